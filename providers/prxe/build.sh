@@ -1,0 +1,75 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Build the provider outside of the rdma-core tree, against the private headers of an unpacked rdma-core source, which need be
+# neither configured nor built, and the libibverbs that is installed.
+#
+#	build.sh RDMA_CORE_SRC OUTDIR
+#
+# makes OUTDIR/libprxe-rdmav<PABI>.so, for libibverbs' provider directory (/usr/lib/<triplet>/libibverbs), and OUTDIR/prxe.driver, for
+# /etc/libibverbs.d. The provider ABI (PABI) is the source's: 34 for rdma-core 34 to 56, which all load the same file. Needs gcc,
+# python3 and libibverbs-dev.
+# Environment: CC; CFLAGS, added last; IBVERBS, the libibverbs to link, else the linker's, or "none": leave its symbols to be resolved
+# when it loads (to build for another rdma-core than the one installed).
+set -eu
+
+fail() {
+	echo "providers/prxe/build.sh: $*" >&2
+	exit 1
+}
+
+[ $# -eq 2 ] || fail "usage: build.sh RDMA_CORE_SRC OUTDIR"
+[ -f "$1/libibverbs/driver.h" ] || fail "$1 is not an rdma-core source tree (no libibverbs/driver.h)"
+src=$(cd "$1" && pwd)
+here=$(cd "$(dirname "$0")" && pwd)
+mkdir -p "$2"
+out=$(cd "$2" && pwd)
+cc=${CC:-gcc}
+command -v "$cc" >/dev/null || fail "no compiler: $cc"
+command -v python3 >/dev/null || fail "python3 is needed to convert the kernel ABI headers"
+
+pabi=$(sed -n 's/^set(IBVERBS_PABI_VERSION "\([0-9]*\)").*/\1/p' "$src/CMakeLists.txt")
+[ -n "$pabi" ] || fail "no IBVERBS_PABI_VERSION in $src/CMakeLists.txt"
+
+# The include directory that rdma-core's cmake would make.
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+inc=$tmp/include
+mkdir -p "$inc/infiniband" "$inc/kernel-abi"
+for h in arch opcode sa sa-kern-abi verbs verbs_api tm_types cmd_ioctl cmd_write driver kern-abi marshall; do
+	ln -s "$src/libibverbs/$h.h" "$inc/infiniband/$h.h"
+done
+ln -s "$src/kernel-headers/rdma/ib_user_ioctl_verbs.h" "$inc/infiniband/"
+for d in ccan util kernel-headers/rdma; do
+	ln -s "$src/$d" "$inc/$(basename "$d")"
+done
+for h in ib_user_verbs rdma_user_rxe; do
+	python3 "$src/buildlib/make_abi_structs.py" "$src/kernel-headers/rdma/$h.h" "$inc/kernel-abi/$h.h"
+done
+cat > "$inc/config.h" <<EOF
+#define HAVE_STATEMENT_EXPR 1
+#define HAVE_BUILTIN_TYPES_COMPATIBLE_P 1
+#define HAVE_TYPEOF 1
+#define HAVE_ISBLANK 1
+#define HAVE_BUILTIN_CLZ 1
+#define HAVE_BUILTIN_CLZL 1
+#define HAVE_FUNC_ATTRIBUTE_ALWAYS_INLINE 1
+#define SIZEOF_LONG __SIZEOF_LONG__
+#define VERBS_IOCTL_ONLY 0
+#define VERBS_WRITE_ONLY 0
+#define IBVERBS_PABI_VERSION $pabi
+EOF
+
+case ${IBVERBS:-} in
+none) libs= ;;
+'') libs="-libverbs -Wl,-z,defs" ;;
+*) libs="$IBVERBS -Wl,-z,defs" ;;
+esac
+
+# shellcheck disable=SC2086
+"$cc" -std=gnu11 -O2 -g -fPIC -fvisibility=hidden -Wall -Wextra -Werror -D_GNU_SOURCE \
+	-isystem "$inc" -include "$inc/config.h" ${CFLAGS:-} \
+	-shared -Wl,--version-script="$src/buildlib/provider.map" -Wl,-z,relro,-z,now \
+	-o "$tmp/provider.so" "$here"/*.c $libs -lpthread
+mv "$tmp/provider.so" "$out/libprxe-rdmav$pabi.so"
+echo "driver prxe" > "$out/prxe.driver"
+echo "built $out/libprxe-rdmav$pabi.so"

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Locks, and the rings shared with the kernel.
+ *
+ * A ring has a power of two of slots and is full with one slot free. Its indices are always below the number of slots. Only one
+ * side writes each index: user space the producer of a work queue and the consumer of a completion queue.
+ */
+#ifndef PRXE_QUEUE_H
+#define PRXE_QUEUE_H
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <rdma/rdma_user_rxe.h>
+
+#define prxe_unlikely(x)	__builtin_expect(!!(x), 0)
+
+/*
+ * A lock that costs nothing where the application promised one thread at a time, and that can be closed: whoever excluded the
+ * others may enter the kernel, because they wait outside of the spinlock.
+ */
+struct prxe_lock {
+	pthread_spinlock_t spin;
+	bool single;		/* a thread domain's, or a single-threaded CQ's: no locking */
+	bool closed;		/* guarded by spin */
+};
+
+static inline void prxe_lock_init(struct prxe_lock *l, bool single)
+{
+	pthread_spin_init(&l->spin, PTHREAD_PROCESS_PRIVATE);
+	l->single = single;
+	l->closed = false;
+}
+
+static inline void prxe_lock_destroy(struct prxe_lock *l)
+{
+	pthread_spin_destroy(&l->spin);
+}
+
+static inline void prxe_lock(struct prxe_lock *l)
+{
+	if (l->single)
+		return;
+	pthread_spin_lock(&l->spin);
+	while (prxe_unlikely(l->closed)) {
+		pthread_spin_unlock(&l->spin);
+		sched_yield();
+		pthread_spin_lock(&l->spin);
+	}
+}
+
+static inline void prxe_unlock(struct prxe_lock *l)
+{
+	if (!l->single)
+		pthread_spin_unlock(&l->spin);
+}
+
+/* Keep everybody out, without holding the spinlock, until prxe_lock_open(). */
+static inline void prxe_lock_close(struct prxe_lock *l)
+{
+	prxe_lock(l);
+	l->closed = true;
+	prxe_unlock(l);
+}
+
+static inline void prxe_lock_open(struct prxe_lock *l)
+{
+	if (!l->single)
+		pthread_spin_lock(&l->spin);
+	l->closed = false;
+	prxe_unlock(l);
+}
+
+/* A mapped ring. The geometry is read once, when it is mapped. */
+struct prxe_ring {
+	struct rxe_queue_buf *buf;	/* NULL: there is none */
+	uint8_t *data;
+	uint32_t mask;			/* slots - 1 */
+	uint32_t shift;			/* log2 of a slot's size */
+	size_t map_size;
+};
+
+/*
+ * Map the ring that the kernel described in *mi, for elements of at least elem_size bytes. An mi without size means that there is
+ * no ring, which is no error. Returns an errno.
+ */
+int prxe_ring_map(struct prxe_ring *ring, int cmd_fd, const struct mminfo *mi, size_t elem_size);
+void prxe_ring_unmap(struct prxe_ring *ring);
+
+static inline void *prxe_ring_slot(const struct prxe_ring *ring, uint32_t index)
+{
+	return ring->data + ((size_t)index << ring->shift);
+}
+
+static inline uint32_t prxe_ring_next(const struct prxe_ring *ring, uint32_t index)
+{
+	return (index + 1) & ring->mask;
+}
+
+/* The index that this side writes itself. */
+static inline uint32_t prxe_ring_own(const __u32 *index)
+{
+	return __atomic_load_n(index, __ATOMIC_RELAXED);
+}
+
+/* The index that the kernel writes; what it published before may be read afterwards. */
+static inline uint32_t prxe_ring_peer(const __u32 *index)
+{
+	return __atomic_load_n(index, __ATOMIC_ACQUIRE);
+}
+
+/* Publish everything up to the index. */
+static inline void prxe_ring_publish(__u32 *index, uint32_t value)
+{
+	__atomic_store_n(index, value, __ATOMIC_RELEASE);
+}
+
+/*
+ * Fills a work queue: slots are taken one after another, and published together by one store.
+ */
+struct prxe_batch {
+	struct prxe_ring *ring;
+	uint32_t first, next;		/* producer: published, and after this batch */
+	uint32_t consumer;
+};
+
+static inline void prxe_batch_start(struct prxe_batch *b, struct prxe_ring *ring)
+{
+	b->ring = ring;
+	b->first = prxe_ring_own(&ring->buf->producer_index) & ring->mask;
+	b->next = b->first;
+	b->consumer = prxe_ring_peer(&ring->buf->consumer_index) & ring->mask;
+}
+
+/* The next free slot, or NULL if the ring is full. It belongs to the batch only after prxe_batch_add(). */
+static inline void *prxe_batch_slot(struct prxe_batch *b)
+{
+	struct prxe_ring *ring = b->ring;
+
+	if (prxe_unlikely(prxe_ring_next(ring, b->next) == b->consumer)) {
+		b->consumer = prxe_ring_peer(&ring->buf->consumer_index) & ring->mask;
+		if (prxe_ring_next(ring, b->next) == b->consumer)
+			return NULL;
+	}
+	return prxe_ring_slot(ring, b->next);
+}
+
+static inline void prxe_batch_add(struct prxe_batch *b)
+{
+	b->next = prxe_ring_next(b->ring, b->next);
+}
+
+/* True if there was something to publish. */
+static inline bool prxe_batch_publish(struct prxe_batch *b)
+{
+	if (b->next == b->first)
+		return false;
+	prxe_ring_publish(&b->ring->buf->producer_index, b->next);
+	return true;
+}
+
+#endif
