@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# shellcheck shell=bash
+# What is slow to make lives in CACHE, one directory an entry, NAME-KEY, the key being a hash of the content's recipe.
+# An entry is made under a temporary name and renamed when it is complete, under a lock: a killed run leaves no half entry,
+# and two runs do not make the same entry twice.
+#
+#   cache_entry NAME KEY MIB DESC BUILDER   print the entry's directory; if need be, make it with: BUILDER DIR
+
+CACHE_UNUSED_DAYS=14
+
+cache_entry() { # NAME KEY MIB DESC BUILDER
+	local name=$1 dir=$CACHE/$1-$2 mib=$3 desc=$4 builder=$5 tmp
+	if [ ! -d "$dir" ]; then
+		need_space "$CACHE" "$mib" "$desc"
+		cache_make "$name" "$dir" "$desc" "$builder" || return 1
+		tmp=$(find "$CACHE" -maxdepth 1 -type d -name "$name-*" ! -path "$dir" -mtime "+$CACHE_UNUSED_DAYS")
+		[ -z "$tmp" ] || printf '%s\n' "$tmp" | xargs -r -d '\n' rm -rf --one-file-system
+	fi
+	touch "$dir"
+	printf '%s\n' "$dir"
+}
+
+cache_make() ( # NAME DIR DESC BUILDER
+	exec 9>"$CACHE/.$1.lock" || die "cannot write in $CACHE"
+	if ! flock -n 9; then
+		msg "$3: another run is making it, waiting ..."
+		flock 9
+	fi
+	[ ! -d "$2" ] || exit 0
+	rm -rf --one-file-system "$CACHE"/.tmp."$1"-*
+	tmp=$CACHE/.tmp.$1-$$
+	mkdir -p "$tmp" || die "cannot write in $CACHE"
+	if step "$3" "$4" "$tmp"; then
+		mv -T "$tmp" "$2"
+	else
+		rm -rf --one-file-system "$tmp"
+		exit 1
+	fi
+)

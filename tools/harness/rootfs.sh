@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# shellcheck shell=bash
+# The root file systems, one a kernel, and what else is slow to make. Each is a cache entry (see cache.sh).
+#
+#   ensure_kernel K      make (once) all that K needs; sets ROOT (the root file system), KVER, VMLINUZ, INITRD
+#   ensure_rdma_core     make (once) the unpacked rdma-core source that matches the root; sets RDMA_CORE
+#   KERNELS              the names: stable latest debug oldstable
+#
+# stable is trixie's kernel with everything else that a guest or a build needs; the others are hard-linked copies of it with another
+# kernel in the place of its own, so that they cost seconds and little space. debug is built from trixie's source.
+
+KERNELS="stable latest debug oldstable"
+SUITE=trixie
+
+package_list() { sed 's/#.*//' "$TOP/tests/vm/packages" | xargs -n1 | paste -sd,; }
+
+make_root_stable() { # DIR
+	local src opts=() line
+	src=$(debian_sources "$SUITE") || return 1
+	while read -r line; do
+		opts+=("--aptopt=${line%;}")
+	done < <(apt_settings)
+	printf '%s\n' "$src" | mmdebstrap --variant=important "${opts[@]}" \
+		--dpkgopt='path-exclude=/etc/kernel/postinst.d/initramfs-tools' \
+		--dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/info/*' \
+		--dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
+		--dpkgopt='path-include=/usr/share/doc/rdma-core/*' \
+		--include="$(package_list)" "$SUITE" "$1/root" - || {
+		echo "mmdebstrap failed: is the network there, and does this machine's debian-archive-keyring know $SUITE?"
+		return 1
+	}
+	# Mount points: the project, the rdma-core source, apt state for downloads, the job and the user's share.
+	mkdir -p "$1"/root/{src,rdma-core,apt,mnt/job,mnt/share} &&
+		{ [ -e "$1/root/etc/resolv.conf" ] || : >"$1/root/etc/resolv.conf"; } &&
+		root_finish "$1"
+}
+
+root_finish() { # DIR: one kernel is in its root; note its version
+	local kver
+	kver=$(cd "$1/root/lib/modules" && echo *)
+	case $kver in
+	*' '* | '*') echo "expected one kernel in the root, found: $kver" && return 1 ;;
+	esac
+	printf '%s\n' "$kver" >"$1/kver"
+	cp "$1/root/boot/vmlinuz-$kver" "$1/vmlinuz"
+}
+
+root_without_kernel() { # DIR: a hard-linked copy of the stable root
+	cp -al "$STABLE_DIR/root" "$1/root" &&
+		rm -rf "$1"/root/usr/lib/modules/* "$1"/root/boot/* "$1"/root/usr/src/*
+}
+
+# Kernel packages are unpacked, not installed: no maintainer script runs in a root that shares files with another.
+root_unpack_kernel() { # DIR SUITE TARGET
+	local apt=$1/apt
+	root_without_kernel "$1" &&
+		mkdir -p "$apt" && chroot_apt_setup "$apt" "$2" &&
+		{ [ "$2" = "$3" ] || grep -q " $3 " "$apt/sources.list" || {
+			echo "the mirror has no $3, which this kernel comes from"
+			return 1
+		}; } &&
+		chroot_run "$1/root" --bind "$apt:/apt" -- bash -ec '
+			opts=("$@"); target=$1; opts=("${@:2}")
+			cat /apt/settings.conf >/apt/apt.conf
+			apt-get "${opts[@]}" update
+			img=$(apt-cache "${opts[@]}" show -t "$target" --no-all-versions linux-image-amd64 |
+				sed -n "s/^Depends: .*\(linux-image-[^ ,]*\).*/\1/p" | head -n1)
+			img=${img%-unsigned}
+			apt-get "${opts[@]}" -t "$target" install -y --download-only "$img" "linux-headers-${img#linux-image-}"
+			cd /apt/cache/archives
+			for deb in *.deb; do dpkg-deb -x "$deb" /; done' \
+			unpack "$3" "${CHROOT_APT[@]}" &&
+		chroot_run "$1/root" -- bash -c 'depmod "$(ls /lib/modules)"' &&
+		rm -rf "$apt" && root_finish "$1"
+}
+
+make_root_latest() { root_unpack_kernel "$1" "$SUITE" "$SUITE-backports"; }
+
+make_root_oldstable() { root_unpack_kernel "$1" bookworm bookworm; }
+
+# The debug kernel: trixie's source, a tiny configuration and tests/vm/debug.config. Its objects are dropped after the build:
+# what stays is what building modules against it needs.
+make_kernel_debug() { # DIR
+	mkdir -p "$1/tree" "$1/apt" && chroot_apt_setup "$1/apt" "$SUITE" &&
+		cp "$TOP/tests/vm/debug.config" "$1/apt/debug.config" &&
+		chroot_run "$STABLE_DIR/root" --bind "$1/apt:/apt" --bind "$1/tree:/src" -- nice -n 10 bash -ec '
+			cat /apt/settings.conf >/apt/apt.conf
+			cd /apt/cache
+			apt-get "$@" update
+			apt-get "$@" download linux-source-6.12
+			dpkg-deb -x linux-source-6.12*.deb /apt/cache/deb
+			tar -C /src --strip-components=1 -xf /apt/cache/deb/usr/src/linux-source-6.12.tar.xz
+			rm -rf /apt/cache
+			cd /src
+			make -s tinyconfig
+			scripts/kconfig/merge_config.sh -m .config /apt/debug.config >/apt/merge.log
+			make -s olddefconfig
+			while read -r want; do
+				case $want in
+				CONFIG_*) grep -qx "$want" .config || echo "not in the configuration: $want" ;;
+				esac
+			done </apt/debug.config
+			make -s -j"$(nproc)" bzImage modules
+			make -s modules_install INSTALL_MOD_PATH=/apt/modules DEPMOD=/usr/sbin/depmod
+			make -s kernelrelease >/apt/kver
+			cp arch/x86/boot/bzImage /apt/vmlinuz
+			find . \( -path ./scripts -o -path ./tools \) -prune -o \
+				\( -name "*.o" -o -name "*.a" -o -name "*.ko" -o -name "*.mod" -o -name ".*.cmd" \) -type f -delete
+			rm -rf vmlinux* .tmp_* Documentation drivers/gpu drivers/net/ethernet' \
+			debug "${CHROOT_APT[@]}" &&
+		mv "$1/apt/kver" "$1/apt/vmlinuz" "$1/apt/modules" "$1" && rm -rf "$1/apt"
+}
+
+make_root_debug() { # DIR
+	local kver
+	kver=$(cat "$DEBUG_DIR/kver") &&
+		root_without_kernel "$1" &&
+		cp -al "$DEBUG_DIR/modules/lib/modules/$kver" "$1/root/usr/lib/modules/$kver" &&
+		cp -al "$DEBUG_DIR/tree" "$1/root/usr/src/linux-debug" &&
+		ln -sfn /usr/src/linux-debug "$1/root/usr/lib/modules/$kver/build" &&
+		cp -l "$DEBUG_DIR/vmlinuz" "$1/root/boot/vmlinuz-$kver" &&
+		root_finish "$1"
+}
+
+recipe_hash() { # FUNCTION... [-- TEXT...]: of their text, and the base's
+	declare -f "$@" | hash_of
+}
+
+stable_key() { { package_list && declare -f make_root_stable root_finish; } | hash_of; }
+
+ensure_stable() {
+	[ -n "${STABLE_DIR:-}" ] && return
+	STABLE_KEY=$(stable_key)
+	STABLE_DIR=$(cache_entry root-stable "$STABLE_KEY" 4000 "root file system with the stable kernel" make_root_stable) || exit 1
+}
+
+ensure_kernel() { # K
+	local k=$1 key dir
+	case " $KERNELS " in
+	*" $k "*) ;;
+	*) die "no kernel is called '$k': there are $KERNELS" ;;
+	esac
+	ensure_stable
+	case $k in
+	stable) dir=$STABLE_DIR key=$STABLE_KEY ;;
+	latest | oldstable)
+		key=$({ echo "$STABLE_KEY" && declare -f "make_root_$k" root_unpack_kernel root_without_kernel; } | hash_of)
+		dir=$(cache_entry "root-$k" "$key" 2000 "root file system with the $k kernel" "make_root_$k") || exit 1
+		;;
+	debug)
+		key=$({ cat "$TOP/tests/vm/debug.config" && declare -f make_kernel_debug; } | hash_of)
+		DEBUG_DIR=$(cache_entry kernel-debug "$key" 6000 "debug kernel (about 8 minutes on two cores)" make_kernel_debug) || exit 1
+		key=$({ echo "$STABLE_KEY $key" && declare -f make_root_debug root_without_kernel; } | hash_of)
+		dir=$(cache_entry root-debug "$key" 1000 "root file system with the debug kernel" make_root_debug) || exit 1
+		;;
+	esac
+	ROOT=$dir/root
+	KVER=$(cat "$dir/kver") || die "the cache entry $dir is damaged: remove it and try again"
+	VMLINUZ=$dir/vmlinuz
+	INITRD_DIR=$dir
+	key=$({ echo "$key" && cat "$TOP/tests/vm/guest/initramfs-init" && declare -f make_initrd; } | hash_of)
+	INITRD=$(cache_entry "initrd-$k" "$key" 50 "initramfs for the $k kernel" make_initrd)/initrd || exit 1
+}
+
+# A small initramfs: busybox, and the modules that mounting the root over 9p takes.
+make_initrd() { # DIR
+	mkdir -p "$1/x" && cp "$TOP/tests/vm/guest/initramfs-init" "$1/x/init" && chmod 755 "$1/x/init" &&
+		chroot_run "$INITRD_DIR/root" --bind "$1/x:/src" -- bash -ec '
+			cd /src
+			mkdir -p bin modules dev proc sys lower stage ov new
+			cp /bin/busybox bin/busybox
+			for mod in virtio_pci 9pnet_virtio 9p overlay; do
+				modprobe -S "$1" --show-depends "$mod" || echo "builtin $mod"
+			done | sed -n "s/^insmod \([^ ]*\).*/\1/p" | awk "!seen[\$0]++" | while read -r ko; do
+				name=$(basename "$ko")
+				case $ko in
+				*.xz) name=${name%.xz}; xz -dc "$ko" >"modules/$name" ;;
+				*.zst) name=${name%.zst}; zstd -dc "$ko" >"modules/$name" ;;
+				*) cp "$ko" modules/ ;;
+				esac
+				echo "$name" >>modules/order
+			done
+			touch modules/order
+			find . | cpio -o -H newc --quiet | gzip -1 >/src/initrd.gz' initrd "$KVER" &&
+		mv "$1/x/initrd.gz" "$1/initrd" && rm -rf "$1/x"
+}
+
+make_rdma_core() { # DIR
+	local ver
+	mkdir -p "$1/apt" "$1/src" && chroot_apt_setup "$1/apt" "$SUITE" deb-src &&
+		ver=$(chroot_run "$STABLE_DIR/root" -- dpkg-query -f '${source:Version}' -W libibverbs1) &&
+		chroot_run "$STABLE_DIR/root" --bind "$1/apt:/apt" --bind "$1/src:/src" -- bash -ec '
+			ver=$1; shift
+			cat /apt/settings.conf >/apt/apt.conf
+			apt-get "$@" update
+			cd /apt/cache
+			# The upstream tarball is all that is needed, and is checked here against the signed index: not every
+			# mirror has the rest of an older source package.
+			apt-get "$@" source --download-only "rdma-core=$ver" || apt-get "$@" source --download-only rdma-core ||
+				echo "apt-get source was not complete"
+			tar=$(ls rdma-core_*.orig.tar.*z | head -n 1)
+			sum=$(sha256sum "$tar" | cut -d" " -f1)
+			apt-cache "$@" showsrc rdma-core | grep -q "^ $sum [0-9]* $tar\$" || { echo "$tar: wrong checksum"; exit 1; }
+			tar -C /src --strip-components=1 -xf "$tar"' rdma-core "$ver" "${CHROOT_APT[@]}" &&
+		rm -rf "$1/apt"
+}
+
+ensure_rdma_core() {
+	[ -n "${RDMA_CORE:-}" ] && return
+	ensure_stable
+	local key dir
+	key=$({ echo "$STABLE_KEY" && declare -f make_rdma_core; } | hash_of)
+	dir=$(cache_entry rdma-core "$key" 200 "rdma-core source" make_rdma_core) || return 1
+	RDMA_CORE=$dir/src
+}

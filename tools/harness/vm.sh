@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# shellcheck shell=bash
+# Virtual machines.
+#
+#   vm_run K [OPTION]... [-- CMD...]    boot kernel K (after ensure_kernel; it is called here too), run CMD in the guest, return its
+#                                       exit status; its standard output and error stream to ours. Without CMD: a shell on this terminal.
+#     --mem G          memory (default 4)
+#     --smp N          processors (default 2)
+#     --link prxe|rxe|none   make prxe0 (or rdma_rxe's rxe0) on a dummy device first (default none)
+#     --share DIR      DIR is /mnt/share in the guest, writable
+#     --modargs ARGS   module parameters of prxe.ko
+#     --timeout S      seconds until the guest is killed (default 900; a shell: none)
+#     --disk G         an empty disk of G GiB, /dev/vda
+#     --job DIR        keep the job's directory (stdout, stderr, rc, dmesg, console) as DIR
+#     --env N=V        set in the guest (every PRXE_* variable of the environment is, too)
+#     --qemu ARG       one more QEMU argument (repeat it)
+#   Exit status: CMD's; 124 when the time limit was reached; 125 when the guest died (its console's end is printed).
+#   The kernel's complaints during the job, if any, are printed (see dmesg.sh); they do not change the exit status.
+
+VM_TIMEOUT=${PRXE_VM_TIMEOUT:-900}
+
+# Commas are doubled in QEMU's option values.
+qemu_path() { printf '%s\n' "${1//,/,,}"; }
+
+vm_share() { # TAG DIR MORE
+	printf '%s\n' -fsdev "local,id=$1,path=$(qemu_path "$2"),security_model=none,multidevs=remap$3" \
+		-device "virtio-9p-pci,fsdev=$1,mount_tag=$1"
+}
+
+# KVM may be there and still not run a kernel: boot to the initramfs once with a short limit, and remember the answer for this boot
+# of the machine.
+vm_accel() {
+	local key file out
+	[ -z "${VM_ACCEL:-}" ] || return 0
+	case ${PRXE_ACCEL:-} in
+	kvm | tcg)
+		VM_ACCEL=$PRXE_ACCEL
+		return
+		;;
+	esac
+	key=$({ cat /proc/sys/kernel/random/boot_id && qemu-system-x86_64 --version && cat "$VMLINUZ"; } 2>/dev/null | hash_of)
+	file=$CACHE/accel-$key
+	if [ -r "$file" ]; then
+		VM_ACCEL=$(cat "$file")
+		return
+	fi
+	VM_ACCEL=tcg
+	if [ -w /dev/kvm ]; then
+		out=$(timeout -k 1 15 qemu-system-x86_64 -M q35 -accel kvm -cpu host -smp 2 -m 512 -kernel "$VMLINUZ" \
+			-initrd "$INITRD" -append "console=ttyS0 panic=-1 quiet prxe.probe" -nographic -no-reboot </dev/null 2>&1)
+		case $out in
+		*'prxe-initramfs: probe-ok'*)
+			VM_ACCEL=kvm
+			msg "virtual machines run with KVM"
+			;;
+		*) msg "/dev/kvm is here but does not run a kernel: virtual machines are emulated (slower)" ;;
+		esac
+	else
+		msg "no usable /dev/kvm: virtual machines are emulated (slower)"
+	fi
+	rm -f "$CACHE"/accel-*
+	printf '%s\n' "$VM_ACCEL" >"$file"
+}
+
+vm_run() ( # K [OPTION]... [-- CMD...]
+	k=$1 mem=4 smp=2 link=none share='' modargs=${PRXE_MODARGS:-} limit='' disk='' keep='' envs=() extra=() interactive=0
+	shift
+	while [ $# -gt 0 ]; do
+		case $1 in
+		--mem) mem=$2 && shift 2 ;;
+		--smp) smp=$2 && shift 2 ;;
+		--link) link=$2 && shift 2 ;;
+		--share) share=$2 && shift 2 ;;
+		--modargs) modargs=$2 && shift 2 ;;
+		--timeout) limit=$2 && shift 2 ;;
+		--disk) disk=$2 && shift 2 ;;
+		--job) keep=$2 && shift 2 ;;
+		--env) envs+=("$2") && shift 2 ;;
+		--qemu) extra+=("$2") && shift 2 ;;
+		--) shift && break ;;
+		*) die "vm_run: unknown option $1" ;;
+		esac
+	done
+	cmd=("$@")
+	[ ${#cmd[@]} -gt 0 ] || [ ! -t 0 ] || interactive=1
+	[ -z "$share" ] || share=$(realpath -e "$share" 2>/dev/null) || die "--share: there is no such directory"
+	ensure_kernel "$k"
+	vm_accel
+	vm_job || exit 1
+	[ -n "$disk" ] && truncate -s "${disk}G" "$job/disk" &&
+		extra+=(-drive "file=$(qemu_path "$job/disk"),format=raw,if=virtio,cache=unsafe")
+	case $VM_ACCEL in
+	kvm) accel=(-accel kvm -cpu host) ;;
+	*) accel=(-accel tcg,thread=multi,tb-size=512 -cpu max,-erms,-fsrm) ;;
+	esac
+	mapfile -t shares < <(
+		vm_share root "$ROOT" ,readonly=on
+		vm_share src "$TOP" ,readonly=on
+		vm_share job "$job" ''
+		[ -z "$share" ] || vm_share share "$share" ''
+	)
+	qemu=(qemu-system-x86_64 -M q35 "${accel[@]}" -smp "$smp" -m "${mem}G" -kernel "$VMLINUZ" -initrd "$INITRD"
+		-append "console=ttyS0 panic=-1 quiet mitigations=off nokaslr log_buf_len=4M rcupdate.rcu_cpu_stall_timeout=60 prxe"
+		-display none -monitor none -no-reboot -nic none "${shares[@]}" "${extra[@]}")
+	if [ $interactive = 1 ]; then
+		vm_interactive
+	else
+		vm_batch
+	fi
+)
+
+# The job's directory: what the guest reads, and where it leaves its results.
+vm_job() {
+	local v
+	if [ -n "$keep" ]; then
+		job=$keep
+		mkdir -p "$job" || die "cannot make the directory $job"
+	else
+		job=$(mktemp -d "${TMPDIR:-/tmp}/prxe-vm.XXXXXX") || die "cannot make a temporary directory"
+	fi
+	rm -f "$job/rc"
+	: >"$job/stdout" && : >"$job/stderr" && : >"$job/dmesg" && : >"$job/console" && : >"$job/stdin" || return 1
+	if [ $interactive = 0 ] && [ ${#cmd[@]} -eq 0 ]; then
+		cmd=(bash)
+		cat >"$job/stdin"
+	fi
+	printf '%s\0' "${cmd[@]}" >"$job/cmd"
+	{
+		for v in $(compgen -e PRXE_); do
+			printf 'export %s=%q\n' "$v" "${!v}"
+		done
+		for v in "${envs[@]}"; do
+			printf 'export %s=%q\n' "${v%%=*}" "${v#*=}"
+		done
+		printf 'export PRXE_KERNEL=%q PRXE_LINK=%q PRXE_MODARGS=%q PRXE_ACCEL=%q\n' "$k" "$link" "$modargs" "$VM_ACCEL"
+		[ "$k" != debug ] || printf 'export PRXE_DEBUG=1\n'
+		printf 'PRXE_SHARE=%q PRXE_INTERACTIVE=%q\n' "${share:+1}" "$interactive"
+	} >"$job/env"
+}
+
+vm_batch() {
+	local pid rc tails=()
+	setpriv --pdeathsig TERM timeout -k 5 "${limit:-$VM_TIMEOUT}" setpriv --pdeathsig KILL \
+		"${qemu[@]}" -serial "file:$job/console" </dev/null >"$job/qemu.log" 2>&1 &
+	pid=$!
+	trap 'kill $pid 2>/dev/null; wait $pid; vm_cleanup; exit 130' INT TERM
+	tail -q -c +1 -f -s 0.1 --pid=$pid "$job/stdout" 2>/dev/null &
+	tails+=($!)
+	tail -q -c +1 -f -s 0.1 --pid=$pid "$job/stderr" 2>/dev/null >&2 &
+	tails+=($!)
+	wait $pid
+	rc=$?
+	wait "${tails[@]}"
+	vm_result $rc
+	rc=$?
+	vm_cleanup
+	return $rc
+}
+
+vm_interactive() {
+	local rc
+	timeout --foreground -k 5 "${limit:-infinity}" "${qemu[@]}" -serial stdio 2>"$job/qemu.log"
+	rc=$?
+	vm_result $rc
+	rc=$?
+	vm_cleanup
+	return $rc
+}
+
+vm_cleanup() { [ -n "$keep" ] || rm -rf "$job"; }
+
+vm_result() { # QEMU_STATUS
+	kernel_reports "$job/dmesg" | sed 's/^/prxe: kernel: /' >&2
+	if [ -s "$job/rc" ]; then
+		return "$(cat "$job/rc")"
+	fi
+	if [ "$1" -eq 124 ] || [ "$1" -eq 137 ]; then
+		vm_console_tail
+		msg "the guest ($k) did not end within ${limit:-$VM_TIMEOUT} s and was killed"
+		return 124
+	fi
+	vm_console_tail
+	sed 's/^/    /' "$job/qemu.log" >&2
+	msg "the guest ($k) died before its command ended (QEMU's status: $1); its console ended as above"
+	return 125
+}
+
+vm_console_tail() { tail -n 60 "$job/console" | tr -d '\r' | sed 's/\x1b\[[0-9;?]*[a-zA-Z]//g; s/^/    /' >&2; }
