@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* The carrier between two QPs of this host: messages go from MR to MR in one copy. */
+#ifndef PRXE_LOCAL_H
+#define PRXE_LOCAL_H
+
+#include "qp.h"
+
+/* Owner: carry one chunk of @wqe, the oldest of an RC or UC QP, to its peer. */
+enum prxe_step prxe_local_step(struct prxe_qp *qp, struct prxe_wqe *wqe);
+/* Owner: send @wqe of a UD or GSI QP to a QP of this host, or by the wire when its address is not here. */
+enum prxe_step prxe_local_ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe);
+
+#endif

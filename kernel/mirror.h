@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The secondary MMU of one address space.
+ *
+ * One mirror for each (process, module), found by mmu_notifier_get(). Its translations stand in leaves of 2 MiB in an
+ * xarray; each leaf has an interval notifier. docs/design.md, "The mirror", has the protocol.
+ */
+#ifndef PRXE_MIRROR_H
+#define PRXE_MIRROR_H
+
+#include <linux/mmu_notifier.h>
+#include <linux/refcount.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+#include <linux/xarray.h>
+
+#define PRXE_LEAF_SHIFT		21
+#define PRXE_LEAF_SIZE		(1UL << PRXE_LEAF_SHIFT)
+#define PRXE_LEAF_PAGES		(PRXE_LEAF_SIZE >> PAGE_SHIFT)
+
+/*
+ * An entry is the kernel address of a page with flags in its low bits; 0 when empty. Entries change under the leaf's
+ * update lock (but ACCESSED: atomically, by anybody) and are read without one, inside a window.
+ */
+#define PRXE_ENTRY_VALID	BIT(0)
+#define PRXE_ENTRY_WRITE	BIT(1)
+#define PRXE_ENTRY_ACCESSED	BIT(2)
+#define PRXE_ENTRY_ADDR(e)	((void *)((e) & PAGE_MASK))
+
+struct prxe_leaf {
+	struct mmu_interval_notifier ni;
+	struct prxe_mirror *mirror;
+	unsigned long base;		/* first VA, a multiple of PRXE_LEAF_SIZE */
+	spinlock_t lock;		/* the update lock: process context, BH on */
+	unsigned int populated;		/* entries that are not empty; under lock */
+	struct list_head idle;		/* on mirror->idle when empty, under mirror->idle_lock */
+	struct rcu_head rcu;
+	unsigned long *entry;		/* PRXE_LEAF_PAGES of them, one page */
+};
+
+struct prxe_mirror {
+	struct mmu_notifier mn;
+	struct mm_struct *mm;		/* mm_count held by mn; take mm_users with mmget_not_zero() to fault */
+	refcount_t ref;			/* memory of this structure and of its leaves' owner */
+	atomic_t users;			/* ucontexts and MRs: at 0 faults end and the leaves go */
+	struct xarray leaves;		/* va >> PRXE_LEAF_SHIFT -> leaf, RCU */
+	bool dead;			/* the address space is gone, or the last user is: no new translation */
+	struct mutex populate;		/* creation and removal of leaves; never held across a fault */
+	spinlock_t idle_lock;
+	struct list_head idle;
+	struct work_struct reap;	/* removes idle leaves */
+	struct prxe_fault_pool *pool;	/* threads for faults that may sleep; fault.c */
+};
+
+/*
+ * The mirror of current->mm, with one user counted. Process context, may sleep, no lock that our mmap() path takes may
+ * be held. A pending signal that is not fatal is no error. ERR_PTR(-EINTR) for a fatal one, -ENOMEM, -EINVAL (no mm).
+ */
+struct prxe_mirror *prxe_mirror_get_current(void);
+/* One more user of a mirror that the caller uses already. */
+void prxe_mirror_use(struct prxe_mirror *mirror);
+/* The user leaves; with the last one faults are forbidden and killed, and leaves are removed by a worker. Never waits
+ * for a fault; process context. */
+void prxe_mirror_unuse(struct prxe_mirror *mirror);
+
+/* Memory references, independent of users: any context. */
+static inline bool prxe_mirror_tryget(struct prxe_mirror *mirror)
+{
+	return refcount_inc_not_zero(&mirror->ref);
+}
+void prxe_mirror_put(struct prxe_mirror *mirror);
+
+/* Lookup for hits: inside RCU. */
+static inline struct prxe_leaf *prxe_mirror_leaf(struct prxe_mirror *mirror, unsigned long va)
+{
+	return xa_load(&mirror->leaves, va >> PRXE_LEAF_SHIFT);
+}
+
+int prxe_mirror_init(void);	/* module init: workqueue, caches */
+void prxe_mirror_exit(void);	/* module exit: all mirrors are unused by now; flush, then mmu_notifier_synchronize() */
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Rings shared with user space, in rxe's published layout. Everything in the shared memory is hostile: the kernel keeps its own
+ * indices, sizes and masks here and only ever reads a producer (or consumer) index, masked, from it.
+ */
+#ifndef PRXE_QUEUE_H
+#define PRXE_QUEUE_H
+
+#include <linux/types.h>
+#include <rdma/ib_verbs.h>
+#include <rdma/rdma_user_rxe.h>
+
+struct prxe_dev;
+
+/* The shared header (offsets are ABI). 64: doorbell elision, a prxe extension in rxe's padding. */
+struct prxe_ring {
+	__u32 log2_elem_size;
+	__u32 index_mask;
+	__u32 pad1[14];
+	__u32 owner_active;		/* @64 kernel-written: a kernel context will look at the producer again */
+	__u32 pad2[15];
+	__u32 producer;			/* @128 */
+	__u32 pad3[31];
+	__u32 consumer;			/* @256 */
+	__u32 pad4[31];
+	__u8 data[];			/* @384 */
+};
+
+struct prxe_queue {
+	struct prxe_ring *ring;		/* vmalloc memory, charged to its owner */
+	size_t bytes;			/* of ring, page aligned */
+	u32 mask;			/* slots - 1 */
+	u32 shift;			/* log2 of the element size */
+	u32 index;			/* the kernel's own index: consumer of SQ/RQ/SRQ, producer of CQ; masked */
+	struct rdma_user_mmap_entry *mmap;	/* NULL for kernel queues */
+};
+
+/*
+ * A queue for at least @elems elements of @size bytes; *elems becomes its capacity (slots - 1). For a user context
+ * (@uctx non-NULL) it can be mapped at the offset that is written with its size into *mi (struct mminfo). NULL on -ENOMEM etc. as ERR_PTR. Sleeps.
+ */
+struct prxe_queue *prxe_queue_create(struct prxe_dev *dev, u32 *elems, u32 size, struct ib_ucontext *uctx,
+				     struct mminfo *mi);
+/* The kernel's mapping goes; a user's mapping keeps its pages. Sleeps. */
+void prxe_queue_destroy(struct prxe_queue *q);
+int prxe_mmap(struct ib_ucontext *uctx, struct vm_area_struct *vma);
+void prxe_mmap_free(struct rdma_user_mmap_entry *entry);
+
+/* The kernel's own view: addresses are inside the ring whatever user space wrote. */
+static inline void *prxe_queue_at(const struct prxe_queue *q, u32 index)
+{
+	return q->ring->data + ((size_t)(index & q->mask) << q->shift);
+}
+
+static inline u32 prxe_queue_next(const struct prxe_queue *q, u32 index)
+{
+	return (index + 1) & q->mask;
+}
+
+/* Elements that the other side produced after @index; pairs with its release of the producer. */
+static inline u32 prxe_queue_pending_from(const struct prxe_queue *q, u32 index)
+{
+	return (smp_load_acquire(&q->ring->producer) - index) & q->mask;
+}
+
+/* Give everything up to @index back to the producer. */
+static inline void prxe_queue_consume_to(struct prxe_queue *q, u32 index)
+{
+	q->index = index;
+	smp_store_release(&q->ring->consumer, index);
+}
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+#ifndef PRXE_SRQ_H
+#define PRXE_SRQ_H
+#include <rdma/ib_verbs.h>
+
+struct prxe_queue;
+
+struct prxe_srq {
+	struct ib_srq ib;		/* first */
+	struct prxe_queue *rq;
+	u32 max_wr, max_sge;
+	u32 limit;			/* 0: not armed */
+	spinlock_t lock;		/* consumer side and limit; BH off; inside resp.lock */
+	spinlock_t post_lock;		/* kernel consumers' producers */
+	bool user;
+};
+
+static inline struct prxe_srq *to_prxe_srq(struct ib_srq *ib)
+{
+	return container_of(ib, struct prxe_srq, ib);
+}
+
+int prxe_create_srq(struct ib_srq *ib, struct ib_srq_init_attr *init, struct ib_udata *udata);
+int prxe_modify_srq(struct ib_srq *ib, struct ib_srq_attr *attr, enum ib_srq_attr_mask mask, struct ib_udata *udata);
+int prxe_query_srq(struct ib_srq *ib, struct ib_srq_attr *attr);
+int prxe_destroy_srq(struct ib_srq *ib, struct ib_udata *udata);
+int prxe_post_srq_recv(struct ib_srq *ib, const struct ib_recv_wr *wr, const struct ib_recv_wr **bad);
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The carrier over UDP port 4791: sockets, packets out and in, the wire halves of requester and responder.
+ */
+#ifndef PRXE_WIRE_H
+#define PRXE_WIRE_H
+
+#include <linux/skbuff.h>
+#include "packet.h"
+
+struct net;
+struct prxe_av;
+struct prxe_dev;
+struct prxe_net;
+struct prxe_qp;
+
+/* ---- wire.c ---- */
+int prxe_wire_init(void);	/* pernet operations */
+void prxe_wire_exit(void);
+/* Bind the namespace's sockets with its first device; ERR_PTR(-EADDRINUSE) with one sentence in the log when another owner has UDP
+ * 4791. Sleeps; not under RTNL-dependent locks of its caller. */
+struct prxe_net *prxe_net_get(struct net *net);
+void prxe_net_put(struct prxe_net *pnet);
+
+/*
+ * An skb for @pkt (opcode, psn, qpn, extended headers and payload_len set) to @av; *payload is where payload_len bytes go, contiguous kernel
+ * memory. NULL: no memory. @qp: accounted in its req.skb_out when @req. Any context but hardirq.
+ */
+struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, struct prxe_pkt *pkt, void **payload, bool req);
+/* Finish (pad, ICRC) and send; consumes the skb. @dst_cache: the QP's route may be cached. 0, or a negative errno (the packet is as good as lost). */
+int prxe_wire_xmit(struct prxe_qp *qp, const struct prxe_av *av, struct sk_buff *skb, bool cache);
+/* The 40 bytes in front of a UD message. */
+void prxe_wire_grh(const struct sk_buff *skb, u8 grh[40]);
+
+/* ---- wire_req.c ---- */
+/* Owner: take responses, time, and send what the window allows. Blocked: kicks come from responses, timer, faults, skb_out. */
+int /* enum prxe_step */ prxe_wire_req_step(struct prxe_qp *qp, unsigned int *budget);
+void prxe_wire_req_reset(struct prxe_qp *qp);
+void prxe_wire_req_start(struct prxe_qp *qp);
+/* Softirq: a response arrived; the skb is queued and the send side kicked. Takes the skb. */
+void prxe_wire_req_rcv(struct prxe_qp *qp, struct sk_buff *skb);
+/* UD, GSI: one message in one packet; owner. enum prxe_step. */
+int prxe_wire_ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe);
+
+/* ---- wire_resp.c ---- */
+/* Softirq: a request arrived, its ICRC is good. Takes the skb. */
+void prxe_wire_resp_rcv(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_pkt *pkt);
+/* Worker: go on with parked requests, READ responses; true when there is more to do at once. resp.lock not held. */
+bool prxe_wire_resp_work(struct prxe_qp *qp);
+void prxe_wire_resp_init(struct prxe_qp *qp);
+void prxe_wire_resp_reset(struct prxe_qp *qp);	/* drops what is parked; sleeps */
+
+#endif
