@@ -1,0 +1,204 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+#
+# Ask a kernel's headers which of the interfaces that changed they have, by compiling small tests: distribution kernels
+# backport, so their version says little. All tests compile in one parallel make; the answer is a header.
+#
+#   probe.sh KDIR OUT.h [make variable=value ...]
+#
+# OUT.h is written only when its key (this script, kernel, compiler) changed.
+set -eu
+
+kdir=$1 out=$2
+shift 2
+here=$(cd "$(dirname "$0")" && pwd)
+
+key=$({ cat "$here/probe.sh"; echo "$kdir $*"; cat "$kdir/include/config/kernel.release" 2>/dev/null
+	cksum <"$kdir/.config" 2>/dev/null; cksum <"$kdir/Module.symvers" 2>/dev/null; } | cksum | tr ' ' -)
+if [ -f "$out" ] && grep -q "key $key\$" "$out"; then
+	exit 0
+fi
+
+echo "  PROBE   $out"
+dir=$(mktemp -d "${TMPDIR:-/tmp}/prxe-probe.XXXXXX")
+trap 'rm -rf "$dir"' EXIT HUP INT TERM
+
+names=
+
+# probe NAME: a test from stdin; HAVE_NAME when it compiles
+probe() {
+	names="$names $1"
+	cat >"$dir/$1.c"
+}
+
+# The reference: if this one does not compile, nothing can be said.
+probe SANITY <<-'END'
+	#include <rdma/ib_verbs.h>
+	int f(struct ib_device *d); int f(struct ib_device *d) { return d->phys_port_cnt; }
+END
+probe DMAH <<-'END'
+	#include <rdma/ib_verbs.h>
+	static struct ib_mr *reg(struct ib_pd *pd, u64 a, u64 b, u64 c, int d, struct ib_dmah *h, struct ib_udata *u) { return NULL; }
+	struct ib_device_ops o = { .reg_user_mr = reg };
+END
+probe CREATE_CQ_ATTRS <<-'END'
+	#include <rdma/ib_verbs.h>
+	#include <rdma/uverbs_ioctl.h>
+	static int f(struct ib_cq *cq, const struct ib_cq_init_attr *a, struct uverbs_attr_bundle *u) { return 0; }
+	struct ib_device_ops o = { .create_cq = f };
+END
+probe RESIZE_USER_CQ <<-'END'
+	#include <rdma/ib_verbs.h>
+	static int f(struct ib_cq *cq, unsigned int n, struct ib_udata *u) { return 0; }
+	struct ib_device_ops o = { .resize_user_cq = f };
+END
+probe UMEM_GET_VA <<-'END'
+	#include <rdma/ib_umem.h>
+	struct ib_umem *f(struct ib_device *d); struct ib_umem *f(struct ib_device *d) { return ib_umem_get_va(d, 0, 1, 0); }
+END
+probe UMEM_GET <<-'END'
+	#include <rdma/ib_umem.h>
+	struct ib_umem *f(struct ib_device *d); struct ib_umem *f(struct ib_device *d) { return ib_umem_get(d, 0, 1, 0); }
+END
+probe MARK_USER_NAME <<-'END'
+	#include <rdma/ib_verbs.h>
+	void f(struct ib_device *d); void f(struct ib_device *d) { ib_mark_name_assigned_by_user(d); }
+END
+probe ALLOC_WITH_NET <<-'END'
+	#include <rdma/ib_verbs.h>
+	struct x { struct ib_device ib; };
+	struct x *f(struct net *n); struct x *f(struct net *n) { return ib_alloc_device_with_net(x, ib, n); }
+END
+probe FILL_RES_SRQ <<-'END'
+	#include <rdma/ib_verbs.h>
+	static int f(struct sk_buff *m, struct ib_srq *s) { return 0; }
+	struct ib_device_ops o = { .fill_res_srq_entry = f };
+END
+probe QUERY_PORT_SPEED <<-'END'
+	#include <rdma/ib_verbs.h>
+	static int f(struct ib_device *d, u32 p, u64 *s) { return 0; }
+	struct ib_device_ops o = { .query_port_speed = f };
+END
+probe REPORT_PORT_EVENT <<-'END'
+	#include <rdma/ib_verbs.h>
+	static void f(struct ib_device *d, struct net_device *n, unsigned long e) { }
+	struct ib_device_ops o = { .report_port_event = f };
+END
+probe ODP_FLUSH_CAPS <<-'END'
+	#include <rdma/ib_verbs.h>
+	int a = IB_ODP_SUPPORT_FLUSH | IB_ODP_SUPPORT_ATOMIC_WRITE;
+END
+probe IB_FLUSH <<-'END'
+	#include <rdma/ib_verbs.h>
+	#include <rdma/ib_pack.h>
+	#include <rdma/rdma_user_rxe.h>
+	u64 a = IB_DEVICE_FLUSH_GLOBAL | IB_DEVICE_ATOMIC_WRITE | IB_WR_FLUSH | IB_WR_ATOMIC_WRITE | IB_OPCODE_RC_FLUSH;
+	int f(struct rxe_send_wqe *w); int f(struct rxe_send_wqe *w) { return w->wr.wr.flush.level + w->dma.atomic_wr[0]; }
+END
+probe YOUNG_BOOL <<-'END'
+	#include <linux/mmu_notifier.h>
+	static bool f(struct mmu_notifier *n, struct mm_struct *m, unsigned long a, unsigned long b) { return false; }
+	struct mmu_notifier_ops o = { .clear_young = f };
+END
+probe TUNNEL_SOCK_SK <<-'END'
+	#include <net/udp_tunnel.h>
+	void f(struct net *n, struct sock *s, struct udp_tunnel_sock_cfg *c);
+	void f(struct net *n, struct sock *s, struct udp_tunnel_sock_cfg *c) { setup_udp_tunnel_sock(n, s, c); }
+END
+probe TUNNEL_RELEASE_SK <<-'END'
+	#include <net/udp_tunnel.h>
+	void f(struct sock *s); void f(struct sock *s) { udp_tunnel_sock_release(s); }
+END
+probe TUNNEL_IPCB <<-'END'
+	#include <net/udp_tunnel.h>
+	void f(struct rtable *rt, struct sock *sk, struct sk_buff *skb);
+	void f(struct rtable *rt, struct sock *sk, struct sk_buff *skb)
+	{ udp_tunnel_xmit_skb(rt, sk, skb, 0, 0, 0, 0, 0, 0, 0, false, true, 0); }
+END
+probe TUNNEL6_IPCB <<-'END'
+	#include <net/udp_tunnel.h>
+	void f(struct dst_entry *d, struct sock *sk, struct sk_buff *skb, struct in6_addr *a);
+	void f(struct dst_entry *d, struct sock *sk, struct sk_buff *skb, struct in6_addr *a)
+	{ udp_tunnel6_xmit_skb(d, sk, skb, NULL, a, a, 0, 0, 0, 0, 0, true, 0); }
+END
+probe ENCAP_ERR_RCV_LONG <<-'END'
+	#include <net/udp_tunnel.h>
+	static void f(struct sock *sk, struct sk_buff *skb, int err, __be16 port, u32 info, u8 *payload) { }
+	struct udp_tunnel_sock_cfg c = { .encap_err_rcv = f };
+END
+probe FLOWI4_DSCP <<-'END'
+	#include <net/flow.h>
+	#include <net/inet_dscp.h>
+	void f(struct flowi4 *f4); void f(struct flowi4 *f4) { f4->flowi4_dscp = inet_dsfield_to_dscp(0); }
+END
+probe TIMER_DELETE <<-'END'
+	#include <linux/timer.h>
+	int f(struct timer_list *t); int f(struct timer_list *t) { return timer_delete(t) + timer_delete_sync(t); }
+END
+probe TIMER_CONTAINER_OF <<-'END'
+	#include <linux/timer.h>
+	struct x { struct timer_list t; };
+	struct x *f(struct timer_list *t); struct x *f(struct timer_list *t) { struct x *x = timer_container_of(x, t, t); return x; }
+END
+probe HRTIMER_SETUP <<-'END'
+	#include <linux/hrtimer.h>
+	void f(struct hrtimer *t); void f(struct hrtimer *t) { hrtimer_setup(t, NULL, CLOCK_MONOTONIC, HRTIMER_MODE_REL); }
+END
+probe CRC32_OPTIMIZATIONS <<-'END'
+	#include <linux/crc32.h>
+	u32 f(void); u32 f(void) { return crc32_optimizations() & CRC32_LE_OPTIMIZATION; }
+END
+probe WQ_PERCPU <<-'END'
+	#include <linux/workqueue.h>
+	int a = WQ_PERCPU;
+END
+probe WQ_BH <<-'END'
+	#include <linux/workqueue.h>
+	int a = WQ_BH;
+END
+probe LINUX_UNALIGNED <<-'END'
+	#include <linux/unaligned.h>
+	int a;
+END
+probe VM_FLAGS_SET <<-'END'
+	#include <linux/mm.h>
+	void f(struct vm_area_struct *v); void f(struct vm_area_struct *v) { vm_flags_set(v, 0); vm_flags_clear(v, 0); }
+END
+probe RAW_CAP <<-'END'
+	#include <rdma/ib_verbs.h>
+	bool f(struct ib_device *d); bool f(struct ib_device *d) { return rdma_dev_has_raw_cap(d); }
+END
+probe SPEED_XDR <<-'END'
+	#include <rdma/ib_verbs.h>
+	int a = IB_SPEED_XDR;
+END
+
+cat >"$dir/Kbuild" <<-END
+	obj-m := $(for n in $names; do printf '%s.o ' "$n"; done)
+	ccflags-y := -w -Werror=incompatible-pointer-types -Werror=implicit-function-declaration -Werror=int-conversion
+END
+targets=$(for n in $names; do printf '%s.o ' "$n"; done)
+
+# A clean environment: this may run inside a kernel build, whose exported variables would steer the inner one.
+# shellcheck disable=SC2086
+env -i PATH="$PATH" HOME="${HOME:-/}" LC_ALL=C make -C "$kdir" M="$dir" "$@" -k -j"$(nproc)" $targets >"$dir/log" 2>&1 || :
+
+if [ ! -f "$dir/SANITY.o" ]; then
+	echo "prxe: the kernel headers at $kdir do not work with this compiler:" >&2
+	head -n 40 "$dir/log" >&2
+	exit 1
+fi
+{
+	echo "/* Generated by compat/probe.sh. */"
+	echo "/* key $key"
+	echo " */"
+	for n in $names; do
+		[ "$n" = SANITY ] && continue
+		if [ -f "$dir/$n.o" ]; then
+			echo "#define PRXE_HAVE_$n 1"
+		else
+			echo "/* no $n */"
+		fi
+	done
+} >"$out.tmp"
+mv "$out.tmp" "$out"
