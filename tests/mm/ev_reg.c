@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Registration: its cost, its failures, and that nothing is pinned. */
+#define _GNU_SOURCE
+#include "ev.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Medians of registering and deregistering, seconds. */
+static void cost(struct t_dev *d, void *p, size_t len, double *reg, double *dereg)
+{
+	enum { N = 21 };
+	double r[N], u[N], t;
+
+	for (int i = 0; i < N; i++) {
+		struct ibv_mr *m;
+
+		t = t_now();
+		m = t_reg(d->pd, p, len, ODP_ALL);
+		r[i] = t_now() - t;
+		t = t_now();
+		ibv_dereg_mr(m);
+		u[i] = t_now() - t;
+	}
+	qsort(r, N, sizeof(*r), by_value);
+	qsort(u, N, sizeof(*u), by_value);
+	*reg = r[N / 2];
+	*dereg = u[N / 2];
+}
+
+/* 4 KiB and 1 TiB cost the same, and a MR of 1 TiB is right at its ends and in its middle. */
+static void reg_time(struct t_dev *d)
+{
+	const size_t tib = 1UL << 40;
+	static const char *const name[] = { "start", "middle", "across 4 GiB", "end" };
+	size_t at[] = { 0, tib / 2 - T_PAGE, (4UL << 30) - 2 * T_PAGE, tib - 4 * T_PAGE };
+	double r4, u4, rt, ut;
+	uint8_t *p, *src;
+	struct ibv_mr *m, *ms, *keep;
+	struct t_ep a, b;
+
+	p = mmap(NULL, tib, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		t_die("reservation of 1 TiB: %s", strerror(errno));
+	keep = t_reg(d->pd, p, T_PAGE, ODP_ALL); /* what is set up once for a process is set up */
+	cost(d, p, T_PAGE, &r4, &u4);
+	cost(d, p, tib, &rt, &ut);
+	t_note("reg_time: 4 KiB: register %.0f us, deregister %.0f us; 1 TiB: %.0f us, %.0f us", r4 * 1e6,
+	       u4 * 1e6, rt * 1e6, ut * 1e6);
+	if (rt > 4 * r4 + t_slow(1e-3) || ut > 4 * u4 + t_slow(1e-3))
+		t_fail("registration is not flat: 4 KiB %.0f us and %.0f us, 1 TiB %.0f us and %.0f us",
+		       r4 * 1e6, u4 * 1e6, rt * 1e6, ut * 1e6);
+
+	t_pair_open(&a, d, &b, d, NULL);
+	src = t_map(4 * T_PAGE);
+	ms = t_reg(d->pd, src, 4 * T_PAGE, ODP_ALL);
+	m = t_reg(d->pd, p, tib, ODP_ALL);
+	for (size_t i = 0; i < ARRAY_LEN(at); i++) {
+		if (mprotect(p + at[i], 4 * T_PAGE, PROT_READ | PROT_WRITE))
+			t_die("mprotect: %s", strerror(errno));
+		t_pat_fill(src, 4 * T_PAGE, 300 + i, 0);
+		if (ev_write(name[i], &a, src, 3 * T_PAGE + 77, ms, p + at[i] + 500, m))
+			t_pat_check(name[i], p + at[i] + 500, 3 * T_PAGE + 77, 300 + i, 0);
+		t_zero_check(name[i], p + at[i], 500);
+	}
+	ibv_dereg_mr(m);
+
+	/* The same memory at another iova. */
+	m = ibv_reg_mr_iova(d->pd, p, tib, 0, ODP_ALL);
+	if (!m) {
+		t_fail("ibv_reg_mr_iova of 1 TiB at 0: %s", strerror(errno));
+	} else {
+		t_pat_fill(src, 4 * T_PAGE, 310, 0);
+		if (ev_write("iova 0", &a, src, 3 * T_PAGE, ms, (void *)(at[1] + 9), m))
+			t_pat_check("iova 0, middle", p + at[1] + 9, 3 * T_PAGE, 310, 0);
+		ev_must("iova 0, at the virtual address", &a, &b, IBV_WR_RDMA_WRITE, src, 64, ms, p + at[1],
+			m, IBV_WC_REM_ACCESS_ERR);
+		ibv_dereg_mr(m);
+	}
+	ibv_dereg_mr(keep);
+	ibv_dereg_mr(ms);
+	t_ep_close(&a);
+	t_ep_close(&b);
+	munmap(p, tib);
+	munmap(src, 4 * T_PAGE);
+}
+
+/* Many MRs over the same memory cost the same each, the last like the first. */
+static void many(struct t_dev *d)
+{
+	const int n = t_debug ? 300 : 3000;
+	struct ibv_mr **m = calloc((size_t)n, sizeof(*m));
+	uint8_t *p = t_map(1 << 20);
+	double t = t_now(), first, last;
+	struct t_ep a, b;
+
+	for (int i = 0; i < n; i++)
+		m[i] = t_reg(d->pd, p, 1 << 20, ODP_ALL);
+	first = (t_now() - t) / n;
+	t_pair_open(&a, d, &b, d, NULL);
+	for (int i = 0; i < n; i += n / 10) { /* overlapping MRs name the same bytes */
+		t_pat_fill(p, 5000, 320 + (uint64_t)i, 0);
+		if (ev_write("overlapping MRs", &a, p, 5000, m[i], p + 80001, m[n - 1 - i]))
+			t_pat_check("overlapping MRs", p + 80001, 5000, 320 + (uint64_t)i, 0);
+	}
+	t = t_now();
+	for (int i = 0; i < n; i++)
+		if (ibv_dereg_mr(m[i]))
+			t_fail("dereg of MR %d of %d: %s", i, n, strerror(errno));
+	last = (t_now() - t) / n;
+	t_note("many: %d MRs: register %.0f us, deregister %.0f us each", n, first * 1e6, last * 1e6);
+	t_ep_close(&a);
+	t_ep_close(&b);
+	munmap(p, 1 << 20);
+	free(m);
+}
+
+/* Neither VmPin nor VmLck counts ODP memory, not even in the middle of its use. */
+static void vmpin(struct t_dev *d)
+{
+	const size_t size = 4UL << 20;
+	uint8_t *p = t_map(size), *q = t_map(size);
+	uint64_t pin0 = t_status_kb("VmPin"), lck0 = t_status_kb("VmLck"), pin, lck;
+	struct ibv_mr *m, *mq;
+	struct t_ep a, b;
+
+	m = t_reg(d->pd, p, size, ODP_ALL);
+	mq = t_reg(d->pd, q, size, ODP_ALL);
+	t_pair_open(&a, d, &b, d, NULL);
+	t_pat_fill(p, size, 330, 0);
+	if (ev_write("WRITE of 4 MiB", &a, p, size, m, q, mq))
+		t_pat_check("WRITE of 4 MiB", q, size, 330, 0);
+	pin = t_status_kb("VmPin");
+	lck = t_status_kb("VmLck");
+	t_note("vmpin: VmPin %llu -> %llu KiB, VmLck %llu -> %llu KiB", (unsigned long long)pin0,
+	       (unsigned long long)pin, (unsigned long long)lck0, (unsigned long long)lck);
+	if (pin || lck)
+		t_fail("VmPin is %llu KiB and VmLck %llu KiB with ODP memory only",
+		       (unsigned long long)pin, (unsigned long long)lck);
+	ibv_dereg_mr(m);
+	m = t_reg(d->pd, p, size, T_ALL_ACCESS);
+	pin = t_status_kb("VmPin");
+	if (pin < size / 1024)
+		t_fail("VmPin is %llu KiB with %zu KiB of pinned memory", (unsigned long long)pin, size / 1024);
+	ibv_dereg_mr(m);
+	pin = t_status_kb("VmPin");
+	if (pin)
+		t_fail("VmPin is %llu KiB after the pinned MR is gone", (unsigned long long)pin);
+	ibv_dereg_mr(mq);
+	t_ep_close(&a);
+	t_ep_close(&b);
+	munmap(p, size);
+	munmap(q, size);
+}
+
+static volatile unsigned signals;
+
+static void on_signal(int sig)
+{
+	(void)sig;
+	signals++;
+}
+
+static volatile bool quiet;
+
+static void *pester(void *arg)
+{
+	pthread_t victim = *(pthread_t *)arg;
+
+	while (!quiet) {
+		pthread_kill(victim, SIGUSR1);
+		usleep(100);
+	}
+	return NULL;
+}
+
+/* A signal that does not kill must not reach the application as an error of a registration. */
+static void signal_storm(struct t_dev *d)
+{
+	struct sigaction sa = { .sa_handler = on_signal };
+	pthread_t me = pthread_self(), th;
+	uint8_t *p = t_map(64 * T_PAGE);
+	double end;
+	int n = 0;
+
+	sigaction(SIGUSR1, &sa, NULL);
+	signals = 0;
+	quiet = false;
+	if (pthread_create(&th, NULL, pester, &me))
+		t_die("pthread_create failed");
+	/* Nothing is registered in this process now: each round sets everything up again. */
+	for (end = t_now() + (t_debug ? 3 : 1); t_now() < end; n++) {
+		struct ibv_mr *m = ibv_reg_mr(d->pd, p, 64 * T_PAGE, ODP_ALL);
+
+		if (!m) {
+			t_fail("ibv_reg_mr under signals, round %d: %s", n, strerror(errno));
+			break;
+		}
+		if (ibv_dereg_mr(m))
+			t_fail("ibv_dereg_mr under signals, round %d: %s", n, strerror(errno));
+	}
+	quiet = true;
+	pthread_join(th, NULL);
+	t_note("signal_storm: %d registrations, %u signals", n, signals);
+	munmap(p, 64 * T_PAGE);
+}
+
+/* What must be refused, with the errno that the manual gives. */
+static void refused(struct t_dev *d)
+{
+	uint8_t *p = t_map(4 * T_PAGE);
+	struct ibv_mr *m;
+	struct ibv_sge sg;
+	int rc;
+
+	m = ibv_reg_mr(d->pd, p, T_PAGE, IBV_ACCESS_ON_DEMAND | IBV_ACCESS_REMOTE_WRITE);
+	if (m)
+		t_fail("REMOTE_WRITE without LOCAL_WRITE was registered");
+	else if (errno != EINVAL)
+		t_fail("REMOTE_WRITE without LOCAL_WRITE: %s", strerror(errno));
+	m = ibv_reg_mr(d->pd, p, SIZE_MAX - 4096, ODP_ALL);
+	if (m)
+		t_fail("a MR whose end wraps around was registered");
+	m = ibv_reg_mr(d->pd, (void *)(UINTPTR_MAX & ~(T_PAGE - 1)), 2 * T_PAGE, ODP_ALL);
+	if (m)
+		t_fail("a MR that wraps around address 2^64 was registered");
+	m = ibv_reg_mr_iova(d->pd, p, 4 * T_PAGE, UINT64_MAX & ~(T_PAGE - 1), ODP_ALL);
+	if (m)
+		t_fail("a MR whose iova wraps around 2^64 was registered");
+
+	/* advise_mr: EFAULT for what is outside, or unmapped; success for what is there. */
+	m = t_reg(d->pd, p, 4 * T_PAGE, ODP_ALL);
+	sg = t_sge(p, 4 * T_PAGE, m->lkey);
+	rc = ibv_advise_mr(d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE, IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
+	if (rc == EOPNOTSUPP) {
+		t_note("refused: ibv_advise_mr is not there");
+	} else {
+		if (rc)
+			t_fail("prefetch for writing: %s", strerror(rc));
+		sg = t_sge(p, 5 * T_PAGE, m->lkey);
+		rc = ibv_advise_mr(d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH, IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
+		if (rc != EFAULT)
+			t_fail("prefetch beyond the MR: %s, expected EFAULT", rc ? strerror(rc) : "success");
+		sg = t_sge(p, T_PAGE, m->lkey ^ 0x5500);
+		rc = ibv_advise_mr(d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH, IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
+		if (rc != EFAULT)
+			t_fail("prefetch with a bad lkey: %s, expected EFAULT", rc ? strerror(rc) : "success");
+		munmap(p + T_PAGE, T_PAGE);
+		sg = t_sge(p, 4 * T_PAGE, m->lkey);
+		rc = ibv_advise_mr(d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH, IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
+		if (rc != EFAULT)
+			t_fail("prefetch of unmapped memory: %s, expected EFAULT", rc ? strerror(rc) : "success");
+	}
+	ibv_dereg_mr(m);
+	m = t_reg(d->pd, p, T_PAGE, IBV_ACCESS_ON_DEMAND | IBV_ACCESS_REMOTE_READ);
+	sg = t_sge(p, T_PAGE, m->lkey);
+	rc = ibv_advise_mr(d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE, IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
+	if (rc != EPERM && rc != EOPNOTSUPP)
+		t_fail("prefetch for writing on a read-only MR: %s, expected EPERM", rc ? strerror(rc) : "success");
+	ibv_dereg_mr(m);
+	m = t_reg(d->pd, p, T_PAGE, T_ALL_ACCESS);
+	sg = t_sge(p, T_PAGE, m->lkey);
+	rc = ibv_advise_mr(d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH, IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
+	t_note("refused: prefetch on a pinned MR: %s", rc ? strerror(rc) : "success");
+	ibv_dereg_mr(m);
+	munmap(p, 4 * T_PAGE);
+}
+
+/* An ODP MR of a PD that still exists when everything is closed at once: closing cleans up. */
+static void leave_behind(struct t_dev *d)
+{
+	struct t_dev *e = t_dev_open(d->name, d->gidx);
+	uint8_t *p = t_map(16 * T_PAGE);
+	struct ibv_mr *m = t_reg(e->pd, p, 16 * T_PAGE, ODP_ALL);
+	struct t_ep a, b;
+
+	t_pair_open(&a, e, &b, e, NULL);
+	t_pat_fill(p, 16 * T_PAGE, 340, 0);
+	ev_write("WRITE", &a, p, 5 * T_PAGE, m, p + 8 * T_PAGE + 1, m);
+	/* Closing the file is what a process that exits does: nothing was destroyed before. */
+	close(e->ctx->cmd_fd);
+	munmap(p, 16 * T_PAGE);
+}
+
+const struct ev_test ev_reg[] = {
+	{ "reg_time", reg_time, "registration of 4 KiB and of 1 TiB costs the same" },
+	{ "many", many, "thousands of MRs over the same memory" },
+	{ "vmpin", vmpin, "VmPin and VmLck stay 0" },
+	{ "signal_storm", signal_storm, "registrations while signals arrive" },
+	{ "refused", refused, "registrations and prefetches that must fail" },
+	{ "leave_behind", leave_behind, "the context closes with everything alive" },
+	{ 0 },
+};

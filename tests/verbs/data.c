@@ -1,0 +1,930 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Every operation across offsets, lengths, memory kinds, temperatures, path MTUs and addresses.
+ *
+ * The cases are a numbered full cross; a run walks it in a fixed pseudo-random order from a point
+ * that the seed chooses, until --sample cases are done or --time is over.  A case has a requester
+ * (A) and a responder (B).  Both sides' bytes are checked, with guards around every target.
+ * With --two, B is another process, with its own address space.
+ */
+#define _GNU_SOURCE
+#include "lib/t.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum op { WRITE, WRITE_IMM, SEND, SEND_IMM, SEND_INV, READ, CAS, FAA, MW_WRITE, SRQ_SEND,
+	  UC_WRITE, UC_WRITE_IMM, UC_SEND, UD_SEND, OP_N };
+static const char *const op_name[OP_N] = {
+	"write", "write_imm", "send", "send_imm", "send_inv", "read", "cas", "faa", "mw_write",
+	"srq_send", "uc_write", "uc_write_imm", "uc_send", "ud_send",
+};
+enum kind { PIN = K_PIN, ODP = K_ODP, SHM = K_SHM, MIX, KIND_N };
+static const char *const kind_name[KIND_N] = { "pin", "odp", "shm", "mix" };
+enum temp { WARM, COLD, READ_TOUCHED, PREFETCHED, TEMP_N };
+static const char *const temp_name[TEMP_N] = { "warm", "cold", "read-touched", "prefetched" };
+static const unsigned offsets[] = { 0, 1, 7, 64, 1000, 2048, 4095, 4096 + 13 };
+static const unsigned lengths[] = { 0, 1, 8, 63, 100, 1024, 4096, 5000, 9000, 65536, (1 << 20) + 3 };
+static const enum ibv_mtu mtus[] = { IBV_MTU_256, IBV_MTU_1024, IBV_MTU_4096 };
+
+#define MAX_SEG 32
+#define ARENA_SIZE (3UL << 20)
+#define GRH 40
+#define RC_MTUS ARRAY_LEN(mtus)
+
+struct seg {
+	enum t_kind kind;
+	size_t off, len;
+};
+struct side {
+	enum kind kind;
+	enum temp temp;
+	int n, other; /* other: the MR whose iova is not the address */
+	size_t skip;  /* leading bytes without defined contents: the GRH */
+	struct seg s[MAX_SEG];
+};
+struct kase {
+	uint64_t id, seq;
+	enum op op;
+	unsigned mtu; /* index */
+	size_t len, extra;
+	bool inl, data_from_b;
+	struct side a, b;
+};
+
+static struct {
+	const char *dev, *dev2, *ops, *kinds, *lens;
+	int gid, gid2;
+	uint64_t sample, seed;
+	double time;
+	bool two, huge, verbose, list;
+	size_t max_len;
+} opt = { .gid = 1, .gid2 = -1, .time = 60, .seed = 1, .max_len = SIZE_MAX };
+
+/* Which roles this process plays: both, or one with a socket to the other. */
+static bool is_a = true, is_b = true;
+static int sock = -1;
+
+static struct t_dev *da, *db;
+static struct t_arena arena[2][K_N]; /* of A, of B */
+static struct t_ep rc[2][RC_MTUS], uc[2][RC_MTUS], srq_ep[2], ud[2];
+static struct ibv_srq *srq;
+static struct ibv_mw *mw;
+static struct remote { uint64_t iova[K_N][2]; uint32_t rkey[K_N][2]; uint32_t mw_rkey; } remote;
+static unsigned long long done[OP_N], lost;
+static bool have_odp, have_mw;
+
+static const char *describe(const struct kase *k)
+{
+	static char s[400];
+
+	snprintf(s, sizeof(s),
+		 "case %llu: %s len %zu mtu %d%s; A %s %s%s %d SGEs off %zu; B %s %s%s %d SGEs off %zu",
+		 (unsigned long long)k->id, op_name[k->op], k->len, 128 << mtus[k->mtu],
+		 k->inl ? " inline" : "", kind_name[k->a.kind], temp_name[k->a.temp],
+		 k->a.other ? " iova!=va" : "", k->a.n, k->a.n ? k->a.s[0].off % 8192 : 0,
+		 kind_name[k->b.kind], temp_name[k->b.temp], k->b.other ? " iova!=va" : "", k->b.n,
+		 k->b.n ? k->b.s[0].off % 8192 : 0);
+	return s;
+}
+
+static void put(const void *p, size_t n)
+{
+	if (write(sock, p, n) != (ssize_t)n)
+		t_die("the other process is gone");
+}
+
+static void get(void *p, size_t n)
+{
+	if (recv(sock, p, n, MSG_WAITALL) != (ssize_t)n)
+		t_die("the other process is gone");
+}
+
+static void barrier(void)
+{
+	char c = 0;
+
+	if (sock < 0)
+		return;
+	put(&c, 1);
+	get(&c, 1);
+}
+
+/* B's verdict, known to both. */
+static int verdict(int v)
+{
+	if (sock < 0)
+		return v;
+	if (is_b)
+		put(&v, sizeof(v));
+	else
+		get(&v, sizeof(v));
+	return v;
+}
+
+/* ---- what a case is ---- */
+
+static bool is_uc(enum op o)
+{
+	return o == UC_WRITE || o == UC_WRITE_IMM || o == UC_SEND;
+}
+
+static bool lossy(enum op o)
+{
+	return is_uc(o) || o == UD_SEND;
+}
+
+static bool atomic(enum op o)
+{
+	return o == CAS || o == FAA;
+}
+
+/* Does B scatter into a list of its own (a receive), rather than A naming one remote range? */
+static bool b_list(enum op o)
+{
+	return o == SEND || o == SEND_IMM || o == SEND_INV || o == SRQ_SEND || o == UC_SEND ||
+	       o == UD_SEND;
+}
+
+static bool b_recv(enum op o)
+{
+	return b_list(o) || o == WRITE_IMM || o == UC_WRITE_IMM || o == UC_WRITE;
+}
+
+static void lay_out(struct side *s, size_t len, unsigned off, bool list, uint64_t rnd)
+{
+	size_t bump[K_N] = { 2 * T_PAGE, 2 * T_PAGE, 2 * T_PAGE }, left = len;
+	int n = 1;
+
+	if (s->kind == MIX)
+		n = list ? 2 + (int)(rnd % (MAX_SEG - 1)) : 1;
+	if (!len && n == 1 && (rnd & 64))
+		n = 0; /* no SGE at all is another way to say zero */
+	if (!list && !n)
+		n = 1;
+	s->n = n;
+	for (int i = 0; i < n; i++) {
+		struct seg *g = &s->s[i];
+
+		rnd = t_mix(rnd + (uint64_t)i);
+		g->kind = s->kind != MIX ? (enum t_kind)s->kind :
+			  i & 1 ? K_PIN : rnd & 1 ? K_ODP : K_SHM;
+		g->len = i == n - 1 ? left : left / (size_t)(n - i) * (rnd % 3) % (left + 1);
+		if (g->len > left)
+			g->len = left;
+		left -= g->len;
+		g->off = bump[g->kind] + (i ? offsets[(rnd >> 8) % ARRAY_LEN(offsets)] : off);
+		bump[g->kind] = (g->off + g->len + T_GUARD + 2 * T_PAGE) & ~(T_PAGE - 1);
+		if (bump[g->kind] + 2 * T_PAGE > ARENA_SIZE)
+			t_die("the test's arenas are too small");
+	}
+}
+
+static uint64_t take(uint64_t *x, uint64_t n)
+{
+	uint64_t v = *x % n;
+
+	*x /= n;
+	return v;
+}
+
+#define CROSS ((uint64_t)OP_N * KIND_N * KIND_N * 8 * 8 * 11 * RC_MTUS * 4 * TEMP_N * TEMP_N)
+
+/* The case of that number; false when it says nothing new or the run does not want it. */
+static bool make_case(struct kase *k, uint64_t id)
+{
+	uint64_t x = id, rnd = t_mix(id * 2 + opt.seed), iova;
+	unsigned oa, ob;
+
+	memset(k, 0, sizeof(*k));
+	k->id = id;
+	k->seq = id + 1;
+	k->op = (enum op)take(&x, OP_N);
+	k->len = lengths[take(&x, ARRAY_LEN(lengths))];
+	k->a.kind = (enum kind)take(&x, KIND_N);
+	k->b.kind = (enum kind)take(&x, KIND_N);
+	k->a.temp = (enum temp)take(&x, TEMP_N);
+	k->b.temp = (enum temp)take(&x, TEMP_N);
+	oa = offsets[take(&x, ARRAY_LEN(offsets))];
+	ob = offsets[take(&x, ARRAY_LEN(offsets))];
+	k->mtu = (unsigned)take(&x, RC_MTUS);
+	iova = take(&x, 4);
+	k->a.other = iova & 1;
+	k->b.other = iova >> 1;
+	k->data_from_b = k->op == READ;
+
+	if (!t_list_has(opt.ops, op_name[k->op]) || k->len > opt.max_len ||
+	    !t_list_has(opt.kinds, kind_name[k->a.kind]) ||
+	    !t_list_has(opt.kinds, kind_name[k->b.kind]))
+		return false;
+	if (!have_odp && (k->a.kind != PIN || k->b.kind != PIN))
+		return false;
+	if ((k->op == MW_WRITE || k->op == SEND_INV) && !have_mw)
+		return false;
+	if (k->op == MW_WRITE && !k->len)
+		return false; /* a window of length 0 is no window */
+	if ((k->a.kind == PIN && k->a.temp != WARM) || (k->b.kind == PIN && k->b.temp != WARM))
+		return false;
+	if (k->b.kind == MIX && !b_list(k->op))
+		return false;
+	if (is_uc(k->op) && !da->odp_uc && (k->a.kind != PIN || k->b.kind != PIN))
+		return false;
+	if (k->op == UD_SEND && (k->len > (size_t)(128U << da->port.active_mtu) - 0 || k->mtu))
+		return false;
+	if (k->op == SRQ_SEND && k->mtu)
+		return false;
+	if (atomic(k->op)) {
+		if (k->len != 8 || k->a.kind == MIX)
+			return false;
+		ob &= ~7U;
+	}
+	if (b_list(k->op) && (rnd & 3) == 3)
+		k->extra = 37;
+	if (k->op == UD_SEND)
+		k->b.skip = GRH;
+	lay_out(&k->a, k->len, oa, !atomic(k->op), rnd >> 2);
+	lay_out(&k->b, k->len + k->extra + k->b.skip, ob, b_list(k->op), rnd >> 9);
+	k->inl = k->op != READ && !atomic(k->op) && k->len <= 200 && (rnd & 0x100000);
+	return true;
+}
+
+/* ---- one side's memory ---- */
+
+static bool zeroed(const struct side *s, const struct seg *g)
+{
+	return g->kind == K_ODP && s->temp != WARM;
+}
+
+/* Guards (and, for a source, contents) of a side; then its temperature. */
+static void prepare(const struct kase *k, struct side *s, int who, bool source)
+{
+	size_t at = 0;
+
+	for (int i = 0; i < s->n; i++) {
+		struct seg *g = &s->s[i];
+		uint8_t *p = arena[who][g->kind].va + g->off;
+
+		if (zeroed(s, g))
+			t_drop(p - T_GUARD, g->len + 2 * T_GUARD);
+		else
+			t_pat_fill(p - T_GUARD, g->len + 2 * T_GUARD, ~k->seq, g->off - T_GUARD);
+	}
+	for (int i = 0; i < s->n; i++) {
+		struct seg *g = &s->s[i];
+		uint8_t *p = arena[who][g->kind].va + g->off;
+
+		if (source)
+			t_pat_fill(p, g->len, k->seq, at);
+		at += g->len;
+		if (g->kind == K_SHM && s->temp != WARM)
+			t_drop(p - T_GUARD, g->len + 2 * T_GUARD);
+		if (s->temp == READ_TOUCHED && g->len)
+			for (size_t o = 0; o < g->len; o += T_PAGE)
+				(void)*(volatile uint8_t *)(p + o);
+		if (s->temp == PREFETCHED && g->kind != K_PIN && g->len) {
+			struct t_arena *r = &arena[who][g->kind];
+			struct ibv_sge sg = { .addr = r->iova[s->other] + g->off,
+					      .length = (uint32_t)g->len,
+					      .lkey = r->mr[s->other]->lkey };
+			struct t_dev *d = who ? db : da;
+			int rc = ibv_advise_mr(d->pd, source ? IBV_ADVISE_MR_ADVICE_PREFETCH :
+						    IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE,
+					       IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
+
+			if (rc && rc != EOPNOTSUPP)
+				t_fail("ibv_advise_mr of %u bytes: %s", sg.length, strerror(rc));
+		}
+	}
+}
+
+/* Expected byte range of a segment: guard, zero or payload.  Returns the offset of a wrong byte. */
+static ssize_t diff_plain(const struct side *s, const struct seg *g, const uint8_t *base, size_t off,
+			  size_t len, uint64_t seq)
+{
+	return zeroed(s, g) ? t_zero_diff(base + off, len) : t_pat_diff(base + off, len, ~seq, off);
+}
+
+/*
+ * Check a side: @len bytes of payload from position @skip on, all else unchanged.
+ * Silent checks return the verdict only.
+ */
+static bool check(const struct kase *k, const struct side *s, int who, size_t len, bool silent)
+{
+	size_t at = 0;
+
+	for (int i = 0; i < s->n; i++) {
+		const struct seg *g = &s->s[i];
+		const uint8_t *base = arena[who][g->kind].va;
+		size_t from = at < s->skip ? (s->skip - at < g->len ? s->skip - at : g->len) : 0;
+		size_t pos = at + from - s->skip, n = 0;
+		ssize_t bad;
+		const char *what;
+
+		if (at + from >= s->skip && pos < len)
+			n = g->len - from < len - pos ? g->len - from : len - pos;
+		what = "guard before";
+		bad = diff_plain(s, g, base, g->off - T_GUARD, T_GUARD, k->seq);
+		if (bad < 0) {
+			what = "payload";
+			bad = t_pat_diff(base + g->off + from, n, k->seq, pos);
+		}
+		if (bad < 0) {
+			what = "behind the payload";
+			bad = diff_plain(s, g, base, g->off + from + n,
+					 g->len - from - n + T_GUARD, k->seq);
+		}
+		if (bad >= 0 && !silent) {
+			size_t o = !strcmp(what, "payload") ? g->off + from + (size_t)bad :
+				   what[0] == 'g' ? g->off - T_GUARD + (size_t)bad :
+						    g->off + from + n + (size_t)bad;
+			uint8_t want = !strcmp(what, "payload") ? t_pat(k->seq, pos + (size_t)bad) :
+				       zeroed(s, g)		? 0 :
+								  t_pat(~k->seq, o);
+
+			t_fail("%s, side %c, SGE %d of %d (%s, %zu bytes at offset %zu of the MR), %s: "
+			       "first wrong byte at %zd of it (MR offset %zu): got %#04x, expected "
+			       "%#04x",
+			       describe(k), who ? 'B' : 'A', i, s->n, kind_name[g->kind], g->len,
+			       g->off, what, bad, o, base[o], want);
+		}
+		if (bad >= 0)
+			return false;
+		at += g->len;
+	}
+	return true;
+}
+
+static int sges(const struct side *s, int who, struct ibv_sge *sg)
+{
+	for (int i = 0; i < s->n; i++) {
+		struct t_arena *r = &arena[who][s->s[i].kind];
+
+		sg[i] = (struct ibv_sge){ .addr = r->iova[s->other] + s->s[i].off,
+					  .length = (uint32_t)s->s[i].len,
+					  .lkey = r->mr[s->other]->lkey };
+	}
+	return s->n;
+}
+
+/* ---- running a case ---- */
+
+static struct t_ep *ep_of(const struct kase *k, int who)
+{
+	if (k->op == UD_SEND)
+		return &ud[who];
+	if (k->op == SRQ_SEND)
+		return &srq_ep[who];
+	return is_uc(k->op) ? &uc[who][k->mtu] : &rc[who][k->mtu];
+}
+
+/* B binds its window over the target (WRITE through it) or over anything (SEND_INV). */
+static void bind_window(const struct kase *k, struct t_ep *e)
+{
+	const struct seg *g = &k->b.s[0];
+	struct t_arena *r = &arena[1][k->b.n ? g->kind : K_PIN];
+	struct ibv_send_wr wr = { .opcode = IBV_WR_BIND_MW, .send_flags = IBV_SEND_SIGNALED }, *bad;
+	uint32_t rkey = ibv_inc_rkey(mw->rkey);
+	int rc_;
+
+	wr.bind_mw.mw = mw;
+	wr.bind_mw.rkey = rkey;
+	wr.bind_mw.bind_info.mr = r->mr[k->b.other];
+	wr.bind_mw.bind_info.addr = r->iova[k->b.other] + (k->op == MW_WRITE ? g->off : 0);
+	wr.bind_mw.bind_info.length = k->op == MW_WRITE ? k->len : T_PAGE;
+	wr.bind_mw.bind_info.mw_access_flags = IBV_ACCESS_REMOTE_WRITE;
+	rc_ = ibv_post_send(e->qp, &wr, &bad);
+	if (rc_)
+		t_die("%s: post of BIND_MW: %s", describe(k), strerror(rc_));
+	mw->rkey = rkey;
+	t_expect("BIND_MW", e->scq, IBV_WC_SUCCESS, NULL);
+}
+
+static const enum ibv_wr_opcode wr_op[OP_N] = {
+	[WRITE] = IBV_WR_RDMA_WRITE,	   [WRITE_IMM] = IBV_WR_RDMA_WRITE_WITH_IMM,
+	[SEND] = IBV_WR_SEND,		   [SEND_IMM] = IBV_WR_SEND_WITH_IMM,
+	[SEND_INV] = IBV_WR_SEND_WITH_INV, [READ] = IBV_WR_RDMA_READ,
+	[CAS] = IBV_WR_ATOMIC_CMP_AND_SWP, [FAA] = IBV_WR_ATOMIC_FETCH_AND_ADD,
+	[MW_WRITE] = IBV_WR_RDMA_WRITE,	   [SRQ_SEND] = IBV_WR_SEND,
+	[UC_WRITE] = IBV_WR_RDMA_WRITE,	   [UC_WRITE_IMM] = IBV_WR_RDMA_WRITE_WITH_IMM,
+	[UC_SEND] = IBV_WR_SEND,	   [UD_SEND] = IBV_WR_SEND,
+};
+
+static uint64_t old_value(const struct kase *k) /* of the atomic's target: its pattern */
+{
+	uint64_t v;
+	uint8_t b[8];
+
+	for (unsigned i = 0; i < 8; i++)
+		b[i] = t_pat(k->seq + 7, i);
+	memcpy(&v, b, 8);
+	return v;
+}
+
+static void request(const struct kase *k, struct t_ep *e, uint64_t id)
+{
+	struct ibv_sge sg[MAX_SEG];
+	struct t_wr w = { .op = wr_op[k->op], .sg = sg, .id = id, .flags = k->inl ? IBV_SEND_INLINE : 0 };
+	const struct seg *g = &k->b.s[0];
+	uint64_t want = 0;
+	int rc_;
+
+	w.n = sges(&k->a, 0, sg);
+	if (k->inl) /* an inline source needs no key, and its address is the process's own */
+		for (int i = 0; i < w.n; i++) {
+			sg[i].addr = (uintptr_t)(arena[0][k->a.s[i].kind].va + k->a.s[i].off);
+			sg[i].lkey = 0xdead;
+		}
+	if (k->b.n) {
+		w.raddr = remote.iova[g->kind][k->b.other] + g->off;
+		w.rkey = remote.rkey[g->kind][k->b.other];
+	}
+	if (k->op == MW_WRITE)
+		w.rkey = remote.mw_rkey;
+	w.imm = k->op == SEND_INV ? remote.mw_rkey : htonl((uint32_t)k->seq);
+	if (k->op == WRITE_IMM || k->op == UC_WRITE_IMM || k->op == SEND_IMM)
+		w.imm = htonl((uint32_t)k->seq);
+	if (atomic(k->op)) {
+		want = old_value(k);
+		/* every other CAS must not match */
+		w.compare = k->op == FAA ? k->seq * 0x9e3779b97f4a7c15ULL : want + (k->seq & 1);
+		w.swap = ~want;
+	}
+	rc_ = t_post(e, &w);
+	if (rc_)
+		t_die("%s: ibv_post_send: %s", describe(k), strerror(rc_));
+	if (k->inl) /* an inline source belongs to the application again at once */
+		for (int i = 0; i < w.n; i++)
+			memset(arena[0][k->a.s[i].kind].va + k->a.s[i].off, 0x5a, k->a.s[i].len);
+}
+
+static bool receive_ok(const struct kase *k, struct t_ep *e, struct ibv_wc *wc)
+{
+	bool imm = k->op == WRITE_IMM || k->op == UC_WRITE_IMM;
+	bool with_imm = imm || k->op == SEND_IMM;
+	bool ok = true;
+
+	if (wc->status != IBV_WC_SUCCESS) {
+		t_fail("%s: receive completed with '%s'", describe(k), ibv_wc_status_str(wc->status));
+		return false;
+	}
+	if (k->op == UC_WRITE)
+		return true; /* the SEND behind it */
+	if (wc->opcode != (imm ? IBV_WC_RECV_RDMA_WITH_IMM : IBV_WC_RECV)) {
+		t_fail("%s: receive opcode %d", describe(k), wc->opcode);
+		ok = false;
+	}
+	if (wc->byte_len != k->len + k->b.skip) {
+		t_fail("%s: receive byte_len %u", describe(k), wc->byte_len);
+		ok = false;
+	}
+	if (wc->qp_num != e->qp->qp_num) {
+		t_fail("%s: receive qp_num %u, expected %u", describe(k), wc->qp_num, e->qp->qp_num);
+		ok = false;
+	}
+	if (with_imm && (!(wc->wc_flags & IBV_WC_WITH_IMM) || wc->imm_data != htonl((uint32_t)k->seq))) {
+		t_fail("%s: flags %#x imm %#x, expected %#x", describe(k), wc->wc_flags,
+		       ntohl(wc->imm_data), (uint32_t)k->seq);
+		ok = false;
+	}
+	if (k->op == SEND_INV &&
+	    (!(wc->wc_flags & IBV_WC_WITH_INV) || wc->invalidated_rkey != mw->rkey)) {
+		t_fail("%s: flags %#x invalidated rkey %#x, expected %#x", describe(k), wc->wc_flags,
+		       wc->invalidated_rkey, mw->rkey);
+		ok = false;
+	}
+	if (k->op == UD_SEND && (!(wc->wc_flags & IBV_WC_GRH) || wc->src_qp != e->peer.qpn)) {
+		t_fail("%s: flags %#x, src_qp %u, expected a GRH and %u", describe(k), wc->wc_flags,
+		       wc->src_qp, e->peer.qpn);
+		ok = false;
+	}
+	return ok;
+}
+
+static void check_atomic(const struct kase *k)
+{
+	const struct seg *ga = &k->a.s[0], *gb = &k->b.s[0];
+	uint64_t old = old_value(k), got, want;
+	struct kase g = *k;
+
+	if (is_a && k->a.n) {
+		memcpy(&got, arena[0][ga->kind].va + ga->off, 8);
+		if (got != old)
+			t_fail("%s: returned %#llx, the target held %#llx", describe(k),
+			       (unsigned long long)got, (unsigned long long)old);
+		/* the guards: put back what the guard check wants in the middle */
+		t_pat_fill(arena[0][ga->kind].va + ga->off, 8, k->seq, 0);
+		check(&g, &g.a, 0, 8, false);
+	}
+	if (is_b) {
+		want = k->op == FAA ? old + k->seq * 0x9e3779b97f4a7c15ULL : k->seq & 1 ? old : ~old;
+		memcpy(&got, arena[1][gb->kind].va + gb->off, 8);
+		if (got != want)
+			t_fail("%s: the target is %#llx, expected %#llx (was %#llx)", describe(k),
+			       (unsigned long long)got, (unsigned long long)want,
+			       (unsigned long long)old);
+		t_pat_fill(arena[1][gb->kind].va + gb->off, 8, k->seq, 0);
+		check(&g, &g.b, 1, 8, false);
+	}
+}
+
+static void post_receive(const struct kase *k, struct t_ep *e)
+{
+	struct ibv_sge sg[MAX_SEG];
+	int n = b_list(k->op) ? sges(&k->b, 1, sg) : 0;
+	int rc_ = t_recv(e, sg, n, k->id);
+
+	if (rc_)
+		t_die("%s: post of a receive with %d SGEs: %s", describe(k), n, strerror(rc_));
+}
+
+enum { GOOD, LOST, BROKEN };
+
+/* Requests and completions of one attempt. */
+static int attempt(struct kase *k, bool first, bool last)
+{
+	struct t_ep *ea = ep_of(k, 0), *eb = ep_of(k, 1);
+	struct ibv_wc wc;
+	int v = GOOD;
+
+	if (is_b && first) {
+		if (k->op == MW_WRITE || k->op == SEND_INV)
+			bind_window(k, eb);
+		if (b_recv(k->op))
+			post_receive(k, eb);
+		remote.mw_rkey = mw ? mw->rkey : 0;
+		if (sock >= 0)
+			put(&remote.mw_rkey, 4);
+	} else if (first) {
+		get(&remote.mw_rkey, 4);
+	}
+	barrier();
+	if (is_a) {
+		request(k, ea, k->seq);
+		if (!t_wait(ea->scq, &wc, t_limit)) {
+			t_die("%s: no completion of the request within %.0f s", describe(k), t_limit);
+		} else if (wc.status != IBV_WC_SUCCESS) {
+			t_die("%s: completed with '%s'", describe(k), ibv_wc_status_str(wc.status));
+		} else if (wc.wr_id != k->seq || wc.qp_num != ea->qp->qp_num) {
+			t_fail("%s: wr_id %llu QP %u", describe(k), (unsigned long long)wc.wr_id,
+			       wc.qp_num);
+		}
+		if (k->op == UC_WRITE) { /* the SEND behind it says when to look */
+			struct t_wr w = { .op = IBV_WR_SEND, .id = 1 };
+
+			if (t_post(ea, &w))
+				t_die("%s: ibv_post_send failed", describe(k));
+			t_expect("the SEND behind a UC WRITE", ea->scq, IBV_WC_SUCCESS, NULL);
+		}
+	}
+	barrier();
+	if (is_b && b_recv(k->op)) {
+		if (!t_wait(eb->rcq, &wc, lossy(k->op) && !last ? t_slow(0.5) : t_limit)) {
+			v = LOST;
+			if (!lossy(k->op) || last)
+				t_die("%s: no completion of the receive", describe(k));
+		} else {
+			if (!receive_ok(k, eb, &wc))
+				v = BROKEN;
+			if (k->op == UC_WRITE && !last && !check(k, &k->b, 1, k->len, true)) {
+				v = LOST;
+				post_receive(k, eb);
+			}
+		}
+	}
+	return verdict(v);
+}
+
+static void run_case(struct kase *k)
+{
+	int v = GOOD;
+
+	if (opt.verbose)
+		t_note("%s", describe(k));
+	if (is_a)
+		prepare(k, &k->a, 0, !k->data_from_b && !atomic(k->op));
+	if (is_b) {
+		prepare(k, &k->b, 1, k->data_from_b);
+		if (atomic(k->op))
+			t_pat_fill(arena[1][k->b.s[0].kind].va + k->b.s[0].off, 8, k->seq + 7, 0);
+	}
+	for (int i = 0; i < 6; i++) {
+		if (i && is_a && k->inl)
+			prepare(k, &k->a, 0, true);
+		v = attempt(k, !i, i == 5);
+		if (v != LOST)
+			break;
+		lost++;
+	}
+	done[k->op]++;
+	if (v == BROKEN)
+		return;
+	if (atomic(k->op)) {
+		check_atomic(k);
+		return;
+	}
+	if (is_a && !k->inl)
+		check(k, &k->a, 0, k->len, false);
+	if (is_b)
+		check(k, &k->b, 1, k->len, false);
+}
+
+/* ---- set-up ---- */
+
+static void open_side(int who, struct t_dev *d)
+{
+	struct t_opt o = { .sge = MAX_SEG, .depth = 4, .rdepth = 8, .inl = 200 };
+	struct ibv_srq_init_attr sa = { .attr = { .max_wr = 16, .max_sge = 27 } };
+
+	if (d->attr.orig_attr.max_sge < MAX_SEG)
+		t_die("%s: max_sge is %d", d->name, d->attr.orig_attr.max_sge);
+	for (int k = 0; k < K_N; k++)
+		if (k == K_PIN || have_odp)
+			t_arena_open(&arena[who][k], (enum t_kind)k, ARENA_SIZE, d->pd,
+				     who ? 0 : 0x123456789000ULL + (uint64_t)k * 0x10000000,
+				     IBV_ACCESS_MW_BIND);
+	for (unsigned m = 0; m < RC_MTUS; m++) {
+		o.mtu = mtus[m] < d->port.active_mtu ? mtus[m] : d->port.active_mtu;
+		o.type = IBV_QPT_RC;
+		t_ep_open(&rc[who][m], d, &o);
+		o.type = IBV_QPT_UC;
+		t_ep_open(&uc[who][m], d, &o);
+	}
+	o.mtu = d->port.active_mtu;
+	o.type = IBV_QPT_UD;
+	t_ep_open(&ud[who], d, &o);
+	o.type = IBV_QPT_RC;
+	if (who) {
+		sa.attr.max_sge = (uint32_t)d->attr.orig_attr.max_srq_sge;
+		if (sa.attr.max_sge > MAX_SEG)
+			sa.attr.max_sge = MAX_SEG;
+		srq = ibv_create_srq(d->pd, &sa);
+		if (!srq)
+			t_die("ibv_create_srq: %s", strerror(errno));
+		o.srq = srq;
+		if (d->attr.orig_attr.device_cap_flags &
+		    (IBV_DEVICE_MEM_WINDOW_TYPE_2A | IBV_DEVICE_MEM_WINDOW_TYPE_2B))
+			mw = ibv_alloc_mw(d->pd, IBV_MW_TYPE_2);
+	}
+	t_ep_open(&srq_ep[who], d, &o);
+}
+
+#define EACH_EP(who, e)                                                                            \
+	for (unsigned i_ = 0; i_ < 2 * RC_MTUS + 2; i_++)                                          \
+		if ((e = i_ < RC_MTUS	   ? &rc[who][i_] :                                        \
+			 i_ < 2 * RC_MTUS  ? &uc[who][i_ - RC_MTUS] :                              \
+			 i_ == 2 * RC_MTUS ? &srq_ep[who] :                                        \
+					     &ud[who]))
+
+static void connect_sides(void)
+{
+	struct t_addr mine[2 * RC_MTUS + 2], theirs[2 * RC_MTUS + 2];
+	struct t_ep *e;
+
+	if (is_b)
+		for (int k = 0; k < K_N; k++)
+			for (int i = 0; i < 2 && arena[1][k].va; i++) {
+				remote.iova[k][i] = arena[1][k].iova[i];
+				remote.rkey[k][i] = arena[1][k].mr[i]->rkey;
+			}
+	have_mw = mw != NULL;
+	if (sock < 0) {
+		EACH_EP(0, e) mine[i_] = e->me;
+		EACH_EP(1, e) theirs[i_] = e->me;
+		EACH_EP(0, e) t_ep_connect(e, &theirs[i_]);
+		EACH_EP(1, e) t_ep_connect(e, &mine[i_]);
+		return;
+	}
+	EACH_EP(is_b, e) mine[i_] = e->me;
+	put(mine, sizeof(mine));
+	get(theirs, sizeof(theirs));
+	if (is_b) {
+		put(&remote, sizeof(remote));
+		put(&have_mw, sizeof(have_mw));
+	} else {
+		get(&remote, sizeof(remote));
+		get(&have_mw, sizeof(have_mw));
+	}
+	EACH_EP(is_b, e) t_ep_connect(e, &theirs[i_]);
+	barrier();
+}
+
+static void close_side(int who)
+{
+	struct t_ep *e;
+
+	EACH_EP(who, e) t_ep_close(e);
+	if (who) {
+		if (mw)
+			ibv_dealloc_mw(mw);
+		ibv_destroy_srq(srq);
+	}
+	for (int k = 0; k < K_N; k++)
+		if (arena[who][k].va)
+			t_arena_close(&arena[who][k]);
+}
+
+/* ---- one WRITE of the largest message ---- */
+
+/* A mapping of @total bytes that repeats a memfd of @period bytes. */
+static uint8_t *repeated(size_t total, size_t period)
+{
+	int fd = memfd_create("repeated", MFD_CLOEXEC);
+	uint8_t *p = mmap(NULL, total, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (fd < 0 || ftruncate(fd, (off_t)period) || p == MAP_FAILED)
+		t_die("memory for --huge: %s", strerror(errno));
+	for (size_t at = 0; at < total; at += period) {
+		size_t n = total - at < period ? total - at : period;
+
+		if (mmap(p + at, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+			t_die("mmap for --huge: %s", strerror(errno));
+	}
+	close(fd);
+	return p;
+}
+
+static void huge(void)
+{
+	const size_t len = 0x7fffffff, room = (len + 2 * T_PAGE) & ~(T_PAGE - 1);
+	const size_t ps = 16UL << 20, pd = 24UL << 20;
+	struct t_opt o = { .timeout = 20 };
+	struct ibv_mr *ms, *md;
+	struct t_ep a, b;
+	uint8_t *src, *dst;
+	double from;
+
+	if (!have_odp)
+		t_die("--huge is about ODP memory, which %s does not have", da->name);
+	src = repeated(room, ps);
+	dst = repeated(room, pd);
+	t_pat_fill(src, ps, 99, 0);
+	ms = t_reg(da->pd, src, room, T_ALL_ACCESS | IBV_ACCESS_ON_DEMAND);
+	md = t_reg(db->pd, dst, room, T_ALL_ACCESS | IBV_ACCESS_ON_DEMAND);
+	t_pair_open(&a, da, &b, db, &o);
+	from = t_now();
+	t_limit = t_slow(240);
+	if (t_post_one(&a, IBV_WR_RDMA_WRITE, src, (uint32_t)len, ms->lkey, (uintptr_t)dst, md->rkey, 1))
+		t_die("post of a WRITE of %zu bytes failed", len);
+	if (!t_expect("WRITE of 2 GiB - 1", a.scq, IBV_WC_SUCCESS, NULL))
+		return;
+	t_note("a WRITE of %zu bytes took %.1f s", len, t_now() - from);
+	for (size_t o_ = 0; o_ < pd; o_ += T_PAGE) { /* the last time that offset was written */
+		size_t last = o_ + (len - 1 - o_) / pd * pd, n = T_PAGE;
+
+		if (last + n > len)
+			n = len - last;
+		if (!t_pat_check("WRITE of 2 GiB - 1", dst + o_, n, 99, last % ps))
+			break;
+	}
+	t_ep_close(&a);
+	t_ep_close(&b);
+	ibv_dereg_mr(ms);
+	ibv_dereg_mr(md);
+}
+
+static uint64_t gcd(uint64_t a, uint64_t b)
+{
+	return b ? gcd(b, a % b) : a;
+}
+
+static void usage(void)
+{
+	puts("usage: prxe-data [-d DEV] [-g GID] [-e DEV2] [-G GID2] [--sample N] [--seed S] [--time T]\n"
+	     "  [--ops LIST] [--kinds pin,odp,shm,mix] [--max-len N] [--two] [--huge] [--case ID] [-v]");
+	exit(2);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option lo[] = {
+		{ "sample", 1, 0, 1 }, { "seed", 1, 0, 2 },  { "time", 1, 0, 3 }, { "ops", 1, 0, 4 },
+		{ "kinds", 1, 0, 5 },  { "two", 0, 0, 6 },   { "huge", 0, 0, 7 }, { "case", 1, 0, 8 },
+		{ "max-len", 1, 0, 9 }, { 0 },
+	};
+	uint64_t step = (uint64_t)((double)CROSS * 0.6180339887), at, one = UINT64_MAX, n = 0, ran = 0;
+	double end;
+	pid_t pid = 0;
+	int c, fds[2];
+
+	t_init();
+	while ((c = getopt_long(argc, argv, "d:e:g:G:v", lo, NULL)) != -1) {
+		switch (c) {
+		case 'd': opt.dev = optarg; break;
+		case 'e': opt.dev2 = optarg; break;
+		case 'g': opt.gid = atoi(optarg); break;
+		case 'G': opt.gid2 = atoi(optarg); break;
+		case 'v': opt.verbose = true; break;
+		case 1: opt.sample = strtoull(optarg, NULL, 0); break;
+		case 2: opt.seed = strtoull(optarg, NULL, 0); break;
+		case 3: opt.time = atof(optarg); break;
+		case 4: opt.ops = optarg; break;
+		case 5: opt.kinds = optarg; break;
+		case 6: opt.two = true; break;
+		case 7: opt.huge = true; break;
+		case 8: one = strtoull(optarg, NULL, 0); break;
+		case 9: opt.max_len = strtoull(optarg, NULL, 0); break;
+		default: usage();
+		}
+	}
+	if (optind != argc)
+		usage();
+	for (const char *s = opt.ops; s && *s; s += strcspn(s, ","), s += *s == ',') {
+		char w[32];
+		bool known = false;
+
+		snprintf(w, sizeof(w), "%.*s", (int)strcspn(s, ","), s);
+		for (int i = 0; i < OP_N; i++)
+			known |= !strcmp(w, op_name[i]);
+		if (!known)
+			t_die("--ops: there is no operation '%s'", w);
+	}
+	t_watchdog((unsigned)opt.time + 300);
+	if (opt.two) {
+		if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds))
+			t_die("socketpair: %s", strerror(errno));
+		fflush(stdout);
+		pid = fork();
+		if (pid < 0)
+			t_die("fork: %s", strerror(errno));
+		is_a = pid;
+		is_b = !pid;
+		sock = fds[!pid];
+		close(fds[!!pid]);
+		t_watchdog((unsigned)opt.time + 300);
+	}
+	da = t_dev_open(opt.dev, opt.gid);
+	db = opt.dev2 || opt.two ? t_dev_open(opt.dev2 ? opt.dev2 : opt.dev,
+					      opt.gid2 >= 0 ? opt.gid2 : opt.gid) : da;
+	have_odp = da->odp && db->odp && (!opt.kinds || strcmp(opt.kinds, "pin"));
+	if (opt.huge) {
+		huge();
+		return t_done("huge");
+	}
+	if (is_a)
+		open_side(0, da);
+	if (is_b)
+		open_side(1, db);
+	connect_sides();
+
+	while (gcd(step, CROSS) != 1)
+		step++;
+	at = t_mix(opt.seed) % CROSS;
+	end = t_now() + opt.time;
+	for (n = 0; n < CROSS && (!opt.sample || ran < opt.sample); n++, at = (at + step) % CROSS) {
+		struct kase k;
+		int more = 1;
+
+		if (one != UINT64_MAX)
+			at = one;
+		if (!make_case(&k, at)) {
+			if (one != UINT64_MAX)
+				t_die("case %llu does not exist here", (unsigned long long)one);
+			continue;
+		}
+		if (is_a)
+			more = t_now() < end && t_fails < 10;
+		if (sock >= 0) {
+			if (is_a)
+				put(&more, sizeof(more));
+			else
+				get(&more, sizeof(more));
+		}
+		if (!more)
+			break;
+		run_case(&k);
+		ran++;
+		if (one != UINT64_MAX)
+			break;
+	}
+	for (int i = 0; is_a && i < OP_N; i++)
+		if (done[i])
+			printf("%s %llu  ", op_name[i], done[i]);
+	if (is_a)
+		t_note("\n%llu cases (of %llu in the full cross), %llu lossy messages repeated",
+		       (unsigned long long)ran, (unsigned long long)CROSS, lost);
+	if (!ran)
+		t_fail("no case ran");
+	if (is_a)
+		close_side(0);
+	if (is_b)
+		close_side(1);
+	if (da != db)
+		t_dev_close(db);
+	t_dev_close(da);
+	if (pid) {
+		int st = 0;
+
+		if (waitpid(pid, &st, 0) != pid || st)
+			t_fail("the other process ended with status %#x", st);
+	}
+	if (!is_a)
+		return t_fails != 0;
+	return t_done("data");
+}
