@@ -639,7 +639,6 @@ static void post_one(struct prxe_qp *qp, struct rxe_send_wqe *wqe, const struct 
 	w->wr_id = wr->wr_id;
 	w->opcode = wr->opcode;
 	w->send_flags = wr->send_flags;
-	w->num_sge = wr->num_sge;
 	switch (wr->opcode) {
 	case IB_WR_LOCAL_INV:
 	case IB_WR_SEND_WITH_INV:
