@@ -108,7 +108,7 @@ build_user() {
 	fi
 	for dir in tests/* tools/*; do
 		[ -e "$TOP/$dir/Makefile" ] || continue
-		build_part "${dir//\//-}" "$(source_stamp "$TOP/$dir" "$TOP/include" "$TOP/tests/lib" "$TOP/libodp")" make_programs "$dir" || failed=1
+		build_part "${dir//\//-}" "$(source_stamp "$TOP/$dir" "$TOP/include" "$TOP/tests/lib" "$TOP/tests/verbs/lib" "$TOP/libodp")" make_programs "$dir" || failed=1
 	done
 	return $failed
 }

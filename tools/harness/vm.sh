@@ -146,7 +146,7 @@ vm_batch() {
 	trap 'kill $pid 2>/dev/null; wait $pid; vm_cleanup; exit 130' INT TERM
 	tail -q -c +1 -f -s 0.1 --pid=$pid "$job/stdout" 2>/dev/null &
 	tails+=($!)
-	tail -q -c +1 -f -s 0.1 --pid=$pid "$job/stderr" 2>/dev/null >&2 &
+	tail -q -c +1 -f -s 0.1 --pid=$pid "$job/stderr" >&2 2>/dev/null &
 	tails+=($!)
 	wait $pid
 	rc=$?

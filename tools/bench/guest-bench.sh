@@ -1,0 +1,93 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# The benchmarks, in the guest: prxe and its peers in one machine, runs interleaved.
+#
+# guest-bench.sh OUTDIR
+#   PRXE_BENCH_PAIRS (5)     interleaved pairs of each measurement
+#   PRXE_BENCH_SECONDS (1)   of each run
+#   PRXE_BENCH_DEV (prxe)    link type that is measured against rdma_rxe; "rxe" compares rdma_rxe with itself
+#   PRXE_BENCH_PARTS         local wire odp reg copy data
+set -u -o pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=tools/bench/lib.sh
+. "$here/lib.sh"
+
+pairs=${PRXE_BENCH_PAIRS:-5}
+seconds=${PRXE_BENCH_SECONDS:-1}
+type=${PRXE_BENCH_DEV:-prxe}
+parts=${PRXE_BENCH_PARTS:-local wire odp reg copy data}
+failed=0
+
+has() { case " $parts " in *" $1 "*) ;; *) return 1 ;; esac; }
+try() { "$@" || failed=1; }
+
+bench_init "$1"
+# rdma_rxe first: before 6.15 it takes the initial network namespace's UDP port when it loads.
+bench_dev_dummy rxe rxeL dumr 10.101.0.1
+bench_dev_dummy "$type" prxeL dump 10.102.0.1 px
+bench_machine
+
+odp_of() { # DEV: does its RC WRITE go through ODP MRs?
+	ibv_devinfo -v -d "$1" 2>/dev/null | sed -n '/rc_odp_caps/,/uc_odp_caps/p' | grep -q SUPPORT_WRITE
+}
+
+versus() { # the lines of a series: prxe and rdma_rxe on the same host
+	printf 'prxe prxeL prxeL\nrdma_rxe rxeL rxeL\n'
+}
+
+if has data; then
+	note "what arrives ..."
+	for d in prxeL rxeL; do
+		timeout -k 2 240 prxe-datacheck --dev $d --gid "$GID" --ops write,read,send --tsv >>"$OUT/data.tsv" 2>"$LOGS/data" ||
+			note "  $d: wrong bytes, or $(tail -n 1 "$LOGS/data")"
+	done
+fi
+if has local; then
+	note "same host: WRITE, READ, SEND of 64 KiB; latency and rate of 8 B WRITEs ..."
+	for t in write read send; do
+		try series ${t}_bw ib_${t}_bw 65536 "$pairs" "$seconds" '' < <(versus)
+	done
+	try series write_lat ib_write_lat 8 "$pairs" "$seconds" '' < <(versus)
+	try series write_rate ib_write_bw 8 "$pairs" "$seconds" '' < <(versus)
+fi
+if has odp; then
+	note "ODP against pinned, after the first touch ..."
+	odp_lines() { printf 'pinned prxeL prxeL\nodp prxeL prxeL --odp\n'; }
+	if odp_of prxeL; then
+		for s in 4096 65536 1048576; do
+			try series odp_write_bw ib_write_bw $s "$pairs" "$seconds" '' < <(odp_lines)
+		done
+		try series odp_read_bw ib_read_bw 65536 "$pairs" "$seconds" '' < <(odp_lines)
+		try series odp_send_bw ib_send_bw 65536 "$pairs" "$seconds" '' < <(odp_lines)
+		try series odp_write_lat ib_write_lat 8 "$pairs" "$seconds" '' < <(odp_lines)
+	else
+		note "  prxeL does not offer ODP for WRITE"
+		failed=1
+	fi
+fi
+if has wire; then
+	note "over veth ..."
+	if (bench_dev_veth rxe rxe0v rxe1v 10.103.0) && (bench_dev_veth "$type" prxe0v prxe1v 10.104.0); then
+		wire_lines() { printf 'prxe prxe0v prxe1v\nrdma_rxe rxe0v rxe1v\n'; }
+		try series wire_write_bw ib_write_bw 65536 "$pairs" "$seconds" '' < <(wire_lines)
+		try series wire_write_lat ib_write_lat 8 "$pairs" "$seconds" '' < <(wire_lines)
+	else
+		note "  a device of one of them cannot be made in a network namespace here"
+		failed=1
+	fi
+fi
+if has copy; then
+	note "memcpy and process_vm_writev ..."
+	try timeout -k 2 120 prxe-copybench --pairs "$pairs" --time 0.2 >>"$OUT/samples.tsv"
+	remember "prxe-copybench --pairs $pairs --time 0.2"
+fi
+if has reg; then
+	note "registration and first touch ..."
+	try timeout -k 2 300 prxe-regbench --dev prxeL --gid "$GID" --pairs "$pairs" --reg 4K,1M,64M,1G,64G,1T \
+		--touch 16M,64M,256M >>"$OUT/samples.tsv"
+	remember "prxe-regbench --dev prxe0 --gid $GID --pairs $pairs --reg 4K,1M,64M,1G,64G,1T --touch 16M,64M,256M"
+	# The peer's ODP has a table entry for each page: no sizes that the guest's memory could not hold.
+	try timeout -k 2 200 prxe-regbench --dev rxeL --gid "$GID" --pairs 3 --reg 4K,1M,64M,1G --touch '' |
+		sed 's/^reg\t/rxe_reg\t/; s/^dereg\t/rxe_dereg\t/' >>"$OUT/samples.tsv"
+fi
+exit $failed

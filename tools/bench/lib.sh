@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# shellcheck shell=bash
+# Measuring with perftest, in the guest: one server and one client process, one after the other.
+#
+#   bench_init OUTDIR            where samples.tsv, commands.txt, machine.txt and logs go
+#   bench_dev_dummy TYPE NAME NETDEV ADDR [NETNS]     a device on a dummy netdev
+#   bench_dev_veth TYPE NAME0 NAME1                   two devices, joined by a veth pair, a network namespace each
+#   perf TOOL DEV0 DEV1 OPTION...                     run a pair of TOOL; sets BW (MiB/s), RATE (messages/s), LAT (us)
+#   bw_count / rate_count        how many messages make a measurement of SECONDS
+#   sample METRIC SIZE VARIANT PAIR UNIT VALUE        a line of samples.tsv
+#
+# samples.tsv: metric, size, variant, pair, unit, value; tab separated.
+
+GID=${PRXE_BENCH_GID:-1}
+PORT=18600
+PERF_TIMEOUT=${PRXE_BENCH_TIMEOUT:-60}
+
+note() { printf '%s\n' "$*" >&2; }
+
+bench_die() {
+	printf 'error: %s\n' "$*" >&2
+	exit 1
+}
+
+bench_init() { # OUTDIR
+	OUT=$1
+	mkdir -p "$OUT" || bench_die "cannot make $OUT"
+	LOGS=$(mktemp -d) || bench_die "cannot make a temporary directory"
+	: >"$OUT/samples.tsv" && : >"$OUT/commands.txt" || bench_die "cannot write in $OUT"
+	declare -gA CMD_SEEN=()
+	ip link set lo up
+}
+
+# The machine, as the guest sees it.
+bench_machine() {
+	{
+		printf 'kernel\t%s\n' "$(uname -r) ($(uname -v | sed 's/^#[0-9]* //'))"
+		printf 'cpu\t%s, %s processors in the guest\n' \
+			"$(sed -n 's/^model name[ \t]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)"
+		printf 'memory\t%s MiB\n' "$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)"
+		printf 'accelerator\t%s\n' "${PRXE_ACCEL:-none: not in a virtual machine of ./run}"
+		printf 'hugepages\t%s\n' "$(sed 's/.*\[\(.*\)\].*/\1/' /sys/kernel/mm/transparent_hugepage/enabled 2>/dev/null)"
+		printf 'perftest\t%s\n' "$(dpkg-query -W -f '${Version}' perftest 2>/dev/null)"
+		printf 'date\t%s\n' "$(date -u '+%Y-%m-%d %H:%M UTC')"
+	} >"$OUT/machine.txt"
+}
+
+sample() { # METRIC SIZE VARIANT PAIR UNIT VALUE
+	printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$@" >>"$OUT/samples.tsv"
+}
+
+# ---- devices ----
+
+load_module() { # TYPE
+	case $1 in
+	prxe) prxe-load || bench_die "cannot load prxe.ko" ;;
+	rxe)
+		modprobe ib_uverbs
+		modprobe rdma_ucm
+		modprobe rdma_rxe || bench_die "cannot load rdma_rxe"
+		;;
+	esac
+}
+
+in_ns() { # NETNS ('' is the initial one) CMD...
+	local ns=$1
+	shift
+	if [ -n "$ns" ]; then ip netns exec "$ns" "$@"; else "$@"; fi
+}
+
+wait_active() { # DEV
+	local i
+	for i in $(seq 50); do
+		case $(rdma link show "$1/1" 2>/dev/null) in
+		*'state ACTIVE'*) return ;;
+		esac
+		sleep 0.1
+	done
+	bench_die "device $1 did not become active: $(rdma link show "$1/1" 2>&1)"
+}
+
+bench_link() { # TYPE NAME NETDEV NETNS
+	load_module "$1"
+	in_ns "$4" rdma link add "$2" type "$1" netdev "$3" || bench_die "rdma link add $2 type $1 netdev $3 failed"
+	wait_active "$2"
+	sleep 0.3 # its GIDs come from a work queue
+}
+
+bench_ns() { # NETNS
+	[ -z "$1" ] && return
+	[ -e "/run/netns/$1" ] && return
+	ip netns add "$1" && ip -n "$1" link set lo up
+}
+
+bench_dev_dummy() { # TYPE NAME NETDEV ADDR [NETNS]
+	local ns=${5:-}
+	modprobe -q dummy
+	bench_ns "$ns" || bench_die "no network namespace $ns"
+	in_ns "$ns" sh -ec "
+		ip link add $3 type dummy
+		ip link set $3 mtu 9000 up
+		ip addr add $4/24 dev $3" || bench_die "cannot make the netdev $3"
+	bench_link "$1" "$2" "$3" "$ns"
+}
+
+bench_dev_veth() { # TYPE NAME0 NAME1 NET (10.N.0)
+	modprobe -q veth
+	bench_ns "ns-$2" && bench_ns "ns-$3" &&
+		ip link add "v-$2" mtu 9000 netns "ns-$2" type veth peer name "v-$3" mtu 9000 netns "ns-$3" &&
+		ip -n "ns-$2" addr add "$4.1/24" dev "v-$2" && ip -n "ns-$3" addr add "$4.2/24" dev "v-$3" &&
+		ip -n "ns-$2" link set "v-$2" up && ip -n "ns-$3" link set "v-$3" up ||
+		bench_die "cannot make a veth pair"
+	bench_link "$1" "$2" "v-$2" "ns-$2"
+	bench_link "$1" "$3" "v-$3" "ns-$3"
+}
+
+# ---- perftest ----
+
+port_open() { # PORT
+	local hex
+	printf -v hex '%04X' "$1"
+	grep -qsE ": [0-9A-F]+:$hex [0-9A-F]+:0000 0A" /proc/net/tcp /proc/net/tcp6
+}
+
+# The command without what differs from run to run, once, for the report.
+remember() { # VARIANT-INDEPENDENT COMMAND
+	[ -n "${CMD_SEEN[$1]:-}" ] && return
+	CMD_SEEN[$1]=1
+	printf '%s\n' "$1" >>"$OUT/commands.txt"
+}
+
+perf_fail() { # WHAT
+	note "FAIL: $1"
+	for f in server client; do
+		sed "s/^/    $f: /" "$LOGS/$f" | grep -vE 'remote|local address|^ *(server|client): *[-]*$' | tail -n 12 >&2
+	done
+	return 1
+}
+
+# Processes never outlive their limit. The device of the server and that of the client may be the same.
+perf() { # TOOL DEV0 DEV1 OPTION...
+	local tool=$1 d0=$2 d1=$3 i rc pid line
+	shift 3
+	PORT=$((PORT + 1))
+	BW='' RATE='' LAT=''
+	timeout -k 2 "$PERF_TIMEOUT" "$tool" -d "$d0" -x "$GID" -F -p "$PORT" "$@" >"$LOGS/server" 2>&1 &
+	pid=$!
+	: >"$LOGS/client"
+	for ((i = 0; ; i++)); do
+		port_open "$PORT" && break
+		if [ $i -ge 200 ] || ! kill -0 $pid 2>/dev/null; then
+			kill $pid 2>/dev/null
+			wait $pid
+			perf_fail "$tool on $d0: the server does not listen"
+			return 1
+		fi
+		sleep 0.02
+	done
+	remember "$tool -d $d1 -x $GID -F $* 127.0.0.1"
+	timeout -k 2 "$PERF_TIMEOUT" "$tool" -d "$d1" -x "$GID" -F -p "$PORT" "$@" 127.0.0.1 >"$LOGS/client" 2>&1
+	rc=$?
+	if [ $rc -ne 0 ]; then
+		kill $pid 2>/dev/null
+		wait $pid
+		perf_fail "$tool on $d1 $*: exit status $rc"
+		return 1
+	fi
+	wait $pid || {
+		perf_fail "$tool on $d0 $*: the server's exit status is $?"
+		return 1
+	}
+	# The line after the one that begins with #bytes.
+	line=$(awk '/^ *#bytes/ { on = 1; next } on && $1 ~ /^[0-9]+$/ { print; exit }' "$LOGS/client")
+	case $tool in
+	*_lat)
+		# shellcheck disable=SC2086
+		set -- $line
+		LAT=${5:-}
+		;;
+	*)
+		# shellcheck disable=SC2086
+		set -- $line
+		BW=${4:-}
+		RATE=$(awk -v r="${5:-}" 'BEGIN { if (r != "") printf "%.0f", r * 1e6 }')
+		;;
+	esac
+	[ -n "$BW$LAT" ] || perf_fail "$tool: its output has no line of results"
+}
+
+# How many messages make a measurement of that many seconds; from a short run.
+count_for() { # SECONDS TOOL DEV0 DEV1 SIZE OPTION...
+	local seconds=$1 tool=$2 d0=$3 d1=$4 size=$5 probe=300
+	shift 5
+	[ "$size" -lt 262144 ] || probe=50
+	COUNT=$probe
+	perf "$tool" "$d0" "$d1" -s "$size" -n $probe "$@" || return 1
+	case $tool in
+	*_lat) COUNT=$(awk -v t="$seconds" -v l="$LAT" 'BEGIN { printf "%d", t / (2 * l / 1e6) }') ;;
+	*) COUNT=$(awk -v t="$seconds" -v b="$BW" -v s="$size" 'BEGIN { printf "%d", t * b * 1048576 / s }') ;;
+	esac
+	COUNT=$((COUNT / 100 * 100))
+	[ "$COUNT" -ge 100 ] || COUNT=100
+	[ "$COUNT" -le 2000000 ] || COUNT=2000000
+}
+
+# Interleaved runs of variants. VARIANTS: lines "name dev0 dev1 options", METRIC's value is taken from what perf set.
+#   series METRIC TOOL SIZE PAIRS SECONDS COMMON-OPTIONS <<VARIANTS
+series() {
+	local metric=$1 tool=$2 size=$3 pairs=$4 seconds=$5 common=$6 v p unit value failed=0
+	local -a names=() d0=() d1=() opts=() counts=()
+	while read -r n a b o; do
+		[ -n "$n" ] || continue
+		names+=("$n") d0+=("$a") d1+=("$b") opts+=("$o")
+	done
+	for v in "${!names[@]}"; do
+		# shellcheck disable=SC2086
+		count_for "$seconds" "$tool" "${d0[v]}" "${d1[v]}" "$size" $common ${opts[v]} || failed=1
+		counts+=("$COUNT")
+	done
+	# Variants of the same device get the same count.
+	for v in "${!names[@]}"; do
+		[ "$v" -gt 0 ] && [ "${d0[v]}" = "${d0[v - 1]}" ] && counts[v]=${counts[v - 1]}
+	done
+	for ((p = 1; p <= pairs; p++)); do
+		for v in "${!names[@]}"; do
+			# shellcheck disable=SC2086
+			perf "$tool" "${d0[v]}" "${d1[v]}" -s "$size" -n "${counts[v]}" $common ${opts[v]} || {
+				failed=1
+				continue
+			}
+			case $metric in
+			*_lat) unit=us value=$LAT ;;
+			*_rate) unit=msg/s value=$RATE ;;
+			*) unit=MiB/s value=$BW ;;
+			esac
+			sample "$metric" "$size" "${names[v]}" "$p" "$unit" "$value"
+		done
+	done
+	return $failed
+}

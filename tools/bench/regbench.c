@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * What registration costs, and what the first touch costs: pinned against ODP.
+ *
+ * Output, tab separated: metric, size, variant (pinned, odp, odp-prefetch, memset), pair, unit, value.
+ *   reg, dereg     registration of memory that is populated (beyond --populate bytes: reserved only)
+ *   touch          the first RDMA WRITE over fresh memory of another process; memset: that process's own
+ *   touch_again    the same WRITE once more
+ *   touch_total    registration, prefetch if any, and the first WRITE
+ * Variants alternate, so that a pair sees the same machine.
+ */
+#define _GNU_SOURCE
+#include "t.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define HUGE_PAGE (2UL << 20)
+#define CHUNK (1UL << 20)
+#define SRC_SIZE (4UL << 20)
+#define DEPTH 16
+
+enum variant { PINNED, ODP_COLD, ODP_PREFETCH, MEMSET, VARIANTS };
+static const char *const variant_name[] = { "pinned", "odp", "odp-prefetch", "memset" };
+
+static struct {
+	const char *dev, *reg, *touch, *variants;
+	int gid, pairs;
+	size_t populate;
+	bool small_pages, verify;
+} opt = { .reg = "4K,1M,1G,1T", .touch = "16M,64M,256M", .gid = 1, .pairs = 3, .populate = 1UL << 30,
+	  .verify = true };
+
+static size_t parse_size(const char *s, const char **end)
+{
+	char *e;
+	size_t v = strtoull(s, &e, 10);
+
+	switch (*e) {
+	case 'K': v <<= 10; e++; break;
+	case 'M': v <<= 20; e++; break;
+	case 'G': v <<= 30; e++; break;
+	case 'T': v <<= 40; e++; break;
+	}
+	if (e == s || !v || (*e && *e != ','))
+		t_die("'%s' is not a list of sizes such as 4K,1M,1G", s);
+	*end = *e ? e + 1 : e;
+	return v;
+}
+
+static void out(const char *metric, size_t size, const char *variant, int pair, double us)
+{
+	printf("%s\t%zu\t%s\t%d\tus\t%.2f\n", metric, size, variant, pair, us);
+	fflush(stdout);
+}
+
+/* Fresh memory, at a huge page's boundary so that every run sees the same mixture of page sizes. */
+static uint8_t *fresh(size_t size, int prot)
+{
+	size_t all = size + HUGE_PAGE;
+	uint8_t *p = mmap(NULL, all, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *q;
+
+	if (p == MAP_FAILED)
+		t_die("mmap of %zu bytes: %s", all, strerror(errno));
+	q = (uint8_t *)(((uintptr_t)p + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
+	if (q > p)
+		munmap(p, (size_t)(q - p));
+	munmap(q + size, HUGE_PAGE - (size_t)(q - p));
+	if (opt.small_pages)
+		madvise(q, size, MADV_NOHUGEPAGE);
+	return q;
+}
+
+/* ---- registration ---- */
+
+static int by_value(const void *x, const void *y)
+{
+	double a = *(const double *)x, b = *(const double *)y;
+
+	return (a > b) - (a < b);
+}
+
+static double median(double *v, int n)
+{
+	qsort(v, (size_t)n, sizeof(*v), by_value);
+	return n & 1 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
+static bool reg_pair(struct t_dev *d, uint8_t *p, size_t size, bool odp, int pair)
+{
+	unsigned acc = T_ALL_ACCESS | (odp ? IBV_ACCESS_ON_DEMAND : 0);
+	int n = odp || size <= 64 << 10 ? 25 : size <= 4 << 20 ? 9 : 1;
+	double reg[25], dereg[25];
+
+	for (int i = 0; i < n; i++) {
+		double t0 = t_now(), t1, t2;
+		struct ibv_mr *mr = ibv_reg_mr(d->pd, p, size, acc);
+
+		t1 = t_now();
+		if (!mr) {
+			fprintf(stderr, "registering %zu bytes %s: %s\n", size,
+				odp ? "with ODP" : "pinned", strerror(errno));
+			return false;
+		}
+		if (ibv_dereg_mr(mr))
+			t_die("ibv_dereg_mr: %s", strerror(errno));
+		t2 = t_now();
+		reg[i] = (t1 - t0) * 1e6;
+		dereg[i] = (t2 - t1) * 1e6;
+	}
+	out("reg", size, variant_name[odp], pair, median(reg, n));
+	out("dereg", size, variant_name[odp], pair, median(dereg, n));
+	return true;
+}
+
+static void bench_reg(struct t_dev *d, size_t size)
+{
+	bool reserved = size > opt.populate, go[2] = { !reserved, d->odp };
+	uint8_t *p = fresh(size, reserved ? PROT_NONE : PROT_READ | PROT_WRITE);
+
+	if (!reserved)
+		memset(p, 1, size);
+	for (int pair = 1; pair <= opt.pairs; pair++)
+		for (int odp = 0; odp < 2; odp++)
+			if (go[odp] && t_list_has(opt.variants, variant_name[odp]))
+				go[odp] = reg_pair(d, p, size, odp, pair);
+	munmap(p, size);
+}
+
+/* ---- first touch: the target is another process ---- */
+
+struct order {
+	size_t size; /* 0: end */
+	enum variant v;
+};
+struct answer {
+	uint64_t addr;
+	uint32_t rkey;
+	int err;
+	double reg_us, memset_us;
+};
+static int sock;
+
+static void put(const void *p, size_t n)
+{
+	if (send(sock, p, n, MSG_NOSIGNAL) != (ssize_t)n)
+		t_die("the other process is gone");
+}
+
+static bool get(void *p, size_t n)
+{
+	return recv(sock, p, n, MSG_WAITALL) == (ssize_t)n;
+}
+
+/* Which part of the source goes to that chunk: neighbours differ. */
+static size_t chunk_src(size_t chunk)
+{
+	return chunk * 7919 * 8 % (SRC_SIZE - CHUNK);
+}
+
+static void check(const uint8_t *p, size_t size)
+{
+	for (size_t o = 0; o < size; o += CHUNK) {
+		size_t n = size - o < CHUNK ? size - o : CHUNK;
+
+		if (!t_pat_check("first touch", p + o, n, 1, chunk_src(o / CHUNK)))
+			return;
+	}
+}
+
+static void prefetch(struct t_dev *d, struct ibv_mr *mr, uint8_t *p, size_t size)
+{
+	for (size_t o = 0; o < size;) {
+		size_t n = size - o < 1UL << 30 ? size - o : 1UL << 30;
+		struct ibv_sge sg = t_sge(p + o, n, mr->lkey);
+		int rc = ibv_advise_mr(d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE,
+				       IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
+
+		if (rc)
+			t_die("ibv_advise_mr of %zu bytes: %s", n, strerror(rc));
+		o += n;
+	}
+}
+
+static void connect_to_other(struct t_dev *d, struct t_ep *e)
+{
+	const struct t_opt qo = { .depth = DEPTH };
+	struct t_addr peer;
+
+	t_ep_open(e, d, &qo);
+	put(&e->me, sizeof(e->me));
+	if (!get(&peer, sizeof(peer)))
+		t_die("the other process is gone");
+	t_ep_connect(e, &peer);
+}
+
+/* The target's side. */
+static int serve(void)
+{
+	struct t_dev *d = t_dev_open(opt.dev, opt.gid);
+	struct t_ep e;
+	struct order o;
+
+	connect_to_other(d, &e);
+	while (get(&o, sizeof(o)) && o.size) {
+		unsigned acc = T_ALL_ACCESS | (o.v == PINNED ? 0 : IBV_ACCESS_ON_DEMAND);
+		struct answer an = { 0 };
+		struct ibv_mr *mr = NULL;
+		uint8_t *p = fresh(o.size, PROT_READ | PROT_WRITE);
+		double t = t_now();
+		char c;
+
+		if (o.v == MEMSET) {
+			memset(p, 1, o.size);
+			an.memset_us = (t_now() - t) * 1e6;
+		} else {
+			mr = ibv_reg_mr(d->pd, p, o.size, acc);
+			an.err = mr ? 0 : errno;
+			if (mr && o.v == ODP_PREFETCH)
+				prefetch(d, mr, p, o.size);
+			an.reg_us = (t_now() - t) * 1e6;
+			an.addr = (uintptr_t)p;
+			an.rkey = mr ? mr->rkey : 0;
+		}
+		put(&an, sizeof(an));
+		if (mr && get(&c, 1)) {
+			if (opt.verify)
+				check(p, o.size);
+			put(&c, 1);
+			ibv_dereg_mr(mr);
+		}
+		munmap(p, o.size);
+	}
+	t_ep_close(&e);
+	t_dev_close(d);
+	return t_fails != 0;
+}
+
+static double write_all(struct t_ep *e, uint8_t *src, struct ibv_mr *ms, const struct answer *an,
+			size_t size)
+{
+	size_t chunks = (size + CHUNK - 1) / CHUNK, posted = 0, done = 0;
+	double t = t_now();
+	struct ibv_wc wc;
+
+	while (done < chunks) {
+		for (; posted < chunks && posted < done + DEPTH; posted++) {
+			size_t at = posted * CHUNK, n = size - at < CHUNK ? size - at : CHUNK;
+			int rc = t_post_one(e, IBV_WR_RDMA_WRITE, src + chunk_src(posted), (uint32_t)n,
+					    ms->lkey, an->addr + at, an->rkey, posted);
+
+			if (rc)
+				t_die("ibv_post_send: %s", strerror(rc));
+		}
+		if (!t_wait(e->scq, &wc, t_slow(60)))
+			t_die("a WRITE to fresh memory did not complete within a minute");
+		if (wc.status != IBV_WC_SUCCESS)
+			t_die("a WRITE to fresh memory completed with '%s'", ibv_wc_status_str(wc.status));
+		done++;
+	}
+	return (t_now() - t) * 1e6;
+}
+
+static void touch_once(struct t_ep *e, uint8_t *src, struct ibv_mr *ms, size_t size, enum variant v,
+		       int pair)
+{
+	struct order o = { size, v };
+	struct answer an;
+	double us;
+	char c = 0;
+
+	put(&o, sizeof(o));
+	if (!get(&an, sizeof(an)))
+		t_die("the target process is gone");
+	if (v == MEMSET) {
+		out("touch", size, variant_name[v], pair, an.memset_us);
+		return;
+	}
+	if (an.err) {
+		fprintf(stderr, "registering %zu bytes %s: %s\n", size, variant_name[v], strerror(an.err));
+		return;
+	}
+	us = write_all(e, src, ms, &an, size);
+	out("touch", size, variant_name[v], pair, us);
+	out("touch_total", size, variant_name[v], pair, an.reg_us + us);
+	out("touch_again", size, variant_name[v], pair, write_all(e, src, ms, &an, size));
+	put(&c, 1);
+	if (!get(&c, 1))
+		t_die("the target process is gone");
+}
+
+static int bench_touch(void)
+{
+	int sv[2], status = 0;
+	const struct order end = { 0 };
+	struct t_dev *d;
+	struct ibv_mr *ms;
+	struct t_ep e;
+	uint8_t *src;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, sv))
+		t_die("socketpair: %s", strerror(errno));
+	fflush(stdout);
+	pid = fork();
+	if (pid < 0)
+		t_die("fork: %s", strerror(errno));
+	sock = sv[pid ? 0 : 1];
+	close(sv[pid ? 1 : 0]);
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		_exit(serve());
+	}
+	d = t_dev_open(opt.dev, opt.gid);
+	connect_to_other(d, &e);
+	src = t_map(SRC_SIZE);
+	t_pat_fill(src, SRC_SIZE, 1, 0);
+	ms = t_reg(d->pd, src, SRC_SIZE, T_ALL_ACCESS);
+	for (const char *s = opt.touch; *s;) {
+		size_t size = parse_size(s, &s);
+
+		for (int pair = 1; pair <= opt.pairs; pair++)
+			for (int v = 0; v < VARIANTS; v++)
+				if (t_list_has(opt.variants, variant_name[v]) &&
+				    (d->odp || v == PINNED || v == MEMSET))
+					touch_once(&e, src, ms, size, (enum variant)v, pair);
+	}
+	put(&end, sizeof(end));
+	if (waitpid(pid, &status, 0) != pid || status)
+		t_fail("the target process ended with status %#x", status);
+	ibv_dereg_mr(ms);
+	t_ep_close(&e);
+	t_dev_close(d);
+	return t_fails != 0;
+}
+
+static void usage(FILE *f)
+{
+	fprintf(f, "usage: prxe-regbench [--dev D] [--gid N] [--pairs N] [--reg 4K,1M,...] [--touch 16M,...]\n"
+		   "                     [--variants pinned,odp,odp-prefetch,memset] [--populate SIZE]\n"
+		   "                     [--small-pages] [--no-verify]\n"
+		   "An empty --reg or --touch leaves that part out. --small-pages: no huge pages.\n");
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option lo[] = {
+		{ "dev", 1, NULL, 'd' },	 { "gid", 1, NULL, 'x' },
+		{ "pairs", 1, NULL, 'p' },	 { "reg", 1, NULL, 'r' },
+		{ "touch", 1, NULL, 't' },	 { "variants", 1, NULL, 'v' },
+		{ "populate", 1, NULL, 'P' },	 { "small-pages", 0, NULL, 's' },
+		{ "no-verify", 0, NULL, 'n' },	 { "help", 0, NULL, 'h' },
+		{ 0 },
+	};
+	const char *rest;
+	int o, rc = 0;
+
+	t_init();
+	while ((o = getopt_long(argc, argv, "", lo, NULL)) != -1) {
+		switch (o) {
+		case 'd': opt.dev = optarg; break;
+		case 'x': opt.gid = atoi(optarg); break;
+		case 'p': opt.pairs = atoi(optarg); break;
+		case 'r': opt.reg = optarg; break;
+		case 't': opt.touch = optarg; break;
+		case 'v': opt.variants = optarg; break;
+		case 'P': opt.populate = parse_size(optarg, &rest); break;
+		case 's': opt.small_pages = true; break;
+		case 'n': opt.verify = false; break;
+		case 'h': usage(stdout); return 0;
+		default: usage(stderr); return 2;
+		}
+	}
+	if (optind < argc || opt.pairs < 1) {
+		usage(stderr);
+		return 2;
+	}
+	t_watchdog(600);
+	if (*opt.touch)
+		rc = bench_touch();
+	if (*opt.reg) {
+		struct t_dev *d = t_dev_open(opt.dev, opt.gid);
+
+		for (const char *s = opt.reg; *s;)
+			bench_reg(d, parse_size(s, &s));
+		t_dev_close(d);
+	}
+	return rc || t_fails;
+}

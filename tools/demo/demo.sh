@@ -1,0 +1,130 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# The main job: pinned against ODP over perftest. A table here, and a page and a CSV in build/report.
+#
+#   demo.sh [--kernel K] [--dev prxe|rxe] [--pairs N]
+set -u -o pipefail
+TOP=$(cd "$(dirname "$(readlink -f "$0")")/../.." && pwd) || exit 1
+# shellcheck source=tools/report/report.sh
+. "$TOP/tools/report/report.sh"
+
+die() {
+	printf 'prxe: error: %s\n' "$*" >&2
+	exit 1
+}
+
+kernel=stable type=prxe
+while [ $# -gt 0 ]; do
+	case $1 in
+	--kernel | --dev | --pairs) [ $# -ge 2 ] || die "demo: $1 wants a value" ;;
+	*) die "demo: unknown argument '$1' (usage: ./run demo [--kernel K] [--dev prxe|rxe] [--pairs N])" ;;
+	esac
+	case $1 in
+	--kernel) kernel=$2 ;;
+	--dev) type=$2 ;;
+	--pairs) export PRXE_BENCH_PAIRS=$2 ;;
+	esac
+	shift 2
+done
+case $type in
+prxe) link=() ;;
+rxe) link=(--no-link) ;;
+*) die "demo: --dev is prxe or rxe, not '$type'" ;;
+esac
+start=$SECONDS
+report=$TOP/build/report
+raw=$report/demo
+rm -rf "$raw" && mkdir -p "$raw" || die "cannot make $raw"
+
+PRXE_BENCH_DEV=$type "$TOP/run" sh --kernel "$kernel" ${link[@]+"${link[@]}"} --share "$raw" --timeout "${PRXE_DEMO_TIMEOUT:-300}" -- \
+	/src/tools/demo/guest.sh /mnt/share
+rc=$?
+[ -s "$raw/samples.tsv" ] || die "the demo's guest left no measurements (its exit status: $rc)"
+rp_open "$raw" || exit 1
+rp_host >>"$raw/machine.txt"
+
+row() { # METRIC SIZE TITLE us|'' 
+	local p o r
+	p=$(rp_median "$1" "$2" pinned)
+	o=$(rp_median "$1" "$2" odp)
+	r=$(rp_ratio "$1" "$2" odp pinned)
+	if [ "$4" = us ]; then
+		printf '%s\t%s\t%s\t%s\n' "$3" "$(rp_us "$p")" "$(rp_us "$o")" "$(small "$r")"
+	else
+		printf '%s\t%s\t%s\t%s\n' "$3" "$(rp_num "$p") $4" "$(rp_num "$o") $4" "$(small "$r")"
+	fi
+}
+
+small() { awk -v r="$1" 'BEGIN { if (r == "") print "-"; else printf r < 0.01 ? "%.5f\n" : r < 0.1 ? "%.3f\n" : "%.2f\n", r }'; }
+
+table() {
+	printf ' \tpinned\tODP\tODP / pinned\n'
+	for s in 4096 65536 1048576; do
+		row write_bw $s "bandwidth, WRITE of $(rp_size $s)" MiB/s
+	done
+	row write_lat 8 "latency, WRITE of 8 B" us
+	row reg 1048576 "registration, 1 MiB" us
+	row reg 1073741824 "registration, 1 GiB" us
+	row touch 67108864 "first touch: first WRITE into 64 MiB" us
+	row touch_total 67108864 "the same with the registration before it" us
+}
+
+verdict() {
+	awk -F'\t' '$1 == "data" { n += $5; w += $6; f += $7; wb += $8; b += $9 }
+		END { if (!n) exit 1; printf "%d wrong bytes of %d in %d transfers through ODP memory%s\n", wb, b, n, f ? ", " f " of them FAILED" : "" }' "$raw/data.tsv"
+}
+
+took=$((SECONDS - start))
+table >"$raw/table.tsv"
+touch=$(rp_median touch 67108864 memset)
+{
+	echo
+	echo "prxe: pinned against on-demand-paging (ODP) memory, both ends on one host"
+	echo
+	rp_text <"$raw/table.tsv"
+	echo
+	echo "  data: $(verdict)"
+	[ -z "$touch" ] || echo "  the processor's own first touch (memset) of 64 MiB: $(rp_us "$touch")"
+	echo
+	rp_machine
+} | tee "$raw/table.txt"
+
+{
+	rp_head "prxe: pinned against ODP"
+	[ "$type" = prxe ] || echo "<p><strong>Measured over $type, not over prxe.</strong></p>"
+	rp_table <"$raw/table.tsv"
+	echo "<p>Medians of ${PRXE_BENCH_PAIRS:-3} interleaved pairs; the ratio is the median of the pairs' ratios. Data check: <strong>$(verdict)</strong>."
+	[ -z "$touch" ] || echo " The processor's own first touch (memset) of 64 MiB: $(rp_us "$touch")."
+	echo "</p>"
+	for s in 4096 65536 1048576; do
+		for v in pinned odp; do
+			printf '%s\t%s\t%s\n' "$(rp_size $s)" $v "$(rp_median write_bw $s $v)"
+		done
+	done | rp_bars "Bandwidth of RDMA WRITE" MiB/s
+	for v in pinned odp; do
+		printf 'WRITE, 8 B\t%s\t%s\n' $v "$(rp_median write_lat 8 $v)"
+	done | rp_bars "Latency" us
+	for s in 1048576 1073741824; do
+		for v in pinned odp; do
+			printf '%s\t%s\t%s\n' "$(rp_size $s)" $v "$(rp_median reg $s $v)"
+		done
+	done | rp_bars "Registration" us log
+	{
+		for v in pinned odp odp-prefetch memset; do
+			printf 'first WRITE\t%s\t%s\n' $v "$(rp_median touch 67108864 $v)"
+			printf 'with registration\t%s\t%s\n' $v "$(rp_median touch_total 67108864 $v)"
+			printf 'second WRITE\t%s\t%s\n' $v "$(rp_median touch_again 67108864 $v)"
+		done
+	} | rp_bars "First touch of 64 MiB" us
+	echo "<h2>Machine</h2>"
+	rp_machine_html
+	rp_commands_html
+	[ ! -e "$report/bench.html" ] || echo '<p><a href="bench.html">The benchmarks</a>, side by side with rdma_rxe.</p>'
+	rp_foot
+} >"$report/index.html"
+rp_csv >"$report/demo.csv"
+echo
+echo "  report: $report/index.html, demo.csv; everything took $took s"
+wrong=$(awk -F'\t' '$1 == "data" { w += $7 + $8 } END { print w + 0 }' "$raw/data.tsv")
+[ "$wrong" = 0 ] || die "the data check found wrong bytes or failed transfers: $raw/data.tsv"
+[ $rc -eq 0 ] || die "a measurement failed (above)"

@@ -1,0 +1,43 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# The demo's measurements, in the guest: guest.sh OUTDIR. Pinned against ODP, runs interleaved.
+#
+#   PRXE_BENCH_DEV (prxe)  link type; PRXE_BENCH_PAIRS (3); PRXE_BENCH_SECONDS (0.4) of each run
+set -u -o pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=tools/bench/lib.sh
+. "$here/../bench/lib.sh"
+
+type=${PRXE_BENCH_DEV:-prxe}
+dev=${type}0
+pairs=${PRXE_BENCH_PAIRS:-3}
+seconds=${PRXE_BENCH_SECONDS:-0.4}
+failed=0
+
+bench_init "$1"
+prxe-link "$type" || bench_die "there is no device $dev"
+bench_machine
+
+kinds() { printf 'pinned %s %s\nodp %s %s --odp\n' "$dev" "$dev" "$dev" "$dev"; }
+
+note "does what arrives equal what was sent?"
+timeout -k 2 60 prxe-datacheck --dev "$dev" --gid "$GID" --kind odp --tsv >"$OUT/data.tsv" 2>"$LOGS/data"
+rc=$?
+[ -s "$OUT/data.tsv" ] || bench_die "prxe-datacheck (exit status $rc): $(tail -n 3 "$LOGS/data")"
+[ $rc -eq 0 ] || failed=1
+remember "prxe-datacheck --dev $dev --gid $GID --kind odp"
+
+note "RDMA WRITE: bandwidth ..."
+for size in 4096 65536 1048576; do
+	series write_bw ib_write_bw $size "$pairs" "$seconds" '' < <(kinds) || failed=1
+done
+note "RDMA WRITE: latency ..."
+series write_lat ib_write_lat 8 "$pairs" "$seconds" '' < <(kinds) || failed=1
+
+note "registration and first touch ..."
+timeout -k 2 100 prxe-regbench --dev "$dev" --gid "$GID" --pairs "$pairs" --reg 1M,1G --touch 64M >>"$OUT/samples.tsv" || failed=1
+remember "prxe-regbench --dev $dev --gid $GID --pairs $pairs --reg 1M,1G --touch 64M"
+
+# Memory that the kernel holds for this process's RDMA: none after all that, but the counters say what happened.
+{ rdma -p statistic show link "$dev/1" || rdma statistic show link "$dev/1"; } >"$OUT/counters.txt" 2>/dev/null
+exit $failed

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# shellcheck shell=bash
+# From samples to tables, CSV and a page with plots. Needs bash and awk only.
+#
+#   rp_open DIR                 the measurements: DIR/samples.tsv, machine.txt, commands.txt
+#   rp_median METRIC SIZE VARIANT            the median of the runs, '' when there is none
+#   rp_ratio METRIC SIZE VARIANT TO          the median of the pairs' ratios VARIANT / TO
+#   rp_num VALUE / rp_us MICROSECONDS / rp_size BYTES      for people
+#   rp_csv                      the CSV of all medians
+#   rp_bars TITLE UNIT [log]    an SVG from standard input's lines: group, series, value (tab separated)
+#   rp_head TITLE / rp_foot     the page around it; rp_table: rows of a page's table from standard input
+#   rp_machine_html, rp_commands_html
+
+rp_open() { # DIR
+	RP=$1
+	[ -s "$RP/samples.tsv" ] || {
+		echo "error: there are no measurements in $RP" >&2
+		return 1
+	}
+}
+
+rp_median() { # METRIC SIZE VARIANT
+	awk -F'\t' -v m="$1" -v s="$2" -v v="$3" '$1 == m && $2 == s && $3 == v { print $6 }' "$RP/samples.tsv" | sort -g |
+		awk '{ a[NR] = $1 } END { if (NR) print NR % 2 ? a[(NR + 1) / 2] : (a[NR / 2] + a[NR / 2 + 1]) / 2 }'
+}
+
+rp_ratio() { # METRIC SIZE VARIANT TO
+	awk -F'\t' -v m="$1" -v s="$2" -v v="$3" -v t="$4" '
+		$1 == m && $2 == s && $3 == v { x[$4] = $6 }
+		$1 == m && $2 == s && $3 == t { y[$4] = $6 }
+		END { for (p in x) if (y[p] > 0) print x[p] / y[p] }' "$RP/samples.tsv" | sort -g |
+		awk '{ a[NR] = $1 } END { if (NR) printf "%.4g\n", NR % 2 ? a[(NR + 1) / 2] : (a[NR / 2] + a[NR / 2 + 1]) / 2 }'
+}
+
+rp_num() { # VALUE
+	awk -v x="${1:-}" 'BEGIN {
+		if (x == "") print "-"
+		else if (x >= 100) printf "%.0f\n", x
+		else if (x >= 10) printf "%.1f\n", x
+		else printf "%.2f\n", x }'
+}
+
+rp_us() { # MICROSECONDS
+	awk -v x="${1:-}" 'BEGIN {
+		u = "us"
+		if (x == "") { print "-"; exit }
+		if (x >= 1000) { x /= 1000; u = "ms" }
+		if (x >= 1000) { x /= 1000; u = "s" }
+		printf x >= 100 ? "%.0f %s\n" : x >= 10 ? "%.1f %s\n" : "%.2f %s\n", x, u }'
+}
+
+rp_size() { # BYTES
+	awk -v x="$1" 'BEGIN {
+		split("B KiB MiB GiB TiB", u, " ")
+		for (i = 1; x >= 1024 && i < 5; i++) x /= 1024
+		printf "%g %s\n", x, u[i] }'
+}
+
+rp_csv() {
+	echo "metric,size_bytes,variant,unit,runs,median,min,max"
+	LC_ALL=C sort -t"$(printf '\t')" -k1,1 -k2,2n -k3,3 -k6,6g "$RP/samples.tsv" | awk -F'\t' '
+		function flush() {
+			if (n) printf "%s,%s,%s,%s,%d,%s,%s,%s\n", m, s, v, u, n,
+				n % 2 ? a[(n + 1) / 2] : (a[n / 2] + a[n / 2 + 1]) / 2, a[1], a[n]
+			n = 0
+		}
+		$1 != m || $2 != s || $3 != v { flush(); m = $1; s = $2; v = $3; u = $5 }
+		{ a[++n] = $6 }
+		END { flush() }'
+}
+
+rp_machine() { awk -F'\t' '{ printf "  %-12s %s\n", $1, $2 }' "$RP/machine.txt"; }
+
+rp_escape() { sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g'; }
+
+rp_bars() { # TITLE UNIT [log]
+	rp_escape | awk -F'\t' -v title="$1" -v unit="$2" -v log_="${3:-}" '
+		function show(x) { return x >= 1e6 ? sprintf("%.3g M", x / 1e6) : x >= 100 ? sprintf("%.0f", x) : sprintf("%.3g", x) }
+		$3 != "" {
+			if (!($1 in g)) { g[$1] = ++ng; gn[ng] = $1 }
+			if (!($2 in s)) { s[$2] = ++ns; sn[ns] = $2 }
+			v[g[$1], s[$2]] = $3
+			if ($3 > max) max = $3
+			if ($3 > 0 && (min == "" || $3 < min)) min = $3
+		}
+		END {
+			if (!ng) exit
+			bar = 16; gap = 14; left = 190; width = 420; top = 52
+			h = top + ng * (ns * bar + gap) + 4
+			printf "<svg viewBox=\"0 0 %d %d\" width=\"%d\" role=\"img\" aria-label=\"%s\">\n", left + width + 110, h, left + width + 110, title
+			printf "<text x=\"0\" y=\"15\" class=\"t\">%s (%s%s)</text>\n", title, unit, log_ ? ", logarithmic" : ""
+			x = left
+			for (j = 1; j <= ns; j++) {
+				printf "<rect x=\"%d\" y=\"26\" width=\"11\" height=\"11\" class=\"c%d\"/><text x=\"%d\" y=\"36\">%s</text>\n", x, j, x + 16, sn[j]
+				x += 30 + 8 * length(sn[j])
+			}
+			lo = log_ ? log(min) - log(10) / 2 : 0
+			hi = log_ ? log(max) : max
+			for (i = 1; i <= ng; i++) {
+				y = top + (i - 1) * (ns * bar + gap)
+				printf "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text>\n", left - 8, y + ns * bar / 2 + 4, gn[i]
+				for (j = 1; j <= ns; j++) {
+					val = v[i, j]
+					if (val == "" || val <= 0) continue
+					w = ((log_ ? log(val) : val) - lo) / (hi - lo) * width
+					if (w < 1) w = 1
+					printf "<rect x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" class=\"c%d\"/>", left, y + (j - 1) * bar, w, bar - 2, j
+					printf "<text x=\"%.1f\" y=\"%d\">%s</text>\n", left + w + 5, y + (j - 1) * bar + 11, show(val)
+				}
+			}
+			print "</svg>"
+		}'
+}
+
+rp_head() { # TITLE
+	cat <<HTML
+<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$1</title>
+<style>
+:root { color-scheme: light dark; --fg: #1c2430; --bg: #fff; --line: #d5dae2; --c1: #2b6cb0; --c2: #dd6b20; --c3: #38a169; --c4: #805ad5; --bad: #c53030; --good: #2f855a }
+@media (prefers-color-scheme: dark) { :root { --fg: #e4e8ef; --bg: #151a21; --line: #39424f; --c1: #63a4e8; --c2: #f29a52; --c3: #68c98f; --c4: #b49af0; --bad: #fc8181; --good: #7bd69c } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--fg); background: var(--bg); max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .25rem .8rem; border-bottom: 1px solid var(--line); text-align: right }
+th:first-child, td:first-child { text-align: left } .met { color: var(--good) } .miss { color: var(--bad); font-weight: 600 }
+dt { font-weight: 600; float: left; width: 8rem; clear: left } dd { margin: 0 0 0 8.5rem }
+svg { max-width: 100%; height: auto; display: block; margin: 1.5rem 0 } svg text { font: 12px system-ui, sans-serif; fill: var(--fg) } svg text.t { font-size: 14px; font-weight: 600 }
+.c1 { fill: var(--c1) } .c2 { fill: var(--c2) } .c3 { fill: var(--c3) } .c4 { fill: var(--c4) }
+pre { overflow-x: auto; border: 1px solid var(--line); padding: .8rem; font-size: 13px }
+</style></head><body>
+<h1>$1</h1>
+HTML
+}
+
+rp_foot() { printf '</body></html>\n'; }
+
+rp_machine_html() {
+	echo "<dl>"
+	rp_escape <"$RP/machine.txt" | awk -F'\t' '{ printf "<dt>%s</dt><dd>%s</dd>\n", $1, $2 }'
+	echo "</dl>"
+}
+
+rp_commands_html() {
+	echo "<h2>Commands</h2><p>Server and client run the same command in one guest; the server's has no address.</p><pre>"
+	rp_escape <"$RP/commands.txt"
+	echo "</pre>"
+}
+
+# Standard input: cells separated by tabs, the first line is the head.
+rp_table() {
+	rp_escape | awk -F'\t' '
+		BEGIN { print "<table>" }
+		{
+			t = NR == 1 ? "th" : "td"
+			printf "<tr>"
+			for (i = 1; i <= NF; i++) {
+				c = $i == "met" ? " class=\"met\"" : $i == "NOT MET" ? " class=\"miss\"" : ""
+				printf "<%s%s>%s</%s>", t, c, $i, t
+			}
+			print "</tr>"
+		}
+		END { print "</table>" }'
+}
+
+# The same lines for a terminal, and for a README.
+rp_text() {
+	awk -F'\t' '
+		{ for (i = 1; i <= NF; i++) { c[NR, i] = $i; if (length($i) > w[i]) w[i] = length($i) } if (NF > n) n = NF }
+		END {
+			for (r = 1; r <= NR; r++) {
+				line = "  "
+				for (i = 1; i <= n; i++) line = line sprintf(i == 1 ? "%-" w[i] "s" : "  %" w[i] "s", c[r, i])
+				sub(/ +$/, "", line)
+				print line
+				if (r == 1) { gsub(/./, "-", line); print "  " substr(line, 3) }
+			}
+		}'
+}
+
+rp_markdown() {
+	awk -F'\t' '
+		{ printf "|"; for (i = 1; i <= NF; i++) printf " %s |", $i; print "" }
+		NR == 1 { printf "|"; for (i = 1; i <= NF; i++) printf i == 1 ? "---|" : "---:|"; print "" }'
+}
+
+# The machine that the guest ran on.
+rp_host() {
+	printf 'host\t%s, %s processors\n' "$(sed -n 's/^model name[ \t]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)"
+}
