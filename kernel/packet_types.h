@@ -7,6 +7,7 @@
 #include <linux/errno.h>
 #include <linux/string.h>
 #else
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <errno.h>
