@@ -176,7 +176,7 @@ static void check(const uint8_t *p, size_t size)
 	}
 }
 
-static void prefetch(struct t_dev *d, struct ibv_mr *mr, uint8_t *p, size_t size)
+static int prefetch(struct t_dev *d, struct ibv_mr *mr, uint8_t *p, size_t size)
 {
 	for (size_t o = 0; o < size;) {
 		size_t n = size - o < 1UL << 30 ? size - o : 1UL << 30;
@@ -185,9 +185,10 @@ static void prefetch(struct t_dev *d, struct ibv_mr *mr, uint8_t *p, size_t size
 				       IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
 
 		if (rc)
-			t_die("ibv_advise_mr of %zu bytes: %s", n, strerror(rc));
+			return rc;
 		o += n;
 	}
+	return 0;
 }
 
 static void connect_to_other(struct t_dev *d, struct t_ep *e)
@@ -225,10 +226,14 @@ static int serve(void)
 			mr = ibv_reg_mr(d->pd, p, o.size, acc);
 			an.err = mr ? 0 : errno;
 			if (mr && o.v == ODP_PREFETCH)
-				prefetch(d, mr, p, o.size);
+				an.err = prefetch(d, mr, p, o.size);
 			an.reg_us = (t_now() - t) * 1e6;
 			an.addr = (uintptr_t)p;
 			an.rkey = mr ? mr->rkey : 0;
+			if (an.err && mr) {
+				ibv_dereg_mr(mr);
+				mr = NULL;
+			}
 		}
 		put(&an, sizeof(an));
 		if (mr && get(&c, 1)) {
@@ -285,7 +290,9 @@ static void touch_once(struct t_ep *e, uint8_t *src, struct ibv_mr *ms, size_t s
 		return;
 	}
 	if (an.err) {
-		fprintf(stderr, "registering %zu bytes %s: %s\n", size, variant_name[v], strerror(an.err));
+		fprintf(stderr, "%s, %zu bytes: %s: %s\n", variant_name[v], size,
+			v == ODP_PREFETCH ? "registration or ibv_advise_mr" : "registration",
+			strerror(an.err));
 		return;
 	}
 	us = write_all(e, src, ms, &an, size);

@@ -1,0 +1,217 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# The benchmarks, side by side with their peers, in one VM. Each goal with its figure, here and in build/report.
+#
+#   bench.sh [--kernel K] [--pairs N] [--seconds S] [--parts "local wire odp reg copy data"]
+#   bench.sh --upstream [--kernel K]     what the kernel's own rdma_rxe delivers through ODP memory, and prxe beside it
+set -u -o pipefail
+TOP=$(cd "$(dirname "$(readlink -f "$0")")/../.." && pwd) || exit 1
+# shellcheck source=tools/report/report.sh
+. "$TOP/tools/report/report.sh"
+
+die() {
+	printf 'prxe: error: %s\n' "$*" >&2
+	exit 1
+}
+
+kernel='' upstream=0
+while [ $# -gt 0 ]; do
+	case $1 in
+	--upstream)
+		upstream=1
+		shift
+		continue
+		;;
+	--kernel | --pairs | --seconds | --parts) [ $# -ge 2 ] || die "bench: $1 wants a value" ;;
+	*) die "bench: unknown argument '$1' (usage: ./run bench [--kernel K] [--pairs N] [--seconds S] [--parts LIST] | --upstream)" ;;
+	esac
+	case $1 in
+	--kernel) kernel=$2 ;;
+	--pairs) export PRXE_BENCH_PAIRS=$2 ;;
+	--seconds) export PRXE_BENCH_SECONDS=$2 ;;
+	--parts) export PRXE_BENCH_PARTS=$2 ;;
+	esac
+	shift 2
+done
+
+if [ $upstream = 1 ]; then
+	exec bash "$TOP/tools/bench/upstream-check" ${kernel:+--kernel "$kernel"}
+fi
+
+kernel=${kernel:-stable}
+pairs=${PRXE_BENCH_PAIRS:-5}
+type=${PRXE_BENCH_DEV:-prxe}
+start=$SECONDS
+report=$TOP/build/report
+raw=$report/bench
+rm -rf "$raw" && mkdir -p "$raw" || die "cannot make $raw"
+"$TOP/run" sh --kernel "$kernel" --no-link --share "$raw" --timeout "${PRXE_BENCH_VM_TIMEOUT:-1500}" -- \
+	/src/tools/bench/guest-bench.sh /mnt/share
+rc=$?
+[ -s "$raw/samples.tsv" ] || die "the guest left no measurements (its exit status: $rc)"
+rp_open "$raw" || exit 1
+rp_host >>"$raw/machine.txt"
+took=$((SECONDS - start))
+
+compare() { # VALUE OP LIMIT
+	awk -v v="$1" -v o="$2" -v l="$3" 'BEGIN {
+		if (v == "") print "not measured"
+		else print (o == ">=" ? v >= l : v <= l) ? "met" : "NOT MET" }'
+}
+
+show() { # VALUE UNIT
+	case $2 in
+	us) rp_us "$1" ;;
+	*) printf '%s %s\n' "$(awk -v x="$1" -v n="$(rp_num "$1")" 'BEGIN { if (x >= 1e5) printf "%.2f M\n", x / 1e6; else print n }')" "$2" ;;
+	esac
+}
+
+goal() { # TITLE METRIC SIZE VARIANT TO UNIT OP LIMIT
+	local r
+	r=$(rp_ratio "$2" "$3" "$4" "$5")
+	printf '%s\t%s\t%s\t%s\t%s %s\t%s\n' "$1" "$(show "$(rp_median "$2" "$3" "$4")" "$6")" "$(show "$(rp_median "$2" "$3" "$5")" "$6")" \
+		"$(rp_num "$r")" "$7" "$8" "$(compare "$r" "$7" "$8")"
+}
+
+peers() {
+	printf 'against rdma_rxe\tprxe\trdma_rxe\tratio\tgoal\t\n'
+	goal "WRITE of 64 KiB, same host" write_bw 65536 prxe rdma_rxe MiB/s '>=' 8
+	goal "READ of 64 KiB, same host" read_bw 65536 prxe rdma_rxe MiB/s '>=' 8
+	goal "SEND of 64 KiB, same host" send_bw 65536 prxe rdma_rxe MiB/s '>=' 8
+	goal "latency of an 8 B WRITE, same host" write_lat 8 prxe rdma_rxe us '<=' 0.3333
+	goal "8 B WRITEs, same host" write_rate 8 prxe rdma_rxe /s '>=' 5
+	goal "WRITE of 64 KiB over veth" wire_write_bw 65536 prxe rdma_rxe MiB/s '>=' 1
+}
+
+odp() {
+	printf 'prxe, ODP against pinned\tODP\tpinned\tratio\tgoal\t\n'
+	goal "WRITE of 4 KiB" odp_write_bw 4096 odp pinned MiB/s '>=' 0.95
+	goal "WRITE of 64 KiB" odp_write_bw 65536 odp pinned MiB/s '>=' 0.95
+	goal "WRITE of 1 MiB" odp_write_bw 1048576 odp pinned MiB/s '>=' 0.95
+	goal "READ of 64 KiB" odp_read_bw 65536 odp pinned MiB/s '>=' 0.95
+	goal "SEND of 64 KiB" odp_send_bw 65536 odp pinned MiB/s '>=' 0.95
+	goal "latency of an 8 B WRITE" odp_write_lat 8 odp pinned us '<=' 1.05
+}
+
+copies() {
+	local s w
+	printf 'same machine\tprxe WRITE\tprocess_vm_writev\tmemcpy\n'
+	for s in 65536 1048576; do
+		w=$(rp_median odp_write_bw $s pinned)
+		[ $s != 65536 ] || w=${w:-$(rp_median write_bw $s prxe)}
+		printf '%s\t%s\t%s\t%s\n' "$(rp_size $s)" "$(show "$w" MiB/s)" "$(show "$(rp_median copy_bw $s vm_writev)" MiB/s)" \
+			"$(show "$(rp_median copy_bw $s memcpy)" MiB/s)"
+	done
+	printf '%s\t%s\t%s\t%s\n' "8 B" "$(rp_us "$(rp_median write_lat 8 prxe)")" "$(rp_us "$(rp_median copy_lat 8 vm_writev)")" \
+		"$(rp_us "$(rp_median copy_lat 8 memcpy)")"
+}
+
+reg_sizes="4096 1048576 67108864 1073741824 68719476736 1099511627776"
+
+registration() {
+	local s
+	printf 'registration\tprxe ODP\tprxe pinned\trdma_rxe ODP\trdma_rxe pinned\n'
+	for s in $reg_sizes; do
+		printf '%s\t%s\t%s\t%s\t%s\n' "$(rp_size "$s")" "$(rp_us "$(rp_median reg "$s" odp)")" "$(rp_us "$(rp_median reg "$s" pinned)")" \
+			"$(rp_us "$(rp_median rxe_reg "$s" odp)")" "$(rp_us "$(rp_median rxe_reg "$s" pinned)")"
+	done
+}
+
+flat() { # largest and smallest over all sizes
+	for s in $reg_sizes; do rp_median reg "$s" odp; done | sort -g |
+		awk '{ a[NR] = $1 } END { if (NR > 1 && a[1] > 0) printf "%.2f\n", a[NR] / a[1] }'
+}
+
+touch_table() {
+	local s v
+	printf 'first touch\tWRITE, ODP\tWRITE, ODP prefetched\tWRITE, pinned\tmemset\tregistered + WRITE, ODP\tregistered + WRITE, pinned\n'
+	for s in 16777216 67108864 268435456; do
+		printf '%s' "$(rp_size $s)"
+		for v in odp odp-prefetch pinned memset; do
+			printf '\t%s' "$(rp_us "$(rp_median touch $s $v)")"
+		done
+		printf '\t%s\t%s\n' "$(rp_us "$(rp_median touch_total $s odp)")" "$(rp_us "$(rp_median touch_total $s pinned)")"
+	done
+}
+
+data() {
+	[ -s "$raw/data.tsv" ] || return
+	printf 'data, 72 transfers each\toperation\ttransfers wrong or failed\twrong bytes\tof\n'
+	awk -F'\t' '{ d = $2 ~ /^prxe/ ? "prxe" : "rdma_rxe"; if ($2 == "prxeL" && T == "rxe") d = "rdma_rxe (as prxe)"
+		printf "%s %s\t%s\t%d\t%d\t%d\n", d, $4, $3, $6 + $7, $8, $9 }' T="$type" "$raw/data.tsv"
+}
+
+peers >"$raw/peers.tsv"
+odp >"$raw/odp.tsv"
+f=$(flat)
+printf 'registration with ODP, slowest of 4 KiB to 1 TiB against fastest\t\t\t%s\t<= 2\t%s\n' "$(rp_num "$f")" "$(compare "$f" '<=' 2)" >>"$raw/odp.tsv"
+copies >"$raw/copies.tsv"
+registration >"$raw/registration.tsv"
+touch_table >"$raw/touch.tsv"
+data >"$raw/data-table.tsv"
+rp_csv >"$report/bench.csv"
+
+tables=(peers odp copies registration touch data-table)
+{
+	echo
+	for t in "${tables[@]}"; do
+		[ -s "$raw/$t.tsv" ] || continue
+		rp_text <"$raw/$t.tsv"
+		echo
+	done
+	rp_machine
+} | tee "$raw/table.txt"
+{
+	for t in "${tables[@]}"; do
+		[ -s "$raw/$t.tsv" ] || continue
+		rp_markdown <"$raw/$t.tsv"
+		echo
+	done
+	awk -F'\t' '{ printf "%s%s: %s", NR > 1 ? "; " : "", $1, $2 } END { print "." }' "$raw/machine.txt"
+} >"$report/bench.md"
+{
+	rp_head "prxe: benchmarks"
+	[ "$type" = prxe ] || echo "<p><strong>Measured with $type in the place of prxe.</strong></p>"
+	echo "<p>Medians of $pairs interleaved pairs in one virtual machine; each ratio is the median of the pairs' ratios.</p>"
+	rp_table <"$raw/peers.tsv"
+	for t in write read send; do
+		for v in prxe rdma_rxe; do
+			printf '%s\t%s\t%s\n' "${t^^} same host" $v "$(rp_median ${t}_bw 65536 $v)"
+		done
+	done | cat - <(for v in prxe rdma_rxe; do printf 'WRITE over veth\t%s\t%s\n' $v "$(rp_median wire_write_bw 65536 $v)"; done) |
+		rp_bars "Bandwidth, 64 KiB" MiB/s
+	for v in prxe rdma_rxe; do
+		printf 'same host\t%s\t%s\n' $v "$(rp_median write_lat 8 $v)"
+		printf 'over veth\t%s\t%s\n' $v "$(rp_median wire_write_lat 8 $v)"
+	done | rp_bars "Latency of an 8 B WRITE" us
+	rp_table <"$raw/odp.tsv"
+	for s in 4096 65536 1048576; do
+		for v in pinned odp; do
+			printf 'WRITE %s\t%s\t%s\n' "$(rp_size $s)" $v "$(rp_median odp_write_bw $s $v)"
+		done
+	done | rp_bars "prxe, ODP against pinned" MiB/s
+	rp_table <"$raw/copies.tsv"
+	rp_table <"$raw/registration.tsv"
+	for s in $reg_sizes; do
+		printf '%s\tprxe ODP\t%s\n%s\tprxe pinned\t%s\n%s\trdma_rxe ODP\t%s\n%s\trdma_rxe pinned\t%s\n' \
+			"$(rp_size "$s")" "$(rp_median reg "$s" odp)" "$(rp_size "$s")" "$(rp_median reg "$s" pinned)" \
+			"$(rp_size "$s")" "$(rp_median rxe_reg "$s" odp)" "$(rp_size "$s")" "$(rp_median rxe_reg "$s" pinned)"
+	done | rp_bars "Registration" us log
+	rp_table <"$raw/touch.tsv"
+	for s in 16777216 67108864 268435456; do
+		for v in odp odp-prefetch pinned memset; do
+			printf '%s\t%s\t%s\n' "$(rp_size $s)" $v "$(rp_median touch $s $v)"
+		done
+	done | rp_bars "First WRITE into fresh memory" us log
+	[ ! -s "$raw/data-table.tsv" ] || rp_table <"$raw/data-table.tsv"
+	echo "<h2>Machine</h2>"
+	rp_machine_html
+	rp_commands_html
+	[ ! -e "$report/index.html" ] || echo '<p><a href="index.html">The demo</a></p>'
+	rp_foot
+} >"$report/bench.html"
+echo
+echo "  report: $report/bench.html, bench.csv, bench.md; everything took $took s"
+missed=$(cat "$raw/peers.tsv" "$raw/odp.tsv" | grep -c 'NOT MET')
+[ "$missed" = 0 ] || echo "  $missed goals are NOT MET"
+[ $rc -eq 0 ] || die "a measurement failed (above)"
