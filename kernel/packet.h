@@ -32,6 +32,19 @@ enum prxe_op_flags {
 	PRXE_OPF_FLUSH	= 1 << 16,
 };
 
+/* Opcodes, as IB_OPCODE_RC_* (some kernels lack the last two); for UC and UD with PRXE_UC or PRXE_UD added. */
+enum prxe_opcode {
+	PRXE_SEND_FIRST, PRXE_SEND_MIDDLE, PRXE_SEND_LAST, PRXE_SEND_LAST_IMM, PRXE_SEND_ONLY, PRXE_SEND_ONLY_IMM,
+	PRXE_WRITE_FIRST, PRXE_WRITE_MIDDLE, PRXE_WRITE_LAST, PRXE_WRITE_LAST_IMM, PRXE_WRITE_ONLY, PRXE_WRITE_ONLY_IMM,
+	PRXE_READ_REQUEST, PRXE_READ_FIRST, PRXE_READ_MIDDLE, PRXE_READ_LAST, PRXE_READ_ONLY,
+	PRXE_ACKNOWLEDGE, PRXE_ATOMIC_ACKNOWLEDGE, PRXE_COMPARE_SWAP, PRXE_FETCH_ADD,
+	PRXE_SEND_LAST_INV = 0x16, PRXE_SEND_ONLY_INV = 0x17,
+	PRXE_FLUSH = 0x1c, PRXE_ATOMIC_WRITE_OP = 0x1d,
+};
+#define PRXE_RC	0x00
+#define PRXE_UC	0x20
+#define PRXE_UD	0x60
+
 /* Flags of an 8-bit opcode; 0 when it is not one of ours. Table lookup, safe for any value. */
 u32 prxe_op_flags(u8 opcode);
 /* Bytes of all transport headers (BTH and extended), 0 when unknown. */
@@ -59,12 +72,13 @@ struct prxe_pkt {
 	u64 orig;				/* AtomicAckETH */
 	u32 imm;				/* as on the wire: __be32 by cast */
 	u32 ieth;
+	u32 feth;				/* FLUSH: placement type and selectivity */
 	u32 qkey, src_qp;			/* DETH */
 	u32 payload_off, payload_len;		/* from the BTH's first byte; without pad and ICRC */
 };
 
 #define PRXE_BTH_BYTES		12
-#define PRXE_MAX_HDR_BYTES	64	/* of BTH and extended headers */
+#define PRXE_MAX_HDR_BYTES	64	/* of BTH and extended headers, more than any has */
 #define PRXE_ICRC_BYTES		4
 
 /*

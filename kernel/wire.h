@@ -13,6 +13,8 @@ struct prxe_av;
 struct prxe_dev;
 struct prxe_net;
 struct prxe_qp;
+struct prxe_route;
+struct prxe_wqe;
 
 /* ---- wire.c ---- */
 int prxe_wire_init(void);	/* pernet operations */
@@ -24,11 +26,17 @@ void prxe_net_put(struct prxe_net *pnet);
 
 /*
  * An skb for @pkt (opcode, psn, qpn, extended headers and payload_len set) to @av; *payload is where payload_len bytes go, contiguous kernel
- * memory. NULL: no memory. @qp: accounted in its req.skb_out when @req. Any context but hardirq.
+ * memory. NULL: no memory. Any context but hardirq. @account: the skb counts in the QP's req.skb_out or resp.skb_out until the
+ * network has let go of it; when it was the one that need_skb waits for, the QP is scheduled.
  */
-struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, struct prxe_pkt *pkt, void **payload, bool req);
-/* Finish (pad, ICRC) and send; consumes the skb. @dst_cache: the QP's route may be cached. 0, or a negative errno (the packet is as good as lost). */
-int prxe_wire_xmit(struct prxe_qp *qp, const struct prxe_av *av, struct sk_buff *skb, bool cache);
+enum prxe_account { PRXE_ACCOUNT_NONE, PRXE_ACCOUNT_REQ, PRXE_ACCOUNT_RESP };
+struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, struct prxe_pkt *pkt, void **payload,
+				enum prxe_account account);
+/* Add the ICRC and send; consumes the skb. @route: a cache that the caller owns. 0, or a negative errno (the packet is as good as lost). */
+int prxe_wire_xmit(struct prxe_qp *qp, const struct prxe_av *av, struct sk_buff *skb, struct prxe_route *route);
+void prxe_route_drop(struct prxe_route *route);
+#define PRXE_SKB_HIGH	128	/* skbs in flight a side of a QP */
+#define PRXE_SKB_LOW	64
 /* The 40 bytes in front of a UD message. */
 void prxe_wire_grh(const struct sk_buff *skb, u8 grh[40]);
 
