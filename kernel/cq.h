@@ -14,6 +14,7 @@ struct prxe_cq {
 	spinlock_t lock;		/* everything below; irqsave: kernel consumers poll from anywhere */
 	u8 notify;			/* enum ib_cq_notify_flags armed, 0 when not */
 	bool user;
+	bool timestamp;			/* CQEs carry one: PRXE_FEAT_CQE_TIMESTAMP */
 	bool overflowed;		/* CQE lost: IB_EVENT_CQ_ERR sent, nothing is posted any more */
 	bool dying;
 	struct work_struct work;	/* kernel consumers' comp_handler: never from post_send, never concurrent */

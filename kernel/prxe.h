@@ -17,10 +17,16 @@
 #define PRXE_DRIVER_ID		0x5052
 #define PRXE_UVERBS_ABI		2
 
+/* Extensions of the user ABI, asked for and granted in GET_CONTEXT (providers/prxe has the same numbers). */
+#define PRXE_FEAT_DOORBELL_ELISION	(1ULL << 0)
+#define PRXE_FEAT_CQE_TIMESTAMP		(1ULL << 1)
+
 #define PRXE_PORT		1
+#define PRXE_MIN_QPN		16
 #define PRXE_MAX_QP		((1 << 20) - 16)
 #define PRXE_MAX_QP_WR		(1 << 20)
 #define PRXE_MAX_SGE		32
+#define PRXE_MAX_SRQ_SGE	27
 #define PRXE_MAX_INLINE		512
 #define PRXE_MAX_CQE		((1 << 20) - 1)
 #define PRXE_MAX_RD_ATOM	128
@@ -44,6 +50,7 @@ struct prxe_dev {
 	struct xarray ahs;		/* ah_num -> struct prxe_ah; RCU reads */
 	u32 next_ah;
 	struct prxe_stats __percpu *stats;
+	bool was_up;			/* what consumers were told of the port last */
 	bool going;			/* unregistering: no new work */
 	u8 mac[ETH_ALEN];
 	__be64 guid;
@@ -81,7 +88,12 @@ extern bool prxe_force_fault;		/* every ODP access goes through a fault; for tes
 
 extern struct workqueue_struct *prxe_wq;	/* WQ_MEM_RECLAIM | WQ_UNBOUND: transport work */
 
+/* requester.c: does it keep the ring's owner_active word? Then doorbell elision is offered to user space. */
+extern const bool prxe_elide;
+
 /* device.c */
+bool prxe_port_up(const struct prxe_dev *dev);
+void prxe_port_changed(struct prxe_dev *dev);
 extern const struct ib_device_ops prxe_device_ops;
 struct list_head *prxe_devs(void);	/* RCU list of all devices, linked by node */
 

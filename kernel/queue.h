@@ -11,6 +11,7 @@
 #include <rdma/rdma_user_rxe.h>
 
 struct prxe_dev;
+struct prxe_rwqe;
 
 /* The shared header (offsets are ABI). 64: doorbell elision, a prxe extension in rxe's padding. */
 struct prxe_ring {
@@ -45,6 +46,12 @@ struct prxe_queue *prxe_queue_create(struct prxe_dev *dev, u32 *elems, u32 size,
 void prxe_queue_destroy(struct prxe_queue *q);
 int prxe_mmap(struct ib_ucontext *uctx, struct vm_area_struct *vma);
 void prxe_mmap_free(struct rdma_user_mmap_entry *entry);
+
+/*
+ * Take a receive WQE out of @q into kernel memory: 0; -EAGAIN none is there; -EINVAL one that makes no sense: it was taken, wr_id is
+ * valid. The consumer's lock (resp.lock, or srq->lock) is held.
+ */
+int prxe_rq_take(struct prxe_queue *q, u32 max_sge, struct prxe_rwqe *out);
 
 /* The kernel's own view: addresses are inside the ring whatever user space wrote. */
 static inline void *prxe_queue_at(const struct prxe_queue *q, u32 index)

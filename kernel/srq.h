@@ -4,6 +4,7 @@
 #include <rdma/ib_verbs.h>
 
 struct prxe_queue;
+struct prxe_rwqe;
 
 struct prxe_srq {
 	struct ib_srq ib;		/* first */
@@ -13,6 +14,7 @@ struct prxe_srq {
 	spinlock_t lock;		/* consumer side and limit; BH off; inside resp.lock */
 	spinlock_t post_lock;		/* kernel consumers' producers */
 	bool user;
+	u32 num;
 };
 
 static inline struct prxe_srq *to_prxe_srq(struct ib_srq *ib)
@@ -25,4 +27,6 @@ int prxe_modify_srq(struct ib_srq *ib, struct ib_srq_attr *attr, enum ib_srq_att
 int prxe_query_srq(struct ib_srq *ib, struct ib_srq_attr *attr);
 int prxe_destroy_srq(struct ib_srq *ib, struct ib_udata *udata);
 int prxe_post_srq_recv(struct ib_srq *ib, const struct ib_recv_wr *wr, const struct ib_recv_wr **bad);
+/* As prxe_rq_take(), and the limit event. Under the resp.lock of a QP that uses the SRQ. */
+int prxe_srq_take(struct prxe_srq *srq, struct prxe_rwqe *out);
 #endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Entry points of struct ib_device_ops that have no object file of their own. */
+#ifndef PRXE_VERBS_H
+#define PRXE_VERBS_H
+
+#include <rdma/ib_verbs.h>
+
+struct prxe_dev;
+
+/* verbs.c */
+int prxe_query_device(struct ib_device *ib, struct ib_device_attr *attr, struct ib_udata *udata);
+int prxe_modify_device(struct ib_device *ib, int mask, struct ib_device_modify *attr);
+int prxe_query_port(struct ib_device *ib, u32 port, struct ib_port_attr *attr);
+int prxe_modify_port(struct ib_device *ib, u32 port, int mask, struct ib_port_modify *attr);
+int prxe_get_port_immutable(struct ib_device *ib, u32 port, struct ib_port_immutable *imm);
+enum rdma_link_layer prxe_get_link_layer(struct ib_device *ib, u32 port);
+struct net_device *prxe_get_netdev(struct ib_device *ib, u32 port);
+int prxe_query_pkey(struct ib_device *ib, u32 port, u16 index, u16 *pkey);
+int prxe_alloc_ucontext(struct ib_ucontext *ib, struct ib_udata *udata);
+void prxe_dealloc_ucontext(struct ib_ucontext *ib);
+void prxe_disassociate_ucontext(struct ib_ucontext *ib);
+int prxe_alloc_pd(struct ib_pd *ib, struct ib_udata *udata);
+int prxe_dealloc_pd(struct ib_pd *ib, struct ib_udata *udata);
+/* The largest path MTU that the netdev can carry. */
+enum ib_mtu prxe_port_mtu(const struct prxe_dev *dev);
+
+/* device.c */
+void prxe_dealloc_driver(struct ib_device *ib);
+/* An ib_device over @ndev, registered as @name (which may have a %d): 0 or an errno. Sleeps. */
+int prxe_dev_add(const char *name, struct net_device *ndev);
+/* The device over @ndev, inside RCU; NULL when there is none. */
+struct prxe_dev *prxe_dev_find(const struct net_device *ndev);
+/* Unregister every device, wherever its unregistration stands already. Sleeps. */
+void prxe_dev_remove_all(void);
+
+/* link.c */
+int prxe_link_init(void);
+void prxe_link_exit(void);
+
+/* stats.c */
+struct rdma_hw_stats *prxe_alloc_hw_port_stats(struct ib_device *ib, u32 port);
+int prxe_get_hw_stats(struct ib_device *ib, struct rdma_hw_stats *stats, u32 port, int index);
+
+/* restrack.c */
+int prxe_fill_res_mr_entry(struct sk_buff *msg, struct ib_mr *ibmr);
+int prxe_fill_res_qp_entry(struct sk_buff *msg, struct ib_qp *ibqp);
+
+#endif
