@@ -78,8 +78,9 @@ static struct t_ep rc[2][RC_MTUS], uc[2][RC_MTUS], srq_ep[2], ud[2];
 static struct ibv_srq *srq;
 static struct ibv_mw *mw;
 static struct remote { uint64_t iova[K_N][2]; uint32_t rkey[K_N][2]; uint32_t mw_rkey; } remote;
+static struct t_ep *mw_ep; /* whose QP the window was bound through */
 static unsigned long long done[OP_N], lost;
-static bool have_odp, have_mw;
+static bool have_odp, have_mw, mw_bound;
 
 static const char *describe(const struct kase *k)
 {
@@ -241,8 +242,9 @@ static bool make_case(struct kase *k, uint64_t id)
 	if (k->op == SRQ_SEND && k->mtu)
 		return false;
 	if (atomic(k->op)) {
-		if (k->len != 8 || k->a.kind == MIX)
+		if (k->a.kind == MIX)
 			return false;
+		k->len = 8;
 		ob &= ~7U;
 	}
 	if (b_list(k->op) && (rnd & 3) == 3)
@@ -393,6 +395,16 @@ static void bind_window(const struct kase *k, struct t_ep *e)
 	uint32_t rkey = ibv_inc_rkey(mw->rkey);
 	int rc_;
 
+	if (mw_bound) { /* a type 2 window is bound only when it is free */
+		struct ibv_send_wr inv = { .opcode = IBV_WR_LOCAL_INV, .send_flags = IBV_SEND_SIGNALED,
+					   .invalidate_rkey = mw->rkey };
+
+		rc_ = ibv_post_send(mw_ep->qp, &inv, &bad);
+		if (rc_)
+			t_die("%s: post of LOCAL_INV: %s", describe(k), strerror(rc_));
+		if (!t_expect("LOCAL_INV of a window", mw_ep->scq, IBV_WC_SUCCESS, NULL))
+			t_die("%s: the window cannot be invalidated", describe(k));
+	}
 	wr.bind_mw.mw = mw;
 	wr.bind_mw.rkey = rkey;
 	wr.bind_mw.bind_info.mr = r->mr[k->b.other];
@@ -403,7 +415,10 @@ static void bind_window(const struct kase *k, struct t_ep *e)
 	if (rc_)
 		t_die("%s: post of BIND_MW: %s", describe(k), strerror(rc_));
 	mw->rkey = rkey;
-	t_expect("BIND_MW", e->scq, IBV_WC_SUCCESS, NULL);
+	if (!t_expect("BIND_MW", e->scq, IBV_WC_SUCCESS, NULL))
+		t_die("%s: the window cannot be bound", describe(k));
+	mw_bound = k->op == MW_WRITE; /* a SEND_INV is about to free it */
+	mw_ep = e;
 }
 
 static const enum ibv_wr_opcode wr_op[OP_N] = {
