@@ -43,7 +43,7 @@ rc=$?
 rp_open "$raw" || exit 1
 rp_host >>"$raw/machine.txt"
 
-row() { # METRIC SIZE TITLE us|'' 
+row() { # METRIC SIZE TITLE us|''
 	local p o r
 	p=$(rp_median "$1" "$2" pinned)
 	o=$(rp_median "$1" "$2" odp)
@@ -55,7 +55,7 @@ row() { # METRIC SIZE TITLE us|''
 	fi
 }
 
-small() { awk -v r="$1" 'BEGIN { if (r == "") print "-"; else printf r < 0.01 ? "%.5f\n" : r < 0.1 ? "%.3f\n" : "%.2f\n", r }'; }
+small() { awk -v r="$1" 'BEGIN { if (r == "") print "-"; else printf((r < 0.01 ? "%.5f\n" : (r < 0.1 ? "%.3f\n" : "%.2f\n")), r) }'; }
 
 table() {
 	printf ' \tpinned\tODP\tODP / pinned\n'

@@ -46,7 +46,7 @@ rp_us() { # MICROSECONDS
 		if (x == "") { print "-"; exit }
 		if (x >= 1000) { x /= 1000; u = "ms" }
 		if (x >= 1000) { x /= 1000; u = "s" }
-		printf x >= 100 ? "%.0f %s\n" : x >= 10 ? "%.1f %s\n" : "%.2f %s\n", x, u }'
+		printf((x >= 100 ? "%.0f %s\n" : (x >= 10 ? "%.1f %s\n" : "%.2f %s\n")), x, u) }'
 }
 
 rp_size() { # BYTES
