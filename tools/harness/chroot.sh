@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2016,SC2034
 # Run a command in a root file system, with mounts of its own that vanish with it. The root itself is not written to.
 #
 #   chroot_run ROOT [--bind SRC:DST[:ro]]... -- CMD...

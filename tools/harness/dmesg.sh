@@ -18,7 +18,7 @@ kernel_reports() { # FILE [ALLOW]
 				"|unregister_netdevice: waiting|failed to invalidate|Object .* still has|cut here"
 			benign = "mitigation|Mitigation|vulnerab|clocksource:|out-of-tree|taint|TSC|tsc:|invoked oom-killer|FAULT_INJECTION"
 		}
-		/prxe: job starts/ { on = 1; next }
+		/prxe: (job|test .*) starts/ { on = 1; next }
 		!on { next }
 		/invoked oom-killer|FAULT_INJECTION|sysrq: / { quiet = NR + 60 }
 		{ hit = ($0 ~ bad && $0 !~ benign) || ($0 ~ /Call Trace:/ && NR > quiet) }

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2016,SC2034
 # The root file systems, one a kernel, and what else is slow to make. Each is a cache entry (see cache.sh).
 #
 #   ensure_kernel K      make (once) all that K needs; sets ROOT (the root file system), KVER, VMLINUZ, INITRD
+#   ensure_qemu          make (once) QEMU; sets QEMU, the words that run it
 #   ensure_rdma_core     make (once) the unpacked rdma-core source that matches the root; sets RDMA_CORE
 #   KERNELS              the names: stable latest debug oldstable
 #
@@ -68,9 +69,15 @@ root_unpack_kernel() { # DIR SUITE TARGET
 			img=${img%-unsigned}
 			apt-get "${opts[@]}" -t "$target" install -y --download-only "$img" "linux-headers-${img#linux-image-}"
 			cd /apt/cache/archives
-			for deb in *.deb; do dpkg-deb -x "$deb" /; done' \
+			for deb in *.deb; do
+				dpkg-deb --fsys-tarfile "$deb" | tar -C / -xpf - --keep-directory-symlink --exclude=./usr/share --exclude=./etc
+			done' \
 			unpack "$3" "${CHROOT_APT[@]}" &&
-		chroot_run "$1/root" -- bash -c 'depmod "$(ls /lib/modules)"' &&
+		chroot_run "$1/root" -- bash -ec '
+			kver=$(ls /lib/modules)
+			depmod "$kver"
+			# Newer packages keep the kernel beside its modules.
+			[ -e "/boot/vmlinuz-$kver" ] || ln "/lib/modules/$kver/vmlinuz" "/boot/vmlinuz-$kver"' &&
 		rm -rf "$apt" && root_finish "$1"
 }
 
@@ -122,10 +129,6 @@ make_root_debug() { # DIR
 		root_finish "$1"
 }
 
-recipe_hash() { # FUNCTION... [-- TEXT...]: of their text, and the base's
-	declare -f "$@" | hash_of
-}
-
 stable_key() { { package_list && declare -f make_root_stable root_finish; } | hash_of; }
 
 ensure_stable() {
@@ -134,12 +137,16 @@ ensure_stable() {
 	STABLE_DIR=$(cache_entry root-stable "$STABLE_KEY" 4000 "root file system with the stable kernel" make_root_stable) || exit 1
 }
 
+known_kernel() {
+	case " $KERNELS " in
+	*" $1 "*) ;;
+	*) die "no kernel is called '$1': there are $KERNELS" ;;
+	esac
+}
+
 ensure_kernel() { # K
 	local k=$1 key dir
-	case " $KERNELS " in
-	*" $k "*) ;;
-	*) die "no kernel is called '$k': there are $KERNELS" ;;
-	esac
+	known_kernel "$k"
 	ensure_stable
 	case $k in
 	stable) dir=$STABLE_DIR key=$STABLE_KEY ;;
@@ -183,6 +190,32 @@ make_initrd() { # DIR
 			touch modules/order
 			find . | cpio -o -H newc --quiet | gzip -1 >/src/initrd.gz' initrd "$KVER" &&
 		mv "$1/x/initrd.gz" "$1/initrd" && rm -rf "$1/x"
+}
+
+# QEMU of the same release as the root: an older one (7.2) races with the guest kernel patching its own code (a spurious int3 oops in one
+# boot of several). Its packages, and what they need beyond the root's, are unpacked here and run with the root's libraries.
+make_qemu() { # DIR
+	mkdir -p "$1/apt" "$1/files" && chroot_apt_setup "$1/apt" "$SUITE" &&
+		chroot_run "$STABLE_DIR/root" --bind "$1/apt:/apt" --bind "$1/files:/src" -- bash -ec '
+			cat /apt/settings.conf >/apt/apt.conf
+			apt-get "$@" update
+			apt-get "$@" install -y --download-only qemu-system-x86
+			for deb in /apt/cache/archives/*.deb; do
+				dpkg-deb -x "$deb" /src
+			done' qemu "${CHROOT_APT[@]}" &&
+		rm -rf "$1/apt"
+}
+
+ensure_qemu() {
+	[ -z "${QEMU_DIR:-}" ] || return 0
+	ensure_stable
+	local key dir lib=usr/lib/x86_64-linux-gnu root=$STABLE_DIR/root
+	key=$({ echo "$STABLE_KEY" && declare -f make_qemu; } | hash_of)
+	dir=$(cache_entry qemu "$key" 500 "QEMU" make_qemu) || exit 1
+	QEMU_DIR=$dir/files
+	QEMU=(env "QEMU_MODULE_DIR=$QEMU_DIR/$lib/qemu" "$root/usr/lib64/ld-linux-x86-64.so.2"
+		--library-path "$QEMU_DIR/$lib:$root/$lib" "$QEMU_DIR/usr/bin/qemu-system-x86_64"
+		-L "$QEMU_DIR/usr/share/qemu" -L "$QEMU_DIR/usr/share/seabios")
 }
 
 make_rdma_core() { # DIR

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2030,SC2031,SC2054
 # Virtual machines.
 #
 #   vm_run K [OPTION]... [-- CMD...]    boot kernel K (after ensure_kernel; it is called here too), run CMD in the guest, return its
@@ -102,7 +102,7 @@ vm_run() ( # K [OPTION]... [-- CMD...]
 	qemu=(qemu-system-x86_64 -M q35 "${accel[@]}" -smp "$smp" -m "${mem}G" -kernel "$VMLINUZ" -initrd "$INITRD"
 		-append "console=ttyS0 panic=-1 quiet mitigations=off nokaslr log_buf_len=4M rcupdate.rcu_cpu_stall_timeout=60 prxe"
 		-display none -monitor none -no-reboot -nic none "${shares[@]}" "${extra[@]}")
-	if [ $interactive = 1 ]; then
+	if [ "$interactive" = 1 ]; then
 		vm_interactive
 	else
 		vm_batch
@@ -120,7 +120,7 @@ vm_job() {
 	fi
 	rm -f "$job/rc"
 	: >"$job/stdout" && : >"$job/stderr" && : >"$job/dmesg" && : >"$job/console" && : >"$job/stdin" || return 1
-	if [ $interactive = 0 ] && [ ${#cmd[@]} -eq 0 ]; then
+	if [ "$interactive" = 0 ] && [ ${#cmd[@]} -eq 0 ]; then
 		cmd=(bash)
 		cat >"$job/stdin"
 	fi
