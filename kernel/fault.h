@@ -56,6 +56,20 @@ struct prxe_fault_req {
 /* Any context but hardirq. Always ends in a call of done, perhaps before it returns is NOT allowed: done runs later. */
 void prxe_fault_queue(struct prxe_fault_req *req, const struct prxe_miss *miss);
 
+/*
+ * The threads of a mirror that fault for those who must not sleep. They come when requests do and leave when idle. kill: the mirror's last user is
+ * gone; requests end with -EINTR, threads are killed out of what they wait for and left to themselves. destroy: when the mirror's memory goes.
+ */
+struct prxe_fault_pool;
+struct prxe_fault_pool *prxe_fault_pool_create(struct prxe_mirror *mirror);
+void prxe_fault_pool_kill(struct prxe_fault_pool *pool);
+void prxe_fault_pool_destroy(struct prxe_fault_pool *pool);
+
+/* advise_mr: as prxe_fault_range(), without faulting (what is present is published). */
+int prxe_fault_present(struct prxe_mirror *mirror, unsigned long va, unsigned long len, bool write);
+/* advise_mr without waiting: fault [va, va + len) in by the mirror's threads, as far as it goes. 0 or -ENOMEM. */
+int prxe_fault_prefetch(struct prxe_mirror *mirror, unsigned long va, u64 len, bool write);
+
 int prxe_fault_init(void);
 void prxe_fault_exit(void);	/* module exit: kills and joins every fault thread */
 

@@ -25,6 +25,7 @@ struct prxe_cursor {
 	struct prxe_mr *key;	/* what the key named: mr itself, or the MW; both are named in the window */
 	u64 addr;		/* position: user VA for ODP, offset into the page table for pinned, kernel VA for DMA */
 	u64 len;		/* bytes left that were granted */
+	unsigned int seq;	/* key->seq when it was granted: another one means that the grant is void */
 };
 
 static inline void prxe_mem_begin(void)
@@ -52,6 +53,8 @@ int prxe_gate(struct prxe_qp *qp, u32 key, bool remote, u64 iova, u64 len, int a
  * the bytes moved. Fewer than @len: *miss is filled (miss->mirror non-NULL; @ahead more bytes of the same operation will
  * follow behind len, used for fault-around) or a negative error is returned when nothing was moved: -ESTALE the MR or
  * MW died under us (treat as -EACCES), -EHWPOISON the source page is poisoned, -EFAULT.
+ * A short count with miss->mirror NULL: an error stands behind those bytes, the next call returns it. Without a miss
+ * miss->mirror is always NULL.
  * Both cursors may be ODP of different mirrors. Overlap within a page behaves like memmove.
  */
 ssize_t prxe_copy(struct prxe_cursor *dst, struct prxe_cursor *src, size_t len, u64 ahead, struct prxe_miss *miss);

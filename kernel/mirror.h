@@ -24,7 +24,10 @@
  */
 #define PRXE_ENTRY_VALID	BIT(0)
 #define PRXE_ENTRY_WRITE	BIT(1)
-#define PRXE_ENTRY_ACCESSED	BIT(2)
+#define PRXE_ENTRY_ACCESSED	BIT(PRXE_ENTRY_ACCESSED_NR)
+#define PRXE_ENTRY_ACCESSED_NR	2
+#define PRXE_ENTRY_FRESH	BIT(PRXE_ENTRY_FRESH_NR)	/* force_fault: faulted since it was used last */
+#define PRXE_ENTRY_FRESH_NR	3
 #define PRXE_ENTRY_ADDR(e)	((void *)((e) & PAGE_MASK))
 
 struct prxe_leaf {
@@ -32,24 +35,32 @@ struct prxe_leaf {
 	struct prxe_mirror *mirror;
 	unsigned long base;		/* first VA, a multiple of PRXE_LEAF_SIZE */
 	spinlock_t lock;		/* the update lock: process context, BH on */
-	unsigned int populated;		/* entries that are not empty; under lock */
-	struct list_head idle;		/* on mirror->idle when empty, under mirror->idle_lock */
+	unsigned int populated;		/* valid entries; under lock */
+	unsigned int syncing;		/* who has cleared entries and waits for windows; under lock */
+	atomic_t pins;			/* faults at work on it; raised under mirror->populate only */
+	struct list_head idle;		/* on mirror->idle, under mirror->idle_lock; later on its remover's list */
 	struct rcu_head rcu;
-	unsigned long *entry;		/* PRXE_LEAF_PAGES of them, one page */
+	unsigned long *entry;		/* PRXE_LEAF_PAGES of them */
 };
 
 struct prxe_mirror {
 	struct mmu_notifier mn;
-	struct mm_struct *mm;		/* mm_count held by mn; take mm_users with mmget_not_zero() to fault */
+	struct hlist_node node;		/* in the table of mirrors while it has users */
+	struct mm_struct *mm;		/* mm_count held; take mm_users with mmget_not_zero() to fault */
 	refcount_t ref;			/* memory of this structure and of its leaves' owner */
 	atomic_t users;			/* ucontexts and MRs: at 0 faults end and the leaves go */
 	struct xarray leaves;		/* va >> PRXE_LEAF_SHIFT -> leaf, RCU */
 	bool dead;			/* the address space is gone, or the last user is: no new translation */
+	bool closing;			/* the last user is gone: every leaf goes */
 	struct mutex populate;		/* creation and removal of leaves; never held across a fault */
 	spinlock_t idle_lock;
 	struct list_head idle;
-	struct work_struct reap;	/* removes idle leaves */
+	struct delayed_work reap;	/* removes idle leaves; holds a reference while pending */
 	struct prxe_fault_pool *pool;	/* threads for faults that may sleep; fault.c */
+	atomic64_t faults, faults_handled;		/* misses; misses that ended well */
+	atomic64_t invalidations, invalidations_handled;/* callbacks; those that cleared something */
+	struct work_struct free;
+	struct rcu_head rcu;
 };
 
 /*
@@ -75,6 +86,36 @@ static inline struct prxe_leaf *prxe_mirror_leaf(struct prxe_mirror *mirror, uns
 {
 	return xa_load(&mirror->leaves, va >> PRXE_LEAF_SHIFT);
 }
+
+/* Table arithmetic: the entry of @va in its leaf. */
+static inline unsigned int prxe_leaf_index(unsigned long va)
+{
+	return (va & (PRXE_LEAF_SIZE - 1)) >> PAGE_SHIFT;
+}
+
+/*
+ * The leaf of @va, made when there is none, pinned: it stays where it is until prxe_leaf_unpin(). Sleeps; mm_users held; never under
+ * mmap_lock. ERR_PTR(-ENOMEM), -ESRCH.
+ */
+struct prxe_leaf *prxe_leaf_pin(struct prxe_mirror *mirror, unsigned long va);
+void prxe_leaf_unpin(struct prxe_leaf *leaf);
+
+/*
+ * Set entries from @pfns, a snapshot of [start, start + npages pages) in the leaf, taken since mmu_interval_read_begin() gave @seq. Writable
+ * translations are published only for @write, and the page is dirty before. 0; -EAGAIN: the snapshot is stale, take another; -ESRCH: no new
+ * translations any more. Process context, BH on.
+ */
+int prxe_leaf_publish(struct prxe_leaf *leaf, unsigned long seq, unsigned long start, unsigned int npages,
+		      const unsigned long *pfns, bool write);
+/* A page of a snapshot that transfers can use: its struct page, or ERR_PTR(-EFAULT), ERR_PTR(-EHWPOISON), NULL when there is none. */
+struct page *prxe_leaf_page(unsigned long pfn);
+
+/* What all mirrors of the module have counted, for statistics of devices. */
+struct prxe_mirror_counts {
+	u64 faults, faults_handled, invalidations, invalidations_handled;
+};
+void prxe_mirror_counts(struct prxe_mirror_counts *counts);
+void prxe_mirror_count_fault(struct prxe_mirror *mirror, bool handled);
 
 int prxe_mirror_init(void);	/* module init: workqueue, caches */
 void prxe_mirror_exit(void);	/* module exit: all mirrors are unused by now; flush, then mmu_notifier_synchronize() */

@@ -12,8 +12,8 @@
 #include <linux/xarray.h>
 #include <rdma/ib_umem.h>
 #include <rdma/ib_verbs.h>
+#include "prxe.h"
 
-struct prxe_dev;
 struct prxe_mirror;
 struct prxe_qp;
 struct prxe_wqe;
@@ -30,11 +30,11 @@ enum prxe_mr_state { PRXE_MR_DEAD, PRXE_MR_FREE /* not usable until bound or reg
 
 struct prxe_mr {
 	struct ib_mr ibmr;		/* first; unused by an MW */
-	struct ib_mw *ibmw;		/* PRXE_MR_MW */
 	struct prxe_dev *dev;
 	struct ib_pd *pd;		/* changes with rereg only, under window sync */
 	enum prxe_mr_kind kind;
-	int state;			/* enum prxe_mr_state; READ_ONCE on the hit path, inside a window */
+	int state;			/* enum prxe_mr_state; under lock */
+	unsigned int seq;		/* odd: usable (LIVE). Grows with every change of state; the hit path's check, inside a window */
 	int access;			/* IB_ACCESS_* */
 	u32 index;			/* in dev->keys */
 	u32 lkey, rkey;			/* current values, variants included */
@@ -46,11 +46,23 @@ struct prxe_mr {
 	unsigned int page_shift;
 	u32 npages, max_pages;		/* fast */
 	struct prxe_mr *under;		/* MW: the MR it is bound to; a bound MR refuses deregistration (EBUSY) */
-	u32 mw_qpn;			/* type 2 MW: the QP that bound it */
+	u32 mw_qpn;			/* type 2 MW: the QP that bound it; else 0 */
+	bool mw_type2;
 	atomic_t bound;			/* MWs bound to this MR */
 	spinlock_t lock;		/* state, key and binding changes; BH off (WRs change them) */
+	atomic64_t faults, prefetches;	/* of this MR: pages missed, pages asked for by advise_mr */
 	struct rcu_head rcu;
 };
+
+struct prxe_mw {
+	struct ib_mw ib;		/* first; the core's object */
+	struct prxe_mr *key;
+};
+
+static inline struct prxe_mw *to_prxe_mw(struct ib_mw *ib)
+{
+	return container_of(ib, struct prxe_mw, ib);
+}
 
 static inline struct prxe_mr *to_prxe_mr(struct ib_mr *ibmr)
 {
@@ -78,5 +90,27 @@ int prxe_dealloc_mw(struct ib_mw *mw);
 int prxe_key_invalidate(struct prxe_qp *qp, u32 key, bool remote);
 int prxe_mw_bind(struct prxe_qp *qp, const struct prxe_wqe *wqe);
 int prxe_mr_fast_reg(struct prxe_qp *qp, const struct prxe_wqe *wqe);
+
+/* mr.c and mw.c between themselves. */
+struct prxe_mr *prxe_mr_alloc(struct ib_pd *pd, enum prxe_mr_kind kind, int access);	/* FREE, with keys that nobody finds yet */
+int prxe_mr_publish(struct prxe_mr *mr, gfp_t gfp);					/* allocate the index, so that keys are found */
+/* Inside RCU; any state, any variant. */
+static inline struct prxe_mr *prxe_mr_find(struct prxe_dev *dev, u32 key)
+{
+	return xa_load(&dev->keys, key >> 8);
+}
+/* Under mr->lock: into LIVE (the description is complete), or out of it; the latter then needs prxe_window_sync(mr). */
+static inline void prxe_mr_set_live(struct prxe_mr *mr)
+{
+	mr->state = PRXE_MR_LIVE;
+	smp_store_release(&mr->seq, mr->seq + 1);
+}
+
+static inline void prxe_mr_set_not_live(struct prxe_mr *mr, enum prxe_mr_state state)
+{
+	if (mr->state == PRXE_MR_LIVE)
+		WRITE_ONCE(mr->seq, mr->seq + 1);
+	mr->state = state;
+}
 
 #endif

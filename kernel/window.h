@@ -16,17 +16,18 @@
 #include <linux/types.h>
 #include <linux/percpu.h>
 
+
 struct prxe_mr;
 struct prxe_leaf;
 
 struct prxe_window {
-	const void *name[4];	/* up to two MRs and two leaves, NULL when unused */
-	unsigned int gen;	/* grows whenever the window changes */
+	const void *name[4];	/* up to two keys and two leaves, NULL when unused */
+	unsigned int gen;	/* odd: open, with these names; grows whenever the window opens or closes */
 } ____cacheline_aligned;
 
 /* Publish; full barrier before it returns. Entering again moves the window on (a new generation). */
-void prxe_window_enter(const struct prxe_mr *mr0, const struct prxe_leaf *leaf0,
-		       const struct prxe_mr *mr1, const struct prxe_leaf *leaf1);
+void prxe_window_enter(const struct prxe_mr *key0, const struct prxe_leaf *leaf0,
+		       const struct prxe_mr *key1, const struct prxe_leaf *leaf1);
 /* Everything done inside is visible before the window is seen empty. */
 void prxe_window_leave(void);
 

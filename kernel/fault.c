@@ -1,0 +1,706 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * Faulting: bringing pages into the address space and their translations into its mirror.
+ *
+ * One round of it: mmu_interval_read_begin(), mmap_lock, look at the VMAs, take a snapshot of the page tables; if something
+ * is missing, fault it and start again; else publish under the leaf's update lock, if no invalidation came between. No lock
+ * of ours is held while the MM works.
+ */
+#include <linux/hmm.h>
+#include <linux/kthread.h>
+#include <linux/magic.h>
+#include <linux/mm.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/wait.h>
+#include "fault.h"
+#include "mirror.h"
+#include "prxe.h"
+
+/* Rounds that an invalidation may spoil; from the middle on mmap_lock is held over the whole of one. */
+#define MAX_ROUNDS	32
+
+enum {
+	FAULT_WRITE	= BIT(0),
+	FAULT_STRICT	= BIT(1),	/* every page, not only the first */
+	FAULT_NOWAIT	= BIT(2),	/* never wait for memory or for mmap_lock: -EAGAIN */
+	FAULT_PRESENT	= BIT(3),	/* do not fault at all: publish what is there */
+};
+
+/* What no driver's private pages have as owner: a snapshot shows none of them. */
+static char no_owner;
+
+/* ---- one leaf ---- */
+
+struct walk {
+	struct prxe_mirror *mirror;
+	struct prxe_leaf *leaf;
+	unsigned long start, end;	/* in the leaf, page aligned */
+	unsigned int flags;
+	unsigned long *pfns;
+	bool locked;			/* mmap_lock is held, for reading */
+	bool looked;			/* one page was faulted and a new snapshot taken since */
+	bool tried;			/* each missing page was faulted once */
+};
+
+/* May transfers use memory of this VMA so? */
+static int vma_check(const struct vm_area_struct *vma, bool write)
+{
+	if (vma->vm_flags & (VM_IO | VM_PFNMAP))
+		return -EFAULT;
+	if (!(vma->vm_flags & VM_READ) || (write && !(vma->vm_flags & VM_WRITE)))
+		return -EFAULT;
+	/* memfd_secret: its pages are not in the kernel's mapping. */
+	if (vma->vm_file && file_inode(vma->vm_file)->i_sb->s_magic == SECRETMEM_MAGIC)
+		return -EFAULT;
+	return 0;
+}
+
+/* Under mmap_lock: how far from the start is memory that may be used? Cuts the walk there; strict: all of it or an error. */
+static int walk_vmas(struct walk *w)
+{
+	struct mm_struct *mm = w->mirror->mm;
+	unsigned long addr = w->start;
+
+	while (addr < w->end) {
+		struct vm_area_struct *vma = find_vma(mm, addr);
+
+		if (!vma || vma->vm_start > addr || vma_check(vma, w->flags & FAULT_WRITE))
+			break;
+		addr = min(vma->vm_end, w->end);
+	}
+	if (addr == w->end)
+		return 0;
+	if (addr == w->start || (w->flags & FAULT_STRICT))
+		return -EFAULT;
+	w->end = addr;
+	return 0;
+}
+
+static bool usable(unsigned long pfn, bool write)
+{
+	return (pfn & HMM_PFN_VALID) && !(pfn & HMM_PFN_ERROR) && (!write || (pfn & HMM_PFN_WRITE));
+}
+
+/* Fault one page, mmap_lock held. What handle_mm_fault() says: see its callers; mmap_lock may be dropped unless @nowait. */
+static int fault_page(struct walk *w, unsigned long addr, bool nowait, bool again)
+{
+	unsigned int flags = FAULT_FLAG_REMOTE | FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE;
+	struct vm_area_struct *vma = find_vma(w->mirror->mm, addr);
+	vm_fault_t ret;
+
+	if (!vma || vma->vm_start > addr)
+		return -EFAULT;
+	if (vma_check(vma, w->flags & FAULT_WRITE))
+		return -EFAULT;
+	if (w->flags & FAULT_WRITE)
+		flags |= FAULT_FLAG_WRITE;
+	if (nowait)
+		flags |= FAULT_FLAG_RETRY_NOWAIT;
+	else if (again)
+		flags |= FAULT_FLAG_TRIED;
+
+	ret = handle_mm_fault(vma, addr, flags, NULL);
+	if (ret & VM_FAULT_COMPLETED) {
+		w->locked = false;
+		return 0;
+	}
+	if (ret & VM_FAULT_ERROR)
+		return vm_fault_to_errno(ret, FOLL_HWPOISON);
+	if (ret & VM_FAULT_RETRY) {
+		w->locked = nowait;	/* with RETRY_NOWAIT the lock is kept */
+		return -EAGAIN;
+	}
+	return 0;
+}
+
+/* The same, waiting for as long as it takes, killably. mmap_lock is held again when it returns 0; else perhaps (w->locked). */
+static int fault_page_wait(struct walk *w, unsigned long addr)
+{
+	int tries = 0;
+	int ret;
+
+	do {
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		ret = fault_page(w, addr, false, tries > 0);
+		if (!w->locked) {
+			if (mmap_read_lock_killable(w->mirror->mm))
+				return -EINTR;
+			w->locked = true;
+		}
+	} while (ret == -EAGAIN && ++tries < 16);
+	/* Retried so often: let the caller look at the page tables, and come back. */
+	return ret == -EAGAIN ? 0 : ret;
+}
+
+/*
+ * Fault what the snapshot lacks. The first page is what somebody waits for; the others are faulted as far as that needs no waiting, which
+ * at least starts their I/O, so that it is under way in parallel while we wait for the first. 0: look again. -EAGAIN: would wait, and
+ * may not. Other errors are final.
+ */
+static int walk_fault(struct walk *w)
+{
+	bool write = w->flags & FAULT_WRITE;
+	bool strict = w->flags & FAULT_STRICT;
+	bool first_waits = false;
+	unsigned long addr;
+	int ret;
+
+	for (addr = w->start; addr < w->end; addr += PAGE_SIZE) {
+		if (usable(w->pfns[(addr - w->start) >> PAGE_SHIFT], write))
+			continue;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		if (strict && !(w->flags & FAULT_NOWAIT))
+			ret = fault_page_wait(w, addr);
+		else
+			ret = fault_page(w, addr, true, false);
+		if (ret == -EAGAIN) {
+			first_waits |= addr == w->start;
+		} else if (ret) {
+			if (addr == w->start || strict)
+				return ret;
+			w->end = addr;	/* beyond what must be had: stop before it */
+			break;
+		} else if (!w->looked) {
+			/* A huge page, or the MM's own fault-around, may have brought more. */
+			w->looked = true;
+			return 0;
+		}
+		cond_resched();
+	}
+	w->tried = true;
+	if (!first_waits)
+		return 0;
+	return w->flags & FAULT_NOWAIT ? -EAGAIN : fault_page_wait(w, w->start);
+}
+
+/* What the page tables show now, without faulting. -EBUSY: overtaken by an invalidation. */
+static int walk_snapshot(struct walk *w, unsigned long seq)
+{
+	struct hmm_range range = {
+		.notifier = &w->leaf->ni,
+		.notifier_seq = seq,
+		.start = w->start,
+		.end = w->end,
+		.hmm_pfns = w->pfns,
+		.dev_private_owner = &no_owner,
+	};
+
+	memset(w->pfns, 0, ((w->end - w->start) >> PAGE_SHIFT) * sizeof(*w->pfns));
+	return hmm_range_fault(&range);
+}
+
+/* Is the snapshot good to be published? 1, 0 (something is to be faulted first), or what it comes to. */
+static int walk_ready(const struct walk *w)
+{
+	unsigned long n = (w->end - w->start) >> PAGE_SHIFT;
+	unsigned long i;
+	bool all = true;
+
+	if (w->flags & FAULT_PRESENT)
+		return 1;
+	for (i = 0; i < n; i++) {
+		struct page *page = prxe_leaf_page(w->pfns[i]);
+
+		/* An ERROR entry gets one fault to change its mind; the wrong kind of memory does not. */
+		if (IS_ERR(page) && (!i || (w->flags & FAULT_STRICT)) && (w->tried || !(w->pfns[i] & HMM_PFN_ERROR)))
+			return PTR_ERR(page);
+		if (!usable(w->pfns[i], w->flags & FAULT_WRITE))
+			all = false;
+	}
+	if (all)
+		return 1;
+	return w->tried && !(w->flags & FAULT_STRICT) && usable(w->pfns[0], w->flags & FAULT_WRITE);
+}
+
+static int walk_leaf(struct walk *w)
+{
+	struct mm_struct *mm = w->mirror->mm;
+	unsigned long seq = 0;
+	int round, ret;
+
+	for (round = 0; round < MAX_ROUNDS; round++) {
+		bool hold = round >= MAX_ROUNDS / 2;
+
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		if (!hold)
+			seq = mmu_interval_read_begin(&w->leaf->ni);
+		if (w->flags & FAULT_NOWAIT) {
+			if (!mmap_read_trylock(mm))
+				return -EAGAIN;
+		} else if (mmap_read_lock_killable(mm)) {
+			return -EINTR;
+		}
+		w->locked = true;
+		if (hold)
+			seq = mmu_interval_read_begin(&w->leaf->ni);
+
+		ret = walk_vmas(w);
+		if (!ret)
+			ret = walk_snapshot(w, seq);
+		if (!ret)
+			ret = walk_ready(w);
+		if (ret > 0) {
+			ret = prxe_leaf_publish(w->leaf, seq, w->start, (w->end - w->start) >> PAGE_SHIFT, w->pfns,
+						w->flags & FAULT_WRITE);
+			mmap_read_unlock(mm);
+			if (ret != -EAGAIN)
+				return ret;
+			continue;
+		}
+		if (!ret)
+			ret = walk_fault(w);
+		if (w->locked)
+			mmap_read_unlock(mm);
+		if (ret && ret != -EBUSY)
+			return ret;
+	}
+	return -EBUSY;
+}
+
+/* ---- ranges ---- */
+
+/* [va, va + len), leaf by leaf; the owner's mm_users are held. What is behind the first page is tried, but for FAULT_STRICT. */
+static int fault_pages(struct prxe_mirror *mirror, unsigned long va, unsigned long len, unsigned int flags)
+{
+	unsigned long start = va & PAGE_MASK;
+	unsigned long end, n;
+	struct walk w = { .mirror = mirror, .flags = flags };
+	bool first = true;
+	int ret = 0;
+
+	if (!len || va >= mirror->mm->task_size)
+		return -EFAULT;
+	end = va + min(len, mirror->mm->task_size - va);
+	if ((flags & FAULT_STRICT) && end - va < len)
+		return -EFAULT;
+	end = PAGE_ALIGN(end);
+
+	n = min((end - start) >> PAGE_SHIFT, PRXE_LEAF_PAGES);
+	w.pfns = kvmalloc_array(n, sizeof(*w.pfns), flags & FAULT_NOWAIT ? GFP_NOWAIT | __GFP_NOWARN : GFP_KERNEL);
+	if (!w.pfns)
+		return flags & FAULT_NOWAIT ? -EAGAIN : -ENOMEM;
+
+	while (start < end) {
+		unsigned long stop = min(end, (start & ~(PRXE_LEAF_SIZE - 1)) + PRXE_LEAF_SIZE);
+
+		w.leaf = prxe_leaf_pin(mirror, start);
+		if (IS_ERR(w.leaf)) {
+			ret = PTR_ERR(w.leaf);
+		} else {
+			w.start = start;
+			w.end = stop;
+			w.looked = false;
+			w.tried = false;
+			ret = walk_leaf(&w);
+			prxe_leaf_unpin(w.leaf);
+		}
+		if (ret) {
+			if (!first && !(flags & FAULT_STRICT))
+				ret = 0;
+			break;
+		}
+		first = false;
+		start = stop;
+		if (flags & FAULT_NOWAIT)
+			break;	/* a bounded batch */
+	}
+	kvfree(w.pfns);
+	if (!ret && !(flags & FAULT_PRESENT))
+		prxe_mirror_count_fault(mirror, true);
+	return ret;
+}
+
+static int fault_range(struct prxe_mirror *mirror, unsigned long va, unsigned long len, unsigned int flags)
+{
+	int ret;
+
+	if (READ_ONCE(mirror->dead) || !mmget_not_zero(mirror->mm))
+		return -ESRCH;
+	ret = fault_pages(mirror, va, len, flags);
+	mmput_async(mirror->mm);
+	return ret;
+}
+
+int prxe_fault_range(struct prxe_mirror *mirror, unsigned long va, unsigned long len, bool write, bool strict)
+{
+	might_sleep();
+	return fault_range(mirror, va, len, (write ? FAULT_WRITE : 0) | (strict ? FAULT_STRICT : 0));
+}
+
+int prxe_fault_present(struct prxe_mirror *mirror, unsigned long va, unsigned long len, bool write)
+{
+	might_sleep();
+	return fault_range(mirror, va, len, (write ? FAULT_WRITE : 0) | FAULT_PRESENT);
+}
+
+int prxe_fault_try(const struct prxe_miss *miss)
+{
+	struct prxe_mirror *mirror = miss->mirror;
+
+	/* A softirq has the interrupted process as current: that is not the owner's context. */
+	if (!in_task() || in_softirq() || irqs_disabled())
+		return -EAGAIN;
+	if ((current->flags & (PF_KTHREAD | PF_EXITING)) || current->mm != mirror->mm)
+		return -EAGAIN;
+	return fault_range(mirror, miss->va, miss->len, (miss->write ? FAULT_WRITE : 0) | FAULT_NOWAIT);
+}
+
+void prxe_miss_drop(struct prxe_miss *miss)
+{
+	if (miss->mirror)
+		prxe_mirror_put(miss->mirror);
+	miss->mirror = NULL;
+}
+
+/* ---- threads ---- */
+
+/*
+ * Threads of one mirror. They are made by pool_work, in a workqueue, because requests come from contexts that cannot; the first
+ * few as soon as nobody is idle, more (a fault may take as long as a userfaultfd server likes) only when requests had to wait.
+ */
+#define THREADS_QUICK	4
+#define THREADS_MAX	16
+#define GROW_DELAY	msecs_to_jiffies(10)
+#define IDLE_TIME	(5 * HZ)
+#define BUSY_TRIES	16
+
+struct prxe_fault_pool {
+	struct prxe_mirror *mirror;
+	spinlock_t lock;		/* BH off; everything below */
+	struct list_head queue;		/* struct prxe_fault_req */
+	unsigned int queued, threads, idle;
+	bool dying;
+	struct list_head list;		/* struct fault_thread, of those that run */
+	wait_queue_head_t wait;
+	struct delayed_work work;	/* holds a reference on the mirror while pending */
+};
+
+struct fault_thread {
+	struct prxe_fault_pool *pool;	/* a reference on its mirror */
+	struct task_struct *task;	/* a reference; set before it runs */
+	struct list_head node;		/* pool->list */
+	struct list_head all;		/* all_threads; until it was joined */
+	struct completion exited;
+};
+
+static LIST_HEAD(all_threads);
+static DEFINE_MUTEX(all_threads_lock);
+static struct workqueue_struct *fault_wq;
+
+static void prefetch_done(struct prxe_fault_req *req);
+
+static void req_finish(struct prxe_fault_req *req, int result)
+{
+	req->result = result;
+	prxe_miss_drop(&req->miss);
+	req->done(req);
+	/* @req is its owner's again, or gone. */
+}
+
+/* pool->lock held, and a reference on the mirror. */
+static void pool_work_later(struct prxe_fault_pool *pool, unsigned long delay)
+{
+	lockdep_assert_held(&pool->lock);
+	refcount_inc(&pool->mirror->ref);
+	if (delay ? !queue_delayed_work(fault_wq, &pool->work, delay) : mod_delayed_work(fault_wq, &pool->work, 0))
+		/* Not the last one: whoever calls has one. */
+		WARN_ON_ONCE(refcount_dec_and_test(&pool->mirror->ref));
+}
+
+void prxe_fault_queue(struct prxe_fault_req *req, const struct prxe_miss *miss)
+{
+	struct prxe_fault_pool *pool = miss->mirror->pool;
+
+	req->miss = *miss;
+	req->result = 0;
+	spin_lock_bh(&pool->lock);
+	list_add_tail(&req->node, &pool->queue);
+	pool->queued++;
+	if (pool->dying)
+		pool_work_later(pool, 0);
+	else if (pool->queued > pool->idle && pool->threads < THREADS_MAX)
+		pool_work_later(pool, pool->threads < THREADS_QUICK ? 0 : GROW_DELAY);
+	/* Under the lock: once it is dropped the request may be over, and the mirror with it. */
+	if (pool->idle)
+		wake_up(&pool->wait);
+	spin_unlock_bh(&pool->lock);
+}
+
+static struct prxe_fault_req *pool_take(struct prxe_fault_pool *pool)
+{
+	struct prxe_fault_req *req = list_first_entry_or_null(&pool->queue, struct prxe_fault_req, node);
+
+	if (req) {
+		list_del_init(&req->node);
+		pool->queued--;
+	}
+	return req;
+}
+
+/* The next request; NULL: this thread is to end, and was taken off the pool's books. */
+static struct prxe_fault_req *thread_next(struct fault_thread *t)
+{
+	struct prxe_fault_pool *pool = t->pool;
+	struct prxe_fault_req *req;
+	bool timeout = false;
+
+	spin_lock_bh(&pool->lock);
+	for (;;) {
+		req = pool->dying ? NULL : pool_take(pool);
+		/* One stays: making a thread takes longer than most faults. */
+		if (req || pool->dying || (timeout && pool->threads > 1))
+			break;
+		pool->idle++;
+		spin_unlock_bh(&pool->lock);
+		timeout = !wait_event_idle_exclusive_timeout(pool->wait,
+							     READ_ONCE(pool->dying) || !list_empty_careful(&pool->queue),
+							     IDLE_TIME);
+		spin_lock_bh(&pool->lock);
+		pool->idle--;
+	}
+	if (!req) {
+		pool->threads--;
+		list_del_init(&t->node);
+	}
+	spin_unlock_bh(&pool->lock);
+	return req;
+}
+
+/* Somebody else's fault brought what @miss needs. */
+static bool miss_is_over(const struct prxe_miss *miss)
+{
+	unsigned long need = PRXE_ENTRY_VALID | (miss->write ? PRXE_ENTRY_WRITE : 0);
+	struct prxe_leaf *leaf;
+	bool over = false;
+
+	if (READ_ONCE(prxe_force_fault))
+		return false;
+	rcu_read_lock();
+	leaf = prxe_mirror_leaf(miss->mirror, miss->va);
+	if (leaf)
+		over = (READ_ONCE(leaf->entry[prxe_leaf_index(miss->va)]) & need) == need;
+	rcu_read_unlock();
+	return over;
+}
+
+static int fault_thread(void *arg)
+{
+	struct fault_thread *t = arg;
+	struct prxe_mirror *mirror = t->pool->mirror;
+	struct prxe_fault_req *req;
+
+	/* Before the look at pool->dying: who was too early for the one is in time for the other. */
+	allow_kernel_signal(SIGKILL);
+	while ((req = thread_next(t))) {
+		int tries = 0;
+		int ret = 0;
+
+		if (miss_is_over(&req->miss) && req->done != prefetch_done) {
+			req_finish(req, 0);
+			continue;
+		}
+		do {
+			if (tries)
+				schedule_timeout_killable(1);
+			ret = prxe_fault_range(mirror, req->miss.va, req->miss.len, req->miss.write, false);
+		} while (ret == -EBUSY && ++tries < BUSY_TRIES);
+		req_finish(req, ret);
+	}
+	prxe_mirror_put(mirror);
+	/* In the kernel's text: nothing of the module runs after the completion. */
+	kthread_complete_and_exit(&t->exited, 0);
+}
+
+/* Free what is left of threads that have ended; @all: wait for each, killing those that pool_kill() has missed. */
+static void threads_join(bool all)
+{
+	struct fault_thread *t, *next;
+
+	mutex_lock(&all_threads_lock);
+	list_for_each_entry_safe(t, next, &all_threads, all) {
+		if (all) {
+			send_sig(SIGKILL, t->task, 1);
+			wait_for_completion(&t->exited);
+		} else if (!completion_done(&t->exited)) {
+			continue;
+		}
+		list_del(&t->all);
+		put_task_struct(t->task);
+		kfree(t);
+	}
+	mutex_unlock(&all_threads_lock);
+}
+
+static int thread_start(struct prxe_fault_pool *pool)
+{
+	struct fault_thread *t = kzalloc(sizeof(*t), GFP_KERNEL);
+	struct task_struct *task;
+
+	if (!t)
+		return -ENOMEM;
+	t->pool = pool;
+	INIT_LIST_HEAD(&t->node);
+	init_completion(&t->exited);
+	task = kthread_create(fault_thread, t, "prxe_fault");
+	if (IS_ERR(task)) {
+		kfree(t);
+		return PTR_ERR(task);
+	}
+	get_task_struct(task);
+	t->task = task;
+
+	mutex_lock(&all_threads_lock);
+	list_add_tail(&t->all, &all_threads);
+	mutex_unlock(&all_threads_lock);
+
+	refcount_inc(&pool->mirror->ref);
+	spin_lock_bh(&pool->lock);
+	/* Also when the pool is dying by now: the thread sees that, and ends. */
+	pool->threads++;
+	list_add_tail(&t->node, &pool->list);
+	spin_unlock_bh(&pool->lock);
+	wake_up_process(task);
+	return 0;
+}
+
+static void pool_work(struct work_struct *work)
+{
+	struct prxe_fault_pool *pool = container_of(to_delayed_work(work), struct prxe_fault_pool, work);
+	struct prxe_fault_req *req;
+	bool grow;
+	int ret;
+
+	threads_join(false);
+	spin_lock_bh(&pool->lock);
+	while (pool->dying && (req = pool_take(pool))) {
+		spin_unlock_bh(&pool->lock);
+		req_finish(req, -EINTR);
+		spin_lock_bh(&pool->lock);
+	}
+	grow = !pool->dying && pool->queued > pool->idle && pool->threads < THREADS_MAX;
+	spin_unlock_bh(&pool->lock);
+
+	if (grow) {
+		ret = thread_start(pool);
+		spin_lock_bh(&pool->lock);
+		if (ret && !pool->threads) {
+			/* Nobody there to serve them: the requests end with the reason. */
+			while ((req = pool_take(pool))) {
+				spin_unlock_bh(&pool->lock);
+				req_finish(req, ret);
+				spin_lock_bh(&pool->lock);
+			}
+		} else if (!pool->dying && pool->queued > pool->idle + 1 && pool->threads < THREADS_MAX) {
+			pool_work_later(pool, pool->threads < THREADS_QUICK ? 1 : GROW_DELAY);
+		}
+		spin_unlock_bh(&pool->lock);
+	}
+	prxe_mirror_put(pool->mirror);
+}
+
+struct prxe_fault_pool *prxe_fault_pool_create(struct prxe_mirror *mirror)
+{
+	struct prxe_fault_pool *pool = kzalloc(sizeof(*pool), GFP_KERNEL);
+
+	if (!pool)
+		return NULL;
+	pool->mirror = mirror;
+	spin_lock_init(&pool->lock);
+	INIT_LIST_HEAD(&pool->queue);
+	INIT_LIST_HEAD(&pool->list);
+	init_waitqueue_head(&pool->wait);
+	INIT_DELAYED_WORK(&pool->work, pool_work);
+	return pool;
+}
+
+void prxe_fault_pool_kill(struct prxe_fault_pool *pool)
+{
+	struct fault_thread *t;
+
+	spin_lock_bh(&pool->lock);
+	pool->dying = true;
+	list_for_each_entry(t, &pool->list, node)
+		send_sig(SIGKILL, t->task, 1);
+	wake_up_all(&pool->wait);
+	pool_work_later(pool, 0);
+	spin_unlock_bh(&pool->lock);
+}
+
+void prxe_fault_pool_destroy(struct prxe_fault_pool *pool)
+{
+	kfree(pool);
+}
+
+/* ---- prefetch without waiting ---- */
+
+struct prefetch {
+	struct prxe_fault_req req;
+	struct prxe_mirror *mirror;	/* a reference */
+	unsigned long va;
+	u64 len;			/* left, from va on */
+	bool write;
+};
+
+static void prefetch_next(struct prefetch *p)
+{
+	struct prxe_miss miss = {
+		.mirror = p->mirror,
+		.va = p->va,
+		.len = min_t(u64, p->len, PRXE_LEAF_SIZE - (p->va & (PRXE_LEAF_SIZE - 1))),
+		.write = p->write,
+	};
+
+	refcount_inc(&p->mirror->ref);
+	prxe_fault_queue(&p->req, &miss);
+}
+
+static void prefetch_done(struct prxe_fault_req *req)
+{
+	struct prefetch *p = container_of(req, struct prefetch, req);
+	u64 part = min_t(u64, p->len, PRXE_LEAF_SIZE - (p->va & (PRXE_LEAF_SIZE - 1)));
+
+	p->va += part;
+	p->len -= part;
+	/* Behind whoever waits for a fault. A leaf without memory does not end it, a dead address space does. */
+	if (p->len && (!req->result || req->result == -EFAULT) && !READ_ONCE(p->mirror->dead)) {
+		prefetch_next(p);
+		return;
+	}
+	prxe_mirror_put(p->mirror);
+	kfree(p);
+}
+
+int prxe_fault_prefetch(struct prxe_mirror *mirror, unsigned long va, u64 len, bool write)
+{
+	struct prefetch *p = kzalloc(sizeof(*p), GFP_KERNEL);
+
+	if (!p)
+		return -ENOMEM;
+	refcount_inc(&mirror->ref);
+	p->mirror = mirror;
+	p->va = va;
+	p->len = len;
+	p->write = write;
+	p->req.done = prefetch_done;
+	prefetch_next(p);
+	return 0;
+}
+
+int prxe_fault_init(void)
+{
+	fault_wq = alloc_workqueue("prxe_fault", WQ_UNBOUND, 0);
+	return fault_wq ? 0 : -ENOMEM;
+}
+
+void prxe_fault_exit(void)
+{
+	/* Every pool is dying by now, so its work starts no thread. */
+	flush_workqueue(fault_wq);
+	threads_join(true);
+	destroy_workqueue(fault_wq);
+}

@@ -1,0 +1,612 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * The secondary MMU of one address space: its life, its leaves, invalidation, ageing.
+ *
+ * Lock order: populate, then idle_lock, then leaf->lock. The MM calls us under its own locks, down to page
+ * table locks for ageing: callbacks take leaf->lock and idle_lock only, ageing takes none. leaf->lock is never taken with BH
+ * off, because marking a page dirty under it takes locks that are not safe against softirqs.
+ */
+#include <linux/completion.h>
+#include <linux/hashtable.h>
+#include <linux/hmm.h>
+#include <linux/kref.h>
+#include <linux/memcontrol.h>
+#include <linux/memremap.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include "fault.h"
+#include "mirror.h"
+#include "prxe.h"
+#include "window.h"
+
+/* Emptied leaves stay for a while: what was paged out is often wanted again. */
+#define REAP_DELAY	HZ
+
+static DEFINE_HASHTABLE(mirrors, 6);	/* by mm: those with users */
+static DEFINE_SPINLOCK(mirrors_lock);	/* the table, and the step of users from 1 to 0 */
+static atomic_t mirrors_live;		/* structures not freed yet */
+static DECLARE_WAIT_QUEUE_HEAD(mirrors_gone);
+static struct workqueue_struct *mirror_wq;
+
+/* ---- counters: those of mirrors that are gone, and of the others on demand ---- */
+static struct prxe_mirror_counts gone_counts;	/* under mirrors_lock */
+
+static void counts_add(struct prxe_mirror_counts *c, const struct prxe_mirror *m)
+{
+	c->faults += atomic64_read(&m->faults);
+	c->faults_handled += atomic64_read(&m->faults_handled);
+	c->invalidations += atomic64_read(&m->invalidations);
+	c->invalidations_handled += atomic64_read(&m->invalidations_handled);
+}
+
+void prxe_mirror_counts(struct prxe_mirror_counts *counts)
+{
+	struct prxe_mirror *m;
+	int i;
+
+	spin_lock_bh(&mirrors_lock);
+	*counts = gone_counts;
+	hash_for_each(mirrors, i, m, node)
+		counts_add(counts, m);
+	spin_unlock_bh(&mirrors_lock);
+}
+
+void prxe_mirror_count_fault(struct prxe_mirror *mirror, bool handled)
+{
+	atomic64_inc(handled ? &mirror->faults_handled : &mirror->faults);
+}
+
+/* ---- memory of the structure ---- */
+
+static void mirror_free(struct work_struct *work)
+{
+	struct prxe_mirror *mirror = container_of(work, struct prxe_mirror, free);
+
+	WARN_ON_ONCE(!xa_empty(&mirror->leaves));
+	prxe_fault_pool_destroy(mirror->pool);
+	mmdrop(mirror->mm);
+	/* Hits that found a dying MR may still look into the table. */
+	kfree_rcu(mirror, rcu);
+	if (atomic_dec_and_test(&mirrors_live))
+		wake_up_all(&mirrors_gone);
+}
+
+void prxe_mirror_put(struct prxe_mirror *mirror)
+{
+	/* From a worker: the last mmdrop() of an address space is not for softirqs. */
+	if (refcount_dec_and_test(&mirror->ref))
+		queue_work(mirror_wq, &mirror->free);
+}
+
+static void reap_later(struct prxe_mirror *mirror, unsigned long delay)
+{
+	refcount_inc(&mirror->ref);
+	if (delay ? !queue_delayed_work(mirror_wq, &mirror->reap, delay) :
+		    mod_delayed_work(mirror_wq, &mirror->reap, 0))
+		prxe_mirror_put(mirror);	/* the one that was pending has its own */
+}
+
+/* ---- leaves ---- */
+
+static void leaf_free_rcu(struct rcu_head *rcu)
+{
+	struct prxe_leaf *leaf = container_of(rcu, struct prxe_leaf, rcu);
+
+	kfree(leaf->entry);
+	kfree(leaf);
+}
+
+static void leaf_idle(struct prxe_leaf *leaf)
+{
+	struct prxe_mirror *mirror = leaf->mirror;
+
+	spin_lock(&mirror->idle_lock);
+	if (list_empty(&leaf->idle))
+		list_add_tail(&leaf->idle, &mirror->idle);
+	spin_unlock(&mirror->idle_lock);
+	reap_later(mirror, READ_ONCE(mirror->closing) ? 0 : REAP_DELAY);
+}
+
+/*
+ * The MM takes pages of this leaf away, or changes what may be done with them. When this returns no CPU uses the old
+ * translations. Never sleeps, so that it serves ranges that may not block as well.
+ */
+static bool leaf_invalidate(struct mmu_interval_notifier *ni, const struct mmu_notifier_range *range,
+			    unsigned long cur_seq)
+{
+	struct prxe_leaf *leaf = container_of(ni, struct prxe_leaf, ni);
+	unsigned long start = max(range->start, leaf->base);
+	unsigned long last = min(range->end - 1, leaf->base + PRXE_LEAF_SIZE - 1);
+	unsigned int cleared = 0;
+	bool sync, empty;
+	unsigned int i;
+
+	atomic64_inc(&leaf->mirror->invalidations);
+	spin_lock(&leaf->lock);
+	mmu_interval_set_seq(ni, cur_seq);
+	if (leaf->populated) {
+		for (i = prxe_leaf_index(start); i <= prxe_leaf_index(last); i++) {
+			if (!(READ_ONCE(leaf->entry[i]) & PRXE_ENTRY_VALID))
+				continue;
+			WRITE_ONCE(leaf->entry[i], 0);
+			cleared++;
+		}
+		leaf->populated -= cleared;
+	}
+	/*
+	 * Nothing of ours was there, but somebody who cleared it before us still waits for its windows: the caller may free the
+	 * page once we return, so we wait as well.
+	 */
+	sync = cleared || leaf->syncing;
+	if (sync)
+		leaf->syncing++;
+	empty = cleared && !leaf->populated;
+	spin_unlock(&leaf->lock);
+
+	if (sync) {
+		prxe_window_sync(leaf);
+		spin_lock(&leaf->lock);
+		leaf->syncing--;
+		spin_unlock(&leaf->lock);
+	}
+	if (cleared)
+		atomic64_inc(&leaf->mirror->invalidations_handled);
+	if (empty)
+		leaf_idle(leaf);
+	return true;
+}
+
+static const struct mmu_interval_notifier_ops leaf_ops = {
+	.invalidate = leaf_invalidate,
+};
+
+/* As part of @mirror's process: what a worker allocates for it is charged to its memory cgroup. */
+static struct prxe_leaf *leaf_create(struct prxe_mirror *mirror, unsigned long base)
+{
+	struct mem_cgroup *memcg = get_mem_cgroup_from_mm(mirror->mm);
+	struct mem_cgroup *old = set_active_memcg(memcg);
+	struct prxe_leaf *leaf;
+	int ret = -ENOMEM;
+
+	leaf = kzalloc(sizeof(*leaf), GFP_KERNEL_ACCOUNT);
+	if (!leaf)
+		goto out;
+	leaf->entry = kcalloc(PRXE_LEAF_PAGES, sizeof(*leaf->entry), GFP_KERNEL_ACCOUNT);
+	if (!leaf->entry)
+		goto free_leaf;
+	leaf->mirror = mirror;
+	leaf->base = base;
+	spin_lock_init(&leaf->lock);
+	atomic_set(&leaf->pins, 1);
+	INIT_LIST_HEAD(&leaf->idle);
+
+	ret = mmu_interval_notifier_insert(&leaf->ni, mirror->mm, base, PRXE_LEAF_SIZE, &leaf_ops);
+	if (ret)
+		goto free_entry;
+	ret = xa_err(xa_store(&mirror->leaves, base >> PRXE_LEAF_SHIFT, leaf, GFP_KERNEL_ACCOUNT));
+	if (ret)
+		goto remove;
+	goto out;
+
+remove:
+	mmu_interval_notifier_remove(&leaf->ni);
+free_entry:
+	kfree(leaf->entry);
+free_leaf:
+	kfree(leaf);
+	leaf = NULL;
+out:
+	set_active_memcg(old);
+	mem_cgroup_put(memcg);
+	return leaf ? leaf : ERR_PTR(ret);
+}
+
+struct prxe_leaf *prxe_leaf_pin(struct prxe_mirror *mirror, unsigned long va)
+{
+	struct prxe_leaf *leaf;
+
+	mutex_lock(&mirror->populate);
+	if (READ_ONCE(mirror->dead)) {
+		leaf = ERR_PTR(-ESRCH);
+		goto out;
+	}
+	leaf = prxe_mirror_leaf(mirror, va);	/* removal needs populate: it stays */
+	if (leaf)
+		atomic_inc(&leaf->pins);
+	else
+		leaf = leaf_create(mirror, va & ~(PRXE_LEAF_SIZE - 1));
+out:
+	mutex_unlock(&mirror->populate);
+	return leaf;
+}
+
+void prxe_leaf_unpin(struct prxe_leaf *leaf)
+{
+	struct prxe_mirror *mirror = leaf->mirror;	/* the caller uses it */
+	bool closing, listed = false;
+
+	/* idle_lock makes it one step: who finds the leaf pinned leaves it to us, and it may be gone once we let go. */
+	spin_lock(&mirror->idle_lock);
+	closing = READ_ONCE(mirror->closing);
+	spin_lock(&leaf->lock);
+	if (atomic_dec_and_test(&leaf->pins) && (closing || !leaf->populated) && list_empty(&leaf->idle)) {
+		list_add_tail(&leaf->idle, &mirror->idle);
+		listed = true;
+	}
+	spin_unlock(&leaf->lock);
+	spin_unlock(&mirror->idle_lock);
+	if (listed)
+		reap_later(mirror, closing ? 0 : REAP_DELAY);
+}
+
+struct page *prxe_leaf_page(unsigned long pfn)
+{
+	struct page *page;
+
+	if (pfn & HMM_PFN_ERROR)
+		return ERR_PTR(-EFAULT);
+	if (!(pfn & HMM_PFN_VALID))
+		return NULL;
+	page = hmm_pfn_to_page(pfn);
+	/* No memory that the CPU can reach like its own. */
+	if (is_device_private_page(page) || is_pci_p2pdma_page(page))
+		return ERR_PTR(-EFAULT);
+	if (PageHWPoison(page))
+		return ERR_PTR(-EHWPOISON);
+	return page;
+}
+
+int prxe_leaf_publish(struct prxe_leaf *leaf, unsigned long seq, unsigned long start, unsigned int npages,
+		      const unsigned long *pfns, bool write)
+{
+	unsigned int first = prxe_leaf_index(start);
+	bool fresh = READ_ONCE(prxe_force_fault);
+	unsigned int i;
+	int ret = 0;
+
+	spin_lock(&leaf->lock);
+	if (mmu_interval_read_retry(&leaf->ni, seq)) {
+		ret = -EAGAIN;
+		goto out;
+	}
+	if (READ_ONCE(leaf->mirror->dead)) {
+		ret = -ESRCH;
+		goto out;
+	}
+	for (i = 0; i < npages; i++) {
+		struct page *page = prxe_leaf_page(pfns[i]);
+		unsigned long old = READ_ONCE(leaf->entry[first + i]);
+		unsigned long new;
+
+		if (IS_ERR_OR_NULL(page))
+			continue;
+		new = (unsigned long)page_address(page) | PRXE_ENTRY_VALID;
+		if (write && (pfns[i] & HMM_PFN_WRITE) && !WARN_ON_ONCE(page == ZERO_PAGE(0))) {
+			/*
+			 * Dirty before the translation can be used. The page cannot leave its mapping meanwhile: that starts with
+			 * an invalidation, which waits for our lock, or came before it and was seen above.
+			 */
+			if (!(old & PRXE_ENTRY_WRITE))
+				set_page_dirty(page);
+			new |= PRXE_ENTRY_WRITE;
+		}
+		if (fresh)
+			new |= PRXE_ENTRY_FRESH;
+		if (!(old & PRXE_ENTRY_VALID))
+			leaf->populated++;
+		else if (!WARN_ON_ONCE(PRXE_ENTRY_ADDR(old) != PRXE_ENTRY_ADDR(new)))
+			/* It keeps what it has: an invalidation would have cleared it. */
+			new |= old & (PRXE_ENTRY_WRITE | PRXE_ENTRY_ACCESSED);
+		WRITE_ONCE(leaf->entry[first + i], new);
+	}
+out:
+	spin_unlock(&leaf->lock);
+	return ret;
+}
+
+/* Take @leaf out if nothing holds it: onto @gone. populate held, so that nobody pins it; else whoever unpins or empties it lists it again. */
+static void reap_leaf(struct prxe_mirror *mirror, struct prxe_leaf *leaf, struct list_head *gone)
+{
+	bool remove;
+
+	lockdep_assert_held(&mirror->populate);
+	spin_lock(&mirror->idle_lock);
+	spin_lock(&leaf->lock);
+	remove = !atomic_read(&leaf->pins) && (mirror->closing || !leaf->populated);
+	spin_unlock(&leaf->lock);
+	list_del_init(&leaf->idle);
+	if (remove)
+		list_add_tail(&leaf->idle, gone);	/* on a list: nobody lists it again */
+	spin_unlock(&mirror->idle_lock);
+	if (remove)
+		xa_erase(&mirror->leaves, leaf->base >> PRXE_LEAF_SHIFT);
+}
+
+static struct prxe_leaf *first_idle(struct prxe_mirror *mirror)
+{
+	struct prxe_leaf *leaf;
+
+	spin_lock(&mirror->idle_lock);
+	leaf = list_first_entry_or_null(&mirror->idle, struct prxe_leaf, idle);
+	spin_unlock(&mirror->idle_lock);
+	return leaf;	/* removal needs populate, which our caller holds */
+}
+
+/*
+ * Remove leaves that are empty, all of them when the mirror closes. Callbacks may not do it: they run inside of what removal
+ * waits for. Pinned leaves are left to who unpins them.
+ */
+static void mirror_reap(struct work_struct *work)
+{
+	struct prxe_mirror *mirror = container_of(to_delayed_work(work), struct prxe_mirror, reap);
+	struct prxe_leaf *leaf, *next;
+	unsigned long no;
+	LIST_HEAD(gone);
+
+	mutex_lock(&mirror->populate);
+	while ((leaf = first_idle(mirror))) {
+		reap_leaf(mirror, leaf, &gone);
+		cond_resched();
+	}
+	if (READ_ONCE(mirror->closing))
+		xa_for_each(&mirror->leaves, no, leaf) {
+			reap_leaf(mirror, leaf, &gone);
+			cond_resched();
+		}
+	mutex_unlock(&mirror->populate);
+
+	list_for_each_entry_safe(leaf, next, &gone, idle) {
+		mmu_interval_notifier_remove(&leaf->ni);
+		/* Hits may look at its entries until their RCU section ends. */
+		call_rcu(&leaf->rcu, leaf_free_rcu);
+		cond_resched();
+	}
+	prxe_mirror_put(mirror);
+}
+
+/* ---- ageing: under the page table lock; RCU, atomic bits, no lock ---- */
+
+static bool mirror_young(struct prxe_mirror *mirror, unsigned long start, unsigned long end, bool clear)
+{
+	unsigned long last = (end - 1) >> PRXE_LEAF_SHIFT;
+	unsigned long no = start >> PRXE_LEAF_SHIFT;
+	struct prxe_leaf *leaf;
+	bool young = false;
+
+	rcu_read_lock();
+	xa_for_each_range(&mirror->leaves, no, leaf, no, last) {
+		unsigned int i = prxe_leaf_index(max(start, leaf->base));
+		unsigned int n = prxe_leaf_index(min(end - 1, leaf->base + PRXE_LEAF_SIZE - 1));
+
+		for (; i <= n; i++) {
+			if (!(READ_ONCE(leaf->entry[i]) & PRXE_ENTRY_ACCESSED))
+				continue;
+			young = true;
+			if (!clear)
+				goto out;
+			clear_bit(PRXE_ENTRY_ACCESSED_NR, &leaf->entry[i]);
+		}
+	}
+out:
+	rcu_read_unlock();
+	return young;
+}
+
+static prxe_young_t mirror_clear_young(struct mmu_notifier *mn, struct mm_struct *mm, unsigned long start,
+				       unsigned long end)
+{
+	return mirror_young(container_of(mn, struct prxe_mirror, mn), start, end, true);
+}
+
+static prxe_young_t mirror_test_young(struct mmu_notifier *mn, struct mm_struct *mm, unsigned long address)
+{
+	return mirror_young(container_of(mn, struct prxe_mirror, mn), address, address + PAGE_SIZE, false);
+}
+
+/* ---- life ---- */
+
+/* The address space goes; its leaves were invalidated just before, and nobody can fault any more. */
+static void mirror_release(struct mmu_notifier *mn, struct mm_struct *mm)
+{
+	WRITE_ONCE(container_of(mn, struct prxe_mirror, mn)->dead, true);
+}
+
+static void mirror_free_notifier(struct mmu_notifier *mn)
+{
+	prxe_mirror_put(container_of(mn, struct prxe_mirror, mn));
+}
+
+static const struct mmu_notifier_ops mirror_ops = {
+	.release = mirror_release,
+	.clear_flush_young = mirror_clear_young,	/* a software mirror has no TLB to flush */
+	.clear_young = mirror_clear_young,
+	.test_young = mirror_test_young,
+	.free_notifier = mirror_free_notifier,
+};
+
+static struct prxe_mirror *mirror_find(struct mm_struct *mm)
+{
+	struct prxe_mirror *m;
+
+	spin_lock_bh(&mirrors_lock);
+	hash_for_each_possible(mirrors, m, node, (unsigned long)mm)
+		if (m->mm == mm && !READ_ONCE(m->dead)) {
+			atomic_inc(&m->users);
+			goto out;
+		}
+	m = NULL;
+out:
+	spin_unlock_bh(&mirrors_lock);
+	return m;
+}
+
+static struct prxe_mirror *mirror_create(struct mm_struct *mm)
+{
+	struct prxe_mirror *mirror, *other;
+	int ret;
+
+	mirror = kzalloc(sizeof(*mirror), GFP_KERNEL);
+	if (!mirror)
+		return ERR_PTR(-ENOMEM);
+	mirror->pool = prxe_fault_pool_create(mirror);
+	if (!mirror->pool) {
+		kfree(mirror);
+		return ERR_PTR(-ENOMEM);
+	}
+	mirror->mn.ops = &mirror_ops;
+	mmgrab(mm);
+	mirror->mm = mm;
+	refcount_set(&mirror->ref, 1);		/* the notifier's */
+	atomic_set(&mirror->users, 1);
+	xa_init_flags(&mirror->leaves, XA_FLAGS_ACCOUNT);
+	mutex_init(&mirror->populate);
+	spin_lock_init(&mirror->idle_lock);
+	INIT_LIST_HEAD(&mirror->idle);
+	INIT_DELAYED_WORK(&mirror->reap, mirror_reap);
+	INIT_WORK(&mirror->free, mirror_free);
+	atomic_inc(&mirrors_live);
+
+	/* One section for both: each takes every lock of the address space, and between them nobody else makes a mirror of it. */
+	mmap_write_lock(mm);
+	other = mirror_find(mm);
+	if (other) {
+		mmap_write_unlock(mm);
+		prxe_mirror_put(mirror);
+		return other;
+	}
+	ret = __mmu_notifier_register(&mirror->mn, mm);
+	if (ret) {
+		mmap_write_unlock(mm);
+		prxe_mirror_put(mirror);
+		return ERR_PTR(ret);
+	}
+	ret = __mmu_notifier_register(NULL, mm);	/* the interval tree */
+	if (ret) {
+		mmap_write_unlock(mm);
+		mmu_notifier_put(&mirror->mn);		/* drops the reference, later */
+		return ERR_PTR(ret);
+	}
+	spin_lock_bh(&mirrors_lock);
+	hash_add(mirrors, &mirror->node, (unsigned long)mm);
+	spin_unlock_bh(&mirrors_lock);
+	mmap_write_unlock(mm);
+	return mirror;
+}
+
+/*
+ * Set-up runs in a worker: taking all locks of an address space fails on any pending signal of the caller, and an application whose
+ * timer ticks is not to see that.
+ */
+struct setup {
+	struct work_struct work;
+	struct completion done;
+	struct kref ref;
+	struct mm_struct *mm;		/* mm_users held by the worker's half */
+	struct prxe_mirror *result;
+	bool abandoned;			/* under mirrors_lock, with finished */
+	bool finished;
+};
+
+static void setup_free(struct kref *ref)
+{
+	kfree(container_of(ref, struct setup, ref));
+}
+
+static void setup_work(struct work_struct *work)
+{
+	struct setup *s = container_of(work, struct setup, work);
+	bool abandoned;
+
+	s->result = mirror_create(s->mm);
+	spin_lock_bh(&mirrors_lock);
+	s->finished = true;
+	abandoned = s->abandoned;
+	spin_unlock_bh(&mirrors_lock);
+	if (abandoned && !IS_ERR(s->result))
+		prxe_mirror_unuse(s->result);
+	mmput_async(s->mm);
+	complete(&s->done);
+	kref_put(&s->ref, setup_free);
+}
+
+struct prxe_mirror *prxe_mirror_get_current(void)
+{
+	struct mm_struct *mm = current->mm;
+	struct prxe_mirror *mirror;
+	struct setup *s;
+	bool finished;
+
+	if (!mm || (current->flags & PF_KTHREAD))
+		return ERR_PTR(-EINVAL);
+	mirror = mirror_find(mm);
+	if (mirror)
+		return mirror;
+
+	s = kzalloc(sizeof(*s), GFP_KERNEL);
+	if (!s)
+		return ERR_PTR(-ENOMEM);
+	INIT_WORK(&s->work, setup_work);
+	init_completion(&s->done);
+	kref_init(&s->ref);
+	kref_get(&s->ref);
+	mmget(mm);
+	s->mm = mm;
+	queue_work(mirror_wq, &s->work);
+
+	if (!wait_for_completion_killable(&s->done)) {
+		mirror = s->result;
+	} else {
+		/* A fatal signal. What the worker makes it unmakes, unless it was faster. */
+		spin_lock_bh(&mirrors_lock);
+		s->abandoned = true;
+		finished = s->finished;
+		spin_unlock_bh(&mirrors_lock);
+		mirror = finished ? s->result : ERR_PTR(-EINTR);
+	}
+	kref_put(&s->ref, setup_free);
+	return mirror;
+}
+
+void prxe_mirror_use(struct prxe_mirror *mirror)
+{
+	atomic_inc(&mirror->users);
+}
+
+void prxe_mirror_unuse(struct prxe_mirror *mirror)
+{
+	if (atomic_add_unless(&mirror->users, -1, 1))
+		return;
+	spin_lock_bh(&mirrors_lock);
+	if (!atomic_dec_and_test(&mirror->users)) {
+		spin_unlock_bh(&mirrors_lock);
+		return;
+	}
+	hash_del(&mirror->node);
+	counts_add(&gone_counts, mirror);
+	spin_unlock_bh(&mirrors_lock);
+
+	/* Dead: no new translation, no new leaf. Synchronised: no key reaches it any more, its MRs saw to that. Then free, in a worker. */
+	WRITE_ONCE(mirror->dead, true);
+	WRITE_ONCE(mirror->closing, true);
+	prxe_fault_pool_kill(mirror->pool);
+	reap_later(mirror, 0);
+	mmu_notifier_put(&mirror->mn);
+}
+
+int prxe_mirror_init(void)
+{
+	mirror_wq = alloc_workqueue("prxe_mirror", WQ_UNBOUND, 0);
+	return mirror_wq ? 0 : -ENOMEM;
+}
+
+void prxe_mirror_exit(void)
+{
+	mmu_notifier_synchronize();
+	/* What is left are notifiers' references that are about to be dropped, and work. Our code may not go before it ran. */
+	while (!wait_event_timeout(mirrors_gone, !atomic_read(&mirrors_live), 60 * HZ))
+		pr_err("waiting for %d mirrored address spaces\n", atomic_read(&mirrors_live));
+	destroy_workqueue(mirror_wq);
+	mmu_notifier_synchronize();
+	rcu_barrier();
+}
