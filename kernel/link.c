@@ -52,10 +52,6 @@ static int netdev_event(struct notifier_block *nb, unsigned long event, void *ar
 	case NETDEV_CHANGE:
 		prxe_port_changed(dev);
 		break;
-	case NETDEV_CHANGEMTU:
-		pr_info("%s: netdev %s has MTU %u: path MTU up to %d\n", dev_name(&dev->ib.dev), netdev_name(ndev),
-			ndev->mtu, ib_mtu_enum_to_int(prxe_port_mtu(dev)));
-		break;
 	default:
 		break;
 	}

@@ -88,8 +88,8 @@ extern bool prxe_force_fault;		/* every ODP access goes through a fault; for tes
 
 extern struct workqueue_struct *prxe_wq;	/* WQ_MEM_RECLAIM | WQ_UNBOUND: transport work */
 
-/* requester.c: does it keep the ring's owner_active word? Then doorbell elision is offered to user space. */
-extern const bool prxe_elide;
+/* Does requester.c keep the ring's owner_active word? Then doorbell elision is offered to user space. */
+#define PRXE_ELIDE	0
 
 /* device.c */
 bool prxe_port_up(const struct prxe_dev *dev);
