@@ -5,6 +5,7 @@
  * A packet that leaves is one contiguous buffer from the network's page fragments, headers in front, payload behind: a copy from user
  * memory, one pass for the ICRC. Nothing of a user's is ever attached to it.
  */
+#include <linux/delay.h>
 #include <linux/if_vlan.h>
 #include <linux/inetdevice.h>
 #include <linux/mutex.h>
@@ -168,25 +169,6 @@ static struct pernet_operations pernet_ops = {
 	.size = sizeof(struct pernet),
 };
 
-int prxe_wire_init(void)
-{
-	int err = prxe_icrc_init();
-
-	if (err)
-		return err;
-	err = register_pernet_subsys(&pernet_ops);
-	if (err)
-		prxe_icrc_exit();
-	return err;
-}
-
-void prxe_wire_exit(void)
-{
-	unregister_pernet_subsys(&pernet_ops);
-	rcu_barrier();
-	prxe_icrc_exit();
-}
-
 /* ---- routes ---- */
 
 static __be32 gid_v4(const union ib_gid *gid)
@@ -285,6 +267,19 @@ static struct dst_entry *route_get(struct prxe_qp *qp, const struct prxe_av *av,
 
 /* ---- out ---- */
 
+/* Packets whose destructor is still to come: this module cannot go before it. Summed over CPUs. */
+static DEFINE_PER_CPU(long, skbs_out);
+
+static long skbs_out_sum(void)
+{
+	long sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(*per_cpu_ptr(&skbs_out, cpu));
+	return sum;
+}
+
 /* The network has let go of a packet. Any context: it only counts and schedules. The lowest bit of the pointer says which side. */
 static void skb_gone(struct sk_buff *skb)
 {
@@ -298,6 +293,7 @@ static void skb_gone(struct sk_buff *skb)
 	if (out < PRXE_SKB_LOW && READ_ONCE(*need) && xchg(need, false))
 		prxe_qp_schedule(qp);
 	prxe_qp_put(qp);
+	this_cpu_dec(skbs_out);
 }
 
 struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, struct prxe_pkt *pkt, void **payload,
@@ -367,6 +363,7 @@ struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, st
 	if (account != PRXE_ACCOUNT_NONE) {
 		/* The caller's QP is alive. */
 		refcount_inc(&qp->ref);
+		this_cpu_inc(skbs_out);
 		atomic_inc(account == PRXE_ACCOUNT_RESP ? &qp->resp.skb_out : &qp->req.skb_out);
 		skb_shinfo(skb)->destructor_arg = (void *)((unsigned long)qp | (account == PRXE_ACCOUNT_RESP));
 		skb->destructor = skb_gone;
@@ -580,4 +577,27 @@ drop_quiet:
 		prxe_qp_put(qp);
 	kfree_skb(skb);
 	return 0;
+}
+
+/* ---- module ---- */
+
+int prxe_wire_init(void)
+{
+	return register_pernet_subsys(&pernet_ops);
+}
+
+/* No device is left. Queues below us may still hold packets; whoever holds them lets go of them sooner or later. */
+void prxe_wire_exit(void)
+{
+	unsigned int tries = 0;
+
+	unregister_pernet_subsys(&pernet_ops);
+	while (skbs_out_sum()) {
+		if (++tries % 1000 == 0)
+			pr_info("waiting for %ld packets that the network still holds\n", skbs_out_sum());
+		msleep(10);
+	}
+	/* The last destructor returns, and what it freed is freed. */
+	synchronize_rcu();
+	rcu_barrier();
 }

@@ -6,6 +6,7 @@
 #define PRXE_WIRE_H
 
 #include <linux/skbuff.h>
+#include <linux/udp.h>
 #include "packet.h"
 
 struct net;
@@ -34,6 +35,11 @@ struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, st
 				enum prxe_account account);
 /* Add the ICRC and send; consumes the skb. @route: a cache that the caller owns. 0, or a negative errno (the packet is as good as lost). */
 int prxe_wire_xmit(struct prxe_qp *qp, const struct prxe_av *av, struct sk_buff *skb, struct prxe_route *route);
+/* Set AckReq on a packet that was not sent yet. */
+static inline void prxe_wire_ask_ack(struct sk_buff *skb)
+{
+	skb_transport_header(skb)[sizeof(struct udphdr) + 8] |= 0x80;
+}
 void prxe_route_drop(struct prxe_route *route);
 #define PRXE_SKB_HIGH	128	/* skbs in flight a side of a QP */
 #define PRXE_SKB_LOW	64

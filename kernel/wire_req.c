@@ -14,7 +14,7 @@
 
 #define WINDOW		256U	/* PSNs outstanding */
 #define READ_PKTS	64U	/* responses that one READ request asks for; longer READs are several requests */
-#define ACK_EVERY	32U	/* packets without AckReq inside a message */
+#define ACK_EVERY	32U	/* packets, at most, for one AckReq */
 #define BATCH_BYTES	(64U << 10)	/* sent with BH off at a time */
 #define PKT_COST	4096U	/* of the caller's budget, at least */
 #define MAX_ACKS	2048	/* responses queued, far above what the window allows */
@@ -519,6 +519,24 @@ static void sent(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pkts)
 	}
 }
 
+/*
+ * A packet waits for the next one or the end of its batch: then it is known to be the last for now, and asks for the ACK that its
+ * predecessors did not. Never held when BH is on.
+ */
+static void flush_held(struct prxe_qp *qp, bool ask)
+{
+	struct sk_buff *skb = qp->req.held;
+
+	if (!skb)
+		return;
+	qp->req.held = NULL;
+	if (ask && qp->type == IB_QPT_RC) {
+		prxe_wire_ask_ack(skb);
+		qp->req.unasked = 0;
+	}
+	prxe_wire_xmit(qp, &qp->av, skb, &qp->req.route);
+}
+
 static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, struct prxe_miss *miss, u32 *bytes)
 {
 	u32 pos = ((qp->req.psn - wqe->first_psn) & PRXE_PSN_MASK) << qp->mtu_shift;
@@ -543,7 +561,7 @@ static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 		};
 
 		if (qp->type == IB_QPT_RC) {
-			pkt.ackreq = last || ++qp->req.unasked >= ACK_EVERY;
+			pkt.ackreq = ++qp->req.unasked >= ACK_EVERY;
 			if (pkt.ackreq)
 				qp->req.unasked = 0;
 		}
@@ -560,7 +578,8 @@ static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 	qp->req.pend = NULL;
 	sent(qp, wqe, 1);
 	*bytes = len;
-	prxe_wire_xmit(qp, &qp->av, skb, &qp->req.route);
+	flush_held(qp, false);
+	qp->req.held = skb;
 	if (last && qp->type == IB_QPT_UC) {
 		prxe_count(qp->dev, wire_messages);
 		progress(qp, qp->req.psn);
@@ -619,6 +638,8 @@ static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 	sent(qp, wqe, pkts);
 	qp->req.rd_last[qp->req.rd_head++ % PRXE_MAX_RD_ATOM] = prxe_psn_add(qp->req.psn, -1);
 	*bytes = 0;
+	/* Its response acknowledges what is before it. */
+	flush_held(qp, false);
 	prxe_wire_xmit(qp, &qp->av, skb, &qp->req.route);
 	if (wqe->state == PRXE_WQE_SENT)
 		prxe_count(qp->dev, wire_messages);
@@ -700,6 +721,7 @@ static enum prxe_step send_batch(struct prxe_qp *qp, unsigned int *budget)
 		if (r == SEND_OK)
 			*budget -= min(*budget, max(bytes, PKT_COST));
 	} while (r == SEND_OK && *budget && total < BATCH_BYTES && READ_ONCE(qp->state) != IB_QPS_ERR);
+	flush_held(qp, true);
 	arm_timer(qp);
 	local_bh_enable();
 
