@@ -75,7 +75,10 @@ rp_escape() { sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g'; }
 
 rp_bars() { # TITLE UNIT [log]
 	rp_escape | awk -F'\t' -v title="$1" -v unit="$2" -v log_="${3:-}" '
-		function show(x) { return x >= 1e6 ? sprintf("%.3g M", x / 1e6) : x >= 100 ? sprintf("%.0f", x) : sprintf("%.3g", x) }
+		function show(x) {
+			if (unit == "us") return x >= 1e6 ? sprintf("%.3g s", x / 1e6) : (x >= 1000 ? sprintf("%.3g ms", x / 1000) : sprintf("%.3g us", x))
+			return x >= 1e6 ? sprintf("%.3g M", x / 1e6) : x >= 100 ? sprintf("%.0f", x) : sprintf("%.3g", x)
+		}
 		$3 != "" {
 			if (!($1 in g)) { g[$1] = ++ng; gn[ng] = $1 }
 			if (!($2 in s)) { s[$2] = ++ns; sn[ns] = $2 }
