@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Pages, address spaces and their notifiers. struct mm_struct keeps intervals and sequence numbers as the kernel's does
+ * (mm/mmu_notifier.c): odd while an invalidation is under way, and what a reader began before one is told to retry.
+ */
+#ifndef SHIM_MM_H
+#define SHIM_MM_H
+
+struct page {
+	void *vaddr;
+	bool dirty, poisoned, device_private, p2p, uptodate;
+	unsigned long tag;	/* the test's own */
+};
+#define SHIM_PAGES	8192
+extern struct page shim_pages[SHIM_PAGES];	/* by page frame number; 0 is the zero page */
+#define page_address(p)		((p)->vaddr)
+#define kmap_local_page(p)	((p)->vaddr)
+#define kunmap_local(a)		((void)(a))
+#define page_to_pfn(p)		((unsigned long)((p) - shim_pages))
+#define pfn_to_page(n)		(&shim_pages[n])
+#define ZERO_PAGE(va)		(&shim_pages[0])
+#define PageHWPoison(p)		((p)->poisoned)
+#define is_device_private_page(p) ((p)->device_private)
+#define is_pci_p2pdma_page(p)	((p)->p2p)
+#define vmalloc_to_page(a)	((struct page *)(a))
+#define virt_to_page(a)		((struct page *)(a))
+bool set_page_dirty(struct page *page);	/* takes locks that are not for BH-off sections: checked */
+
+#define HMM_PFN_VALID		(1UL << 63)
+#define HMM_PFN_WRITE		(1UL << 62)
+#define HMM_PFN_ERROR		(1UL << 61)
+static inline struct page *hmm_pfn_to_page(unsigned long pfn)
+{
+	pfn &= ~(HMM_PFN_VALID | HMM_PFN_WRITE | HMM_PFN_ERROR);
+	SHIM_ASSERT(pfn < SHIM_PAGES);
+	return &shim_pages[pfn];
+}
+
+struct mmu_notifier;
+struct mmu_interval_notifier;
+struct mm_struct {
+	pthread_mutex_t m;
+	pthread_cond_t c;
+	struct list_head intervals;
+	unsigned long seq;		/* starts even */
+	unsigned int active, walking;
+	atomic_t count, users;
+	struct mmu_notifier *mn;
+	int write_locked;
+	int register_error;		/* what __mmu_notifier_register() is to fail with */
+};
+struct mmu_notifier_range {
+	struct mm_struct *mm;
+	unsigned long start, end;
+	unsigned int flags;
+};
+#define MMU_NOTIFIER_RANGE_BLOCKABLE 1
+#define mmu_notifier_range_blockable(r) ((r)->flags & MMU_NOTIFIER_RANGE_BLOCKABLE)
+struct mmu_interval_notifier_ops {
+	bool (*invalidate)(struct mmu_interval_notifier *ni, const struct mmu_notifier_range *range, unsigned long seq);
+};
+struct mmu_interval_notifier {
+	struct list_head node;
+	const struct mmu_interval_notifier_ops *ops;
+	struct mm_struct *mm;
+	unsigned long start, last, invalidate_seq;
+};
+typedef bool prxe_young_t;
+struct mmu_notifier_ops {
+	void (*release)(struct mmu_notifier *mn, struct mm_struct *mm);
+	prxe_young_t (*clear_flush_young)(struct mmu_notifier *mn, struct mm_struct *mm, unsigned long a, unsigned long b);
+	prxe_young_t (*clear_young)(struct mmu_notifier *mn, struct mm_struct *mm, unsigned long a, unsigned long b);
+	prxe_young_t (*test_young)(struct mmu_notifier *mn, struct mm_struct *mm, unsigned long a);
+	void (*free_notifier)(struct mmu_notifier *mn);
+};
+struct mmu_notifier {
+	const struct mmu_notifier_ops *ops;
+	struct mm_struct *mm;
+};
+
+int mmu_interval_notifier_insert(struct mmu_interval_notifier *ni, struct mm_struct *mm, unsigned long start,
+				 unsigned long length, const struct mmu_interval_notifier_ops *ops);
+void mmu_interval_notifier_remove(struct mmu_interval_notifier *ni);
+unsigned long mmu_interval_read_begin(struct mmu_interval_notifier *ni);
+static inline bool mmu_interval_read_retry(struct mmu_interval_notifier *ni, unsigned long seq)
+{
+	return ni->invalidate_seq != seq;
+}
+static inline void mmu_interval_set_seq(struct mmu_interval_notifier *ni, unsigned long seq)
+{
+	WRITE_ONCE(ni->invalidate_seq, seq);
+}
+int __mmu_notifier_register(struct mmu_notifier *mn, struct mm_struct *mm);
+int mmu_notifier_register(struct mmu_notifier *mn, struct mm_struct *mm);
+void mmu_notifier_put(struct mmu_notifier *mn);
+void mmu_notifier_synchronize(void);
+
+/* The MM's side. Between the two the test takes its pages away. */
+struct mm_struct *shim_mm_new(void);
+void shim_mm_free(struct mm_struct *mm);		/* the test's references; asserts that no other is left */
+void shim_mm_invalidate_start(struct mm_struct *mm, unsigned long start, unsigned long end);
+void shim_mm_invalidate_end(struct mm_struct *mm);
+void shim_mm_exit(struct mm_struct *mm);		/* invalidates all, then .release */
+unsigned int shim_mm_intervals(struct mm_struct *mm);
+
+#define mmgrab(mm)		atomic_inc(&(mm)->count)
+void mmdrop(struct mm_struct *mm);
+#define mmget(mm)		atomic_inc(&(mm)->users)
+#define mmget_not_zero(mm)	atomic_inc_not_zero(&(mm)->users)
+#define mmput(mm)		atomic_dec(&(mm)->users)
+#define mmput_async(mm)		mmput(mm)
+#define mmap_write_lock(mm)	do { might_sleep(); (mm)->write_locked++; } while (0)
+#define mmap_write_lock_killable(mm) ({ mmap_write_lock(mm); 0; })
+#define mmap_write_unlock(mm)	((void)(mm)->write_locked--)
+
+struct mem_cgroup;
+#define get_mem_cgroup_from_mm(mm) ((struct mem_cgroup *)(mm))
+#define set_active_memcg(m)	((void)(m), (struct mem_cgroup *)NULL)
+#define mem_cgroup_put(m)	((void)(m))
+
+struct task_struct {
+	struct mm_struct *mm;
+	unsigned int flags;
+};
+#define PF_KTHREAD	1U
+extern __thread struct task_struct shim_task;
+#define current			(&shim_task)
+#define signal_pending(t)	0
+#define fatal_signal_pending(t)	0
+#define TASK_KILLABLE		1
+
+struct vm_area_struct {
+	unsigned long vm_start, vm_end, vm_flags;
+};
+#define VM_SHARED	1
+#define VM_EXEC		2
+#define VM_MAYEXEC	4
+#define VM_DONTEXPAND	8
+#define VM_DONTDUMP	16
+#define vm_insert_page(vma, addr, page) ((void)(page), 0)
+#define prxe_vm_flags_mod(vma, s, c) ((vma)->vm_flags = ((vma)->vm_flags | (s)) & ~(unsigned long)(c))
+
+#endif

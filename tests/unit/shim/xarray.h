@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* An xarray as far as its users see it: a sorted table under a lock. */
+#ifndef SHIM_XARRAY_H
+#define SHIM_XARRAY_H
+
+struct shim_slot { unsigned long index; void *entry; };
+struct xarray {
+	pthread_mutex_t m;
+	struct shim_slot *slot;
+	size_t num, room;
+};
+struct xa_limit { u32 max, min; };
+#define XA_LIMIT(lo, hi)	((struct xa_limit){ .min = (lo), .max = (hi) })
+#define XA_FLAGS_ACCOUNT	0
+#define XA_FLAGS_ALLOC		0
+#define XA_FLAGS_ALLOC1		0
+#define XA_FLAGS_LOCK_BH	0
+#define DEFINE_XARRAY(x)	struct xarray x = { .m = PTHREAD_MUTEX_INITIALIZER }
+#define DEFINE_XARRAY_ALLOC(x)	DEFINE_XARRAY(x)
+#define xa_init(x)		xa_init_flags(x, 0)
+void xa_init_flags(struct xarray *xa, gfp_t flags);
+void xa_destroy(struct xarray *xa);
+void *xa_load(struct xarray *xa, unsigned long index);
+void *xa_store(struct xarray *xa, unsigned long index, void *entry, gfp_t gfp);	/* ERR_PTR(-ENOMEM) */
+void *xa_erase(struct xarray *xa, unsigned long index);
+void *xa_find(struct xarray *xa, unsigned long *index, unsigned long max);
+void *xa_find_after(struct xarray *xa, unsigned long *index, unsigned long max);
+bool xa_empty(struct xarray *xa);
+static inline int xa_err(void *entry) { return IS_ERR(entry) ? PTR_ERR(entry) : 0; }
+#define xa_for_each_range(xa, i, e, first, last) \
+	for ((i) = (first), (e) = xa_find(xa, &(i), last); (e); (e) = xa_find_after(xa, &(i), last))
+#define xa_for_each(xa, i, e)	xa_for_each_range(xa, i, e, 0, ULONG_MAX)
+
+#endif
