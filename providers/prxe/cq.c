@@ -142,6 +142,37 @@ int prxe_poll_cq(struct ibv_cq *ibcq, int max, struct ibv_wc *wc)
 }
 
 /*
+ * All CQEs between the two indices are user space's: those that stay move up against the producer, and the consumer follows. The
+ * kernel meanwhile adds behind the producer, if at all.
+ */
+void prxe_cq_drop_qp(struct prxe_cq *cq, uint32_t qp_num)
+{
+	struct prxe_ring *ring = &cq->ring;
+	uint32_t consumer, from, to;
+	const struct prxe_cqe *cqe;
+
+	prxe_lock(&cq->lock);
+	if (!ring->buf)
+		goto out;
+	consumer = prxe_ring_own(&ring->buf->consumer_index) & ring->mask;
+	from = prxe_ring_peer(&ring->buf->producer_index) & ring->mask;
+	to = from;
+	while (from != consumer) {
+		from = (from - 1) & ring->mask;
+		cqe = prxe_ring_slot(ring, from);
+		if (cqe->wc.qp_num == qp_num)
+			continue;
+		to = (to - 1) & ring->mask;
+		if (to != from)
+			memcpy(prxe_ring_slot(ring, to), cqe, 1U << ring->shift);
+	}
+	if (to != consumer)
+		prxe_ring_publish(&ring->buf->consumer_index, to);
+out:
+	prxe_unlock(&cq->lock);
+}
+
+/*
  * The kernel moves the CQEs to the new ring, so nobody may consume from the old one from then on. If the new ring cannot be mapped,
  * the CQ is lost and polling says EIO.
  */

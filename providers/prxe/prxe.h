@@ -121,6 +121,8 @@ int prxe_dealloc_mw(struct ibv_mw *mw);
 struct ibv_cq *prxe_create_cq(struct ibv_context *context, int cqe, struct ibv_comp_channel *channel, int comp_vector);
 struct ibv_cq_ex *prxe_create_cq_ex(struct ibv_context *context, struct ibv_cq_init_attr_ex *attr);
 int prxe_poll_cq(struct ibv_cq *ibcq, int max, struct ibv_wc *wc);
+/* Remove a QP's CQEs that are not polled yet: they belong to the QP's past. */
+void prxe_cq_drop_qp(struct prxe_cq *cq, uint32_t qp_num);
 int prxe_resize_cq(struct ibv_cq *ibcq, int cqe);
 int prxe_modify_cq(struct ibv_cq *ibcq, struct ibv_modify_cq_attr *attr);
 int prxe_destroy_cq(struct ibv_cq *ibcq);

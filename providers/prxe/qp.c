@@ -156,11 +156,23 @@ int prxe_query_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask, struc
 	return ibv_cmd_query_qp(ibqp, attr, mask, init, &cmd, sizeof(cmd));
 }
 
+static void qp_drop_cqes(struct ibv_qp *ibqp)
+{
+	prxe_cq_drop_qp(to_prxe_cq(ibqp->send_cq), ibqp->qp_num);
+	if (ibqp->recv_cq != ibqp->send_cq)
+		prxe_cq_drop_qp(to_prxe_cq(ibqp->recv_cq), ibqp->qp_num);
+}
+
+/* A QP that starts anew must not meet completions of its former life, as hardware providers see to as well. */
 int prxe_modify_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask)
 {
 	struct ibv_modify_qp cmd = {};
+	int ret;
 
-	return ibv_cmd_modify_qp(ibqp, attr, mask, &cmd, sizeof(cmd));
+	ret = ibv_cmd_modify_qp(ibqp, attr, mask, &cmd, sizeof(cmd));
+	if (!ret && (mask & IBV_QP_STATE) && attr->qp_state == IBV_QPS_RESET)
+		qp_drop_cqes(ibqp);
+	return ret;
 }
 
 int prxe_destroy_qp(struct ibv_qp *ibqp)
@@ -171,6 +183,7 @@ int prxe_destroy_qp(struct ibv_qp *ibqp)
 	ret = ibv_cmd_destroy_qp(ibqp);
 	if (ret)
 		return ret;
+	qp_drop_cqes(ibqp);
 	prxe_ring_unmap(&qp->sq.ring);
 	prxe_ring_unmap(&qp->rq.ring);
 	prxe_lock_destroy(&qp->sq.lock);
