@@ -44,7 +44,9 @@ static ssize_t sgl_walk(struct prxe_qp *qp, struct prxe_sgl sgl, u64 pos, u32 le
 		pos = 0;
 	}
 	/* A list shorter than the message is found before; this is the last line of defence. */
-	return done < len && !done ? -EACCES : done;
+	if (done < len && !done)
+		return -EACCES;
+	return done;
 }
 
 static struct prxe_sgl wqe_sgl(const struct prxe_wqe *wqe)
