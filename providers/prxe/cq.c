@@ -133,6 +133,7 @@ int prxe_poll_cq(struct ibv_cq *ibcq, int max, struct ibv_wc *wc)
 	producer = prxe_ring_peer(&ring->buf->producer_index) & ring->mask;
 	for (; n < max && consumer != producer; n++) {
 		memcpy(&wc[n], prxe_ring_slot(ring, consumer), sizeof(*wc));
+		wc[n].wc_flags = prxe_wc_flags(wc[n].wc_flags);
 		consumer = prxe_ring_next(ring, consumer);
 	}
 	if (n > 0)

@@ -76,7 +76,6 @@ static type cq_read_##name(struct ibv_cq_ex *cq_ex)		\
 }
 CQ_READ(enum ibv_wc_opcode, opcode, wc.opcode)
 CQ_READ(uint32_t, vendor_err, wc.vendor_err)
-CQ_READ(unsigned int, wc_flags, wc.wc_flags)
 CQ_READ(uint32_t, byte_len, wc.byte_len)
 CQ_READ(__be32, imm_data, wc.ex.imm_data)
 CQ_READ(uint32_t, qp_num, wc.qp_num)
@@ -85,6 +84,11 @@ CQ_READ(uint32_t, slid, wc.slid)
 CQ_READ(uint8_t, sl, wc.sl)
 CQ_READ(uint8_t, dlid_path_bits, wc.dlid_path_bits)
 CQ_READ(uint64_t, timestamp, timestamp)
+
+static unsigned int cq_read_wc_flags(struct ibv_cq_ex *cq_ex)
+{
+	return prxe_wc_flags(ex_cq(cq_ex)->cqe->wc.wc_flags);
+}
 
 void prxe_cq_set_ops(struct prxe_cq *cq, uint64_t wc_flags)
 {

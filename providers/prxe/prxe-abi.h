@@ -47,6 +47,16 @@ struct prxe_cqe {
 static_assert(sizeof(struct prxe_cqe) == 64, "a CQE is one cache line");
 static_assert(offsetof(struct prxe_cqe, timestamp) == 48, "the timestamp's place is ABI");
 
+/*
+ * Completion flags in a CQE are the kernel's (enum ib_wc_flags), which user space's (enum ibv_wc_flags) agree with in the lowest two
+ * bits only: the kernel says "with invalidate" with bit 2, user space with bit 3, and what else the kernel says means tag matching to
+ * user space. A kernel driver may translate already. Neither side of this device ever reports a checksum, the other user of both bits.
+ */
+static inline unsigned int prxe_wc_flags(unsigned int flags)
+{
+	return (flags & (IBV_WC_GRH | IBV_WC_WITH_IMM)) | (flags & (1 << 2 | 1 << 3) ? IBV_WC_WITH_INV : 0);
+}
+
 /* Driver's part of GET_CONTEXT: what user space can use ... */
 struct prxe_alloc_ucontext_req {
 	__aligned_u64		want_features;

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-#include <rdma/ib_user_ioctl_verbs.h>
 #include "compat.h"
 #include "prxe.h"
 
