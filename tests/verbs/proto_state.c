@@ -117,7 +117,7 @@ static void transitions(struct t_dev *d)
 static void query(struct t_dev *d)
 {
 	struct t_opt o = { .mtu = IBV_MTU_1024, .timeout = 15, .retry_cnt = 5, .rnr_retry = 4, .min_rnr = 9,
-			   .rd_atomic = 3, .psn = 0x123456, .access = IBV_ACCESS_REMOTE_READ, .depth = 20, .sge = 3,
+			   .rd_atomic = 4, .psn = 0x123456, .access = IBV_ACCESS_REMOTE_READ, .depth = 20, .sge = 3,
 			   .inl = 40, .sig_all = true };
 	struct ibv_port_attr pa;
 	struct ibv_qp_init_attr ia;
@@ -136,8 +136,8 @@ static void query(struct t_dev *d)
 	SAME(a.retry_cnt, 5);
 	SAME(a.rnr_retry, 4);
 	SAME(a.min_rnr_timer, 9);
-	SAME(a.max_rd_atomic, 3);
-	SAME(a.max_dest_rd_atomic, 3);
+	SAME(a.max_rd_atomic, 4);
+	SAME(a.max_dest_rd_atomic, 4);
 	SAME(a.sq_psn, 0x123456);
 	SAME(a.rq_psn, 0x123456);
 	SAME(a.dest_qp_num, f.me.qpn);

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * A process that spoils everything it shares with the driver, while the driver uses it.
+ *
+ * A child (this program again) opens QPs of all types, finds their rings in its own memory map, and
+ * has threads that overwrite WQEs, indices and headers while others ring the doorbell by hand and
+ * take the QPs through RESET.  It leaves by destroying, by exit() or by SIGKILL.  Afterwards the
+ * device must serve a decent process, and memory that was never registered is as it was.
+ */
+#define _GNU_SOURCE
+#include "lib/t.h"
+#include "rings.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <rdma/ib_user_verbs.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PAIRS 4
+#define SIZE (64 * T_PAGE)
+
+static struct {
+	const char *dev;
+	int gid, level;
+	double time;
+	uint64_t seed;
+} opt = { .gid = 1, .level = -1, .time = 3, .seed = 1 };
+
+static struct t_dev *dev;
+static struct t_ep ep[2 * PAIRS + 1];
+static struct target targets[3];
+static volatile bool stop;
+static unsigned long long rings_rung, spoilt;
+
+static void doorbell(const struct t_ep *e, uint64_t rnd)
+{
+	struct {
+		struct ib_uverbs_cmd_hdr hdr;
+		struct ib_uverbs_post_send cmd;
+		uint8_t wqe[256];
+	} c;
+	struct ib_uverbs_post_send_resp resp;
+	size_t size = sizeof(c.hdr) + sizeof(c.cmd);
+
+	memset(&c, 0, sizeof(c));
+	c.cmd.response = (uintptr_t)&resp;
+	c.cmd.qp_handle = e->qp->handle;
+	c.cmd.wqe_size = sizeof(struct ib_uverbs_send_wr);
+	if ((rnd & 31) == 0) { /* now and then work requests through the syscall, also spoilt ones */
+		for (size_t i = 0; i < sizeof(c.wqe); i++)
+			c.wqe[i] = (uint8_t)t_mix(rnd + i);
+		c.cmd.wr_count = (uint32_t)(rnd >> 8) % 3;
+		c.cmd.sge_count = (uint32_t)(rnd >> 12) % 3;
+		c.cmd.wqe_size = rnd & 0x10000 ? (uint32_t)(rnd >> 20) % 512 : c.cmd.wqe_size;
+		size += sizeof(c.wqe);
+	}
+	c.hdr.command = IB_USER_VERBS_CMD_POST_SEND;
+	c.hdr.in_words = (uint16_t)(size / 4);
+	c.hdr.out_words = sizeof(resp) / 4;
+	if (write(dev->ctx->cmd_fd, &c, size) < 0 && errno == EFAULT)
+		t_die("doorbell: %s", strerror(errno));
+	__atomic_add_fetch(&rings_rung, 1, __ATOMIC_RELAXED);
+}
+
+static void *ring_them(void *arg)
+{
+	uint64_t rnd = (uintptr_t)arg + opt.seed;
+
+	while (!stop) {
+		rnd = t_mix(rnd);
+		doorbell(&ep[rnd % ARRAY_LEN(ep)], rnd >> 8);
+	}
+	return NULL;
+}
+
+static void *spoil_them(void *arg)
+{
+	uint64_t rnd = (uintptr_t)arg * 1000 + opt.seed;
+
+	while (!stop) {
+		rnd = t_mix(rnd);
+		rings_spoil(rnd, opt.level, targets, ARRAY_LEN(targets));
+		__atomic_add_fetch(&spoilt, 1, __ATOMIC_RELAXED);
+		if (!(rnd & 0x3f000))
+			usleep(100);
+	}
+	return NULL;
+}
+
+/* QPs that died are taken through RESET, so that there is always something alive to spoil. */
+static void revive(void)
+{
+	for (int i = 0; i < 2 * PAIRS; i += 2)
+		for (int k = 0; k < 2; k++) {
+			struct t_ep *e = &ep[i + k];
+
+			if (t_ep_query_state(e) != IBV_QPS_ERR)
+				continue;
+			t_ep_state(e, IBV_QPS_RESET);
+			t_ep_init(e);
+			t_ep_rtr(e, &ep[i + !k].me);
+			t_ep_rts(e);
+		}
+}
+
+static void open_all(uint8_t *pinned, uint8_t *odp, struct ibv_srq **srq)
+{
+	struct ibv_srq_init_attr sa = { .attr = { .max_wr = 31, .max_sge = 4 } };
+	struct t_opt o = { .depth = 31, .sge = 4, .inl = 64, .timeout = 14, .retry_cnt = 2, .rnr_retry = 2 };
+	struct ibv_mr *m[2];
+
+	m[0] = t_reg(dev->pd, pinned, SIZE, T_ALL_ACCESS | IBV_ACCESS_MW_BIND);
+	m[1] = dev->odp ? t_reg(dev->pd, odp, SIZE, T_ALL_ACCESS | IBV_ACCESS_ON_DEMAND) : m[0];
+	targets[0] = (struct target){ (uintptr_t)pinned, SIZE, m[0]->lkey, m[0]->rkey };
+	targets[1] = (struct target){ dev->odp ? (uintptr_t)odp : (uintptr_t)pinned, SIZE, m[1]->lkey, m[1]->rkey };
+	targets[2] = targets[1];
+	targets[2].lkey ^= 0x100;
+	*srq = ibv_create_srq(dev->pd, &sa);
+	for (int i = 0; i < 2 * PAIRS; i += 2) {
+		o.type = i == 4 ? IBV_QPT_UC : i == 6 ? IBV_QPT_UD : IBV_QPT_RC;
+		o.srq = i == 2 ? *srq : NULL;
+		t_pair_open(&ep[i], dev, &ep[i + 1], dev, &o);
+	}
+	o.type = IBV_QPT_RC;
+	o.srq = NULL;
+	t_ep_open(&ep[2 * PAIRS], dev, &o); /* this one stays in RESET */
+	/* Something real to start from. */
+	for (int i = 0; i < 2 * PAIRS; i++)
+		for (unsigned k = 0; k < 20; k++) {
+			struct ibv_sge sg = t_sge(targets[k & 1 & (unsigned)dev->odp].addr ? (void *)(uintptr_t)targets[k & 1].addr : pinned,
+						  1000, targets[k & 1].lkey);
+			struct t_wr w = { .op = k % 3 && i != 6 && i != 7 ? IBV_WR_RDMA_WRITE : IBV_WR_SEND, .sg = &sg,
+					  .n = 1, .raddr = targets[0].addr + 8192, .rkey = targets[0].rkey };
+
+			t_recv(&ep[i], &sg, 1, k);
+			t_post(&ep[i], &w);
+		}
+	rings_find();
+	if (n_rings < 4)
+		t_die("only %u writable mappings of the device were found", n_rings);
+}
+
+static int child(bool leave_by_destroy)
+{
+	uint8_t *canary1 = t_map(SIZE), *pinned = t_map(SIZE), *odp = t_map(SIZE), *canary2 = t_map(SIZE);
+	pthread_t th[4];
+	struct ibv_srq *srq;
+	double end;
+
+	t_pat_fill(canary1, SIZE, 9001, 0);
+	t_pat_fill(canary2, SIZE, 9002, 0);
+	dev = t_dev_open(opt.dev, opt.gid);
+	open_all(pinned, odp, &srq);
+	for (uintptr_t i = 0; i < 2; i++) {
+		pthread_create(&th[i], NULL, ring_them, (void *)(i + 1));
+		pthread_create(&th[2 + i], NULL, spoil_them, (void *)(i + 1));
+	}
+	end = t_now() + opt.time;
+	for (uint64_t i = 0; t_now() < end; i++) {
+		usleep(20000);
+		revive();
+		if (dev->odp)
+			madvise(odp + (t_mix(i) % 32) * T_PAGE, 16 * T_PAGE, MADV_DONTNEED);
+	}
+	stop = true;
+	for (size_t i = 0; i < ARRAY_LEN(th); i++)
+		pthread_join(th[i], NULL);
+	t_note("level %d: %u rings, %llu acts of sabotage, %llu doorbells", opt.level, n_rings, spoilt, rings_rung);
+	t_pat_check("memory that was never registered", canary1, SIZE, 9001, 0);
+	t_pat_check("memory that was never registered", canary2, SIZE, 9002, 0);
+	if (leave_by_destroy) {
+		for (size_t i = 0; i < ARRAY_LEN(ep); i++)
+			if (ibv_destroy_qp(ep[i].qp))
+				t_fail("ibv_destroy_qp: %s", strerror(errno));
+		for (size_t i = 0; i < ARRAY_LEN(ep); i++)
+			if (ibv_destroy_cq(ep[i].scq) || ibv_destroy_cq(ep[i].rcq))
+				t_fail("ibv_destroy_cq: %s", strerror(errno));
+		if (ibv_destroy_srq(srq))
+			t_fail("ibv_destroy_srq: %s", strerror(errno));
+	}
+	_exit(t_fails != 0);
+}
+
+static void round_of(int level, int how)
+{
+	static const char *const leave[] = { "destroy", "exit", "kill" };
+	struct t_ep a, b;
+	struct t_dev *d;
+	int st = 0;
+	double end;
+	pid_t pid;
+
+	t_context("level %d, leave by %s", level, leave[how]);
+	fflush(stdout);
+	pid = fork();
+	if (pid < 0)
+		t_die("fork: %s", strerror(errno));
+	if (!pid) {
+		opt.level = level;
+		opt.seed = opt.seed * 100 + (uint64_t)(level * 10 + how);
+		exit(child(how == 0));
+	}
+	if (how == 2) {
+		usleep((useconds_t)(opt.time * 700000));
+		kill(pid, SIGKILL);
+	}
+	for (end = t_now() + opt.time + t_slow(20); t_now() < end; usleep(10000))
+		if (waitpid(pid, &st, WNOHANG) == pid)
+			break;
+	if (t_now() >= end)
+		t_die("the hostile process does not end");
+	if (how != 2 && st)
+		t_fail("the hostile process ended with status %#x", st);
+	d = t_dev_open(opt.dev, opt.gid);
+	t_pair_open(&a, d, &b, d, NULL);
+	t_pair_works("the device after a hostile process", &a, &b);
+	t_ep_close(&a);
+	t_ep_close(&b);
+	t_dev_close(d);
+}
+
+int main(int argc, char **argv)
+{
+	int c, how = 0;
+
+	t_init();
+	while ((c = getopt(argc, argv, "d:g:t:l:s:")) != -1) {
+		switch (c) {
+		case 'd': opt.dev = optarg; break;
+		case 'g': opt.gid = atoi(optarg); break;
+		case 't': opt.time = atof(optarg); break;
+		case 'l': opt.level = atoi(optarg); break;
+		case 's': opt.seed = strtoull(optarg, NULL, 0); break;
+		default:
+			puts("usage: prxe-hostile [-d DEV] [-g GID] [-t SECONDS] [-l LEVEL] [-s SEED]");
+			return 2;
+		}
+	}
+	t_watchdog((unsigned)(opt.time * 9) + 200);
+	for (int level = 0; level < 3; level++)
+		for (how = 0; how < 3; how++)
+			if (opt.level < 0 || opt.level == level)
+				round_of(level, how);
+	t_context("%s", "");
+	return t_done("hostile");
+}
