@@ -126,6 +126,16 @@ err_queue:
 	return err;
 }
 
+/* The kernel's and user space's names for the same flag have different values. */
+#define USER_WC_WITH_INV	BIT(3)
+
+static u32 user_flags(int flags)
+{
+	u32 user = flags & (IB_WC_GRH | IB_WC_WITH_IMM);
+
+	return flags & IB_WC_WITH_INVALIDATE ? user | USER_WC_WITH_INV : user;
+}
+
 static void fill_user(const struct prxe_cq *cq, struct cqe *e, const struct ib_wc *wc)
 {
 	e->wc.wr_id = wc->wr_id;
@@ -136,7 +146,7 @@ static void fill_user(const struct prxe_cq *cq, struct cqe *e, const struct ib_w
 	e->wc.ex.imm_data = wc->ex.imm_data;	/* or the invalidated rkey */
 	e->wc.qp_num = wc->qp->qp_num;
 	e->wc.src_qp = wc->src_qp;
-	e->wc.wc_flags = wc->wc_flags;
+	e->wc.wc_flags = user_flags(wc->wc_flags);
 	e->wc.pkey_index = wc->pkey_index;
 	e->wc.slid = 0;
 	e->wc.sl = wc->sl;

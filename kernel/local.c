@@ -283,8 +283,10 @@ static enum verdict do_atomic(struct attempt *a)
 			return stopped(a, n);
 		if (prxe_gate(a->peer, wqe->rkey, true, wqe->remote_addr, sizeof(u64), IB_ACCESS_REMOTE_ATOMIC, &cur))
 			return refuse_access(a);
-		err = prxe_copy_atomic(&cur, wqe->opcode == IB_WR_ATOMIC_CMP_AND_SWP ? PRXE_ATOMIC_CMP_SWP :
-				       PRXE_ATOMIC_FETCH_ADD, wqe->compare_add, wqe->swap, &wqe->orig, &a->miss);
+		if (wqe->opcode == IB_WR_ATOMIC_CMP_AND_SWP)
+			err = prxe_copy_atomic(&cur, PRXE_ATOMIC_CMP_SWP, wqe->compare_add, wqe->swap, &wqe->orig, &a->miss);
+		else
+			err = prxe_copy_atomic(&cur, PRXE_ATOMIC_FETCH_ADD, 0, wqe->compare_add, &wqe->orig, &a->miss);
 		if (err == -EINVAL)
 			return refuse_request(a);
 		if (err) {
