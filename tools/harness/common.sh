@@ -66,8 +66,7 @@ need_tools() {
 	command -v apt-get >/dev/null ||
 		die "this needs a Debian 12 or 13 machine: there is no apt-get here"
 	[ "$(uname -m)" = x86_64 ] || die "only x86_64 machines are supported, this one is $(uname -m)"
-	for pair in qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap flock:util-linux \
-		unshare:util-linux xz:xz-utils; do
+	for pair in mmdebstrap:mmdebstrap flock:util-linux unshare:util-linux setpriv:util-linux; do
 		command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
 	done
 	compgen -G '/usr/share/keyrings/debian-archive-trixie-stable.*' >/dev/null || missing+=(debian-archive-keyring)

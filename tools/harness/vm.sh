@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# shellcheck shell=bash disable=SC2030,SC2031,SC2054
+# shellcheck shell=bash disable=SC2030,SC2031,SC2054,SC2153
 # Virtual machines.
 #
 #   vm_run K [OPTION]... [-- CMD...]    boot kernel K (after ensure_kernel; it is called here too), run CMD in the guest, return its
@@ -31,6 +31,7 @@ vm_share() { # TAG DIR MORE
 # of the machine.
 vm_accel() {
 	local key file out
+	ensure_qemu
 	[ -z "${VM_ACCEL:-}" ] || return 0
 	case ${PRXE_ACCEL:-} in
 	kvm | tcg)
@@ -38,7 +39,7 @@ vm_accel() {
 		return
 		;;
 	esac
-	key=$({ cat /proc/sys/kernel/random/boot_id && qemu-system-x86_64 --version && cat "$VMLINUZ"; } 2>/dev/null | hash_of)
+	key=$({ cat /proc/sys/kernel/random/boot_id && basename "${QEMU_DIR%/files}" && cat "$VMLINUZ"; } 2>/dev/null | hash_of)
 	file=$CACHE/accel-$key
 	if [ -r "$file" ]; then
 		VM_ACCEL=$(cat "$file")
@@ -46,7 +47,7 @@ vm_accel() {
 	fi
 	VM_ACCEL=tcg
 	if [ -w /dev/kvm ]; then
-		out=$(timeout -k 1 15 qemu-system-x86_64 -M q35 -accel kvm -cpu host -smp 2 -m 512 -kernel "$VMLINUZ" \
+		out=$(timeout -k 1 15 "${QEMU[@]}" -M q35 -accel kvm -cpu host -smp 2 -m 512 -kernel "$VMLINUZ" \
 			-initrd "$INITRD" -append "console=ttyS0 panic=-1 quiet prxe.probe" -nographic -no-reboot </dev/null 2>&1)
 		case $out in
 		*'prxe-initramfs: probe-ok'*)
@@ -99,7 +100,7 @@ vm_run() ( # K [OPTION]... [-- CMD...]
 		vm_share job "$job" ''
 		[ -z "$share" ] || vm_share share "$share" ''
 	)
-	qemu=(qemu-system-x86_64 -M q35 "${accel[@]}" -smp "$smp" -m "${mem}G" -kernel "$VMLINUZ" -initrd "$INITRD"
+	qemu=("${QEMU[@]}" -M q35 "${accel[@]}" -smp "$smp" -m "${mem}G" -kernel "$VMLINUZ" -initrd "$INITRD"
 		-append "console=ttyS0 panic=-1 quiet mitigations=off nokaslr log_buf_len=4M rcupdate.rcu_cpu_stall_timeout=60 prxe"
 		-display none -monitor none -no-reboot -nic none "${shares[@]}" "${extra[@]}")
 	if [ "$interactive" = 1 ]; then
