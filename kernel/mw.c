@@ -98,7 +98,10 @@ int prxe_mw_bind(struct prxe_qp *qp, const struct prxe_wqe *wqe)
 	}
 
 	spin_lock_bh(&mw->lock);
-	if (mw->state == PRXE_MR_DEAD || mw->rkey != wqe->mw.mw_rkey || mw->pd != qp->pd)
+	if (mw->state == PRXE_MR_DEAD || mw->pd != qp->pd)
+		goto unlock;
+	/* An application keeps a type 2 window's first key in its ibv_mw, whatever it was bound with since: the index names it. */
+	if (!mw->mw_type2 && mw->rkey != wqe->mw.mw_rkey)
 		goto unlock;
 	/* The window's own index with another variant: who knows the old key only is locked out. */
 	if (wqe->mw.rkey >> 8 != mw->index)

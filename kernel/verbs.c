@@ -229,6 +229,12 @@ int prxe_alloc_ucontext(struct ib_ucontext *ib, struct ib_udata *udata)
 	return udata->outlen ? ib_copy_to_udata(udata, &resp, min(sizeof(resp), udata->outlen)) : 0;
 }
 
+/* A context that another process imports: there is nothing of ours to tell. */
+int prxe_query_ucontext(struct ib_ucontext *ib, struct uverbs_attr_bundle *attrs)
+{
+	return 0;
+}
+
 void prxe_dealloc_ucontext(struct ib_ucontext *ib)
 {
 	struct prxe_ucontext *uctx = to_prxe_ucontext(ib);

@@ -17,6 +17,7 @@ enum rdma_link_layer prxe_get_link_layer(struct ib_device *ib, u32 port);
 struct net_device *prxe_get_netdev(struct ib_device *ib, u32 port);
 int prxe_query_pkey(struct ib_device *ib, u32 port, u16 index, u16 *pkey);
 int prxe_alloc_ucontext(struct ib_ucontext *ib, struct ib_udata *udata);
+int prxe_query_ucontext(struct ib_ucontext *ib, struct uverbs_attr_bundle *attrs);
 void prxe_dealloc_ucontext(struct ib_ucontext *ib);
 void prxe_disassociate_ucontext(struct ib_ucontext *ib);
 int prxe_alloc_pd(struct ib_pd *ib, struct ib_udata *udata);
