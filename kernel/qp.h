@@ -39,7 +39,14 @@ struct prxe_av {
 	u16 sport;			/* UDP source port, host order */
 };
 
-enum prxe_wqe_state { PRXE_WQE_FETCHED, PRXE_WQE_SENT /* all packets are out */, PRXE_WQE_DONE };
+/* A cached route; its user's lock or ownership guards it. */
+struct prxe_route {
+	struct dst_entry *dst;
+	u32 cookie;
+	union ib_gid sgid, dgid;
+};
+
+enum prxe_wqe_state { PRXE_WQE_FETCHED, PRXE_WQE_STARTED /* wire: has its PSNs */, PRXE_WQE_SENT /* all packets are out */, PRXE_WQE_DONE };
 
 /* The kernel's copy of a send WQE, checked; user space cannot change it. One for each slot of the SQ, at the slot's index. */
 struct prxe_wqe {
@@ -121,24 +128,31 @@ struct prxe_req {
 	/* wire (wire_req.c) */
 	u32 send;			/* index of the WQE to send from; in [sq->index, fetch] */
 	u32 una;			/* oldest PSN not acknowledged */
-	u32 resp_psn;			/* next PSN of a READ response or atomic ack expected */
 	u32 sent_high;			/* one past the highest PSN ever sent: below it is a retransmission */
 	u32 unasked;			/* packets since the last AckReq */
-	int rd_atomic;			/* READs and atomics that may still be outstanding */
-	bool fence;
-	bool rewind;			/* retransmit from una */
-	bool rnr_wait;
+	u32 *rd_last;			/* last PSNs of outstanding READ requests and atomics, a ring */
+	u32 rd_head, rd_tail;
+	u32 rewound;			/* una of the last rewind that a NAK caused */
+	bool rewound_set;
+	struct sk_buff *pend;		/* packet that waits for a part of its payload, at pend_at */
+	void *pend_at;
+	struct sk_buff *held;		/* ready to leave, inside a batch */
+	u32 pend_done;			/* bytes of the next packet's payload, or of a READ's landing, that are ready */
+	u32 land_done;			/* bytes of the response at the head of acks that have landed */
+	bool park_landing;		/* the fault is for a response, not for sending */
+	bool timer_on;			/* the ACK or RNR timer runs */
+	bool rnr_wait;			/* nothing is sent before rnr_until */
+	ktime_t rnr_until;
 	ktime_t last_heard;		/* last progress; the ACK timer restarts from it */
 	struct sk_buff_head acks;	/* responses received; own lock */
 	atomic_t skb_out;		/* skbs in flight below us; any context */
 	bool need_skb;			/* kick when skb_out falls */
-	struct dst_entry *dst;		/* cached route */
-	u32 dst_cookie;
+	struct prxe_route route;
 };
 
 /* A READ or atomic that may be asked for again (IBTA 9.7.5.1.1). */
 struct prxe_resource {
-	u8 type;			/* PRXE_OPF_READ, PRXE_OPF_ATOMIC, 0 empty */
+	u32 type;			/* PRXE_OPF_READ, PRXE_OPF_ATOMIC, PRXE_OPF_ATOMIC_WRITE, 0 empty */
 	u32 first_psn, last_psn;
 	u64 va; u32 rkey, length;	/* READ */
 	u64 orig;			/* atomic: its saved result */
@@ -156,24 +170,33 @@ struct prxe_resp {
 	u8 aeth;			/* what the last ACK said */
 
 	/* wire (wire_resp.c) */
-	u8 opcode;			/* last request opcode, for sequences; IB_OPCODE_RC_SEND_LAST when idle */
-	bool in_msg;
-	bool nak_sent;			/* a PSN NAK was sent for this gap */
+	u32 msg;			/* PRXE_OPF_SEND or PRXE_OPF_WRITE inside such a message, else 0 */
 	bool drop_msg;			/* UC: the rest of a broken message */
+	bool nak_sent;			/* this gap was reported: silence until the expected PSN comes */
+	bool gap;			/* packets are missing, to be reported when what came before is done */
+	bool ack_due;
 	u64 va; u32 rkey; u32 resid;	/* current RDMA WRITE */
-	struct prxe_resource *res;	/* max_dest_rd_atomic of them, a ring */
-	u32 res_head, res_num;
-	bool reading;			/* responses of res[read_idx] are being sent */
-	u32 read_idx; u32 read_psn;
-	struct sk_buff_head parked;	/* requests that wait for a fault, in PSN order; under lock */
-	struct hrtimer park_timer;	/* T */
-	bool park_expired;
-	bool nak_rnr;
-	struct prxe_fault_req fault;
-	bool faulting;			/* fault is queued */
-	bool fault_done;
-	struct sk_buff *pkt;		/* partly executed packet: progress is in pkt_done */
-	u32 pkt_done;
+	struct prxe_resource *res;	/* res_size of them, a ring; made when first needed */
+	u32 res_size, res_head;
+	bool reading;			/* responses to a READ are being sent: [read_va, + read_left) from read_psn */
+	u64 read_va; u32 read_rkey, read_left, read_psn, read_first, read_last;
+	struct sk_buff *read_skb;	/* response that waits for a part of its payload, at read_at */
+	void *read_at;
+	u32 read_done;
+	struct sk_buff_head parked;	/* requests that wait for their turn, in PSN order up to recv_psn */
+	struct sk_buff_head dups;	/* repeated READs and atomics that wait for their turn */
+	u32 recv_psn;
+	u32 pkt_done;			/* bytes of the next packet's payload that have landed */
+	struct hrtimer park_timer;	/* bounds how long parked requests wait for a fault */
+	bool faulting;			/* a fault is queued */
+	u32 fault_epoch;		/* of the fault that counts */
+	int fault_error;		/* what the last fault came to; for the packet at fault_psn */
+	u32 fault_psn;
+	u32 rnr_psn;			/* the last PSN that was told to wait for a fault, and how long */
+	u8 rnr_code;
+	atomic_t skb_out;		/* READ responses in flight; any context */
+	bool need_skb;
+	struct prxe_route route;
 };
 
 struct prxe_qp {
@@ -198,6 +221,8 @@ struct prxe_qp {
 	struct prxe_av av;		/* RC, UC */
 	bool local;			/* carrier, chosen at RTR */
 	bool last_wqe_told;		/* IB_EVENT_QP_LAST_WQE_REACHED was raised; under resp.lock */
+	unsigned long events;		/* bits of enum ib_event_type to be raised by event_work */
+	struct work_struct event_work;	/* holds a reference while queued */
 	struct work_struct work;	/* prxe_qp_work(): both sides; holds a reference while queued */
 	struct prxe_req req;
 	struct prxe_resp resp;
@@ -281,6 +306,8 @@ bool prxe_req_park(struct prxe_qp *qp, struct prxe_miss *miss, bool remote);
  * once), and *remote whose memory it was.
  */
 bool prxe_req_faulting(struct prxe_qp *qp, int *error, bool *remote);
+/* Owner: may a new WQE start (not in SQD; all that began is over when asked)? */
+bool prxe_req_may_start(struct prxe_qp *qp);
 /* Owner: wait @ns for the timer, then be kicked. */
 void prxe_req_wait(struct prxe_qp *qp, u64 ns);
 void prxe_qp_work(struct work_struct *work);

@@ -383,7 +383,7 @@ static enum prxe_step req_flush(struct prxe_qp *qp, struct budget *b)
 }
 
 /* May a new WQE start? In SQD none does, and the consumer hears when all that had begun is over. */
-static bool may_start(struct prxe_qp *qp)
+bool prxe_req_may_start(struct prxe_qp *qp)
 {
 	if (READ_ONCE(qp->state) != IB_QPS_SQD) {
 		qp->req.sqd_told = false;
@@ -405,7 +405,7 @@ static enum prxe_step req_serve_local(struct prxe_qp *qp, struct budget *b)
 		enum prxe_step step;
 		u32 before;
 
-		if (!wqe || (wqe->state == PRXE_WQE_FETCHED && !may_start(qp)))
+		if (!wqe || (wqe->state == PRXE_WQE_FETCHED && !prxe_req_may_start(qp)))
 			return PRXE_STEP_BLOCKED;
 		before = wqe->done;
 		if (wqe->status) {
@@ -432,7 +432,7 @@ static enum prxe_step req_serve_ud(struct prxe_qp *qp, struct budget *b)
 		struct prxe_wqe *wqe = req_oldest(qp);
 		enum prxe_step step;
 
-		if (!wqe || (wqe->state == PRXE_WQE_FETCHED && !may_start(qp)))
+		if (!wqe || (wqe->state == PRXE_WQE_FETCHED && !prxe_req_may_start(qp)))
 			return PRXE_STEP_BLOCKED;
 		if (wqe->status) {
 			prxe_req_complete(qp, wqe, wqe->status);
