@@ -237,5 +237,5 @@ int main(void)
 		cmocka_unit_test(received),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	RUN_TESTS(tests);
 }

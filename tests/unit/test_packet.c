@@ -405,5 +405,5 @@ int main(void)
 		cmocka_unit_test(ack_timeouts),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	RUN_TESTS(tests);
 }

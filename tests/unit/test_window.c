@@ -297,5 +297,5 @@ int main(void)
 	};
 
 	(void)ends;
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	RUN_TESTS(tests);
 }

@@ -44,6 +44,7 @@ typedef unsigned int gfp_t;
 #define BUILD_BUG_ON(x)	_Static_assert(!(x), #x)
 #define DECLARE_FLEX_ARRAY(type, name) struct { struct { } name##_empty; type name[]; }
 #define struct_size(p, member, n) (sizeof(*(p)) + sizeof(*(p)->member) * (size_t)(n))
+#define array_size(a, b) ((size_t)(a) * (size_t)(b))
 #define IS_ENABLED(x)	1
 #define EXPORT_SYMBOL_GPL(x)
 #define HZ		100

@@ -114,9 +114,9 @@ void mmdrop(struct mm_struct *mm);
 #define mmap_write_unlock(mm)	((void)(mm)->write_locked--)
 
 struct mem_cgroup;
-#define get_mem_cgroup_from_mm(mm) ((struct mem_cgroup *)(mm))
-#define set_active_memcg(m)	((void)(m), (struct mem_cgroup *)NULL)
-#define mem_cgroup_put(m)	((void)(m))
+static inline struct mem_cgroup *get_mem_cgroup_from_mm(struct mm_struct *mm) { return (void *)mm; }
+static inline struct mem_cgroup *set_active_memcg(struct mem_cgroup *m) { return m ? NULL : m; }
+static inline void mem_cgroup_put(struct mem_cgroup *m) { }
 
 struct task_struct {
 	struct mm_struct *mm;

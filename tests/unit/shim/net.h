@@ -20,7 +20,7 @@ typedef struct { struct page *page; u32 off, size; } skb_frag_t;
 struct skb_shared_info { u8 nr_frags; skb_frag_t frags[MAX_SKB_FRAGS]; };
 struct sk_buff {
 	struct sk_buff *next;
-	u8 *data, *network;
+	u8 *data, *network, *transport;
 	unsigned int len, data_len;
 	struct skb_shared_info shared;
 };
@@ -28,6 +28,10 @@ struct sk_buff_head { struct sk_buff *first; spinlock_t lock; u32 qlen; };
 #define skb_queue_head_init(q)	do { memset(q, 0, sizeof(*(q))); spin_lock_init(&(q)->lock); } while (0)
 #define skb_headlen(s)		((s)->len - (s)->data_len)
 #define skb_network_header(s)	((s)->network)
+#define skb_transport_header(s)	((s)->transport)
+#define udp_hdr(s)		((struct udphdr *)(s)->transport)
+#define ip_hdr(s)		((struct iphdr *)(s)->network)
+#define ipv6_hdr(s)		((struct ipv6hdr *)(s)->network)
 #define skb_shinfo(s)		(&((struct sk_buff *)(s))->shared)
 #define skb_frag_page(f)	((f)->page)
 #define skb_frag_off(f)		((f)->off)

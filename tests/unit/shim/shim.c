@@ -329,6 +329,20 @@ unsigned int shim_work_run(bool delayed_too)
 	}
 }
 
+__attribute__((weak)) void shim_timer_start(struct hrtimer *timer, ktime_t when)
+{
+	timer->active = true;
+	timer->expires = when;
+}
+
+__attribute__((weak)) bool shim_timer_cancel(struct hrtimer *timer)
+{
+	bool was = timer->active;
+
+	timer->active = false;
+	return was;
+}
+
 void shim_wait(void)
 {
 	if (!shim_work_run(true)) {

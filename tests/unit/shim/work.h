@@ -51,9 +51,12 @@ static inline void prxe_hrtimer_setup(struct hrtimer *t, enum hrtimer_restart (*
 	(void)clock, (void)mode;
 	*t = (struct hrtimer){ .function = fn };
 }
-#define hrtimer_start(t, when, mode) ((t)->active = true, (t)->expires = (when))
-#define hrtimer_cancel(t)	((t)->active = false)
-#define hrtimer_try_to_cancel(t) hrtimer_cancel(t)
+/* A test with threads has its own of these two. */
+void shim_timer_start(struct hrtimer *timer, ktime_t when);
+bool shim_timer_cancel(struct hrtimer *timer);
+#define hrtimer_start(t, when, mode) shim_timer_start(t, when)
+#define hrtimer_cancel(t)	shim_timer_cancel(t)
+#define hrtimer_try_to_cancel(t) shim_timer_cancel(t)
 #define hrtimer_active(t)	((t)->active)
 
 struct completion { int done; };
@@ -74,6 +77,7 @@ typedef struct { int unused; } wait_queue_head_t;
 #define wake_up(w)		((void)(w))
 #define wake_up_all(w)		((void)(w))
 #define wait_event(w, c)	do { might_sleep(); while (!(c)) shim_wait(); } while (0)
+#define wait_event_timeout(w, c, t) ({ wait_event(w, c); 1L; })
 #define wait_event_killable(w, c) ({ wait_event(w, c); 0; })
 
 struct kref { refcount_t r; };
