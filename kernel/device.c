@@ -87,6 +87,7 @@ const struct ib_device_ops prxe_device_ops = {
 	.disassociate_ucontext = prxe_disassociate_ucontext,
 	.fill_res_mr_entry = prxe_fill_res_mr_entry,
 	.fill_res_qp_entry = prxe_fill_res_qp_entry,
+	.fill_stat_mr_entry = prxe_fill_stat_mr_entry,
 	.get_dev_fw_str = get_fw_str,
 	.get_dma_mr = prxe_get_dma_mr,
 	.get_hw_stats = prxe_get_hw_stats,

@@ -45,5 +45,6 @@ int prxe_get_hw_stats(struct ib_device *ib, struct rdma_hw_stats *stats, u32 por
 /* restrack.c */
 int prxe_fill_res_mr_entry(struct sk_buff *msg, struct ib_mr *ibmr);
 int prxe_fill_res_qp_entry(struct sk_buff *msg, struct ib_qp *ibqp);
+int prxe_fill_stat_mr_entry(struct sk_buff *msg, struct ib_mr *ibmr);
 
 #endif
