@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # Building, natively, in the root file systems that the guests run: binaries match their kernels and libraries.
 #
-#   build_module K     build/K/prxe.ko
+#   build_module K     build/K/prxe.ko (build/K/kernel/prxe.ko has the debugging information)
 #   build_user         build/user/stage/: the provider, libodp, tools and test programs, as they are laid over a guest's root
 #   build_all K        both
 #
@@ -52,7 +52,8 @@ make_module() { # K
 	sync_sources "$TOP/kernel" "$out/kernel" &&
 		chroot_run "$ROOT" --bind "$TOP:/src" -- make -C "/lib/modules/$KVER/build" M="/src/build/$1/kernel" \
 			-j"$BUILD_JOBS" W="${PRXE_W:-}" modules &&
-		cp "$out/kernel/prxe.ko" "$out/prxe.ko.new" && mv "$out/prxe.ko.new" "$out/prxe.ko"
+		chroot_run "$ROOT" --bind "$TOP:/src" -- strip -g -o "/src/build/$1/prxe.ko.new" "/src/build/$1/kernel/prxe.ko" &&
+		mv "$out/prxe.ko.new" "$out/prxe.ko"
 }
 
 build_module() { # K

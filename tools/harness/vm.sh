@@ -101,7 +101,7 @@ vm_run() ( # K [OPTION]... [-- CMD...]
 		[ -z "$share" ] || vm_share share "$share" ''
 	)
 	qemu=("${QEMU[@]}" -M q35 "${accel[@]}" -smp "$smp" -m "${mem}G" -kernel "$VMLINUZ" -initrd "$INITRD"
-		-append "console=ttyS0 panic=-1 quiet mitigations=off nokaslr log_buf_len=4M rcupdate.rcu_cpu_stall_timeout=60 prxe"
+		-append "console=ttyS0 panic=-1 quiet mitigations=off nokaslr no_timer_check tsc=reliable log_buf_len=4M rcupdate.rcu_cpu_stall_timeout=60 prxe"
 		-display none -monitor none -no-reboot -nic none "${shares[@]}" "${extra[@]}")
 	if [ "$interactive" = 1 ]; then
 		vm_interactive
@@ -119,7 +119,7 @@ vm_job() {
 	else
 		job=$(mktemp -d "${TMPDIR:-/tmp}/prxe-vm.XXXXXX") || die "cannot make a temporary directory"
 	fi
-	rm -f "$job/rc"
+	rm -f "$job/rc" "$job/up"
 	: >"$job/stdout" && : >"$job/stderr" && : >"$job/dmesg" && : >"$job/console" && : >"$job/stdin" || return 1
 	if [ "$interactive" = 0 ] && [ ${#cmd[@]} -eq 0 ]; then
 		cmd=(bash)
@@ -140,22 +140,36 @@ vm_job() {
 }
 
 vm_batch() {
-	local pid rc tails=()
-	setpriv --pdeathsig TERM timeout -k 5 "${limit:-$VM_TIMEOUT}" setpriv --pdeathsig KILL \
-		"${qemu[@]}" -serial "file:$job/console" </dev/null >"$job/qemu.log" 2>&1 &
-	pid=$!
-	trap 'kill $pid 2>/dev/null; wait $pid; vm_cleanup; exit 130' INT TERM
-	tail -q -c +1 -f -s 0.1 --pid=$pid "$job/stdout" 2>/dev/null &
+	local pid='' running rc tails=()
+	trap 'kill $pid $running 2>/dev/null; wait $pid; vm_cleanup; exit 130' INT TERM
+	setpriv --pdeathsig KILL sleep infinity & # the readers of the output end, after a last look, when this does
+	running=$!
+	tail -q -c +1 -f -s 0.1 --pid=$running "$job/stdout" 2>/dev/null &
 	tails+=($!)
-	tail -q -c +1 -f -s 0.1 --pid=$pid "$job/stderr" >&2 2>/dev/null &
+	tail -q -c +1 -f -s 0.1 --pid=$running "$job/stderr" >&2 2>/dev/null &
 	tails+=($!)
-	wait $pid
+	vm_start
+	wait "$pid"
 	rc=$?
+	if [ $rc -eq 0 ] && [ ! -e "$job/up" ]; then
+		# On a busy machine an emulated kernel's start can miss its own deadlines. Nothing of ours runs before "up".
+		msg "the guest ($k) died before its first process ran: booting it once more"
+		vm_start
+		wait "$pid"
+		rc=$?
+	fi
+	{ kill $running && wait $running; } 2>/dev/null
 	wait "${tails[@]}"
 	vm_result $rc
 	rc=$?
 	vm_cleanup
 	return $rc
+}
+
+vm_start() { # sets pid
+	setpriv --pdeathsig TERM timeout -k 5 "${limit:-$VM_TIMEOUT}" setpriv --pdeathsig KILL \
+		"${qemu[@]}" -serial "file:$job/console" </dev/null >"$job/qemu.log" 2>&1 &
+	pid=$!
 }
 
 vm_interactive() {
