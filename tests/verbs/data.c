@@ -60,8 +60,8 @@ struct kase {
 };
 
 static struct {
-	const char *dev, *dev2, *ops, *kinds, *lens;
-	int gid, gid2;
+	const char *dev, *dev2, *ops, *kinds, *kinds_b;
+	int gid, gid2, qp_timeout;
 	uint64_t sample, seed;
 	double time;
 	bool two, huge, verbose, list;
@@ -80,7 +80,7 @@ static struct ibv_mw *mw;
 static struct remote { uint64_t iova[K_N][2]; uint32_t rkey[K_N][2]; uint32_t mw_rkey; } remote;
 static struct t_ep *mw_ep; /* whose QP the window was bound through */
 static unsigned long long done[OP_N], lost;
-static bool have_odp, have_mw, mw_bound;
+static bool have_odp[2], have_mw, mw_bound;
 
 static const char *describe(const struct kase *k)
 {
@@ -223,9 +223,9 @@ static bool make_case(struct kase *k, uint64_t id)
 
 	if (!t_list_has(opt.ops, op_name[k->op]) || k->len > opt.max_len ||
 	    !t_list_has(opt.kinds, kind_name[k->a.kind]) ||
-	    !t_list_has(opt.kinds, kind_name[k->b.kind]))
+	    !t_list_has(opt.kinds_b ? opt.kinds_b : opt.kinds, kind_name[k->b.kind]))
 		return false;
-	if (!have_odp && (k->a.kind != PIN || k->b.kind != PIN))
+	if ((!have_odp[0] && k->a.kind != PIN) || (!have_odp[1] && k->b.kind != PIN))
 		return false;
 	if ((k->op == MW_WRITE || k->op == SEND_INV) && !have_mw)
 		return false;
@@ -235,9 +235,9 @@ static bool make_case(struct kase *k, uint64_t id)
 		return false;
 	if (k->b.kind == MIX && !b_list(k->op))
 		return false;
-	if (is_uc(k->op) && !da->odp_uc && (k->a.kind != PIN || k->b.kind != PIN))
+	if (is_uc(k->op) && !(da->odp_uc && db->odp_uc) && (k->a.kind != PIN || k->b.kind != PIN))
 		return false;
-	if (k->op == UD_SEND && (k->len > (size_t)(128U << da->port.active_mtu) - 0 || k->mtu))
+	if (k->op == UD_SEND && (k->len > (size_t)(128U << da->port.active_mtu) || k->mtu))
 		return false;
 	if (k->op == SRQ_SEND && k->mtu)
 		return false;
@@ -654,13 +654,14 @@ static void run_case(struct kase *k)
 
 static void open_side(int who, struct t_dev *d)
 {
-	struct t_opt o = { .sge = MAX_SEG, .depth = 4, .rdepth = 8, .inl = 200 };
+	struct t_opt o = { .sge = MAX_SEG, .depth = 4, .rdepth = 8, .inl = 200,
+			   .timeout = (uint8_t)opt.qp_timeout };
 	struct ibv_srq_init_attr sa = { .attr = { .max_wr = 16, .max_sge = 27 } };
 
 	if (d->attr.orig_attr.max_sge < MAX_SEG)
 		t_die("%s: max_sge is %d", d->name, d->attr.orig_attr.max_sge);
 	for (int k = 0; k < K_N; k++)
-		if (k == K_PIN || have_odp)
+		if (k == K_PIN || have_odp[who])
 			t_arena_open(&arena[who][k], (enum t_kind)k, ARENA_SIZE, d->pd,
 				     who ? 0 : 0x123456789000ULL + (uint64_t)k * 0x10000000,
 				     IBV_ACCESS_MW_BIND);
@@ -775,7 +776,7 @@ static void huge(void)
 	uint8_t *src, *dst;
 	double from;
 
-	if (!have_odp)
+	if (!da->odp || !db->odp)
 		t_die("--huge is about ODP memory, which %s does not have", da->name);
 	src = repeated(room, ps);
 	dst = repeated(room, pd);
@@ -812,7 +813,8 @@ static uint64_t gcd(uint64_t a, uint64_t b)
 static void usage(void)
 {
 	puts("usage: prxe-data [-d DEV] [-g GID] [-e DEV2] [-G GID2] [--sample N] [--seed S] [--time T]\n"
-	     "  [--ops LIST] [--kinds pin,odp,shm,mix] [--max-len N] [--two] [--huge] [--case ID] [-v]");
+	     "  [--ops LIST] [--kinds pin,odp,shm,mix] [--kinds-b LIST] [--max-len N] [--two] [--huge]\n"
+	     "  [--case ID] [--qp-timeout N] [-v]");
 	exit(2);
 }
 
@@ -821,7 +823,7 @@ int main(int argc, char **argv)
 	static const struct option lo[] = {
 		{ "sample", 1, 0, 1 }, { "seed", 1, 0, 2 },  { "time", 1, 0, 3 }, { "ops", 1, 0, 4 },
 		{ "kinds", 1, 0, 5 },  { "two", 0, 0, 6 },   { "huge", 0, 0, 7 }, { "case", 1, 0, 8 },
-		{ "max-len", 1, 0, 9 }, { 0 },
+		{ "max-len", 1, 0, 9 }, { "kinds-b", 1, 0, 10 }, { "qp-timeout", 1, 0, 11 }, { 0 },
 	};
 	uint64_t step = (uint64_t)((double)CROSS * 0.6180339887), at, one = UINT64_MAX, n = 0, ran = 0;
 	double end;
@@ -845,6 +847,8 @@ int main(int argc, char **argv)
 		case 7: opt.huge = true; break;
 		case 8: one = strtoull(optarg, NULL, 0); break;
 		case 9: opt.max_len = strtoull(optarg, NULL, 0); break;
+		case 10: opt.kinds_b = optarg; break;
+		case 11: opt.qp_timeout = atoi(optarg); break;
 		default: usage();
 		}
 	}
@@ -877,7 +881,9 @@ int main(int argc, char **argv)
 	da = t_dev_open(opt.dev, opt.gid);
 	db = opt.dev2 || opt.two ? t_dev_open(opt.dev2 ? opt.dev2 : opt.dev,
 					      opt.gid2 >= 0 ? opt.gid2 : opt.gid) : da;
-	have_odp = da->odp && db->odp && (!opt.kinds || strcmp(opt.kinds, "pin"));
+	have_odp[0] = da->odp && (!opt.kinds || strcmp(opt.kinds, "pin"));
+	have_odp[1] = db->odp && (opt.kinds_b ? strcmp(opt.kinds_b, "pin") != 0 :
+						!opt.kinds || strcmp(opt.kinds, "pin"));
 	if (opt.huge) {
 		huge();
 		return t_done("huge");

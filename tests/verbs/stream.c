@@ -33,6 +33,7 @@ struct msg {
 struct pair {
 	struct t_ep a, b;
 	struct t_arena src, dst;
+	struct ibv_mr *src_far, *dst_near; /* READ: the source is B's, the landing buffer A's */
 	uint64_t next, oldest_send, oldest_recv; /* message numbers */
 	struct msg *m;
 	unsigned index;
@@ -40,7 +41,7 @@ struct pair {
 
 static struct {
 	const char *dev, *dev2, *ops, *kind, *churn;
-	int gid, gid2, mtu;
+	int gid, gid2, mtu, qp_timeout;
 	unsigned qps, depth;
 	size_t max;
 	double time;
@@ -99,9 +100,9 @@ static void post(struct pair *p)
 	t_pat_fill(dst_of(p, m) - GUARD, m->len + 2 * GUARD, ~seq_of(p, m), 0);
 
 	if (m->op == READ) { /* from the source through B's key into A's landing buffer */
-		sg = t_sge(dst_of(p, m), m->len, p->dst.mr[0]->lkey);
+		sg = t_sge(dst_of(p, m), m->len, p->dst_near->lkey);
 		w.raddr = (uintptr_t)src_of(p, m);
-		w.rkey = p->src.mr[0]->rkey;
+		w.rkey = p->src_far->rkey;
 	} else {
 		sg = t_sge(src_of(p, m), m->len, p->src.mr[0]->lkey);
 		w.raddr = (uintptr_t)dst_of(p, m);
@@ -219,7 +220,7 @@ static void usage(void)
 {
 	puts("usage: prxe-stream [-d DEV] [-g GID] [-e DEV2] [-G GID2] [-q QPS] [-D DEPTH] [-s MAX]\n"
 	     "  [--mtu N] [--time T] [--count MESSAGES] [--ops write,write_imm,send,read]\n"
-	     "  [--kind pin|odp|shm] [--churn drop|fork|pageout|protect] [--late]");
+	     "  [--kind pin|odp|shm] [--churn drop|fork|pageout|protect] [--late] [--qp-timeout N]");
 	exit(2);
 }
 
@@ -227,12 +228,14 @@ int main(int argc, char **argv)
 {
 	static const struct option lo[] = {
 		{ "time", 1, 0, 1 },  { "ops", 1, 0, 2 },  { "kind", 1, 0, 3 }, { "churn", 1, 0, 4 },
-		{ "count", 1, 0, 5 }, { "late", 0, 0, 6 }, { "mtu", 1, 0, 7 },	{ 0 },
+		{ "count", 1, 0, 5 }, { "late", 0, 0, 6 }, { "mtu", 1, 0, 7 },
+		{ "qp-timeout", 1, 0, 8 }, { 0 },
 	};
 	struct t_dev *da, *db;
 	enum t_kind kind = K_N;
 	uint64_t last = 0;
 	double end, progress, from;
+	unsigned access;
 	pthread_t th;
 	int c;
 
@@ -253,6 +256,7 @@ int main(int argc, char **argv)
 		case 5: opt.count = strtoull(optarg, NULL, 0); break;
 		case 6: opt.late = true; break;
 		case 7: opt.mtu = atoi(optarg); break;
+		case 8: opt.qp_timeout = atoi(optarg); break;
 		default: usage();
 		}
 	}
@@ -272,10 +276,12 @@ int main(int argc, char **argv)
 	db = opt.dev2 ? t_dev_open(opt.dev2, opt.gid2 >= 0 ? opt.gid2 : opt.gid) : da;
 	if (kind != K_PIN && !(da->odp && db->odp))
 		t_die("%s: no ODP", da->name);
+	access = T_ALL_ACCESS | (kind == K_PIN ? 0 : IBV_ACCESS_ON_DEMAND);
 	slot = (opt.max + 3 * T_PAGE + 2 * GUARD) & ~(T_PAGE - 1);
 	pairs = calloc(opt.qps, sizeof(*pairs));
 	for (unsigned i = 0; i < opt.qps; i++) {
-		struct t_opt o = { .depth = opt.depth, .rd_atomic = i & 1 ? 1 : 4, .min_rnr = 4 };
+		struct t_opt o = { .depth = opt.depth, .rd_atomic = i & 1 ? 1 : 4, .min_rnr = 4,
+				   .timeout = (uint8_t)opt.qp_timeout };
 		struct pair *p = &pairs[i];
 
 		for (int m = IBV_MTU_256; opt.mtu && m <= IBV_MTU_4096; m++)
@@ -283,12 +289,10 @@ int main(int argc, char **argv)
 				o.mtu = (enum ibv_mtu)m;
 		p->index = i;
 		p->m = calloc(opt.depth, sizeof(*p->m));
-		/* A's READs name the source as B's: one PD where the device is the same. */
 		t_arena_open(&p->src, kind, slot * opt.depth, da->pd, 0, 0);
 		t_arena_open(&p->dst, kind, slot * opt.depth, db->pd, 0, 0);
-		if (da != db && t_list_has(opt.ops, "read")) {
-			t_die("--ops with read needs one device; use prxe-data for two");
-		}
+		p->src_far = t_reg(db->pd, p->src.va, p->src.size, access);
+		p->dst_near = t_reg(da->pd, p->dst.va, p->dst.size, access);
 		t_pair_open(&p->a, da, &p->b, db, &o);
 		for (unsigned d = 0; d < opt.depth; d++)
 			p->m[d].no = UINT64_MAX;
@@ -339,6 +343,8 @@ int main(int argc, char **argv)
 	for (unsigned i = 0; i < opt.qps; i++) {
 		t_ep_close(&pairs[i].a);
 		t_ep_close(&pairs[i].b);
+		ibv_dereg_mr(pairs[i].src_far);
+		ibv_dereg_mr(pairs[i].dst_near);
 		t_arena_close(&pairs[i].src);
 		t_arena_close(&pairs[i].dst);
 	}

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Shell helpers of the test scripts: sourced.  Sets DEV and GID.
+set -u
+DEV=${DEV:-prxe0}
+GID=${GID:-1}
+FAILED=0
+PARAM=/sys/module/prxe/parameters
+slow=1
+[ "${PRXE_DEBUG:-0}" = 1 ] && slow=4
+
+say() { echo "-- $*"; }
+fail() { echo "FAIL: $*" >&2; FAILED=1; }
+die() { echo "FAIL: $*" >&2; exit 1; }
+finish() { [ "$FAILED" = 0 ] && echo "${0##*/}: ok"; exit "$FAILED"; }
+debug() { [ "$slow" != 1 ]; }
+# pick STABLE DEBUG: a size for this kernel
+pick() { if debug; then echo "$2"; else echo "$1"; fi; }
+
+# run SECONDS CMD...: must succeed within that time (stretched on the debug kernel)
+run() {
+	_t=$(($1 * slow)); shift
+	say "$*"
+	timeout -k 5 "$_t" "$@"
+	_rc=$?
+	[ $_rc = 0 ] && return 0
+	[ $_rc = 124 ] && { fail "no end within $_t s: $*"; return 1; }
+	fail "exit status $_rc: $*"
+	return 1
+}
+# refused CMD...: must fail, within 20 s, with something said
+refused() {
+	say "(must fail) $*"
+	_out=$(timeout $((20 * slow)) "$@" 2>&1)
+	_rc=$?
+	echo "   $_out"
+	[ $_rc = 0 ] && { fail "succeeded: $*"; return 1; }
+	[ $_rc = 124 ] && { fail "no end: $*"; return 1; }
+	[ -n "$_out" ] || fail "failed without a word: $*"
+	return 0
+}
+# carrier local|wire: for QPs that enter RTR from now on
+carrier() {
+	case $1 in local) _w=0 ;; wire) _w=1 ;; *) die "carrier $1?" ;; esac
+	echo $_w >$PARAM/force_wire || die "force_wire cannot be set to $_w"
+	say "carrier: $1"
+}
+# gid_of DEV TEXT: the index of the RoCE v2 GID that holds TEXT (as sysfs prints it)
+gid_of() {
+	for _i in $(seq 0 31); do
+		_g=$(cat /sys/class/infiniband/$1/ports/1/gids/$_i 2>/dev/null) || continue
+		case $(cat /sys/class/infiniband/$1/ports/1/gid_attrs/types/$_i 2>/dev/null) in *v2*) ;; *) continue ;; esac
+		case $_g in *$2*) echo $_i; return 0 ;; esac
+	done
+	return 1
+}
+# wait_for SECONDS CMD...: until it succeeds
+wait_for() {
+	_end=$(($(date +%s) + $1 * slow)); shift
+	until "$@"; do
+		[ "$(date +%s)" -lt "$_end" ] || return 1
+		sleep 0.1
+	done
+}
