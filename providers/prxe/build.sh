@@ -1,15 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# Build the provider outside of the rdma-core tree, against the private headers of an unpacked rdma-core source, which need be
-# neither configured nor built, and the libibverbs that is installed.
+# Build the provider outside of the rdma-core tree, from the private headers and the symbol map of an unpacked rdma-core source, which
+# need be neither configured nor built. No libibverbs need be installed.
 #
 #	build.sh RDMA_CORE_SRC OUTDIR
 #
 # makes OUTDIR/libprxe-rdmav<PABI>.so, for libibverbs' provider directory (/usr/lib/<triplet>/libibverbs), and OUTDIR/prxe.driver, for
-# /etc/libibverbs.d. The provider ABI (PABI) is the source's: 34 for rdma-core 34 to 56, which all load the same file. Needs gcc,
-# python3 and libibverbs-dev.
-# Environment: CC; CFLAGS, added last; IBVERBS, the libibverbs to link, else the linker's, or "none": leave its symbols to be resolved
-# when it loads (to build for another rdma-core than the one installed).
+# /etc/libibverbs.d. The provider ABI (PABI) is the source's: 34 for rdma-core 34 to 56, which all load the same file. Needs gcc and
+# python3. Environment: CC; CFLAGS, added last.
 set -eu
 
 fail() {
@@ -59,17 +57,23 @@ cat > "$inc/config.h" <<EOF
 #define IBVERBS_PABI_VERSION $pabi
 EOF
 
-case ${IBVERBS:-} in
-none) libs= ;;
-'') libs="-libverbs -Wl,-z,defs" ;;
-*) libs="$IBVERBS -Wl,-z,defs" ;;
-esac
+# What libibverbs of that source exports, as a library to link: it makes the provider name the library and the versions of its symbols,
+# and an unknown symbol an error. (IBVERBS_1.0 repeats the names of 1.1 and is left empty.)
+python3 - "$src/libibverbs/libibverbs.map.in" "$pabi" "$tmp/stub" <<'EOF'
+import re, sys
+text = re.sub(r"/\*.*?\*/", "", open(sys.argv[1]).read(), flags=re.S).replace("@IBVERBS_PABI_VERSION@", sys.argv[2])
+text = re.sub(r"IBVERBS_1\.0 \{.*?\};", "IBVERBS_1.0 { local: *; };", text, flags=re.S)
+open(sys.argv[3] + ".map", "w").write(text)
+with open(sys.argv[3] + ".c", "w") as c:
+    for name in sorted(set(re.findall(r"^\s+(\w+);", text, flags=re.M))):
+        c.write("void %s(void); void %s(void) {}\n" % (name, name))
+EOF
+"$cc" -shared -fPIC -nostdlib -Wl,-soname,libibverbs.so.1 -Wl,--version-script="$tmp/stub.map" -o "$tmp/libibverbs.so" "$tmp/stub.c"
 
 # shellcheck disable=SC2086
 "$cc" -std=gnu11 -O2 -g -fPIC -fvisibility=hidden -Wall -Wextra -Werror -D_GNU_SOURCE \
-	-isystem "$inc" -include "$inc/config.h" ${CFLAGS:-} \
-	-shared -Wl,--version-script="$src/buildlib/provider.map" -Wl,-z,relro,-z,now \
-	-o "$tmp/provider.so" "$here"/*.c $libs -lpthread
+	-isystem "$inc" -include "$inc/config.h" -shared -Wl,--version-script="$src/buildlib/provider.map" -Wl,-z,relro,-z,now,-z,defs \
+	-o "$tmp/provider.so" "$here"/*.c -L"$tmp" -libverbs -lpthread ${CFLAGS:-}
 mv "$tmp/provider.so" "$out/libprxe-rdmav$pabi.so"
 echo "driver prxe" > "$out/prxe.driver"
 echo "built $out/libprxe-rdmav$pabi.so"

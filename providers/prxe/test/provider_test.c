@@ -3,7 +3,7 @@
  * Tests of what the provider itself decides: queues, locks, doorbells, refusals, both posting and both polling interfaces. Everything
  * runs between two QPs of one process.
  *
- *	provider_test DEVICE GID_INDEX		exit status 0: all passed; 1: a line "not ok ..." says which did not
+ *	provider_test DEVICE GID_INDEX [TEST]	exit status 0: all passed; 1: a line "not ok ..." says which did not
  *
  * Build: cc -Wall -Wextra -o provider_test provider_test.c -libverbs -lpthread
  */
@@ -441,6 +441,102 @@ static void test_cq_ex(void)
 	pair_destroy(&p);
 }
 
+/* The time in a CQE is the wall clock's, between post and poll, and does not run backwards. */
+static void test_timestamps(void)
+{
+	struct ibv_cq_init_attr_ex ca = { .cqe = 64, .wc_flags = IBV_WC_EX_WITH_COMPLETION_TIMESTAMP |
+					  IBV_WC_EX_WITH_COMPLETION_TIMESTAMP_WALLCLOCK };
+	struct ibv_qp_init_attr a = { .cap = { .max_send_wr = 8, .max_recv_wr = 8, .max_send_sge = 1, .max_recv_sge = 1 },
+				      .qp_type = IBV_QPT_RC };
+	struct ibv_sge sge = local(0, 8);
+	struct ibv_send_wr wr = { .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE, .send_flags = IBV_SEND_SIGNALED }, *bad;
+	struct ibv_values_ex values = { .comp_mask = IBV_VALUES_MASK_RAW_CLOCK };
+	struct ibv_poll_cq_attr none = {};
+	struct ibv_device_attr_ex attr;
+	struct timespec before, after;
+	uint64_t ns, last = 0;
+	double end = now() + 10;
+	struct ibv_cq_ex *cq;
+	struct ibv_qp *qp;
+	int i, ret;
+
+	CHECK(!ibv_query_device_ex(ctx, NULL, &attr), "query_device_ex");
+	cq = ibv_create_cq_ex(ctx, &ca);
+	if (!attr.completion_timestamp_mask) {
+		CHECK(!cq && errno == EOPNOTSUPP, "timestamps that the device does not have");
+		printf("# the device has no timestamps\n");
+		return;
+	}
+	CHECK(cq, "create_cq_ex: %s", strerror(errno));
+	CHECK(!ibv_query_rt_values_ex(ctx, &values) && values.comp_mask == IBV_VALUES_MASK_RAW_CLOCK, "query_rt_values_ex");
+	a.send_cq = a.recv_cq = ibv_cq_ex_to_cq(cq);
+	qp = ibv_create_qp(pd, &a);
+	CHECK(qp && !to_init(qp) && !to_rts(qp, qp->qp_num), "QP: %s", strerror(errno));
+	wr.wr.rdma.remote_addr = (uintptr_t)buf + HALF;
+	wr.wr.rdma.rkey = mr->rkey;
+	for (i = 0; i < 5; i++) {
+		clock_gettime(CLOCK_REALTIME, &before);
+		CHECK(!ibv_post_send(qp, &wr, &bad), "post_send");
+		do {
+			ret = ibv_start_poll(cq, &none);
+		} while (ret == ENOENT && now() < end);
+		CHECK(!ret && !cq->status, "poll: %d", ret);
+		ns = ibv_wc_read_completion_wallclock_ns(cq);
+		clock_gettime(CLOCK_REALTIME, &after);
+		CHECK(ibv_wc_read_completion_ts(cq) == ns, "two clocks");
+		ibv_end_poll(cq);
+		CHECK(ns >= last && ns >= before.tv_sec * 1000000000ull + before.tv_nsec &&
+		      ns <= after.tv_sec * 1000000000ull + after.tv_nsec, "%llu", (unsigned long long)ns);
+		last = ns;
+	}
+	CHECK(!ibv_destroy_qp(qp) && !ibv_destroy_cq(ibv_cq_ex_to_cq(cq)), "destroy");
+}
+
+/* The receiver is told about the key that went, in user space's numbers. */
+static void test_send_with_invalidate(void)
+{
+	struct ibv_mw_bind_info info = { .mr = NULL, .addr = 0, .length = 4096,
+					 .mw_access_flags = IBV_ACCESS_REMOTE_WRITE };
+	struct ibv_mr *bindable = ibv_reg_mr(pd, buf + HALF, 8192, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_MW_BIND);
+	struct ibv_mw *mw = ibv_alloc_mw(pd, IBV_MW_TYPE_2);
+	struct ibv_send_wr bind = { .opcode = IBV_WR_BIND_MW, .send_flags = IBV_SEND_SIGNALED }, *bad;
+	struct ibv_sge sge = local(0, 100);
+	struct ibv_send_wr write = { .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE, .send_flags = IBV_SEND_SIGNALED };
+	struct ibv_send_wr send = { .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND_WITH_INV, .send_flags = IBV_SEND_SIGNALED };
+	struct ibv_wc wc;
+	struct pair p;
+	int i;
+
+	CHECK(bindable && mw, "reg_mr or alloc_mw: %s", strerror(errno));
+	pair_create(&p, IBV_QPT_RC, pd, 0, 0);
+	pair_connect(&p);
+	info.mr = bindable;
+	info.addr = (uintptr_t)buf + HALF;
+	bind.bind_mw.mw = mw;
+	bind.bind_mw.bind_info = info;
+	bind.bind_mw.rkey = mw->rkey;
+	for (i = 0; i < 2; i++) {		/* the second time after the invalidation */
+		bind.bind_mw.rkey = ibv_inc_rkey(bind.bind_mw.rkey);
+		CHECK(!ibv_post_send(p.r, &bind, &bad), "post of a bind");
+		CHECK(poll_n(p.cq, &wc, 1) == 1 && !wc.status && wc.opcode == IBV_WC_BIND_MW, "bind %d: status %d", i, wc.status);
+		fill(buf, 100, 60 + i);
+		write.wr.rdma.remote_addr = (uintptr_t)buf + HALF;
+		write.wr.rdma.rkey = bind.bind_mw.rkey;
+		CHECK(!ibv_post_send(p.s, &write, &bad) && poll_n(p.cq, &wc, 1) == 1 && !wc.status, "write %d: status %d", i, wc.status);
+		CHECK(!wrong(buf + HALF, 100, 60 + i), "data");
+		send.invalidate_rkey = bind.bind_mw.rkey;
+		CHECK(!recv_one(p.r, HALF + 1000, 100) && !ibv_post_send(p.s, &send, &bad), "post");
+		CHECK(poll_n(p.rcq, &wc, 1) == 1 && !wc.status, "receive: status %d", wc.status);
+		CHECK((wc.wc_flags & IBV_WC_WITH_INV) && !(wc.wc_flags & IBV_WC_WITH_IMM) &&
+		      wc.invalidated_rkey == bind.bind_mw.rkey, "flags %x rkey %x", wc.wc_flags, wc.invalidated_rkey);
+		CHECK(poll_n(p.cq, &wc, 1) == 1 && !wc.status, "completion");
+		if (!strncmp(ibv_get_device_name(ctx->device), "rxe", 3))
+			break;			/* rdma_rxe wants ibv_mw's key to be updated by hand */
+	}
+	CHECK(!ibv_dealloc_mw(mw) && !ibv_dereg_mr(bindable), "dealloc");
+	pair_destroy(&p);
+}
+
 static void test_reset_drops_cqes(void)
 {
 	struct ibv_qp_attr a = { .qp_state = IBV_QPS_RESET };
@@ -661,23 +757,35 @@ static void test_credentials(void)
 	pair_destroy(&p);
 }
 
-static void run(const char *name, void (*test)(void))
-{
-	int before = failed;
-
-	test();
-	printf("%s %s\n", failed == before ? "ok" : "not ok", name);
-	fflush(stdout);
-}
+static const struct {
+	const char *name;
+	void (*run)(void);
+} tests[] = {
+	{ "states", test_states },
+	{ "refusals", test_refusals },
+	{ "partial-list", test_partial_list },
+	{ "receive-queue-full", test_receive_queue_full },
+	{ "wr-api", test_wr_api },
+	{ "cq-ex", test_cq_ex },
+	{ "timestamps", test_timestamps },
+	{ "send-with-invalidate", test_send_with_invalidate },
+	{ "reset-drops-cqes", test_reset_drops_cqes },
+	{ "resize", test_resize },
+	{ "threads", test_threads },
+	{ "thread-domain", test_thread_domain },
+	{ "ud", test_ud },
+	{ "credentials", test_credentials },
+};
 
 int main(int argc, char **argv)
 {
 	struct ibv_device **list = ibv_get_device_list(NULL);
 	struct ibv_port_attr port;
-	int i;
+	unsigned int t, ran = 0;
+	int i, before;
 
-	if (argc != 3 || !list) {
-		fprintf(stderr, "usage: provider_test DEVICE GID_INDEX\n");
+	if (argc < 3 || argc > 4 || !list) {
+		fprintf(stderr, "usage: provider_test DEVICE GID_INDEX [TEST]\n");
 		return 2;
 	}
 	for (i = 0; list[i] && strcmp(ibv_get_device_name(list[i]), argv[1]); i++)
@@ -699,17 +807,18 @@ int main(int argc, char **argv)
 	if (!mr)
 		fatal("reg_mr");
 
-	run("states", test_states);
-	run("refusals", test_refusals);
-	run("partial-list", test_partial_list);
-	run("receive-queue-full", test_receive_queue_full);
-	run("wr-api", test_wr_api);
-	run("cq-ex", test_cq_ex);
-	run("reset-drops-cqes", test_reset_drops_cqes);
-	run("resize", test_resize);
-	run("threads", test_threads);
-	run("thread-domain", test_thread_domain);
-	run("ud", test_ud);
-	run("credentials", test_credentials);
+	for (t = 0; t < sizeof(tests) / sizeof(tests[0]); t++) {
+		if (argc == 4 && strcmp(argv[3], tests[t].name))
+			continue;
+		before = failed;
+		tests[t].run();
+		printf("%s %s\n", failed == before ? "ok" : "not ok", tests[t].name);
+		fflush(stdout);
+		ran++;
+	}
+	if (!ran) {
+		fprintf(stderr, "provider_test: there is no test %s\n", argv[3]);
+		return 2;
+	}
 	return failed ? 1 : 0;
 }
