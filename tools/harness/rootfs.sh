@@ -111,8 +111,8 @@ make_kernel_debug() { # DIR
 			make -s modules_install INSTALL_MOD_PATH=/apt/modules DEPMOD=/usr/sbin/depmod
 			make -s kernelrelease >/apt/kver
 			cp arch/x86/boot/bzImage /apt/vmlinuz
-			find . \( -path ./scripts -o -path ./tools \) -prune -o \
-				\( -name "*.o" -o -name "*.a" -o -name "*.ko" -o -name "*.mod" -o -name ".*.cmd" \) -type f -delete
+			find . -type f ! -path "./scripts/*" ! -path "./tools/*" \
+				\( -name "*.o" -o -name "*.a" -o -name "*.ko" -o -name "*.mod" -o -name ".*.cmd" \) -delete
 			rm -rf vmlinux* .tmp_* Documentation drivers/gpu drivers/net/ethernet' \
 			debug "${CHROOT_APT[@]}" &&
 		mv "$1/apt/kver" "$1/apt/vmlinuz" "$1/apt/modules" "$1" && rm -rf "$1/apt"
