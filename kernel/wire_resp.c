@@ -111,12 +111,12 @@ static enum exec fail(struct prxe_qp *qp, u32 psn, enum prxe_nak code, enum ib_w
 
 static enum exec bad_request(struct prxe_qp *qp)
 {
-	return fail(qp, qp->resp.psn, PRXE_NAK_INV_REQ, IB_WC_REM_INV_REQ_ERR, IB_EVENT_QP_REQ_ERR);
+	return fail(qp, qp->resp.psn, PRXE_NAK_INV_REQ, IB_WC_LOC_QP_OP_ERR, IB_EVENT_QP_REQ_ERR);
 }
 
 static enum exec no_access(struct prxe_qp *qp)
 {
-	return fail(qp, qp->resp.psn, PRXE_NAK_REM_ACC, IB_WC_REM_ACCESS_ERR, IB_EVENT_QP_ACCESS_ERR);
+	return fail(qp, qp->resp.psn, PRXE_NAK_REM_ACC, IB_WC_LOC_ACCESS_ERR, IB_EVENT_QP_ACCESS_ERR);
 }
 
 /* ---- faults ---- */
@@ -320,7 +320,7 @@ static enum exec exec_data(struct prxe_qp *qp, struct sk_buff *skb, const struct
 			if (pkt->dma_len > PRXE_MAX_MSG)
 				return bad_request(qp);
 			if (!prxe_resp_allows(qp, IB_ACCESS_REMOTE_WRITE))
-				return no_access(qp);
+				return bad_request(qp);
 			prxe_mem_begin();
 			err = prxe_gate(qp, pkt->rkey, true, pkt->va, pkt->dma_len, IB_ACCESS_REMOTE_WRITE, &cur);
 			prxe_mem_end();
@@ -432,7 +432,7 @@ static enum exec exec_read(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 	if (r->msg || pkt->dma_len > PRXE_MAX_MSG || !qp->attr.max_dest_rd_atomic)
 		return bad_request(qp);
 	if (!prxe_resp_allows(qp, IB_ACCESS_REMOTE_READ))
-		return no_access(qp);
+		return bad_request(qp);
 	prxe_mem_begin();
 	err = prxe_gate(qp, pkt->rkey, true, pkt->va, pkt->dma_len, IB_ACCESS_REMOTE_READ, &cur);
 	prxe_mem_end();
@@ -508,7 +508,7 @@ static enum exec exec_atomic(struct prxe_qp *qp, const struct sk_buff *skb, cons
 		op = pkt->opcode == PRXE_COMPARE_SWAP ? PRXE_ATOMIC_CMP_SWP : PRXE_ATOMIC_FETCH_ADD;
 	}
 	if (!prxe_resp_allows(qp, access))
-		return no_access(qp);
+		return bad_request(qp);
 	/* The slot first: what was executed must be remembered. It keeps what it had until then. */
 	res = new_resource(qp);
 	if (!res) {
