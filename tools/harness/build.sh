@@ -118,6 +118,8 @@ build_user() {
 
 build_all() { # K
 	local rc=0
+	# Before the lock: a kernel may take minutes, and another run may want to build for one that is there.
+	ensure_kernel "$1"
 	build_lock
 	build_user || rc=1
 	build_module "$1" || rc=1
