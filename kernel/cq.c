@@ -136,14 +136,6 @@ static u32 user_flags(int flags)
 	return flags & IB_WC_WITH_INVALIDATE ? user | USER_WC_WITH_INV : user;
 }
 
-/* IBV_WC_WITH_INV: user space has another number for it than the kernel's IB_WC_WITH_INVALIDATE. */
-#define USER_WC_WITH_INV	BIT(3)
-
-static u32 user_flags(u32 flags)
-{
-	return (flags & (IB_WC_GRH | IB_WC_WITH_IMM)) | (flags & IB_WC_WITH_INVALIDATE ? USER_WC_WITH_INV : 0);
-}
-
 static void fill_user(const struct prxe_cq *cq, struct cqe *e, const struct ib_wc *wc)
 {
 	e->wc.wr_id = wc->wr_id;

@@ -112,8 +112,8 @@ const struct ib_device_ops prxe_device_ops = {
 	.query_pkey = prxe_query_pkey,
 	.query_port = prxe_query_port,
 	.query_qp = prxe_query_qp,
-	.query_ucontext = prxe_query_ucontext,
 	.query_srq = prxe_query_srq,
+	.query_ucontext = prxe_query_ucontext,
 	.req_notify_cq = prxe_req_notify_cq,
 	.rereg_user_mr = prxe_rereg_user_mr,
 

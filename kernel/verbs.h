@@ -6,6 +6,7 @@
 #include <rdma/ib_verbs.h>
 
 struct prxe_dev;
+struct uverbs_attr_bundle;
 
 /* verbs.c */
 int prxe_query_device(struct ib_device *ib, struct ib_device_attr *attr, struct ib_udata *udata);
