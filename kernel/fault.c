@@ -17,6 +17,7 @@
 #include "fault.h"
 #include "mirror.h"
 #include "prxe.h"
+#include "trace.h"
 
 /* Rounds that an invalidation may spoil; from the middle on mmap_lock is held over the whole of one. */
 #define MAX_ROUNDS	32
@@ -310,8 +311,6 @@ static int fault_pages(struct prxe_mirror *mirror, unsigned long va, unsigned lo
 			break;	/* a bounded batch */
 	}
 	kvfree(w.pfns);
-	if (!ret && !(flags & FAULT_PRESENT))
-		prxe_mirror_count_fault(mirror, true);
 	return ret;
 }
 
@@ -323,6 +322,7 @@ static int fault_range(struct prxe_mirror *mirror, unsigned long va, unsigned lo
 		return -ESRCH;
 	ret = fault_pages(mirror, va, len, flags);
 	mmput_async(mirror->mm);
+	trace_prxe_fault(mirror, va, len, flags, ret);
 	return ret;
 }
 
@@ -341,13 +341,17 @@ int prxe_fault_present(struct prxe_mirror *mirror, unsigned long va, unsigned lo
 int prxe_fault_try(const struct prxe_miss *miss)
 {
 	struct prxe_mirror *mirror = miss->mirror;
+	int ret;
 
 	/* A softirq has the interrupted process as current: that is not the owner's context. */
 	if (!in_task() || in_softirq() || irqs_disabled())
 		return -EAGAIN;
 	if ((current->flags & (PF_KTHREAD | PF_EXITING)) || current->mm != mirror->mm)
 		return -EAGAIN;
-	return fault_range(mirror, miss->va, miss->len, (miss->write ? FAULT_WRITE : 0) | FAULT_NOWAIT);
+	ret = fault_range(mirror, miss->va, miss->len, (miss->write ? FAULT_WRITE : 0) | FAULT_NOWAIT);
+	if (!ret)
+		prxe_mirror_count_fault(mirror, true);
+	return ret;
 }
 
 void prxe_miss_drop(struct prxe_miss *miss)
@@ -500,7 +504,8 @@ static int fault_thread(void *arg)
 		int tries = 0;
 		int ret = 0;
 
-		if (miss_is_over(&req->miss) && req->done != prefetch_done) {
+		if (req->done != prefetch_done && miss_is_over(&req->miss)) {
+			prxe_mirror_count_fault(mirror, true);
 			req_finish(req, 0);
 			continue;
 		}
@@ -509,6 +514,8 @@ static int fault_thread(void *arg)
 				schedule_timeout_killable(1);
 			ret = prxe_fault_range(mirror, req->miss.va, req->miss.len, req->miss.write, false);
 		} while (ret == -EBUSY && ++tries < BUSY_TRIES);
+		if (!ret && req->done != prefetch_done)
+			prxe_mirror_count_fault(mirror, true);
 		req_finish(req, ret);
 	}
 	prxe_mirror_put(mirror);

@@ -76,10 +76,12 @@ struct side {
 
 #define SIDE(c, w)	{ .cur = (c), .write = (w), .no = ULONG_MAX }
 
-/* Bytes that one window may move here: to the end of the page. */
+/* Bytes that one window may move here: to the end of the page, or of the smaller pages of a fast-registered MR. */
 static __always_inline size_t side_room(const struct side *s)
 {
-	return PAGE_SIZE - (s->cur->addr & ~PAGE_MASK);
+	size_t unit = min(PAGE_SIZE, 1UL << s->cur->mr->page_shift);
+
+	return unit - (s->cur->addr & (unit - 1));
 }
 
 /* Before the window is opened: find what it has to name. False: nothing is there. */

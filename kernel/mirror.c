@@ -18,6 +18,7 @@
 #include "fault.h"
 #include "mirror.h"
 #include "prxe.h"
+#include "trace.h"
 #include "window.h"
 
 /* Emptied leaves stay for a while: what was paged out is often wanted again. */
@@ -150,6 +151,7 @@ static bool leaf_invalidate(struct mmu_interval_notifier *ni, const struct mmu_n
 		leaf->syncing--;
 		spin_unlock(&leaf->lock);
 	}
+	trace_prxe_invalidate(leaf->mirror, start, last, range->event, cleared, sync);
 	if (cleared)
 		atomic64_inc(&leaf->mirror->invalidations_handled);
 	if (empty)
@@ -262,6 +264,7 @@ int prxe_leaf_publish(struct prxe_leaf *leaf, unsigned long seq, unsigned long s
 {
 	unsigned int first = prxe_leaf_index(start);
 	bool fresh = READ_ONCE(prxe_force_fault);
+	unsigned int count = 0;
 	unsigned int i;
 	int ret = 0;
 
@@ -299,9 +302,11 @@ int prxe_leaf_publish(struct prxe_leaf *leaf, unsigned long seq, unsigned long s
 			/* It keeps what it has: an invalidation would have cleared it. */
 			new |= old & (PRXE_ENTRY_WRITE | PRXE_ENTRY_ACCESSED);
 		WRITE_ONCE(leaf->entry[first + i], new);
+		count++;
 	}
 out:
 	spin_unlock(&leaf->lock);
+	trace_prxe_publish(leaf->mirror, start, npages, count, write, ret);
 	return ret;
 }
 

@@ -16,6 +16,7 @@
 #include "mr.h"
 #include "prxe.h"
 #include "qp.h"
+#include "trace.h"
 #include "window.h"
 
 #define ACCESS_MR	(IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_READ | \
@@ -35,6 +36,7 @@ struct prxe_mr *prxe_mr_alloc(struct ib_pd *pd, enum prxe_mr_kind kind, int acce
 	mr->kind = kind;
 	mr->access = access;
 	mr->state = PRXE_MR_FREE;
+	mr->page_shift = PAGE_SHIFT;
 	spin_lock_init(&mr->lock);
 	return mr;
 }
@@ -199,7 +201,6 @@ static int mr_init_pinned(struct prxe_mr *mr, u64 start, u64 length)
 	}
 	if (WARN_ON_ONCE(i != n))
 		return -EINVAL;
-	mr->page_shift = PAGE_SHIFT;
 	mr->va = ib_umem_offset(umem);
 	return 0;
 }
@@ -297,7 +298,6 @@ struct ib_mr *prxe_alloc_mr(struct ib_pd *pd, enum ib_mr_type type, u32 max_num_
 		return ERR_PTR(-ENOMEM);
 	mr->ibmr.type = type;
 	mr->max_pages = max_num_sg;
-	mr->page_shift = PAGE_SHIFT;
 	mr->page = kvcalloc(max_num_sg, sizeof(*mr->page), GFP_KERNEL);
 	ret = mr->page ? prxe_mr_publish(mr, GFP_KERNEL) : -ENOMEM;
 	if (ret) {
@@ -438,6 +438,7 @@ int prxe_advise_mr(struct ib_pd *pd, enum ib_uverbs_advise_mr_advice advice, u32
 		ret = advise_find(pd, &sg[i], write, &mirror, &va);
 		if (ret)
 			return ret;
+		trace_prxe_prefetch(mirror, va, sg[i].length, advice, flags);
 		if (advice == IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH_NO_FAULT)
 			ret = prxe_fault_present(mirror, va, sg[i].length, false);
 		else if (flags & IB_UVERBS_ADVISE_MR_FLAG_FLUSH)
