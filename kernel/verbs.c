@@ -185,7 +185,7 @@ struct net_device *prxe_get_netdev(struct ib_device *ib, u32 port)
 {
 	struct prxe_dev *dev = to_prxe_dev(ib);
 
-	if (port != PRXE_PORT || !dev->ndev || READ_ONCE(dev->ndev->reg_state) != NETREG_REGISTERED)
+	if (port != PRXE_PORT || !dev->ndev || dev->ndev->reg_state != NETREG_REGISTERED)
 		return NULL;
 	dev_hold(dev->ndev);
 	return dev->ndev;

@@ -175,7 +175,7 @@ END
 
 cat >"$dir/Kbuild" <<-END
 	obj-m := $(for n in $names; do printf '%s.o ' "$n"; done)
-	ccflags-y := -w -Werror=incompatible-pointer-types -Werror=implicit-function-declaration -Werror=int-conversion
+	ccflags-y := -Werror=incompatible-pointer-types -Werror=implicit-function-declaration -Werror=int-conversion
 END
 targets=$(for n in $names; do printf '%s.o ' "$n"; done)
 
