@@ -64,7 +64,7 @@ root_unpack_kernel() { # DIR SUITE TARGET
 			opts=("$@"); target=$1; opts=("${@:2}")
 			cat /apt/settings.conf >/apt/apt.conf
 			apt-get "${opts[@]}" update
-			img=$(apt-cache "${opts[@]}" show -t "$target" --no-all-versions linux-image-amd64 |
+			img=$(apt-cache "${opts[@]}" -o Dir::State::status=/dev/null show -t "$target" --no-all-versions linux-image-amd64 |
 				sed -n "s/^Depends: .*\(linux-image-[^ ,]*\).*/\1/p" | head -n1)
 			img=${img%-unsigned}
 			apt-get "${opts[@]}" -t "$target" install -y --download-only "$img" "linux-headers-${img#linux-image-}"

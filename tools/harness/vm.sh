@@ -39,7 +39,7 @@ vm_accel() {
 		return
 		;;
 	esac
-	key=$({ cat /proc/sys/kernel/random/boot_id && basename "${QEMU_DIR%/files}" && cat "$VMLINUZ"; } 2>/dev/null | hash_of)
+	key=$({ cat /proc/sys/kernel/random/boot_id && echo "$QEMU_DIR"; } | hash_of)
 	file=$CACHE/accel-$key
 	if [ -r "$file" ]; then
 		VM_ACCEL=$(cat "$file")
