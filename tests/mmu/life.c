@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * prxe-life: the ends of mirrors, faults and registrations. What waits for a fault that nobody serves must not hold up exit, kill,
+ * exec, close or deregistration; prefetch does what the manual says; reregistration takes effect.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "t.h"
+
+#define ODP_ALL (T_ALL_ACCESS | IBV_ACCESS_ON_DEMAND)
+#define ROOM (64 * T_PAGE)
+
+static const char *dev_name;
+static int dev_gid = 1;
+
+struct rig {
+	struct t_dev *d;
+	struct t_ep a, b;
+	uint8_t *src, *dst;
+	struct ibv_mr *msrc, *mdst;
+};
+
+static void rig_open(struct rig *r, size_t size)
+{
+	struct t_opt o = { .type = IBV_QPT_RC, .access = T_ALL_ACCESS, .depth = 64 };
+
+	r->d = t_dev_open(dev_name, dev_gid);
+	t_pair_open(&r->a, r->d, &r->b, r->d, &o);
+	r->src = t_map_between(size);
+	r->dst = t_map_between(size);
+	r->msrc = t_reg(r->d->pd, r->src, size, ODP_ALL);
+	r->mdst = t_reg(r->d->pd, r->dst, size, ODP_ALL);
+}
+
+static void rig_close(struct rig *r)
+{
+	t_ep_close(&r->a);
+	t_ep_close(&r->b);
+	ibv_dereg_mr(r->msrc);
+	ibv_dereg_mr(r->mdst);
+	t_dev_close(r->d);
+}
+
+/* Userfaultfd memory whose faults nobody serves; -1 when this kernel does not let us. */
+static int unserved(void *p, size_t len)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .range = { (uintptr_t)p, len }, .mode = UFFDIO_REGISTER_MODE_MISSING };
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &reg)) {
+		t_note("userfaultfd: %s: not run", strerror(errno));
+		return -1;
+	}
+	return fd;
+}
+
+/* Post WRITEs that wait for faults on both sides for ever, and see that the faults have begun. */
+static bool hang(struct rig *r, bool source)
+{
+	uint8_t *p = source ? r->src : r->dst;
+	int fd = unserved(p, ROOM);
+	struct pollfd pf = { .fd = fd, .events = POLLIN };
+
+	if (fd < 0)
+		return false;
+	for (int i = 0; i < 8; i++)
+		if (t_post_one(&r->a, IBV_WR_RDMA_WRITE, r->src + i * T_PAGE, T_PAGE, r->msrc->lkey,
+			       (uintptr_t)r->dst + i * T_PAGE, r->mdst->rkey, i))
+			t_die("post");
+	if (poll(&pf, 1, (int)(t_slow(10) * 1000)) != 1)
+		t_die("no fault was seen");
+	t_none("a transfer through memory that is not there", r->a.scq, 0.05);
+	return true;
+}
+
+enum end { END_KILL, END_EXIT, END_EXEC, END_CLOSE, END_QUIET };
+static const char *const end_name[] = { "kill", "exit", "exec", "close", "close of all but the context" };
+
+static void hang_child(enum end end, bool source, int ready)
+{
+	struct rig r;
+	char c = 'r';
+
+	rig_open(&r, ROOM);
+	t_pat_fill(r.src, 0, 0, 0);
+	if (!hang(&r, source))
+		c = 's';
+	if (write(ready, &c, 1) != 1 || c == 's')
+		_exit(0);
+	switch (end) {
+	case END_KILL:
+		pause();
+		break;
+	case END_EXIT:
+		_exit(0);
+	case END_EXEC:
+		execl("/bin/true", "true", NULL);
+		_exit(9);
+	case END_CLOSE:
+		rig_close(&r);
+		_exit(0);
+	case END_QUIET:
+		t_ep_close(&r.a);
+		t_ep_close(&r.b);
+		ibv_dereg_mr(r.msrc);
+		ibv_dereg_mr(r.mdst);
+		_exit(0);
+	}
+	_exit(9);
+}
+
+static void hangs(void)
+{
+	for (int end = END_KILL; end <= END_QUIET; end++)
+		for (int source = 0; source < 2; source++) {
+			int fds[2], status = 0;
+			pid_t pid, got = 0;
+			double stop;
+			char c = 0;
+
+			if (pipe(fds))
+				t_die("pipe");
+			pid = fork();
+			if (!pid) {
+				close(fds[0]);
+				hang_child(end, source, fds[1]);
+			}
+			close(fds[1]);
+			if (read(fds[0], &c, 1) != 1)
+				t_fail("%s, %s: the child died early", end_name[end], source ? "source" : "target");
+			close(fds[0]);
+			if (end == END_KILL)
+				kill(pid, SIGKILL);
+			for (stop = t_now() + t_slow(5); !got && t_now() < stop; usleep(2000))
+				got = waitpid(pid, &status, WNOHANG);
+			if (!got) {
+				t_fail("%s with a fault on the %s unserved: not gone after %.0f s", end_name[end],
+				       source ? "source" : "target", t_slow(5));
+				kill(pid, SIGKILL);
+			} else if (end != END_KILL && status) {
+				t_fail("%s, %s: status %#x", end_name[end], source ? "source" : "target", status);
+			}
+			if (c == 's')
+				return;
+		}
+}
+
+/* A QP that waits for a fault blocks no other. */
+static void others_go_on(void)
+{
+	struct t_opt o = { .type = IBV_QPT_RC, .access = T_ALL_ACCESS, .depth = 64 };
+	struct t_ep c, d;
+	struct rig r;
+	uint8_t *p;
+	struct ibv_mr *m;
+
+	rig_open(&r, ROOM);
+	t_pair_open(&c, r.d, &d, r.d, &o);
+	if (hang(&r, false)) {
+		p = t_map(ROOM);
+		m = t_reg(r.d->pd, p, ROOM, ODP_ALL);
+		for (int i = 0; i < 50; i++) {
+			t_pat_fill(p, ROOM / 2, 900 + i, 0);
+			t_drop(p + ROOM / 2, ROOM / 2);
+			if (t_post_one(&c, IBV_WR_RDMA_WRITE, p, ROOM / 2, m->lkey, (uintptr_t)p + ROOM / 2, m->rkey, i))
+				t_die("post");
+			if (!t_expect("beside a QP that waits for a fault", c.scq, IBV_WC_SUCCESS, NULL))
+				break;
+			t_pat_check("beside a QP that waits for a fault", p + ROOM / 2, ROOM / 2, 900 + i, 0);
+		}
+		t_drop(p, ROOM);	/* and invalidations pass */
+		ibv_dereg_mr(m);
+	}
+	t_ep_close(&c);
+	t_ep_close(&d);
+	rig_close(&r);
+}
+
+static long counter(struct t_dev *d, const char *name)
+{
+	char path[256];
+	long v = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/class/infiniband/%s/ports/1/hw_counters/%s", d->name, name);
+	f = fopen(path, "r");
+	if (!f)
+		return -1;
+	if (fscanf(f, "%ld", &v) != 1)
+		v = -1;
+	fclose(f);
+	usleep(20000);	/* counters are read at most so often */
+	return v;
+}
+
+static void prefetch(void)
+{
+	const size_t big = 5UL << 20;
+	struct ibv_sge sg, bad;
+	struct rig r;
+	long before;
+	int rc;
+
+	rig_open(&r, big);
+	t_pat_fill(r.src, big, 31, 0);
+	sg = t_sge(r.dst + 100, (uint32_t)(big - 200), r.mdst->lkey);
+	rc = ibv_advise_mr(r.d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE, IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
+	if (rc)
+		t_fail("synchronous prefetch: %s", strerror(rc));
+	sg = t_sge(r.src, (uint32_t)big, r.msrc->lkey);
+	rc = ibv_advise_mr(r.d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH_NO_FAULT, 0, &sg, 1);
+	if (rc)
+		t_fail("prefetch without faulting: %s", strerror(rc));
+	before = counter(r.d, "page_faults");
+	if (t_post_one(&r.a, IBV_WR_RDMA_WRITE, r.src, (uint32_t)big, r.msrc->lkey, (uintptr_t)r.dst, r.mdst->rkey, 1))
+		t_die("post");
+	t_expect("WRITE after prefetch", r.a.scq, IBV_WC_SUCCESS, NULL);
+	t_pat_check("WRITE after prefetch", r.dst, big, 31, 0);
+	if (before >= 0 && t_param_get("force_fault") != 1 && counter(r.d, "page_faults") - before > 4)
+		t_fail("%ld page faults after prefetch", counter(r.d, "page_faults") - before);
+
+	/* Without waiting: accepted, and nothing hangs on it. */
+	t_drop(r.dst, big);
+	sg = t_sge(r.dst, (uint32_t)big, r.mdst->lkey);
+	for (int i = 0; i < 20; i++) {
+		rc = ibv_advise_mr(r.d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE, 0, &sg, 1);
+		if (rc)
+			t_fail("asynchronous prefetch: %s", strerror(rc));
+	}
+	/* Errors. */
+	bad = sg;
+	bad.length++;
+	rc = ibv_advise_mr(r.d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH, IBV_ADVISE_MR_FLAG_FLUSH, &bad, 1);
+	if (rc != EFAULT)
+		t_fail("prefetch beyond the MR: %s", strerror(rc));
+	bad = sg;
+	bad.lkey ^= 0x55;
+	rc = ibv_advise_mr(r.d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH, 0, &bad, 1);
+	if (rc != EFAULT)
+		t_fail("prefetch with a bad lkey: %s", strerror(rc));
+	munmap(r.dst + T_PAGE, T_PAGE);
+	rc = ibv_advise_mr(r.d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH, IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
+	if (rc != EFAULT)
+		t_fail("prefetch over a hole: %s", strerror(rc));
+	rig_close(&r);
+}
+
+/* Much asked for, and everything closed at once. */
+static void prefetch_and_go(void)
+{
+	const size_t big = 128UL << 20;
+
+	for (int i = 0; i < 5; i++) {
+		struct t_dev *d = t_dev_open(dev_name, dev_gid);
+		uint8_t *p = t_map(big);
+		struct ibv_mr *m = t_reg(d->pd, p, big, ODP_ALL);
+		struct ibv_sge sg = t_sge(p, (uint32_t)big, m->lkey);
+
+		for (int k = 0; k < 4; k++)
+			ibv_advise_mr(d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE, 0, &sg, 1);
+		usleep(i * 1000);
+		if (i & 1)
+			munmap(p, big);
+		ibv_dereg_mr(m);
+		t_dev_close(d);
+		if (!(i & 1))
+			munmap(p, big);
+	}
+}
+
+/* A child registers its own memory through the context that it inherited; and neither disturbs the other. */
+static void inherited(void)
+{
+	struct rig r;
+	int status;
+	pid_t pid;
+
+	rig_open(&r, ROOM);
+	t_pat_fill(r.src, ROOM, 41, 0);
+	pid = fork();
+	if (!pid) {
+		uint8_t *p = t_map(ROOM);
+		struct ibv_mr *m = ibv_reg_mr(r.d->pd, p, ROOM, ODP_ALL);
+
+		if (!m)
+			_exit(errno == EACCES || errno == EPERM ? 0 : 3);
+		/* Through the inherited QP, from the parent's memory into the child's. */
+		if (t_post_one(&r.a, IBV_WR_RDMA_WRITE, r.src, ROOM, r.msrc->lkey, (uintptr_t)p, m->rkey, 1))
+			_exit(4);
+		if (!t_expect("into the child's memory", r.a.scq, IBV_WC_SUCCESS, NULL))
+			_exit(5);
+		if (!t_pat_check("the child's memory", p, ROOM, 41, 0))
+			_exit(6);
+		if (ibv_dereg_mr(m))
+			_exit(7);
+		_exit(0);
+	}
+	if (waitpid(pid, &status, 0) != pid || status)
+		t_fail("child: status %#x", status);
+	rig_close(&r);
+}
+
+static void rereg(void)
+{
+	for (int odp = 0; odp < 2; odp++) {
+		struct rig r;
+		struct ibv_mr *m;
+		struct ibv_pd *pd2;
+		uint8_t *p;
+		int rc;
+
+		rig_open(&r, ROOM);
+		p = t_map(ROOM);
+		m = t_reg(r.d->pd, p, ROOM, odp ? ODP_ALL : T_ALL_ACCESS);
+		t_pat_fill(r.src, ROOM, 51, 0);
+		t_post_one(&r.a, IBV_WR_RDMA_WRITE, r.src, ROOM, r.msrc->lkey, (uintptr_t)p, m->rkey, 1);
+		t_expect("before rereg", r.a.scq, IBV_WC_SUCCESS, NULL);
+		rc = ibv_rereg_mr(m, IBV_REREG_MR_CHANGE_ACCESS, NULL, NULL, 0,
+				  IBV_ACCESS_REMOTE_READ | (odp ? IBV_ACCESS_ON_DEMAND : 0));
+		if (rc) {
+			t_fail("rereg to read-only: %d, %s", rc, strerror(errno));
+		} else {
+			t_pat_fill(r.src, ROOM, 52, 0);
+			t_post_one(&r.a, IBV_WR_RDMA_WRITE, r.src, ROOM, r.msrc->lkey, (uintptr_t)p, m->rkey, 2);
+			t_expect("WRITE to an MR that lost write access", r.a.scq, IBV_WC_REM_ACCESS_ERR, NULL);
+			t_pat_check("an MR that lost write access", p, ROOM, 51, 0);
+			t_pair_again(&r.a, &r.b);
+			t_post_one(&r.a, IBV_WR_RDMA_READ, r.src, ROOM, r.msrc->lkey, (uintptr_t)p, m->rkey, 3);
+			t_expect("READ from it", r.a.scq, IBV_WC_SUCCESS, NULL);
+			t_pat_check("READ from it", r.src, ROOM, 51, 0);
+		}
+		pd2 = ibv_alloc_pd(r.d->ctx);
+		rc = ibv_rereg_mr(m, IBV_REREG_MR_CHANGE_PD, pd2, NULL, 0, 0);
+		if (rc) {
+			t_fail("rereg to another PD: %d, %s", rc, strerror(errno));
+		} else {
+			t_post_one(&r.a, IBV_WR_RDMA_READ, r.src, T_PAGE, r.msrc->lkey, (uintptr_t)p, m->rkey, 4);
+			t_expect("READ from another PD's MR", r.a.scq, IBV_WC_REM_ACCESS_ERR, NULL);
+			t_pair_again(&r.a, &r.b);
+		}
+		rc = ibv_rereg_mr(m, IBV_REREG_MR_CHANGE_PD | IBV_REREG_MR_CHANGE_TRANSLATION | IBV_REREG_MR_CHANGE_ACCESS,
+				  r.d->pd, p + T_PAGE, T_PAGE, odp ? ODP_ALL : T_ALL_ACCESS);
+		if (rc) {
+			t_fail("rereg of everything: %d, %s", rc, strerror(errno));
+		} else {
+			t_pat_fill(r.src, T_PAGE, 53, 0);
+			t_post_one(&r.a, IBV_WR_RDMA_WRITE, r.src, T_PAGE, r.msrc->lkey, (uintptr_t)p + T_PAGE, m->rkey, 5);
+			t_expect("WRITE after rereg of everything", r.a.scq, IBV_WC_SUCCESS, NULL);
+			t_pat_check("WRITE after rereg of everything", p + T_PAGE, T_PAGE, 53, 0);
+			t_pat_check("the page before it", p, T_PAGE, 51, 0);
+			t_post_one(&r.a, IBV_WR_RDMA_WRITE, r.src, T_PAGE, r.msrc->lkey, (uintptr_t)p, m->rkey, 6);
+			t_expect("WRITE outside the new bounds", r.a.scq, IBV_WC_REM_ACCESS_ERR, NULL);
+			t_pair_again(&r.a, &r.b);
+		}
+		ibv_dereg_mr(m);
+		ibv_dealloc_pd(pd2);
+		rig_close(&r);
+	}
+}
+
+/* The whole address space in one MR; what is not there is an error, kernel addresses too. */
+static void implicit(void)
+{
+	struct rig r;
+	struct ibv_mr *m;
+	uint8_t *p;
+	static const uint64_t nowhere[] = { 0x1000, 0xffff888000000000ULL, 0x00007ffffffff000ULL, 0xfffffffffffff000ULL };
+
+	rig_open(&r, ROOM);
+	m = ibv_reg_mr(r.d->pd, NULL, SIZE_MAX, ODP_ALL);
+	if (!m) {
+		t_fail("implicit MR: %s", strerror(errno));
+		rig_close(&r);
+		return;
+	}
+	p = t_map(ROOM);	/* after the registration */
+	t_pat_fill(r.src, ROOM, 61, 0);
+	t_post_one(&r.a, IBV_WR_RDMA_WRITE, r.src, ROOM, m->lkey, (uintptr_t)p, m->rkey, 1);
+	t_expect("implicit", r.a.scq, IBV_WC_SUCCESS, NULL);
+	t_pat_check("implicit", p, ROOM, 61, 0);
+	for (unsigned i = 0; i < ARRAY_LEN(nowhere); i++) {
+		t_post_one(&r.a, IBV_WR_RDMA_WRITE, r.src, 100, m->lkey, nowhere[i], m->rkey, 2);
+		t_expect("WRITE to nowhere", r.a.scq, IBV_WC_REM_ACCESS_ERR, NULL);
+		t_pair_again(&r.a, &r.b);
+	}
+	ibv_dereg_mr(m);
+	rig_close(&r);
+}
+
+static const struct {
+	const char *name;
+	void (*fn)(void);
+} tests[] = { { "hangs", hangs },	   { "others_go_on", others_go_on },
+	      { "prefetch", prefetch },	   { "prefetch_and_go", prefetch_and_go },
+	      { "inherited", inherited },  { "rereg", rereg },
+	      { "implicit", implicit } };
+
+int main(int argc, char **argv)
+{
+	int c;
+
+	t_init();
+	while ((c = getopt(argc, argv, "d:g:")) != -1) {
+		if (c == 'd')
+			dev_name = optarg;
+		else if (c == 'g')
+			dev_gid = atoi(optarg);
+		else
+			return 2;
+	}
+	t_watchdog((unsigned)t_slow(120));
+	for (unsigned i = 0; i < ARRAY_LEN(tests); i++) {
+		bool wanted = optind == argc;
+		int before = t_fails;
+		double start = t_now();
+
+		for (int k = optind; k < argc; k++)
+			wanted |= !strcmp(argv[k], tests[i].name);
+		if (!wanted)
+			continue;
+		tests[i].fn();
+		printf("%-16s %s  %.0f ms\n", tests[i].name, t_fails == before ? "ok" : "FAILED", (t_now() - start) * 1000);
+		fflush(stdout);
+	}
+	return t_done("life");
+}
