@@ -101,8 +101,8 @@ vm_run() ( # K [OPTION]... [-- CMD...]
 		[ -z "$share" ] || vm_share share "$share" ''
 	)
 	qemu=("${QEMU[@]}" -M q35 "${accel[@]}" -smp "$smp" -m "${mem}G" -kernel "$VMLINUZ" -initrd "$INITRD"
-		-append "console=ttyS0 panic=-1 quiet mitigations=off nokaslr no_timer_check tsc=reliable log_buf_len=4M rcupdate.rcu_cpu_stall_timeout=60 prxe"
-		-display none -monitor none -no-reboot -nic none "${shares[@]}" "${extra[@]}")
+		-append "console=ttyS0 panic=-1 quiet mitigations=off nokaslr no_timer_check tsc=reliable log_buf_len=4M rcupdate.rcu_cpu_stall_timeout=60 ${PRXE_KERNEL_ARGS:-}"
+		-nodefaults -display none -no-reboot "${shares[@]}" "${extra[@]}")
 	if [ "$interactive" = 1 ]; then
 		vm_interactive
 	else
@@ -135,6 +135,7 @@ vm_job() {
 		done
 		printf 'export PRXE_KERNEL=%q PRXE_LINK=%q PRXE_MODARGS=%q PRXE_ACCEL=%q\n' "$k" "$link" "$modargs" "$VM_ACCEL"
 		[ "$k" != debug ] || printf 'export PRXE_DEBUG=1\n'
+		[ "$interactive" = 0 ] || printf 'PRXE_TERM=%q PRXE_STTY=%q\n' "${TERM:-vt100}" "$(stty size | awk '{ print "rows", $1, "cols", $2 }')"
 		printf 'PRXE_SHARE=%q PRXE_INTERACTIVE=%q\n' "${share:+1}" "$interactive"
 	} >"$job/env"
 }
@@ -174,7 +175,9 @@ vm_start() { # sets pid
 
 vm_interactive() {
 	local rc
-	timeout --foreground -k 5 "${limit:-infinity}" "${qemu[@]}" -serial stdio 2>"$job/qemu.log"
+	trap 'vm_cleanup; exit 130' HUP TERM
+	timeout --foreground -k 5 "${limit:-infinity}" "${qemu[@]}" \
+		-chardev stdio,id=tty,signal=off -serial chardev:tty 2>"$job/qemu.log"
 	rc=$?
 	vm_result $rc
 	rc=$?
@@ -195,7 +198,7 @@ vm_result() { # QEMU_STATUS
 		return 124
 	fi
 	vm_console_tail
-	sed 's/^/    /' "$job/qemu.log" >&2
+	grep -v -e 'failed to initialize module' -e 'from the same build' "$job/qemu.log" | sed 's/^/    /' >&2
 	msg "the guest ($k) died before its command ended (QEMU's status: $1); its console ended as above"
 	return 125
 }
