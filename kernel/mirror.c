@@ -318,7 +318,7 @@ static void reap_leaf(struct prxe_mirror *mirror, struct prxe_leaf *leaf, struct
 	lockdep_assert_held(&mirror->populate);
 	spin_lock(&mirror->idle_lock);
 	spin_lock(&leaf->lock);
-	remove = !atomic_read(&leaf->pins) && (mirror->closing || !leaf->populated);
+	remove = !atomic_read(&leaf->pins) && (READ_ONCE(mirror->closing) || !leaf->populated);
 	spin_unlock(&leaf->lock);
 	list_del_init(&leaf->idle);
 	if (remove)

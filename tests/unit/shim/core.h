@@ -119,6 +119,15 @@ void shim_fail(const char *what, const char *file, int line) __attribute__((nore
 #define pr_info(...)	((void)0)
 #define pr_debug(...)	((void)0)
 
+/* Tracepoints are functions that do nothing. */
+#define TP_PROTO(...)	__VA_ARGS__
+#define TRACE_EVENT(name, proto, ...) \
+	static inline void trace_##name(proto) { } \
+	static inline bool trace_##name##_enabled(void) { return false; }
+#define DECLARE_EVENT_CLASS(...)
+#define DEFINE_EVENT(class, name, proto, ...) TRACE_EVENT(name, proto)
+#define DEFINE_EVENT_PRINT(class, name, proto, ...) TRACE_EVENT(name, proto)
+
 /* ---- memory ---- */
 #define GFP_ATOMIC	1U
 #define GFP_KERNEL	2U

@@ -24,7 +24,11 @@ extern struct page shim_pages[SHIM_PAGES];	/* by page frame number; 0 is the zer
 #define is_pci_p2pdma_page(p)	((p)->p2p)
 #define vmalloc_to_page(a)	((struct page *)(a))
 #define virt_to_page(a)		((struct page *)(a))
+extern void (*shim_on_dirty)(struct page *page);
 bool set_page_dirty(struct page *page);	/* takes locks that are not for BH-off sections: checked */
+
+/* 0, or how much could not be copied: @src holds a poisoned byte when the page says so. */
+unsigned long copy_mc_to_kernel(void *dst, const void *src, unsigned int len);
 
 #define HMM_PFN_VALID		(1UL << 63)
 #define HMM_PFN_WRITE		(1UL << 62)
@@ -52,7 +56,7 @@ struct mm_struct {
 struct mmu_notifier_range {
 	struct mm_struct *mm;
 	unsigned long start, end;
-	unsigned int flags;
+	unsigned int flags, event;
 };
 #define MMU_NOTIFIER_RANGE_BLOCKABLE 1
 #define mmu_notifier_range_blockable(r) ((r)->flags & MMU_NOTIFIER_RANGE_BLOCKABLE)
@@ -84,7 +88,11 @@ void mmu_interval_notifier_remove(struct mmu_interval_notifier *ni);
 unsigned long mmu_interval_read_begin(struct mmu_interval_notifier *ni);
 static inline bool mmu_interval_read_retry(struct mmu_interval_notifier *ni, unsigned long seq)
 {
+#ifdef MUTANT_NO_RETRY
+	return false;
+#else
 	return ni->invalidate_seq != seq;
+#endif
 }
 static inline void mmu_interval_set_seq(struct mmu_interval_notifier *ni, unsigned long seq)
 {

@@ -354,10 +354,20 @@ void shim_wait(void)
 /* ---- pages and address spaces ---- */
 struct page shim_pages[SHIM_PAGES];
 
+void (*shim_on_dirty)(struct page *page);
+
 bool set_page_dirty(struct page *page)
 {
 	SHIM_ASSERT(!shim_bh_off);
+	if (shim_on_dirty)
+		shim_on_dirty(page);
 	return !__atomic_exchange_n(&page->dirty, true, __ATOMIC_SEQ_CST);
+}
+
+__attribute__((weak)) unsigned long copy_mc_to_kernel(void *dst, const void *src, unsigned int len)
+{
+	memcpy(dst, src, len);
+	return 0;
 }
 
 struct mm_struct *shim_mm_new(void)

@@ -8,6 +8,7 @@
 #ifndef SHIM_SYNC_H
 #define SHIM_SYNC_H
 
+extern __thread int shim_spins, shim_bh_off, shim_rcu_nest;	/* the context of this thread */
 extern int shim_barrier_word;
 #define shim_barrier()	((void)__atomic_fetch_add(&shim_barrier_word, 1, __ATOMIC_SEQ_CST))
 
@@ -26,8 +27,11 @@ extern int shim_barrier_word;
 #endif
 #define smp_mb__before_atomic() shim_barrier()
 #define smp_mb__after_atomic() shim_barrier()
-#define READ_ONCE(x)	__atomic_load_n(&(x), __ATOMIC_RELAXED)
-#define WRITE_ONCE(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
+/* What is reached through a value comes after the load of it, as the kernel's memory model has it. */
+#define READ_ONCE(x)	__atomic_load_n(&(x), __ATOMIC_CONSUME)
+/* What came before the lock that is held is seen before the store (unlock, then lock, order all but stores against later loads). */
+#define WRITE_ONCE(x, v) \
+	(shim_spins ? __atomic_store_n(&(x), (v), __ATOMIC_RELEASE) : __atomic_store_n(&(x), (v), __ATOMIC_RELAXED))
 #define smp_load_acquire(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
 #ifdef MUTANT_NO_RELEASE
 #define smp_store_release(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
@@ -84,6 +88,8 @@ static inline bool atomic_add_unless(atomic_t *v, int n, int unless)
 #define atomic64_set(v, n)	WRITE_ONCE((v)->counter, n)
 #define atomic64_inc(v)		((void)shim_at(add_fetch, v, 1))
 #define atomic64_add(n, v)	((void)shim_at(add_fetch, v, n))
+#define atomic64_cmpxchg(v, o, n) ({ s64 o_ = (o); __atomic_compare_exchange_n(&((atomic64_t *)(v))->counter, &o_, n, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); o_; })
+#define atomic64_fetch_add(n, v) __atomic_fetch_add(&((atomic64_t *)(v))->counter, n, __ATOMIC_SEQ_CST)
 #define refcount_set(r, n)	atomic_set(r, n)
 #define refcount_read(r)	atomic_read(r)
 #define refcount_inc(r)		((void)WARN_ON(shim_at(fetch_add, r, 1) <= 0))
@@ -111,8 +117,7 @@ static inline bool test_and_clear_bit(unsigned int n, unsigned long *p)
 	return __atomic_fetch_and(&p[n / 64], ~(1UL << (n % 64)), __ATOMIC_SEQ_CST) >> (n % 64) & 1;
 }
 
-/* ---- context of this thread ---- */
-extern __thread int shim_spins, shim_bh_off, shim_rcu_nest;
+/* ---- context ---- */
 #define might_sleep()		SHIM_ASSERT(!shim_spins && !shim_bh_off && !shim_rcu_nest)
 #define local_bh_disable()	((void)shim_bh_off++)
 #define local_bh_enable()	do { SHIM_ASSERT(shim_bh_off > 0); shim_bh_off--; } while (0)

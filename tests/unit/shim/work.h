@@ -76,8 +76,16 @@ typedef struct { int unused; } wait_queue_head_t;
 #define init_waitqueue_head(w)	((void)(w))
 #define wake_up(w)		((void)(w))
 #define wake_up_all(w)		((void)(w))
-#define wait_event(w, c)	do { might_sleep(); while (!(c)) shim_wait(); } while (0)
-#define wait_event_timeout(w, c, t) ({ wait_event(w, c); 1L; })
+/* What has not happened after 20 s never will. */
+#define wait_event_timeout(w, c, t) ({ \
+		u64 end_ = ktime_get_ns() + 20 * NSEC_PER_SEC; \
+		might_sleep(); \
+		while (!(c)) { \
+			SHIM_ASSERT(ktime_get_ns() < end_); \
+			shim_wait(); \
+		} \
+		1L; })
+#define wait_event(w, c)	((void)wait_event_timeout(w, c, 0))
 #define wait_event_killable(w, c) ({ wait_event(w, c); 0; })
 
 struct kref { refcount_t r; };
