@@ -16,7 +16,7 @@ kernel_reports() { # FILE [ALLOW]
 				"|scheduling while atomic|refcount_t:|list_(add|del) corruption|soft lockup|hard LOCKUP|self-detected stall" \
 				"|detected stalls|Unable to handle|double free|page allocation failure|Bad page (state|map)|Bad rss-counter" \
 				"|unregister_netdevice: waiting|failed to invalidate|Object .* still has|cut here"
-			benign = "mitigation|Mitigation|vulnerab|clocksource:|out-of-tree|taint|TSC|tsc:|invoked oom-killer|FAULT_INJECTION"
+			benign = "mitigation|Mitigation|vulnerab|clocksource:|out-of-tree|taint|TSC|tsc:|invoked oom-killer|FAULT_INJECTION|traps: "
 		}
 		/prxe: (job|test .*) starts/ { on = 1; next }
 		!on { next }

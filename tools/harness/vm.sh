@@ -141,8 +141,11 @@ vm_job() {
 }
 
 vm_batch() {
-	local pid='' running rc tails=()
-	trap 'kill $pid $running 2>/dev/null; wait $pid; vm_cleanup; exit 130' INT TERM
+	local pid='' running='' watch='' self rc tails=()
+	trap 'pkill -P $watch; kill $pid $running 2>/dev/null; wait $pid; vm_cleanup; exit 130' INT TERM
+	self=$BASHPID
+	tail -s 1 -f --pid=$$ /dev/null && pkill -P "$self" & # a killed ./run leaves no guest
+	watch=$!
 	setpriv --pdeathsig KILL sleep infinity & # the readers of the output end, after a last look, when this does
 	running=$!
 	tail -q -c +1 -f -s 0.1 --pid=$running "$job/stdout" 2>/dev/null &
@@ -159,7 +162,7 @@ vm_batch() {
 		wait "$pid"
 		rc=$?
 	fi
-	{ kill $running && wait $running; } 2>/dev/null
+	{ pkill -P $watch; kill $running && wait $running $watch; } 2>/dev/null
 	wait "${tails[@]}"
 	vm_result $rc
 	rc=$?
