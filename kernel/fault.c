@@ -84,6 +84,20 @@ static bool usable(unsigned long pfn, bool write)
 	return (pfn & HMM_PFN_VALID) && !(pfn & HMM_PFN_ERROR) && (!write || (pfn & HMM_PFN_WRITE));
 }
 
+/*
+ * May a poster fault this memory itself? RETRY_NOWAIT keeps the MM from waiting for userfaultfd, swap and page locks, but a file system
+ * may still read, or wait until it is thawed: only memory without one.
+ */
+static bool poster_may_fault(const struct vm_area_struct *vma)
+{
+	unsigned long magic;
+
+	if (!vma->vm_file)
+		return true;
+	magic = file_inode(vma->vm_file)->i_sb->s_magic;
+	return magic == TMPFS_MAGIC || magic == HUGETLBFS_MAGIC;
+}
+
 /* Fault one page, mmap_lock held. What handle_mm_fault() says: see its callers; mmap_lock may be dropped unless @nowait. */
 static int fault_page(struct walk *w, unsigned long addr, bool nowait, bool again)
 {
@@ -95,6 +109,8 @@ static int fault_page(struct walk *w, unsigned long addr, bool nowait, bool agai
 		return -EFAULT;
 	if (vma_check(vma, w->flags & FAULT_WRITE))
 		return -EFAULT;
+	if ((w->flags & FAULT_NOWAIT) && !poster_may_fault(vma))
+		return -EAGAIN;
 	if (w->flags & FAULT_WRITE)
 		flags |= FAULT_FLAG_WRITE;
 	if (nowait)
@@ -351,7 +367,8 @@ int prxe_fault_try(const struct prxe_miss *miss)
 	ret = fault_range(mirror, miss->va, miss->len, (miss->write ? FAULT_WRITE : 0) | FAULT_NOWAIT);
 	if (!ret)
 		prxe_mirror_count_fault(mirror, true);
-	return ret;
+	/* What may be over in a moment is for the threads to find out. */
+	return ret == -EBUSY || ret == -ENOMEM || ret == -EINTR ? -EAGAIN : ret;
 }
 
 void prxe_miss_drop(struct prxe_miss *miss)
@@ -372,11 +389,14 @@ void prxe_miss_drop(struct prxe_miss *miss)
 #define GROW_DELAY	msecs_to_jiffies(10)
 #define IDLE_TIME	(5 * HZ)
 #define BUSY_TRIES	16
+#define PREFETCHES_MAX	256	/* that go on beside their caller; more are done by their caller */
 
 struct prxe_fault_pool {
 	struct prxe_mirror *mirror;
 	spinlock_t lock;		/* BH off; everything below */
-	struct list_head queue;		/* struct prxe_fault_req */
+	struct list_head queue;		/* struct prxe_fault_req: somebody waits for it */
+	struct list_head ahead;		/* the same: prefetch, when queue is empty */
+	atomic_t prefetches;		/* under way */
 	unsigned int queued, threads, idle;
 	bool dying;
 	struct list_head list;		/* struct fault_thread, of those that run */
@@ -423,7 +443,7 @@ void prxe_fault_queue(struct prxe_fault_req *req, const struct prxe_miss *miss)
 	req->miss = *miss;
 	req->result = 0;
 	spin_lock_bh(&pool->lock);
-	list_add_tail(&req->node, &pool->queue);
+	list_add_tail(&req->node, req->done == prefetch_done ? &pool->ahead : &pool->queue);
 	pool->queued++;
 	if (pool->dying)
 		pool_work_later(pool, 0);
@@ -439,6 +459,8 @@ static struct prxe_fault_req *pool_take(struct prxe_fault_pool *pool)
 {
 	struct prxe_fault_req *req = list_first_entry_or_null(&pool->queue, struct prxe_fault_req, node);
 
+	if (!req)
+		req = list_first_entry_or_null(&pool->ahead, struct prxe_fault_req, node);
 	if (req) {
 		list_del_init(&req->node);
 		pool->queued--;
@@ -462,7 +484,7 @@ static struct prxe_fault_req *thread_next(struct fault_thread *t)
 		pool->idle++;
 		spin_unlock_bh(&pool->lock);
 		timeout = !wait_event_idle_exclusive_timeout(pool->wait,
-							     READ_ONCE(pool->dying) || !list_empty_careful(&pool->queue),
+							     READ_ONCE(pool->dying) || READ_ONCE(pool->queued),
 							     IDLE_TIME);
 		spin_lock_bh(&pool->lock);
 		pool->idle--;
@@ -619,6 +641,7 @@ struct prxe_fault_pool *prxe_fault_pool_create(struct prxe_mirror *mirror)
 	pool->mirror = mirror;
 	spin_lock_init(&pool->lock);
 	INIT_LIST_HEAD(&pool->queue);
+	INIT_LIST_HEAD(&pool->ahead);
 	INIT_LIST_HEAD(&pool->list);
 	init_waitqueue_head(&pool->wait);
 	INIT_DELAYED_WORK(&pool->work, pool_work);
@@ -673,21 +696,29 @@ static void prefetch_done(struct prxe_fault_req *req)
 
 	p->va += part;
 	p->len -= part;
-	/* Behind whoever waits for a fault. A leaf without memory does not end it, a dead address space does. */
+	/* A leaf without memory does not end it, a dead address space does. */
 	if (p->len && (!req->result || req->result == -EFAULT) && !READ_ONCE(p->mirror->dead)) {
 		prefetch_next(p);
 		return;
 	}
+	atomic_dec(&p->mirror->pool->prefetches);
 	prxe_mirror_put(p->mirror);
 	kfree(p);
 }
 
 int prxe_fault_prefetch(struct prxe_mirror *mirror, unsigned long va, u64 len, bool write)
 {
-	struct prefetch *p = kzalloc(sizeof(*p), GFP_KERNEL);
+	struct prefetch *p;
 
-	if (!p)
+	if (atomic_inc_return(&mirror->pool->prefetches) > PREFETCHES_MAX) {
+		atomic_dec(&mirror->pool->prefetches);
+		return prxe_fault_range(mirror, va, len, write, false);
+	}
+	p = kzalloc(sizeof(*p), GFP_KERNEL_ACCOUNT);
+	if (!p) {
+		atomic_dec(&mirror->pool->prefetches);
 		return -ENOMEM;
+	}
 	refcount_inc(&mirror->ref);
 	p->mirror = mirror;
 	p->va = va;
