@@ -79,7 +79,7 @@ int prxe_destroy_cq(struct ib_cq *ib, struct ib_udata *udata)
 /* Where the consumer is: from shared memory, masked. */
 static u32 cq_consumer(const struct prxe_queue *q)
 {
-	return smp_load_acquire(&q->ring->consumer) & q->mask;
+	return smp_load_acquire(&q->ring->consumer) & q->mask;	/* before its slot is written again */
 }
 
 int prxe_resize_cq(struct ib_cq *ib, int cqe, struct ib_udata *udata)
@@ -114,7 +114,7 @@ int prxe_resize_cq(struct ib_cq *ib, int cqe, struct ib_udata *udata)
 	}
 	for (; n; n--, i = prxe_queue_next(old, i), q->index++)
 		memcpy(prxe_queue_at(q, q->index), prxe_queue_at(old, i), sizeof(struct cqe));
-	smp_store_release(&q->ring->producer, q->index);
+	smp_store_release(&q->ring->producer, q->index);	/* the elements first */
 	cq->queue = q;
 	cq->ib.cqe = elems;
 	spin_unlock_irq(&cq->lock);
@@ -180,7 +180,7 @@ int prxe_cq_post(struct prxe_cq *cq, const struct ib_wc *wc, bool solicited)
 		else
 			memcpy(prxe_queue_at(q, q->index), wc, sizeof(*wc));
 		q->index = next;
-		smp_store_release(&q->ring->producer, next);
+		smp_store_release(&q->ring->producer, next);	/* the element first */
 		if (cq->notify & IB_CQ_NEXT_COMP ||
 		    (cq->notify & IB_CQ_SOLICITED && (solicited || wc->status != IB_WC_SUCCESS))) {
 			cq->notify = 0;
@@ -222,7 +222,7 @@ int prxe_poll_cq(struct ib_cq *ib, int num, struct ib_wc *wc)
 	cons = q->ring->consumer & q->mask;
 	for (n = 0; n < num && cons != q->index; n++, cons = prxe_queue_next(q, cons))
 		memcpy(wc++, prxe_queue_at(q, cons), sizeof(*wc));
-	smp_store_release(&q->ring->consumer, cons);
+	smp_store_release(&q->ring->consumer, cons);	/* they were read */
 	spin_unlock_irqrestore(&cq->lock, flags);
 	return n;
 }

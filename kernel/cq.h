@@ -27,8 +27,9 @@ static inline struct prxe_cq *to_prxe_cq(struct ib_cq *ib)
 
 /*
  * Add a completion, in kernel form: wr_id (or wr_cqe for kernel QPs), qp, status, opcode... all as the consumer gets them;
- * converted for user CQs. @solicited: counts for IB_CQ_SOLICITED arming (an error always does). Raises the completion event and, when the CQ is
- * full, IB_EVENT_CQ_ERR once. Any context but hardirq; takes cq->lock. -EOVERFLOW when full: the caller puts its QP into error.
+ * converted for user CQs. @solicited: counts for IB_CQ_SOLICITED arming (an error always does). Raises the completion
+ * event and, when the CQ is full, IB_EVENT_CQ_ERR once. Any context but hardirq; takes cq->lock. -EOVERFLOW when full: the
+ * caller puts its QP into error.
  */
 int prxe_cq_post(struct prxe_cq *cq, const struct ib_wc *wc, bool solicited);
 

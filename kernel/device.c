@@ -168,7 +168,7 @@ int prxe_dev_add(const char *name, struct net_device *ndev)
 		err = -ENOMEM;
 		goto out;
 	}
-	/* From here on ib_dealloc_device() calls prxe_dealloc_driver() once the operations are set; it copes with any state. */
+	/* ib_dealloc_device() calls prxe_dealloc_driver() once the operations are set; it copes with any state. */
 	INIT_LIST_HEAD(&dev->node);
 	xa_init_flags(&dev->keys, XA_FLAGS_ALLOC1);
 	xa_init_flags(&dev->qps, XA_FLAGS_ALLOC);
@@ -203,30 +203,36 @@ int prxe_dev_add(const char *name, struct net_device *ndev)
 	dev->ib.uverbs_cmd_mask |= BIT_ULL(IB_USER_VERBS_CMD_POST_SEND) | BIT_ULL(IB_USER_VERBS_CMD_REQ_NOTIFY_CQ);
 	prxe_mark_user_name(&dev->ib);
 
-	/* A device with virtual DMA: kernel consumers' addresses are kernel addresses. */
+	/* Whoever removes the device as soon as it is registered shall not free it under our feet. */
+	get_device(&dev->ib.dev);
+	/* With virtual DMA: kernel consumers' addresses are kernel addresses. */
 	err = ib_register_device(&dev->ib, name, NULL);
-	if (err)
+	if (err) {
+		put_device(&dev->ib.dev);
 		goto err_dealloc;
-	/*
-	 * In the list from here on: found by the netdev's notifier and by the carriers. Under RTNL, so that either the
-	 * notifier sees the device, or this sees that the netdev has gone.
-	 */
-	rtnl_lock();
-	gone = ndev->reg_state != NETREG_REGISTERED;
-	if (!gone) {
-		spin_lock(&devs_lock);
-		list_add_tail_rcu(&dev->node, &devs);
-		spin_unlock(&devs_lock);
 	}
-	rtnl_unlock();
-	if (gone) {
-		ib_unregister_device(&dev->ib);	/* and deallocates */
-		err = -ENODEV;
-		goto out;
+	if (ib_device_try_get(&dev->ib)) {
+		/*
+		 * In the list from here on: found by the netdev's notifier and by the carriers. Under RTNL, so that either the
+		 * notifier sees the device, or this sees that the netdev has gone.
+		 */
+		rtnl_lock();
+		gone = ndev->reg_state != NETREG_REGISTERED;
+		if (!gone) {
+			spin_lock(&devs_lock);
+			list_add_tail_rcu(&dev->node, &devs);
+			spin_unlock(&devs_lock);
+			prxe_port_changed(dev);
+		}
+		rtnl_unlock();
+		ib_device_put(&dev->ib);
+		if (gone) {
+			ib_unregister_device(&dev->ib);	/* and deallocates */
+			err = -ENODEV;
+		}
 	}
-	prxe_port_changed(dev);
-	mutex_unlock(&add_lock);
-	return 0;
+	put_device(&dev->ib.dev);
+	goto out;
 
 err_dealloc:
 	ib_dealloc_device(&dev->ib);

@@ -66,7 +66,9 @@ err_wq:
 	return err;
 }
 
-/* From the outside in. Orphaned faults may hold QPs until prxe_fault_exit(); a dead QP's work is queued then and drained here. */
+/*
+ * From the outside in. Orphaned faults may hold QPs until prxe_fault_exit(); work that a dead QP queues then is drained here.
+ */
 static void __exit prxe_exit(void)
 {
 	prxe_link_exit();

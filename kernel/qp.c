@@ -127,7 +127,7 @@ static int create_queues(struct prxe_qp *qp, struct ib_qp_init_attr *init, struc
 	struct prxe_queue *q;
 	u32 elems, data;
 
-	/* SGEs and inline data share the tail of a WQE, and so does the operand of ATOMIC_WRITE: at least one SGE's bytes. */
+	/* SGEs and inline data share a WQE's tail, and so does the operand of ATOMIC_WRITE: one SGE's bytes at least. */
 	data = max3(cap->max_send_sge * (u32)sizeof(struct ib_sge), ALIGN(cap->max_inline_data, sizeof(struct ib_sge)),
 		    (u32)sizeof(struct ib_sge));
 	elems = max(cap->max_send_wr, 1U);
@@ -139,7 +139,7 @@ static int create_queues(struct prxe_qp *qp, struct ib_qp_init_attr *init, struc
 	cap->max_send_sge = data / sizeof(struct ib_sge);
 	cap->max_inline_data = data;
 	qp->req.wqe_size = ALIGN(sizeof(struct prxe_wqe) + data, sizeof(u64));
-	qp->req.shadow = kvzalloc(array_size(qp->req.wqe_size, (size_t)q->mask + 1), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	qp->req.shadow = kvcalloc((size_t)q->mask + 1, qp->req.wqe_size, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!qp->req.shadow)
 		return -ENOMEM;
 
@@ -417,14 +417,23 @@ static int modify(struct prxe_qp *qp, struct ib_qp_attr *attr, int mask)
 		return 0;
 	}
 	if (mask & IB_QP_AV) {
-		/* The same ports for one connection, always: what spreads flows must not reorder them. */
-		err = prxe_av_init(qp->dev, &av, &attr->ah_attr, qp->qpn * 31 + (mask & IB_QP_DEST_QPN ? attr->dest_qp_num :
-									      qp->attr.dest_qp_num));
+		u32 dest = mask & IB_QP_DEST_QPN ? attr->dest_qp_num : qp->attr.dest_qp_num;
+
+		/* One connection, one source port: what spreads flows must not reorder them. */
+		err = prxe_av_init(qp->dev, &av, &attr->ah_attr, qp->qpn * 31 + dest);
 		if (err)
 			return err;
 	}
-	if (mask & IB_QP_AV)
+	if (mask & IB_QP_AV && cur >= IB_QPS_RTR) {
+		/* Connected (SQD): how packets are marked may change, but not whose they are, nor the carrier. */
+		if (memcmp(&av.sgid, &qp->av.sgid, sizeof(av.sgid)) || memcmp(&av.dgid, &qp->av.dgid, sizeof(av.dgid)))
+			return -EOPNOTSUPP;
+		prxe_req_own(qp);
 		store_av(qp, &attr->ah_attr, &av);
+		prxe_req_disown(qp);
+	} else if (mask & IB_QP_AV) {
+		store_av(qp, &attr->ah_attr, &av);
+	}
 	store_attr(qp, attr, mask);
 	if (!(mask & IB_QP_STATE))
 		return 0;
@@ -496,9 +505,10 @@ int prxe_query_qp(struct ib_qp *ib, struct ib_qp_attr *attr, int mask, struct ib
 /* ---- destroy ---- */
 
 /*
- * Make dead, synchronise with the two owners, free. The send side stays ours for ever: kicks only count from here on. Whoever
- * comes to the receive side finds dead under its lock. So nobody touches rings, CQs, PD, SRQ or ibqp after this; a fault on its
- * way, a peer or a packet may hold the memory of the structure for longer. Nothing here waits for a fault or a grace period.
+ * Make dead, synchronise with the two owners, free. The send side stays ours for ever: kicks only count from here on.
+ * Whoever comes to the receive side finds dead under its lock. So nobody touches rings, CQs, PD, SRQ or ibqp after this;
+ * a fault on its way, a peer or a packet may hold the memory of the structure for longer. Nothing here waits for a fault
+ * or a grace period.
  */
 int prxe_destroy_qp(struct ib_qp *ib, struct ib_udata *udata)
 {

@@ -38,7 +38,7 @@ struct prxe_queue {
 
 /*
  * A queue for at least @elems elements of @size bytes; *elems becomes its capacity (slots - 1). For a user context
- * (@uctx non-NULL) it can be mapped at the offset that is written with its size into *mi (struct mminfo). NULL on -ENOMEM etc. as ERR_PTR. Sleeps.
+ * (@uctx non-NULL) it can be mapped at the offset that is written with its size into *mi (struct mminfo). ERR_PTR. Sleeps.
  */
 struct prxe_queue *prxe_queue_create(struct prxe_dev *dev, u32 *elems, u32 size, struct ib_ucontext *uctx,
 				     struct mminfo *mi);
@@ -48,8 +48,8 @@ int prxe_mmap(struct ib_ucontext *uctx, struct vm_area_struct *vma);
 void prxe_mmap_free(struct rdma_user_mmap_entry *entry);
 
 /*
- * Take a receive WQE out of @q into kernel memory: 0; -EAGAIN none is there; -EINVAL one that makes no sense: it was taken, wr_id is
- * valid. The consumer's lock (resp.lock, or srq->lock) is held.
+ * Take a receive WQE out of @q into kernel memory: 0; -EAGAIN none is there; -EINVAL one that makes no sense: it was taken,
+ * wr_id is valid. The consumer's lock (resp.lock, or srq->lock) is held.
  */
 int prxe_rq_take(struct prxe_queue *q, u32 max_sge, struct prxe_rwqe *out);
 

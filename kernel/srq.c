@@ -92,7 +92,7 @@ static int srq_resize(struct prxe_srq *srq, u32 elems, struct ib_udata *udata)
 	}
 	for (u32 to = 0; to < n; to++, i = prxe_queue_next(old, i))
 		memcpy(prxe_queue_at(q, to), prxe_queue_at(old, i), rwqe_size(srq->max_sge));
-	smp_store_release(&q->ring->producer, n);
+	smp_store_release(&q->ring->producer, n);	/* the elements first */
 	srq->rq = q;
 	srq->max_wr = elems;
 	spin_unlock_bh(&srq->lock);
