@@ -13,7 +13,8 @@
 #include "wire.h"
 
 #define WINDOW		256U	/* PSNs outstanding */
-#define READ_PKTS	64U	/* responses that one READ request asks for; longer READs are several requests */
+/* What one READ request asks for: the responder answers that much at once, in softirq. Longer READs are several requests. */
+#define READ_BYTES	(64U << 10)
 #define ACK_EVERY	32U	/* packets, at most, for one AckReq */
 #define BATCH_BYTES	(64U << 10)	/* sent with BH off at a time */
 #define PKT_COST	4096U	/* of the caller's budget, at least */
@@ -593,7 +594,7 @@ static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, struct prxe_miss *miss, u32 *bytes)
 {
 	u32 pos = ((qp->req.psn - wqe->first_psn) & PRXE_PSN_MASK) << qp->mtu_shift;
-	u32 len = min(wqe->length - pos, READ_PKTS << qp->mtu_shift);
+	u32 len = min(wqe->length - pos, READ_BYTES);
 	u32 pkts = prxe_pkts(len, qp->mtu_shift);
 	struct prxe_pkt pkt = {
 		.opcode = PRXE_READ_REQUEST,

@@ -23,7 +23,7 @@
 #define PASS_BYTES	(64U << 10)	/* READ responses and parked requests in one pass */
 #define WORK_PASSES	4		/* of the worker, with the lock dropped between them */
 #define READ_READY	(256U << 10)	/* of a READ's source is made present before its first response */
-#define SEND_AHEAD	16U		/* packets of receive memory to fault ahead when a message's length is unknown */
+#define SEND_AHEAD	(256U << 10)	/* of receive memory to fault ahead when a message's length is unknown */
 /* RNR timer codes for a fault that takes long: 1.28 ms, doubled each time, 41 ms. */
 #define RNR_FAULT_FIRST	14
 #define RNR_FAULT_LAST	24
@@ -249,7 +249,7 @@ static int land(struct prxe_qp *qp, const struct sk_buff *skb, const struct prxe
 			u64 ahead = 0;
 
 			if (!(pkt->flags & PRXE_OPF_LAST))
-				ahead = min_t(u64, r->rwqe.length - pos - left, SEND_AHEAD << qp->mtu_shift);
+				ahead = min_t(u64, r->rwqe.length - pos - left, SEND_AHEAD);
 			n = prxe_sgl_scatter_skb(qp, sgl, pos, skb, off, left, ahead, &miss);
 		}
 		prxe_mem_end();
