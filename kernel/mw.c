@@ -82,9 +82,11 @@ static int bind_check(struct prxe_qp *qp, const struct prxe_wqe *wqe, const stru
 int prxe_mw_bind(struct prxe_qp *qp, const struct prxe_wqe *wqe)
 {
 	struct prxe_mr *mw, *mr = NULL;
+	/* Applications give the flags that they gave their MR: a window's local access and hints mean nothing. */
+	int access = wqe->mw.access & ~(IB_ACCESS_LOCAL_WRITE | IB_ACCESS_OPTIONAL);
 	int ret = -EINVAL;
 
-	if (wqe->mw.access & ~ACCESS_MW)
+	if (access & ~ACCESS_MW)
 		return -EINVAL;
 
 	rcu_read_lock();
@@ -109,7 +111,7 @@ int prxe_mw_bind(struct prxe_qp *qp, const struct prxe_wqe *wqe)
 	if (mw->mw_type2) {
 		if (mw->state != PRXE_MR_FREE || !wqe->mw.length)
 			goto unlock;
-	} else if (wqe->mw.access & IB_ZERO_BASED) {
+	} else if (access & IB_ZERO_BASED) {
 		goto unlock;
 	}
 	if (mr) {
@@ -124,8 +126,8 @@ int prxe_mw_bind(struct prxe_qp *qp, const struct prxe_wqe *wqe)
 
 	mw_unbind(mw, PRXE_MR_FREE);
 	mw->rkey = wqe->mw.rkey;
-	mw->access = wqe->mw.access & ~IB_ZERO_BASED;
-	mw->iova = wqe->mw.access & IB_ZERO_BASED ? 0 : wqe->mw.addr;
+	mw->access = access & ~IB_ZERO_BASED;
+	mw->iova = access & IB_ZERO_BASED ? 0 : wqe->mw.addr;
 	mw->va = wqe->mw.addr;		/* of the MR's */
 	mw->length = wqe->mw.length;
 	mw->mw_qpn = mw->mw_type2 ? qp->qpn : 0;
