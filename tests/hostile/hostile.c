@@ -9,11 +9,11 @@
  */
 #define _GNU_SOURCE
 #include "lib/t.h"
+#include "raw.h"
 #include "rings.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <rdma/ib_user_verbs.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,37 +35,7 @@ static struct t_dev *dev;
 static struct t_ep ep[2 * PAIRS + 1];
 static struct target targets[3];
 static volatile bool stop;
-static unsigned long long rings_rung, spoilt;
-
-static void doorbell(const struct t_ep *e, uint64_t rnd)
-{
-	struct {
-		struct ib_uverbs_cmd_hdr hdr;
-		struct ib_uverbs_post_send cmd;
-		uint8_t wqe[256];
-	} c;
-	struct ib_uverbs_post_send_resp resp;
-	size_t size = sizeof(c.hdr) + sizeof(c.cmd);
-
-	memset(&c, 0, sizeof(c));
-	c.cmd.response = (uintptr_t)&resp;
-	c.cmd.qp_handle = e->qp->handle;
-	c.cmd.wqe_size = sizeof(struct ib_uverbs_send_wr);
-	if ((rnd & 31) == 0) { /* now and then work requests through the syscall, also spoilt ones */
-		for (size_t i = 0; i < sizeof(c.wqe); i++)
-			c.wqe[i] = (uint8_t)t_mix(rnd + i);
-		c.cmd.wr_count = (uint32_t)(rnd >> 8) % 3;
-		c.cmd.sge_count = (uint32_t)(rnd >> 12) % 3;
-		c.cmd.wqe_size = rnd & 0x10000 ? (uint32_t)(rnd >> 20) % 512 : c.cmd.wqe_size;
-		size += sizeof(c.wqe);
-	}
-	c.hdr.command = IB_USER_VERBS_CMD_POST_SEND;
-	c.hdr.in_words = (uint16_t)(size / 4);
-	c.hdr.out_words = sizeof(resp) / 4;
-	if (write(dev->ctx->cmd_fd, &c, size) < 0 && errno == EFAULT)
-		t_die("doorbell: %s", strerror(errno));
-	__atomic_add_fetch(&rings_rung, 1, __ATOMIC_RELAXED);
-}
+static unsigned long long rings_rung, spoilt, revived;
 
 static void *ring_them(void *arg)
 {
@@ -73,7 +43,8 @@ static void *ring_them(void *arg)
 
 	while (!stop) {
 		rnd = t_mix(rnd);
-		doorbell(&ep[rnd % ARRAY_LEN(ep)], rnd >> 8);
+		raw_doorbell(&ep[rnd % ARRAY_LEN(ep)], rnd >> 8);
+		__atomic_add_fetch(&rings_rung, 1, __ATOMIC_RELAXED);
 	}
 	return NULL;
 }
@@ -92,20 +63,22 @@ static void *spoil_them(void *arg)
 	return NULL;
 }
 
-/* QPs that died are taken through RESET, so that there is always something alive to spoil. */
+/* QPs die of it: take them through RESET, so that there is always something alive to spoil. */
 static void revive(void)
 {
-	for (int i = 0; i < 2 * PAIRS; i += 2)
-		for (int k = 0; k < 2; k++) {
-			struct t_ep *e = &ep[i + k];
+	for (int i = 0; i < 2 * PAIRS; i++) {
+		raw_state(&ep[i], IBV_QPS_RESET, NULL);
+		raw_state(&ep[i], IBV_QPS_INIT, NULL);
+	}
+	for (int i = 0; i < 2 * PAIRS; i++) {
+		int rc = raw_state(&ep[i], IBV_QPS_RTR, &ep[i ^ 1]);
 
-			if (t_ep_query_state(e) != IBV_QPS_ERR)
-				continue;
-			t_ep_state(e, IBV_QPS_RESET);
-			t_ep_init(e);
-			t_ep_rtr(e, &ep[i + !k].me);
-			t_ep_rts(e);
-		}
+		if (!rc)
+			rc = raw_state(&ep[i], IBV_QPS_RTS, NULL);
+		if (rc)
+			t_fail("QP %d does not come back to RTS: %s", i, strerror(rc));
+	}
+	revived++;
 }
 
 static void open_all(uint8_t *pinned, uint8_t *odp, struct ibv_srq **srq)
@@ -132,8 +105,7 @@ static void open_all(uint8_t *pinned, uint8_t *odp, struct ibv_srq **srq)
 	/* Something real to start from. */
 	for (int i = 0; i < 2 * PAIRS; i++)
 		for (unsigned k = 0; k < 20; k++) {
-			struct ibv_sge sg = t_sge(targets[k & 1 & (unsigned)dev->odp].addr ? (void *)(uintptr_t)targets[k & 1].addr : pinned,
-						  1000, targets[k & 1].lkey);
+			struct ibv_sge sg = { targets[k & 1].addr, 1000, targets[k & 1].lkey };
 			struct t_wr w = { .op = k % 3 && i != 6 && i != 7 ? IBV_WR_RDMA_WRITE : IBV_WR_SEND, .sg = &sg,
 					  .n = 1, .raddr = targets[0].addr + 8192, .rkey = targets[0].rkey };
 
@@ -162,26 +134,31 @@ static int child(bool leave_by_destroy)
 	}
 	end = t_now() + opt.time;
 	for (uint64_t i = 0; t_now() < end; i++) {
-		usleep(20000);
-		revive();
+		usleep(t_debug ? 50000 : 10000);
+		if (i % 8 == 7)
+			revive();
 		if (dev->odp)
 			madvise(odp + (t_mix(i) % 32) * T_PAGE, 16 * T_PAGE, MADV_DONTNEED);
 	}
 	stop = true;
 	for (size_t i = 0; i < ARRAY_LEN(th); i++)
 		pthread_join(th[i], NULL);
-	t_note("level %d: %u rings, %llu acts of sabotage, %llu doorbells", opt.level, n_rings, spoilt, rings_rung);
+	t_note("level %d: %u rings, %llu acts of sabotage, %llu doorbells, %llu resets", opt.level, n_rings,
+	       spoilt, rings_rung, revived);
 	t_pat_check("memory that was never registered", canary1, SIZE, 9001, 0);
 	t_pat_check("memory that was never registered", canary2, SIZE, 9002, 0);
 	if (leave_by_destroy) {
-		for (size_t i = 0; i < ARRAY_LEN(ep); i++)
-			if (ibv_destroy_qp(ep[i].qp))
-				t_fail("ibv_destroy_qp: %s", strerror(errno));
-		for (size_t i = 0; i < ARRAY_LEN(ep); i++)
-			if (ibv_destroy_cq(ep[i].scq) || ibv_destroy_cq(ep[i].rcq))
-				t_fail("ibv_destroy_cq: %s", strerror(errno));
-		if (ibv_destroy_srq(srq))
-			t_fail("ibv_destroy_srq: %s", strerror(errno));
+		int fd = dev->ctx->cmd_fd, rc = 0;
+
+		for (size_t i = 0; i < ARRAY_LEN(ep) && !rc; i++)
+			rc = raw_destroy_qp(&ep[i]);
+		for (size_t i = 0; i < ARRAY_LEN(ep) && !rc; i++) {
+			rc = raw_destroy_cq(fd, ep[i].scq->handle);
+			rc = rc ? rc : raw_destroy_cq(fd, ep[i].rcq->handle);
+		}
+		rc = rc ? rc : raw_destroy_srq(fd, srq->handle);
+		if (rc)
+			t_fail("destroying what was spoilt: %s", strerror(rc));
 	}
 	_exit(t_fails != 0);
 }

@@ -91,13 +91,12 @@ static void solicited(struct t_dev *d)
 static void cq_overflow(struct t_dev *d)
 {
 	struct ibv_cq *cq = ibv_create_cq(d->ctx, 4, NULL, NULL, 0);
-	struct t_opt o = { .scq = cq, .depth = 64 };
+	struct t_opt o = { .scq = cq, .depth = (unsigned)cq->cqe + 16 };
 	struct pr w;
-	int n;
+	int n = cq->cqe + 8;
 
 	pr_open(&w, d, &o);
 	pr_events_drain(d);
-	n = cq->cqe + 8 < 60 ? cq->cqe + 8 : 60;
 	for (int i = 0; i < n; i++)
 		t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 8, w.ma->lkey, (uintptr_t)w.pb, w.mb->rkey, (uint64_t)i);
 	pr_event_wait(d, "CQ overflow", IBV_EVENT_CQ_ERR, t_slow(5));

@@ -11,6 +11,12 @@ slow=1
 say() { echo "-- $*"; }
 fail() { echo "FAIL: $*" >&2; FAILED=1; }
 die() { echo "FAIL: $*" >&2; exit 1; }
+_was=$(cat $PARAM/force_wire 2>/dev/null)
+_restore() { # tests share a machine: leave it as it was
+	type cleanup >/dev/null 2>&1 && cleanup
+	[ -n "$_was" ] && echo "$_was" >$PARAM/force_wire 2>/dev/null
+}
+trap _restore EXIT
 finish() { [ "$FAILED" = 0 ] && echo "${0##*/}: ok"; exit "$FAILED"; }
 debug() { [ "$slow" != 1 ]; }
 # pick STABLE DEBUG: a size for this kernel

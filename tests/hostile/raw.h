@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Verbs by hand, through write(2) on the device: a process that has spoilt its rings cannot call the
+ * provider any more, which reads them too.
+ */
+#ifndef RAW_H
+#define RAW_H
+
+#include "lib/t.h"
+
+int raw_doorbell(const struct t_ep *e, uint64_t rnd); /* now and then with work requests, also spoilt ones */
+int raw_state(const struct t_ep *e, enum ibv_qp_state s, const struct t_ep *peer);
+int raw_destroy_qp(const struct t_ep *e);
+int raw_destroy_cq(int fd, uint32_t handle);
+int raw_destroy_srq(int fd, uint32_t handle);
+
+#endif
