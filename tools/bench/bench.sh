@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # The benchmarks, side by side with their peers, in one VM. Each goal with its figure, here and in build/report.
 #
-#   bench.sh [--kernel K] [--pairs N] [--seconds S] [--parts "local wire odp reg copy data"]
+#   bench.sh [--kernel K] [--pairs N] [--seconds S] [--parts "local wire odp reg copy data"] [--no-build]
 #   bench.sh --upstream [--kernel K]     what the kernel's own rdma_rxe delivers through ODP memory, and prxe beside it
 set -u -o pipefail
 TOP=$(cd "$(dirname "$(readlink -f "$0")")/../.." && pwd) || exit 1
@@ -14,7 +14,7 @@ die() {
 	exit 1
 }
 
-kernel='' upstream=0
+kernel='' upstream=0 build=()
 while [ $# -gt 0 ]; do
 	case $1 in
 	--upstream)
@@ -22,8 +22,13 @@ while [ $# -gt 0 ]; do
 		shift
 		continue
 		;;
+	--no-build)
+		build=(--no-build)
+		shift
+		continue
+		;;
 	--kernel | --pairs | --seconds | --parts) [ $# -ge 2 ] || die "bench: $1 wants a value" ;;
-	*) die "bench: unknown argument '$1' (usage: ./run bench [--kernel K] [--pairs N] [--seconds S] [--parts LIST] | --upstream)" ;;
+	*) die "bench: unknown argument '$1' (usage: ./run bench [--kernel K] [--pairs N] [--seconds S] [--parts LIST] [--no-build] | --upstream)" ;;
 	esac
 	case $1 in
 	--kernel) kernel=$2 ;;
@@ -45,7 +50,7 @@ start=$SECONDS
 report=$TOP/build/report
 raw=$report/bench
 rm -rf "$raw" && mkdir -p "$raw" || die "cannot make $raw"
-"$TOP/run" sh --kernel "$kernel" --no-link --share "$raw" --timeout "${PRXE_BENCH_VM_TIMEOUT:-1500}" -- \
+"$TOP/run" sh --kernel "$kernel" --no-link ${build[@]+"${build[@]}"} --share "$raw" --timeout "${PRXE_BENCH_VM_TIMEOUT:-1500}" -- \
 	/src/tools/bench/guest-bench.sh /mnt/share
 rc=$?
 [ -s "$raw/samples.tsv" ] || die "the guest left no measurements (its exit status: $rc)"

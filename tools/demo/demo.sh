@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # The main job: pinned against ODP over perftest. A table here, and a page and a CSV in build/report.
 #
-#   demo.sh [--kernel K] [--dev prxe|rxe] [--pairs N]
+#   demo.sh [--kernel K] [--dev prxe|rxe] [--pairs N] [--no-build]
 set -u -o pipefail
 TOP=$(cd "$(dirname "$(readlink -f "$0")")/../.." && pwd) || exit 1
 # shellcheck source=tools/report/report.sh
@@ -13,11 +13,16 @@ die() {
 	exit 1
 }
 
-kernel=stable type=prxe
+kernel=stable type=prxe build=()
 while [ $# -gt 0 ]; do
 	case $1 in
+	--no-build)
+		build=(--no-build)
+		shift
+		continue
+		;;
 	--kernel | --dev | --pairs) [ $# -ge 2 ] || die "demo: $1 wants a value" ;;
-	*) die "demo: unknown argument '$1' (usage: ./run demo [--kernel K] [--dev prxe|rxe] [--pairs N])" ;;
+	*) die "demo: unknown argument '$1' (usage: ./run demo [--kernel K] [--dev prxe|rxe] [--pairs N] [--no-build])" ;;
 	esac
 	case $1 in
 	--kernel) kernel=$2 ;;
@@ -36,7 +41,7 @@ report=$TOP/build/report
 raw=$report/demo
 rm -rf "$raw" && mkdir -p "$raw" || die "cannot make $raw"
 
-PRXE_BENCH_DEV=$type "$TOP/run" sh --kernel "$kernel" ${link[@]+"${link[@]}"} --share "$raw" --timeout "${PRXE_DEMO_TIMEOUT:-300}" -- \
+PRXE_BENCH_DEV=$type "$TOP/run" sh --kernel "$kernel" ${link[@]+"${link[@]}"} ${build[@]+"${build[@]}"} --share "$raw" --timeout "${PRXE_DEMO_TIMEOUT:-300}" -- \
 	/src/tools/demo/guest.sh /mnt/share
 rc=$?
 [ -s "$raw/samples.tsv" ] || die "the demo's guest left no measurements (its exit status: $rc)"
