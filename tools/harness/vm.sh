@@ -101,7 +101,7 @@ vm_run() ( # K [OPTION]... [-- CMD...]
 		[ -z "$share" ] || vm_share share "$share" ''
 	)
 	qemu=("${QEMU[@]}" -M q35 "${accel[@]}" -smp "$smp" -m "${mem}G" -kernel "$VMLINUZ" -initrd "$INITRD"
-		-append "console=ttyS0 panic=-1 quiet mitigations=off nokaslr no_timer_check tsc=reliable log_buf_len=4M rcupdate.rcu_cpu_stall_timeout=60 ${PRXE_KERNEL_ARGS:-}"
+		-append "console=ttyS0 panic=-1 quiet mitigations=off nokaslr no5lvl no_timer_check tsc=reliable log_buf_len=4M rcupdate.rcu_cpu_stall_timeout=60 ${PRXE_KERNEL_ARGS:-}"
 		-nodefaults -display none -no-reboot "${shares[@]}" "${extra[@]}")
 	if [ "$interactive" = 1 ]; then
 		vm_interactive
