@@ -305,6 +305,28 @@ static enum verdict do_atomic(struct attempt *a)
 	return V_DONE;
 }
 
+static enum verdict do_atomic_write(struct attempt *a)
+{
+	struct prxe_wqe *wqe = a->wqe;
+	struct prxe_cursor cur;
+	int err;
+
+	if (!prxe_resp_allows(a->peer, IB_ACCESS_REMOTE_WRITE) || !a->peer->attr.max_dest_rd_atomic || wqe->remote_addr & 7)
+		return refuse_request(a);
+	if (prxe_gate(a->peer, wqe->rkey, true, wqe->remote_addr, sizeof(u64), IB_ACCESS_REMOTE_WRITE, &cur))
+		return refuse_access(a);
+	err = prxe_copy_atomic(&cur, PRXE_ATOMIC_WRITE, 0, wqe->compare_add, &wqe->orig, &a->miss);
+	if (err == -EINVAL)
+		return refuse_request(a);
+	if (err) {
+		a->miss_remote = true;
+		return stopped(a, err == -EAGAIN ? 0 : err);
+	}
+	peer_advance(a);
+	a->status = IB_WC_SUCCESS;
+	return V_DONE;
+}
+
 /* A fault that was waited for ended with an error: what the operation that needed the memory comes to. */
 static enum verdict fault_failed(struct attempt *a, bool remote)
 {
@@ -342,6 +364,8 @@ static enum verdict execute(struct attempt *a, int fault_error, bool fault_remot
 	case IB_WR_ATOMIC_CMP_AND_SWP:
 	case IB_WR_ATOMIC_FETCH_AND_ADD:
 		return do_atomic(a);
+	case IB_WR_ATOMIC_WRITE:
+		return do_atomic_write(a);
 	default:
 		return own_error(a, IB_WC_LOC_QP_OP_ERR);
 	}
