@@ -645,7 +645,8 @@ static void rcv_dup(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_p
 
 	prxe_count(qp->dev, duplicate_request);
 	if (pkt->flags & (PRXE_OPF_SEND | PRXE_OPF_WRITE)) {
-		r->ack_due = true;
+		if (pkt->ackreq)
+			r->ack_due = true;
 		kfree_skb(skb);
 		return;
 	}
