@@ -147,8 +147,8 @@ static void side_make(struct side *s, bool dst)
 	for (i = 0; i < sizeof(s->mem); i++)
 		s->mem[i] = pattern(dst ? 77 : rnd64(&t.r), i);
 	for (i = 0; i < KEYS; i++) {
-		/* The last region ends with the address space. */
-		s->iova[i] = i == KEYS - 1 ? -(u64)BYTES : rnd64(&t.r) >> 1;
+		/* The first region begins with the address space, the last one ends with it. */
+		s->iova[i] = i == KEYS - 1 ? -(u64)BYTES : i ? rnd64(&t.r) >> 1 : 0;
 		s->readonly[i] = !rnd_below(&t.r, 12);
 	}
 	s->num = rnd_below(&t.r, 8) ? rnd_below(&t.r, 6) : rnd_below(&t.r, MAX_SGE + 1);
@@ -165,6 +165,11 @@ static void side_make(struct side *s, bool dst)
 			g->length += BYTES;
 		if (!rnd_below(&t.r, 60))
 			g->addr -= BYTES;
+		if (!rnd_below(&t.r, 30)) {	/* around the end of the address space, into the first region */
+			g->lkey = 0;
+			g->addr = -(u64)rnd_below(&t.r, 30);
+			g->length = rnd_below(&t.r, 90);
+		}
 		s->total += g->length;
 	}
 }

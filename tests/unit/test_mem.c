@@ -1,0 +1,589 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * kernel/mem.c: THE access gate against one written in 128-bit arithmetic, and copies through what it grants against flat arrays; over on-demand
+ * memory with holes, pinned and fast-registered pages of any size, memory windows, kernel memory.
+ */
+#include "common.h"
+#include "mem.h"
+#include "mirror.h"
+#include "mr.h"
+#include "qp.h"
+#include "window.h"
+
+bool prxe_force_fault;
+void prxe_mirror_put(struct prxe_mirror *m) { SHIM_ASSERT(!refcount_dec_and_test(&m->ref)); }
+void prxe_mirror_count_fault(struct prxe_mirror *m, bool handled) { }
+
+static struct prxe_dev dev;
+static struct ib_pd pds[2];
+static struct rnd r;
+
+/* An MR and its bytes as the user sees them: flat[0] is at iova. */
+struct region {
+	struct prxe_mr mr;
+	struct prxe_mirror mirror;
+	u8 *flat;
+	u64 bytes;
+	u32 pages;
+	bool *there, *writable;		/* of each page; ODP */
+};
+
+static void page_bits(struct region *g, u32 i)
+{
+	unsigned long va = (g->mr.va & PAGE_MASK) + i * PAGE_SIZE;
+	struct prxe_leaf *leaf = xa_load(&g->mirror.leaves, va >> PRXE_LEAF_SHIFT);
+	unsigned long *e = &leaf->entry[prxe_leaf_index(va)];
+
+	*e = (*e & PAGE_MASK) | (g->there[i] ? PRXE_ENTRY_VALID : 0) | (g->there[i] && g->writable[i] ? PRXE_ENTRY_WRITE : 0);
+}
+
+static struct region *region_new(enum prxe_mr_kind kind, u32 index)
+{
+	struct region *g = calloc(1, sizeof(*g));
+	struct prxe_mr *mr = &g->mr;
+	u32 i, unit, off;
+
+	mr->dev = &dev;
+	mr->kind = kind;
+	mr->pd = &pds[rnd_below(&r, 8) == 0];
+	mr->access = rnd_below(&r, 4) ? 15 : rnd_below(&r, 16);
+	mr->index = index;
+	mr->lkey = mr->rkey = index << 8 | rnd_below(&r, 256);
+	mr->page_shift = kind == PRXE_MR_FAST ? 8 + rnd_below(&r, 7) : PAGE_SHIFT;
+	spin_lock_init(&mr->lock);
+	unit = 1 << mr->page_shift;
+	g->pages = 1 + rnd_below(&r, 5);
+	off = rnd_below(&r, unit);
+	g->bytes = 1 + rnd_below(&r, g->pages * unit - off);
+	mr->length = g->bytes;
+	/* iova and va have the offset in a page in common, and nothing else; some end with the address space. */
+	mr->iova = (rnd64(&r) & ~(u64)(unit - 1)) + off;
+	if (!rnd_below(&r, 4))
+		mr->iova = -(u64)g->bytes;
+	g->flat = malloc(g->bytes);
+	for (u64 b = 0; b < g->bytes; b++)
+		g->flat[b] = pattern(index, b);
+
+	switch (kind) {
+	case PRXE_MR_ODP:
+		mr->va = (rnd64(&r) >> 17 & PAGE_MASK) + off;
+		if (rnd_below(&r, 2))	/* over a leaf's end */
+			mr->va = (mr->va & ~(PRXE_LEAF_SIZE - 1)) + PRXE_LEAF_SIZE - PAGE_SIZE + off;
+		mr->mirror = &g->mirror;
+		xa_init(&g->mirror.leaves);
+		refcount_set(&g->mirror.ref, 1);
+		g->there = calloc(g->pages, sizeof(bool));
+		g->writable = calloc(g->pages, sizeof(bool));
+		for (i = 0; i < g->pages; i++) {
+			unsigned long va = (mr->va & PAGE_MASK) + i * PAGE_SIZE;
+			struct prxe_leaf *leaf = xa_load(&g->mirror.leaves, va >> PRXE_LEAF_SHIFT);
+
+			if (!leaf) {
+				leaf = calloc(1, sizeof(*leaf));
+				leaf->entry = calloc(512, sizeof(long));
+				xa_store(&g->mirror.leaves, va >> PRXE_LEAF_SHIFT, leaf, 0);
+			}
+			leaf->entry[prxe_leaf_index(va)] = (unsigned long)aligned_alloc(PAGE_SIZE, PAGE_SIZE);
+			g->there[i] = rnd_below(&r, 4);
+			g->writable[i] = rnd_below(&r, 4);
+			page_bits(g, i);
+		}
+		break;
+	case PRXE_MR_DMA:
+		mr->va = (unsigned long)malloc(g->bytes);
+		break;
+	default:
+		mr->va = off;
+		mr->page = calloc(g->pages, sizeof(long));
+		for (i = 0; i < g->pages; i++)
+			mr->page[i] = (unsigned long)malloc(unit);
+	}
+	return g;
+}
+
+/* The byte of memory behind flat[b]. */
+static u8 *byte_at(const struct region *g, u64 b)
+{
+	u64 addr = g->mr.va + b;
+
+	if (g->mr.kind == PRXE_MR_DMA)
+		return (u8 *)(unsigned long)addr;
+	if (g->mr.kind == PRXE_MR_ODP) {
+		struct prxe_leaf *leaf = xa_load((struct xarray *)&g->mirror.leaves, addr >> PRXE_LEAF_SHIFT);
+
+		return (u8 *)PRXE_ENTRY_ADDR(leaf->entry[prxe_leaf_index(addr)]) + addr % PAGE_SIZE;
+	}
+	return (u8 *)g->mr.page[addr >> g->mr.page_shift] + (addr & ((1UL << g->mr.page_shift) - 1));
+}
+
+static void region_free(struct region *g)
+{
+	struct prxe_leaf *leaf;
+	unsigned long no;
+
+	if (g->mr.kind == PRXE_MR_ODP) {
+		for (u32 i = 0; i < g->pages; i++) {
+			unsigned long va = (g->mr.va & PAGE_MASK) + i * PAGE_SIZE;
+
+			leaf = xa_load(&g->mirror.leaves, va >> PRXE_LEAF_SHIFT);
+			free(PRXE_ENTRY_ADDR(leaf->entry[prxe_leaf_index(va)]));
+		}
+		xa_for_each(&g->mirror.leaves, no, leaf) {
+			free(leaf->entry);
+			free(leaf);
+		}
+		xa_destroy(&g->mirror.leaves);
+		/* Every miss gave its reference back. */
+		assert_int_equal(refcount_read(&g->mirror.ref), 1);
+	} else if (g->mr.kind == PRXE_MR_DMA) {
+		free((void *)(unsigned long)g->mr.va);
+	} else {
+		for (u32 i = 0; i < g->pages; i++)
+			free((void *)g->mr.page[i]);
+		free(g->mr.page);
+	}
+	free(g->there);
+	free(g->writable);
+	free(g->flat);
+	free(g);
+}
+
+#define REGIONS 6
+#define WINDOWS 4
+static struct region *reg[REGIONS + 1];		/* by index, from 1 */
+static struct prxe_mr mw[WINDOWS];		/* indices behind them */
+static struct prxe_qp qp[2];
+
+static void world_make(void)
+{
+	static const enum prxe_mr_kind kinds[] = { PRXE_MR_ODP, PRXE_MR_ODP, PRXE_MR_PINNED, PRXE_MR_FAST, PRXE_MR_DMA };
+	u32 i;
+
+	xa_init(&dev.keys);
+	for (i = 0; i < 2; i++) {
+		qp[i].dev = &dev;
+		qp[i].pd = &pds[0];
+		qp[i].qpn = 17 + i;
+	}
+	for (i = 1; i <= REGIONS; i++) {
+		reg[i] = region_new(kinds[rnd_below(&r, ARRAY_SIZE(kinds))], i);
+		for (u64 b = 0; b < reg[i]->bytes; b++)
+			*byte_at(reg[i], b) = reg[i]->flat[b];
+		if (rnd_below(&r, 12))
+			prxe_mr_set_live(&reg[i]->mr);
+		xa_store(&dev.keys, i, &reg[i]->mr, 0);
+	}
+	for (i = 0; i < WINDOWS; i++) {
+		struct region *under = reg[1 + rnd_below(&r, REGIONS)];
+		u64 start = rnd_below(&r, under->bytes);
+
+		mw[i] = (struct prxe_mr){ .dev = &dev, .kind = PRXE_MR_MW, .pd = &pds[0], .access = rnd_below(&r, 16),
+					  .rkey = (REGIONS + 1 + i) << 8 | rnd_below(&r, 256), .under = &under->mr,
+					  .length = rnd_below(&r, under->bytes - start + 1), .va = under->mr.iova + start,
+					  .mw_qpn = rnd_below(&r, 3) ? 0 : 17 + rnd_below(&r, 2) };
+		mw[i].iova = rnd_below(&r, 3) ? mw[i].va : 0;	/* zero-based, too */
+		spin_lock_init(&mw[i].lock);
+		if (rnd_below(&r, 12))
+			prxe_mr_set_live(&mw[i]);
+		xa_store(&dev.keys, REGIONS + 1 + i, &mw[i], 0);
+	}
+}
+
+static void world_free(void)
+{
+	for (u32 i = 1; i <= REGIONS; i++)
+		region_free(reg[i]);
+	xa_destroy(&dev.keys);
+}
+
+struct ask {
+	struct prxe_qp *qp;
+	u32 key;
+	bool remote;
+	u64 iova, len;
+	int access;
+};
+
+/* Where the bytes are: region and offset; NULL: refused. */
+static struct region *oracle(const struct ask *a, u64 *off)
+{
+	u32 index = a->key >> 8;
+	struct prxe_mr *mr;
+	__int128 o;
+
+	if (!index || index > REGIONS + WINDOWS)
+		return NULL;
+	mr = index <= REGIONS ? &reg[index]->mr : &mw[index - REGIONS - 1];
+	if (mr->state != PRXE_MR_LIVE || mr->pd != a->qp->pd || (a->access & ~mr->access))
+		return NULL;
+	if (a->key != (a->remote ? mr->rkey : mr->lkey))
+		return NULL;
+	o = (__int128)a->iova - mr->iova;
+	if (o < 0 || o + a->len > mr->length)
+		return NULL;
+	if (mr->kind == PRXE_MR_MW) {
+		if (!a->remote || (mr->mw_qpn && mr->mw_qpn != a->qp->qpn))
+			return NULL;
+		o += (__int128)mr->va - mr->under->iova;
+		if (o < 0 || o + a->len > mr->under->length)
+			return NULL;
+		mr = mr->under;
+	}
+	*off = o;
+	return reg[mr->index];
+}
+
+static struct ask some_ask(void)
+{
+	u32 index = rnd_below(&r, 20) ? 1 + rnd_below(&r, REGIONS + WINDOWS) : rnd64(&r);
+	struct prxe_mr *mr = index - 1 < REGIONS ? &reg[index]->mr : index - 1 < REGIONS + WINDOWS ? &mw[index - 1 - REGIONS] : NULL;
+	struct ask a = { .qp = &qp[rnd_below(&r, 2)], .remote = rnd_below(&r, 4) };
+
+	a.key = mr && rnd_below(&r, 20) ? mr->rkey : index << 8 | rnd_below(&r, 256);
+	a.access = rnd_below(&r, 3) ? 0 : 1 << rnd_below(&r, 4);
+	if (mr) {
+		u64 off = rnd_below(&r, mr->length + 1);
+
+		a.iova = mr->iova + off;
+		a.len = 1 + rnd_below(&r, mr->length - off + 1);	/* one too long sometimes */
+		if (!rnd_below(&r, 10))
+			a.iova -= rnd_below(&r, 3 * PAGE_SIZE);
+		if (!rnd_below(&r, 10))
+			a.iova += rnd_below(&r, 3 * PAGE_SIZE);
+	} else {
+		a.iova = rnd64(&r);
+	}
+	if (!mr || !rnd_below(&r, 10)) {
+		static const u64 odd[] = { 1, U32_MAX, U64_MAX, U64_MAX - 4095, 1ULL << 63, 1ULL << 32 };
+
+		a.len = odd[rnd_below(&r, ARRAY_SIZE(odd))];
+	}
+	return a;
+}
+
+/* Bytes of [off, off + len) that can be moved at once. */
+static u64 present(const struct region *g, u64 off, u64 len, bool write)
+{
+	u64 n = 0;
+
+	if (g->mr.kind != PRXE_MR_ODP)
+		return len;
+	while (n < len) {
+		u64 at = (g->mr.va & ~PAGE_MASK) + off + n;
+		u32 p = at >> PAGE_SHIFT;
+
+		if (!g->there[p] || (write && !g->writable[p]))
+			break;
+		n += PAGE_SIZE - at % PAGE_SIZE;
+	}
+	return min(n, len);
+}
+
+/* What a short count must come with. */
+static void check_miss(struct region *g, u64 off, u64 n, u64 len, u64 ahead, bool write, struct prxe_miss *miss)
+{
+	if (n == len) {
+		assert_null(miss->mirror);
+		return;
+	}
+	assert_ptr_equal(miss->mirror, &g->mirror);
+	assert_true(miss->va == g->mr.va + off + n);
+	assert_true(miss->len == min_t(u64, len - n + min_t(u64, ahead, PRXE_FAULT_MAX), PRXE_FAULT_MAX));
+	assert_int_equal(miss->write, write);
+	prxe_mirror_put(miss->mirror);
+}
+
+static void same(const struct region *g)
+{
+	for (u64 b = 0; b < g->bytes; b++)
+		if (*byte_at(g, b) != g->flat[b])
+			fail_msg("byte %llu of %llu, kind %d: %02x, not %02x", b, g->bytes, g->mr.kind, *byte_at(g, b), g->flat[b]);
+}
+
+static u32 granted, refused;
+
+/* One granted access: some copy through it. */
+static void use(struct prxe_cursor *cur, struct region *g, u64 off, u64 len)
+{
+	u64 ahead = rnd_below(&r, 3) ? 0 : rnd64(&r), n, want;
+	struct prxe_miss miss = { .mirror = (void *)&miss };
+	bool write = rnd_below(&r, 2);
+	u8 *buf = malloc(len);
+	u64 begin = cur->addr;
+	ssize_t ret;
+
+	rnd_fill(&r, buf, len);
+	len -= rnd_below(&r, 4) ? 0 : rnd_below(&r, len);
+	want = present(g, off, len, write);
+	switch (rnd_below(&r, 4)) {
+	case 0:
+		ret = prxe_copy_probe(cur, write, len, ahead, &miss);
+		assert_int_equal(ret, want);
+		assert_true(cur->addr == begin);
+		break;
+	case 1: {
+		struct sk_buff skb = { .data = buf, .len = len };
+
+		write = true;
+		want = present(g, off, len, write);
+		ret = prxe_copy_skb(cur, &skb, 0, len, ahead, &miss);
+		memcpy(g->flat + off, buf, want);
+		break;
+	}
+	default:
+		if (write) {
+			ret = prxe_copy_in(cur, buf, len, ahead, &miss);
+			memcpy(g->flat + off, buf, want);
+		} else {
+			ret = prxe_copy_out(buf, cur, len, ahead, &miss);
+			assert_memory_equal(buf, g->flat + off, want);
+		}
+	}
+	n = want;
+	assert_int_equal(ret, n);
+	assert_true(cur->addr == begin || cur->addr == begin + n);
+	check_miss(g, off, n, len, ahead, write, &miss);
+	same(g);
+	free(buf);
+}
+
+static void gate(void **state)
+{
+	r = rnd_start(120);
+	for (int round = 0; round < 200; round++) {
+		world_make();
+		for (int i = 0; i < 150; i++) {
+			struct ask a = some_ask();
+			struct prxe_cursor cur;
+			struct region *g;
+			u64 off;
+			int ret;
+
+			prxe_mem_begin();
+			ret = prxe_gate(a.qp, a.key, a.remote, a.iova, a.len, a.access, &cur);
+			g = oracle(&a, &off);
+			assert_int_equal(ret, g ? 0 : -EACCES);
+			if (g) {
+				granted++;
+				assert_true(cur.len == a.len);
+				use(&cur, g, off, a.len);
+			} else {
+				refused++;
+			}
+			prxe_mem_end();
+		}
+		world_free();
+	}
+	printf("%u granted, %u refused\n", granted, refused);
+	assert_true(granted > 5000 && refused > 5000);
+}
+
+/* No bytes: no key is looked at. */
+static void nothing(void **state)
+{
+	struct prxe_miss miss;
+	struct prxe_cursor cur;
+
+	r = rnd_start(121);
+	world_make();
+	assert_int_equal(prxe_gate(&qp[0], 0xffffffff, true, U64_MAX, 0, 15, &cur), 0);
+	assert_int_equal(prxe_copy_in(&cur, NULL, 0, 0, &miss), 0);
+	assert_int_equal(prxe_copy_out(NULL, &cur, 0, 0, &miss), 0);
+	assert_int_equal(prxe_copy_probe(&cur, true, 0, 0, &miss), 0);
+	assert_null(miss.mirror);
+	world_free();
+}
+
+/* From one MR to another, and within one. */
+static void between(void **state)
+{
+	u32 moved = 0;
+
+	r = rnd_start(122);
+	for (int round = 0; round < 200; round++) {
+		world_make();
+		for (int i = 0; i < 60; i++) {
+			struct region *d = reg[1 + rnd_below(&r, REGIONS)], *s = reg[1 + rnd_below(&r, REGIONS)];
+			struct prxe_miss miss = { .mirror = (void *)&miss };
+			u64 so = rnd_below(&r, s->bytes), dof = rnd_below(&r, d->bytes), n, k;
+			u64 len = 1 + rnd_below(&r, min(s->bytes - so, d->bytes - dof));
+			u64 ahead = rnd_below(&r, 2) ? 0 : rnd_below(&r, 10 << 20);
+			struct prxe_cursor dc, sc;
+			ssize_t ret;
+
+			if (s == d && so < dof + len && dof < so + len)
+				continue;	/* an overlap may show the old or the new bytes */
+			prxe_mem_begin();
+			if (prxe_gate(&qp[0], d->mr.lkey, false, d->mr.iova + dof, len, 0, &dc) ||
+			    prxe_gate(&qp[0], s->mr.lkey, false, s->mr.iova + so, len, 0, &sc)) {
+				prxe_mem_end();
+				continue;
+			}
+			ret = prxe_copy(&dc, &sc, len, ahead, &miss);
+			/* Up to the first page of either that is missing; the source is looked at first. */
+			n = min(present(s, so, len, false), present(d, dof, len, true));
+			assert_int_equal(ret, n);
+			for (k = 0; k < n; k++)
+				d->flat[dof + k] = s->flat[so + k];
+			if (n == len)
+				check_miss(d, dof, n, len, ahead, true, &miss);
+			else if (present(s, so, len, false) <= n)
+				check_miss(s, so, n, len, ahead, false, &miss);
+			else
+				check_miss(d, dof, n, len, ahead, true, &miss);
+			prxe_mem_end();
+			same(d);
+			same(s);
+			moved += n > 0;
+		}
+		world_free();
+	}
+	assert_true(moved > 500);
+}
+
+static void atomics(void **state)
+{
+	u32 done = 0;
+
+	r = rnd_start(123);
+	for (int round = 0; round < 150; round++) {
+		world_make();
+		for (int i = 0; i < 100; i++) {
+			struct region *g = reg[1 + rnd_below(&r, REGIONS)];
+			u64 off = rnd_below(&r, g->bytes), want, old = 0, orig = 42, a = rnd64(&r), b = rnd64(&r);
+			u64 len = min_t(u64, 8, g->bytes - off);
+			enum prxe_atomic_op op = rnd_below(&r, 3);
+			struct prxe_miss miss = { .mirror = (void *)&miss };
+			struct prxe_cursor cur;
+			int ret;
+
+			if (rnd_below(&r, 8))	/* mostly aligned */
+				off = min_t(u64, off + (-(g->mr.va + off) & 7), g->bytes - 1);
+			len = min_t(u64, 8, g->bytes - off);
+			prxe_mem_begin();
+			if (prxe_gate(&qp[0], g->mr.lkey, false, g->mr.iova + off, len, 0, &cur)) {
+				prxe_mem_end();
+				continue;
+			}
+			if (len == 8)
+				memcpy(&old, g->flat + off, 8);
+			if (rnd_below(&r, 2))
+				a = old;
+			ret = prxe_copy_atomic(&cur, op, a, b, &orig, &miss);
+			prxe_mem_end();
+			if (len < 8) {
+				assert_int_equal(ret, -EACCES);
+			} else if ((g->mr.va + off) & 7) {
+				assert_int_equal(ret, -EINVAL);
+			} else if (!present(g, off, 8, true)) {
+				assert_int_equal(ret, -EAGAIN);
+				check_miss(g, off, 0, 8, 0, true, &miss);
+			} else {
+				assert_int_equal(ret, 0);
+				want = op == PRXE_ATOMIC_FETCH_ADD ? old + b : op == PRXE_ATOMIC_WRITE ? b : old == a ? b : old;
+				if (op != PRXE_ATOMIC_WRITE)
+					assert_true(orig == old);
+				memcpy(g->flat + off, &want, 8);
+				done++;
+			}
+			same(g);
+		}
+		world_free();
+	}
+	assert_true(done > 500);
+}
+
+/* A grant is void when what it was granted on has changed; and it moves nothing. */
+static void stale(void **state)
+{
+	struct prxe_miss miss;
+	u8 buf[16] = { 0 };
+
+	r = rnd_start(124);
+	for (int i = 0; i < 200; i++) {
+		struct prxe_cursor cur;
+		struct region *g;
+		u64 orig;
+
+		world_make();
+		g = reg[1 + i % REGIONS];
+		prxe_mem_begin();
+		if (!prxe_gate(&qp[0], g->mr.lkey, false, g->mr.iova, 1, 0, &cur)) {
+			prxe_mr_set_not_live(&g->mr, PRXE_MR_FREE);
+			if (i & 1)	/* registered anew at once */
+				prxe_mr_set_live(&g->mr);
+			/* Missing memory may be told of first, but nothing moves. */
+			assert_true(prxe_copy_in(&cur, buf, 1, 0, &miss) == -ESTALE);
+			assert_true(prxe_copy_out(buf, &cur, 1, 0, &miss) == -ESTALE);
+			assert_true(prxe_copy_probe(&cur, false, 1, 0, &miss) == -ESTALE);
+			cur.len = 8;
+			if (!(cur.addr & 7))
+				assert_int_equal(prxe_copy_atomic(&cur, PRXE_ATOMIC_WRITE, 0, 0, &orig, &miss), -ESTALE);
+			same(g);
+			if (!(i & 1))
+				assert_int_equal(prxe_gate(&qp[0], g->mr.lkey, false, g->mr.iova, 1, 0, &cur), -EACCES);
+		}
+		prxe_mem_end();
+		world_free();
+	}
+}
+
+/* Transfers leave the mark that reclaim looks for; in force_fault mode each use needs a fault of its own. */
+static void marks(void **state)
+{
+	struct prxe_cursor cur;
+	struct prxe_miss miss;
+	struct region *g;
+	unsigned long *e;
+	u8 byte = 0;
+
+	r = rnd_start(125);
+	g = region_new(PRXE_MR_ODP, 1);
+	g->mr.pd = &pds[0];
+	qp[0] = (struct prxe_qp){ .dev = &dev, .pd = &pds[0] };
+	g->there[0] = g->writable[0] = true;
+	page_bits(g, 0);
+	for (u64 b = 0; b < g->bytes; b++)
+		*byte_at(g, b) = g->flat[b];
+	prxe_mr_set_live(&g->mr);
+	xa_init(&dev.keys);
+	xa_store(&dev.keys, 1, &g->mr, 0);
+	e = &((struct prxe_leaf *)xa_load(&g->mirror.leaves, g->mr.va >> PRXE_LEAF_SHIFT))->entry[prxe_leaf_index(g->mr.va)];
+	for (int fresh = 0; fresh < 2; fresh++) {
+		*e &= ~PRXE_ENTRY_ACCESSED;
+		prxe_force_fault = fresh;
+		prxe_mem_begin();
+		if (fresh) {
+			assert_int_equal(prxe_gate(&qp[0], g->mr.lkey, false, g->mr.iova, 1, 0, &cur), 0);
+			assert_int_equal(prxe_copy_out(&byte, &cur, 1, 0, &miss), 0);
+			assert_ptr_equal(miss.mirror, &g->mirror);
+			prxe_mirror_put(miss.mirror);
+			assert_false(*e & PRXE_ENTRY_ACCESSED);
+			*e |= PRXE_ENTRY_FRESH;
+		}
+		assert_int_equal(prxe_gate(&qp[0], g->mr.lkey, false, g->mr.iova, 1, 0, &cur), 0);
+		assert_int_equal(prxe_copy_out(&byte, &cur, 1, 0, &miss), 1);
+		assert_int_equal(byte, g->flat[0]);
+		assert_true(*e & PRXE_ENTRY_ACCESSED);
+		assert_false(*e & PRXE_ENTRY_FRESH);
+		prxe_mem_end();
+	}
+	prxe_force_fault = false;
+	region_free(g);
+	xa_destroy(&dev.keys);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(gate),
+		cmocka_unit_test(nothing),
+		cmocka_unit_test(between),
+		cmocka_unit_test(atomics),
+		cmocka_unit_test(stale),
+		cmocka_unit_test(marks),
+	};
+
+	dev.stats = shim_alloc_percpu(sizeof(struct prxe_stats));
+	RUN_TESTS(tests);
+}
