@@ -13,7 +13,7 @@
 #define HEADER_ROOM	80
 
 #define RC_ODP (IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV | IB_ODP_SUPPORT_WRITE | IB_ODP_SUPPORT_READ | \
-		IB_ODP_SUPPORT_ATOMIC | IB_ODP_SUPPORT_SRQ_RECV)
+		IB_ODP_SUPPORT_ATOMIC | IB_ODP_SUPPORT_SRQ_RECV | PRXE_ODP_CAP_ATOMIC_WRITE)
 /* Beyond a bounded wait, UC and UD drop; so they do with a NIC. */
 #define UC_ODP (IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV | IB_ODP_SUPPORT_WRITE | IB_ODP_SUPPORT_SRQ_RECV)
 #define UD_ODP (IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV | IB_ODP_SUPPORT_SRQ_RECV)
@@ -59,16 +59,12 @@ int prxe_query_device(struct ib_device *ib, struct ib_device_attr *attr, struct 
 	attr->hca_core_clock = 1000000;
 	attr->device_cap_flags = IB_DEVICE_CURR_QP_STATE_MOD | IB_DEVICE_PORT_ACTIVE_EVENT | IB_DEVICE_SYS_IMAGE_GUID |
 				 IB_DEVICE_RC_RNR_NAK_GEN | IB_DEVICE_SRQ_RESIZE | IB_DEVICE_MEM_MGT_EXTENSIONS |
-				 IB_DEVICE_MEM_WINDOW | IB_DEVICE_MEM_WINDOW_TYPE_2B;
+				 IB_DEVICE_MEM_WINDOW | IB_DEVICE_MEM_WINDOW_TYPE_2B | IB_DEVICE_ATOMIC_WRITE;
 	attr->kernel_cap_flags = IBK_ON_DEMAND_PAGING | IBK_ALLOW_USER_UNREG;
 	attr->odp_caps.general_caps = IB_ODP_SUPPORT | IB_ODP_SUPPORT_IMPLICIT;
 	attr->odp_caps.per_transport_caps.rc_odp_caps = RC_ODP;
 	attr->odp_caps.per_transport_caps.uc_odp_caps = UC_ODP;
 	attr->odp_caps.per_transport_caps.ud_odp_caps = UD_ODP;
-#ifdef PRXE_WITH_FLUSH
-	attr->device_cap_flags |= IB_DEVICE_FLUSH_GLOBAL | IB_DEVICE_FLUSH_PERSISTENT | IB_DEVICE_ATOMIC_WRITE;
-	attr->odp_caps.per_transport_caps.rc_odp_caps |= PRXE_ODP_CAP_FLUSH | PRXE_ODP_CAP_ATOMIC_WRITE;
-#endif
 	return 0;
 }
 
