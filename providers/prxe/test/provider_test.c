@@ -796,6 +796,7 @@ int main(int argc, char **argv)
 	}
 	gid_index = atoi(argv[2]);
 	ctx = ibv_open_device(list[i]);
+	ibv_free_device_list(list);
 	if (!ctx || ibv_query_port(ctx, 1, &port) || ibv_query_gid(ctx, 1, gid_index, &gid))
 		fatal("open_device");
 	mtu = port.active_mtu;
