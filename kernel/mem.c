@@ -152,7 +152,9 @@ static noinline void side_miss(const struct side *s, size_t len, u64 ahead, stru
 		return;
 	miss->mirror = mr->mirror;
 	miss->va = s->cur->addr;
-	miss->len = min_t(u64, len + min_t(u64, ahead, PRXE_FAULT_MAX), PRXE_FAULT_MAX);
+	/* @ahead is the other side's as well, which may be in pieces; what was granted here is wanted, too. */
+	ahead = min_t(u64, ahead, PRXE_FAULT_MAX);
+	miss->len = min_t(u64, max_t(u64, len + ahead, s->cur->len), PRXE_FAULT_MAX);
 	miss->write = s->write;
 	atomic64_inc(&mr->faults);
 	prxe_mirror_count_fault(mr->mirror, false);
