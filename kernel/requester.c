@@ -518,7 +518,8 @@ static void req_run(struct prxe_qp *qp, bool worker)
 			return;
 		}
 		if (step != PRXE_STEP_BLOCKED && !(b.bytes && b.wqes)) {
-			WRITE_ONCE(qp->req.handed, true);
+			/* What this owner did is visible to whoever takes over, by xchg: the worker, or prxe_req_own(). */
+			smp_store_release(&qp->req.handed, true);
 			prxe_qp_schedule(qp);
 			return;
 		}
