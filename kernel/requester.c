@@ -413,7 +413,8 @@ static enum prxe_step req_serve_local(struct prxe_qp *qp, struct budget *b)
 		enum prxe_step step;
 		u32 before;
 
-		if (!wqe || (wqe->state == PRXE_WQE_FETCHED && !prxe_req_may_start(qp)))
+		/* An empty queue asks as well: in SQD it has drained. */
+		if ((!wqe || wqe->state == PRXE_WQE_FETCHED) && (!prxe_req_may_start(qp) || !wqe))
 			return PRXE_STEP_BLOCKED;
 		before = wqe->done;
 		if (wqe->status) {
@@ -440,7 +441,8 @@ static enum prxe_step req_serve_ud(struct prxe_qp *qp, struct budget *b)
 		struct prxe_wqe *wqe = req_oldest(qp);
 		enum prxe_step step;
 
-		if (!wqe || (wqe->state == PRXE_WQE_FETCHED && !prxe_req_may_start(qp)))
+		/* An empty queue asks as well: in SQD it has drained. */
+		if ((!wqe || wqe->state == PRXE_WQE_FETCHED) && (!prxe_req_may_start(qp) || !wqe))
 			return PRXE_STEP_BLOCKED;
 		if (wqe->status) {
 			prxe_req_complete(qp, wqe, wqe->status);
