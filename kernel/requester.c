@@ -24,8 +24,8 @@
 /* A receive WQE posted to a QP in error has no system call to announce it: look again, ever more rarely. */
 #define ERR_DELAY_FIRST_MS	2
 #define ERR_DELAY_MAX_MS	256
-/* How long a UC or UD message waits for a receiver's memory. */
-#define DROP_NS			(1 * NSEC_PER_MSEC)
+/* How long a UC or UD message waits for one fault of its receiver: long for an ordinary fault, short for its sender. */
+#define DROP_NS			(50 * NSEC_PER_MSEC)
 /* When there is no memory to queue a fault. */
 #define PARK_RETRY_NS		(1 * NSEC_PER_MSEC)
 
