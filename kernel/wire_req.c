@@ -594,7 +594,8 @@ static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, struct prxe_miss *miss, u32 *bytes)
 {
 	u32 pos = ((qp->req.psn - wqe->first_psn) & PRXE_PSN_MASK) << qp->mtu_shift;
-	u32 len = min(wqe->length - pos, READ_BYTES);
+	/* Requests end where they ended the first time: a repetition that reached over into the next one is not remembered as one. */
+	u32 len = min(wqe->length - pos, READ_BYTES - pos % READ_BYTES);
 	u32 pkts = prxe_pkts(len, qp->mtu_shift);
 	struct prxe_pkt pkt = {
 		.opcode = PRXE_READ_REQUEST,
