@@ -14,6 +14,8 @@
 #include <errno.h>
 #include <getopt.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -177,6 +179,13 @@ static bool reap(struct pair *p, struct ibv_cq *cq, bool recv)
 	return true;
 }
 
+/* "protect" makes pages read-only for a moment under our own feet, too: the store is tried again when it returns. */
+static void on_segv(int sig)
+{
+	(void)sig;
+	sched_yield();
+}
+
 static void *churn(void *arg)
 {
 	uint64_t rnd = 5;
@@ -297,6 +306,8 @@ int main(int argc, char **argv)
 		for (unsigned d = 0; d < opt.depth; d++)
 			p->m[d].no = UINT64_MAX;
 	}
+	if (opt.churn && !strcmp(opt.churn, "protect"))
+		signal(SIGSEGV, on_segv);
 	if (opt.churn && pthread_create(&th, NULL, churn, NULL))
 		t_die("pthread_create failed");
 
