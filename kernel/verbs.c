@@ -22,7 +22,8 @@ int prxe_query_device(struct ib_device *ib, struct ib_device_attr *attr, struct 
 {
 	struct prxe_dev *dev = to_prxe_dev(ib);
 
-	if (udata->inlen || udata->outlen)
+	/* From the core's own registration there is none. */
+	if (udata && (udata->inlen || udata->outlen))
 		return -EINVAL;
 	memset(attr, 0, sizeof(*attr));
 	attr->vendor_id = 0xffffff;	/* none: what libraries expect of a software device */
