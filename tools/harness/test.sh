@@ -95,7 +95,7 @@ test_batch() { # K MEM MODARGS DISK NAME...
 	while [ ${#names[@]} -gt 0 ]; do
 		job=$(mktemp -d "$dir/batch.XXXXXX") || die "cannot write in $dir"
 		mkdir "$job/t"
-		total=240
+		total=600 # for booting and the end; a busy machine emulates a debug kernel slowly
 		for i in "${!names[@]}"; do
 			limit=$(($(test_header "$TOP/tests/${names[i]}.test" timeout 120) * scale))
 			total=$((total + limit + 30))
