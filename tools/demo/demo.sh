@@ -124,6 +124,11 @@ touch=$(rp_median touch 67108864 memset)
 	echo "<h2>Machine</h2>"
 	rp_machine_html
 	rp_commands_html
+	if [ -s "$raw/counters.txt" ]; then
+		echo "<h2>The device's counters after all that</h2><pre>"
+		rp_escape <"$raw/counters.txt"
+		echo "</pre>"
+	fi
 	[ ! -e "$report/bench.html" ] || echo '<p><a href="bench.html">The benchmarks</a>, side by side with rdma_rxe.</p>'
 	rp_foot
 } >"$report/index.html"

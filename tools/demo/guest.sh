@@ -38,6 +38,6 @@ note "registration and first touch ..."
 timeout -k 2 100 prxe-regbench --dev "$dev" --gid "$GID" --pairs "$pairs" --reg 1M,1G --touch 64M >>"$OUT/samples.tsv" || failed=1
 remember "prxe-regbench --dev $dev --gid $GID --pairs $pairs --reg 1M,1G --touch 64M"
 
-# Memory that the kernel holds for this process's RDMA: none after all that, but the counters say what happened.
+# What the device counted: faults, invalidations, transfers.
 { rdma -p statistic show link "$dev/1" || rdma statistic show link "$dev/1"; } >"$OUT/counters.txt" 2>/dev/null
 exit $failed
