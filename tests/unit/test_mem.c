@@ -280,8 +280,11 @@ static u64 present(const struct region *g, u64 off, u64 len, bool write)
 }
 
 /* What a short count must come with. */
-static void check_miss(struct region *g, u64 off, u64 n, u64 len, u64 ahead, bool write, struct prxe_miss *miss)
+/* @granted: what the cursor had; the fault asks for what may still come of it. */
+static void check_miss(struct region *g, u64 off, u64 n, u64 len, u64 granted, u64 ahead, bool write, struct prxe_miss *miss)
 {
+	u64 around = min_t(u64, ahead, PRXE_FAULT_MAX);
+
 	if (n == len) {
 		assert_null(miss->mirror);
 		return;
@@ -312,7 +315,7 @@ static void use(struct prxe_cursor *cur, struct region *g, u64 off, u64 len)
 	struct prxe_miss miss = { .mirror = (void *)&miss };
 	bool write = rnd_below(&r, 2);
 	u8 *buf = malloc(len);
-	u64 begin = cur->addr;
+	u64 begin = cur->addr, had = cur->len;
 	ssize_t ret;
 
 	rnd_fill(&r, buf, len);
@@ -345,7 +348,7 @@ static void use(struct prxe_cursor *cur, struct region *g, u64 off, u64 len)
 	n = want;
 	assert_int_equal(ret, n);
 	assert_true(cur->addr == begin || cur->addr == begin + n);
-	check_miss(g, off, n, len, ahead, write, &miss);
+	check_miss(g, off, n, len, had, ahead, write, &miss);
 	same(g);
 	free(buf);
 }
@@ -429,11 +432,11 @@ static void between(void **state)
 			for (k = 0; k < n; k++)
 				d->flat[dof + k] = s->flat[so + k];
 			if (n == len)
-				check_miss(d, dof, n, len, ahead, true, &miss);
+				check_miss(d, dof, n, len, len, ahead, true, &miss);
 			else if (present(s, so, len, false) <= n)
-				check_miss(s, so, n, len, ahead, false, &miss);
+				check_miss(s, so, n, len, len, ahead, false, &miss);
 			else
-				check_miss(d, dof, n, len, ahead, true, &miss);
+				check_miss(d, dof, n, len, len, ahead, true, &miss);
 			prxe_mem_end();
 			same(d);
 			same(s);
@@ -480,7 +483,7 @@ static void atomics(void **state)
 				assert_int_equal(ret, -EINVAL);
 			} else if (!present(g, off, 8, true)) {
 				assert_int_equal(ret, -EAGAIN);
-				check_miss(g, off, 0, 8, 0, true, &miss);
+				check_miss(g, off, 0, 8, 8, 0, true, &miss);
 			} else {
 				assert_int_equal(ret, 0);
 				want = op == PRXE_ATOMIC_FETCH_ADD ? old + b : op == PRXE_ATOMIC_WRITE ? b : old == a ? b : old;
