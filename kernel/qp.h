@@ -172,6 +172,8 @@ struct prxe_resp {
 	/* wire (wire_resp.c) */
 	u32 msg;			/* PRXE_OPF_SEND or PRXE_OPF_WRITE inside such a message, else 0 */
 	bool drop_msg;			/* UC: the rest of a broken message */
+	bool preparing;			/* UC: a fault broke it; the receive WQE is made present for the next, up to prepared */
+	u32 prepared;
 	bool nak_sent;			/* this gap was reported: silence until the expected PSN comes */
 	bool gap;			/* packets are missing, to be reported when what came before is done */
 	bool ack_due;

@@ -737,6 +737,35 @@ failed:
 	return EXEC_DONE;
 }
 
+/*
+ * UC lost a message to a fault and will put the next one, which may be the same again, into the same receive WQE: make that present now, so
+ * that it does not fault piece by piece.
+ */
+static void prepare_receive(struct prxe_qp *qp)
+{
+	struct prxe_resp *r = &qp->resp;
+	struct prxe_sgl sgl = { .sge = r->rwqe.sge, .num = r->rwqe.num_sge };
+
+	while (r->preparing && !r->faulting) {
+		u32 end = min_t(u64, r->rwqe.length, PRXE_FAULT_MAX);
+		struct prxe_miss miss = {};
+		ssize_t n = 0;
+
+		if (r->rwqe.valid && r->prepared < end) {
+			u32 len = min_t(u32, end - r->prepared, PRXE_MEM_CHUNK);
+
+			prxe_mem_begin();
+			n = prxe_sgl_probe(qp, sgl, r->prepared, len, IB_ACCESS_LOCAL_WRITE, &miss);
+			prxe_mem_end();
+		}
+		if (n > 0)
+			r->prepared += n;
+		/* No packet has this PSN: an error of this fault ends the preparation and nothing else. */
+		if (miss.mirror ? fault(qp, &miss, U32_MAX) : n <= 0)
+			r->preparing = false;
+	}
+}
+
 /* ---- in order ---- */
 
 static enum exec exec_uc(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
@@ -852,6 +881,8 @@ static bool run(struct prxe_qp *qp, unsigned int budget)
 		forget_packets(qp);
 	else if (qp->type == IB_QPT_RC)
 		acknowledge(qp);
+	else if (r->preparing && skb_queue_empty(&r->parked))
+		prepare_receive(qp);
 	return more;
 }
 
@@ -892,6 +923,10 @@ static void park(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt 
 		if (len >= PARK_PKTS) {
 			prxe_count(qp->dev, dropped_fault);
 			kfree_skb(skb);
+			if (qp->type == IB_QPT_UC && !r->preparing) {
+				r->preparing = true;
+				r->prepared = 0;
+			}
 			return;
 		}
 	} else if (r->faulting && !r->reading) {
@@ -976,6 +1011,7 @@ void prxe_wire_resp_reset(struct prxe_qp *qp)
 	r->rnr_code = 0;
 	r->msg = 0;
 	r->drop_msg = false;
+	r->preparing = false;
 	r->nak_sent = false;
 	r->need_skb = false;
 	prxe_route_drop(&r->route);
