@@ -279,8 +279,7 @@ static u64 present(const struct region *g, u64 off, u64 len, bool write)
 	return min(n, len);
 }
 
-/* What a short count must come with. */
-/* @granted: what the cursor had; the fault asks for what may still come of it. */
+/* What a short count must come with. @granted: what the cursor had; the fault asks for what may still come of it. */
 static void check_miss(struct region *g, u64 off, u64 n, u64 len, u64 granted, u64 ahead, bool write, struct prxe_miss *miss)
 {
 	u64 around = min_t(u64, ahead, PRXE_FAULT_MAX);
@@ -291,10 +290,7 @@ static void check_miss(struct region *g, u64 off, u64 n, u64 len, u64 granted, u
 	}
 	assert_ptr_equal(miss->mirror, &g->mirror);
 	assert_true(miss->va == g->mr.va + off + n);
-	/* What is left of the operation at least, what the cursor was granted at most. */
-	assert_true(miss->len >= min_t(u64, len - n + min_t(u64, ahead, PRXE_FAULT_MAX), PRXE_FAULT_MAX));
-	assert_true(miss->len <= PRXE_FAULT_MAX);
-	assert_true(miss->len <= max_t(u64, len - n + ahead, g->bytes - off - n));
+	assert_true(miss->len == min_t(u64, max_t(u64, len - n + around, granted - n), PRXE_FAULT_MAX));
 	assert_int_equal(miss->write, write);
 	prxe_mirror_put(miss->mirror);
 }
