@@ -12,6 +12,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <pthread.h>
 #include <sched.h>
@@ -186,6 +187,21 @@ static void on_segv(int sig)
 	sched_yield();
 }
 
+/* Removed under us: nothing completes any more, and an event says so. */
+static bool device_is_gone(struct ibv_context *ctx)
+{
+	struct ibv_async_event ev;
+	bool gone = false;
+
+	fcntl(ctx->async_fd, F_SETFL, O_NONBLOCK);
+	while (!gone && !ibv_get_async_event(ctx, &ev)) {
+		gone = ev.event_type == IBV_EVENT_DEVICE_FATAL;
+		if (!gone)
+			ibv_ack_async_event(&ev);
+	}
+	return gone;
+}
+
 static void *churn(void *arg)
 {
 	uint64_t rnd = 5;
@@ -335,6 +351,8 @@ int main(int argc, char **argv)
 		if (messages != last) {
 			last = messages;
 			progress = t_now();
+		} else if (t_now() - progress > 0.2 && device_is_gone(da->ctx)) {
+			t_die("the device is gone, %u in flight", busy);
 		} else if (t_now() - progress > t_slow(20)) {
 			for (unsigned i = 0; i < opt.qps; i++)
 				for (unsigned d = 0; d < opt.depth; d++)
