@@ -227,24 +227,30 @@ static void secret(struct t_dev *d)
 	bench_close(&w);
 }
 
-/* Memory of a device (VM_PFNMAP, VM_IO) is refused as well: the ring pages of our own QP will do. */
+/* Memory of a device (VM_PFNMAP, VM_IO) is refused as well: [vvar], on kernels that map it so. */
 static void device_memory(struct t_dev *d)
 {
 	struct bench w;
 	char line[512];
 	unsigned long from = 0, to = 0;
+	bool found = false;
 	struct ibv_mr *m;
 	FILE *f;
 
 	bench_open(&w, d);
-	f = fopen("/proc/self/maps", "r");
-	while (f && fgets(line, sizeof(line), f))
+	f = fopen("/proc/self/smaps", "r");
+	while (f && fgets(line, sizeof(line), f)) {
 		if (strstr(line, "[vvar]") && sscanf(line, "%lx-%lx", &from, &to) == 2)
+			continue;
+		if (to && !strncmp(line, "VmFlags:", 8)) {
+			found = strstr(line, " pf") || strstr(line, " io");
 			break;
+		}
+	}
 	if (f)
 		fclose(f);
-	if (!to) {
-		t_note("device_memory: no [vvar] mapping: not run");
+	if (!found) {
+		t_note("device_memory: [vvar] is not VM_PFNMAP on this kernel: not run");
 		bench_close(&w);
 		return;
 	}

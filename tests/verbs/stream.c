@@ -54,6 +54,7 @@ static struct {
 
 static struct pair *pairs;
 static size_t slot;
+static pthread_mutex_t cpu = PTHREAD_MUTEX_INITIALIZER; /* the CPU fills sources, but not while they are read-only */
 static volatile bool stop;
 static uint64_t bytes, messages, churns;
 static enum op allowed[OP_N];
@@ -99,7 +100,9 @@ static void post(struct pair *p)
 	m->soff = GUARD + (rnd >> 40) % T_PAGE;
 	m->doff = GUARD + (rnd >> 52) % T_PAGE;
 	m->received = m->op == WRITE || m->op == READ;
+	pthread_mutex_lock(&cpu);
 	t_pat_fill(src_of(p, m), m->len, seq_of(p, m), 0);
+	pthread_mutex_unlock(&cpu);
 	t_pat_fill(dst_of(p, m) - GUARD, m->len + 2 * GUARD, ~seq_of(p, m), 0);
 
 	if (m->op == READ) { /* from the source through B's key into A's landing buffer */
@@ -222,8 +225,10 @@ static void *churn(void *arg)
 			/* Read-only for a moment: for sources only, or a WRITE would rightly fail. */
 			at = p->src.va + from * T_PAGE;
 			if (pages - from >= n && !strcmp(opt.ops ? opt.ops : "", "write")) {
+				pthread_mutex_lock(&cpu);
 				mprotect(at, n * T_PAGE, PROT_READ);
 				mprotect(at, n * T_PAGE, PROT_READ | PROT_WRITE);
+				pthread_mutex_unlock(&cpu);
 			}
 		} else {
 			pid_t pid = fork();
