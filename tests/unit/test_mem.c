@@ -116,6 +116,21 @@ static u8 *byte_at(const struct region *g, u64 b)
 	return (u8 *)g->mr.page[addr >> g->mr.page_shift] + (addr & ((1UL << g->mr.page_shift) - 1));
 }
 
+/* Bytes from flat[b] on that are together in memory. */
+static u64 together(const struct region *g, u64 b)
+{
+	u64 unit = g->mr.kind == PRXE_MR_DMA ? g->bytes : 1UL << g->mr.page_shift;
+	u64 addr = g->mr.kind == PRXE_MR_DMA ? b : g->mr.va + b;
+
+	return min(unit - addr % unit, g->bytes - b);
+}
+
+static void put(struct region *g)
+{
+	for (u64 b = 0; b < g->bytes; b += together(g, b))
+		memcpy(byte_at(g, b), g->flat + b, together(g, b));
+}
+
 static void region_free(struct region *g)
 {
 	struct prxe_leaf *leaf;
@@ -167,8 +182,7 @@ static void world_make(void)
 	}
 	for (i = 1; i <= REGIONS; i++) {
 		reg[i] = region_new(kinds[rnd_below(&r, ARRAY_SIZE(kinds))], i);
-		for (u64 b = 0; b < reg[i]->bytes; b++)
-			*byte_at(reg[i], b) = reg[i]->flat[b];
+		put(reg[i]);
 		if (rnd_below(&r, 12))
 			prxe_mr_set_live(&reg[i]->mr);
 		xa_store(&dev.keys, i, &reg[i]->mr, 0);
@@ -297,9 +311,9 @@ static void check_miss(struct region *g, u64 off, u64 n, u64 len, u64 granted, u
 
 static void same(const struct region *g)
 {
-	for (u64 b = 0; b < g->bytes; b++)
-		if (*byte_at(g, b) != g->flat[b])
-			fail_msg("byte %llu of %llu, kind %d: %02x, not %02x", b, g->bytes, g->mr.kind, *byte_at(g, b), g->flat[b]);
+	for (u64 b = 0; b < g->bytes; b += together(g, b))
+		if (memcmp(byte_at(g, b), g->flat + b, together(g, b)))
+			fail_msg("what stands at byte %llu of %llu, kind %d, is not what was put there", b, g->bytes, g->mr.kind);
 }
 
 static u32 granted, refused;
@@ -545,8 +559,7 @@ static void marks(void **state)
 	qp[0] = (struct prxe_qp){ .dev = &dev, .pd = &pds[0] };
 	g->there[0] = g->writable[0] = true;
 	page_bits(g, 0);
-	for (u64 b = 0; b < g->bytes; b++)
-		*byte_at(g, b) = g->flat[b];
+	put(g);
 	prxe_mr_set_live(&g->mr);
 	xa_init(&dev.keys);
 	xa_store(&dev.keys, 1, &g->mr, 0);

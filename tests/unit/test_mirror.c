@@ -656,7 +656,7 @@ static void threads(void **state)
 		pthread_join(t[i], NULL);
 	printf("%lu hits, %lu misses, %lu published, %lu stale, %lu pages taken away\n", hits, misses, published, stale, taken);
 	assert_false(broken);
-	assert_true(hits > 100 && misses > 100 && published > 100 && taken > 100);
+	assert_true(hits > 10 && misses > 10 && published > 10 && taken > 10);
 
 	prxe_mr_set_not_live(&mr, PRXE_MR_DEAD);
 	xa_erase(&dev.keys, 1);
