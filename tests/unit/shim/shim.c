@@ -269,39 +269,62 @@ static struct work_struct *work_list;
 static struct workqueue_struct any_wq;
 struct workqueue_struct *system_wq = &any_wq, *system_unbound_wq = &any_wq;
 
-bool shim_queue(struct work_struct *work, bool delayed)
+static bool work_unlist(struct work_struct *work)
 {
+	bool was = work->pending;
 	struct work_struct **p;
-	bool fresh;
 
-	SHIM_ASSERT(work->fn);
-	pthread_mutex_lock(&work_lock);
-	fresh = !work->pending;
-	if (fresh) {
-		work->pending = true;
-		work->delayed = delayed;
-		work->next = NULL;
-		for (p = &work_list; *p; p = &(*p)->next)
-			;
-		*p = work;
-	}
-	pthread_mutex_unlock(&work_lock);
-	return fresh;
-}
-
-bool shim_cancel(struct work_struct *work)
-{
-	struct work_struct **p;
-	bool was;
-
-	pthread_mutex_lock(&work_lock);
-	was = work->pending;
 	for (p = &work_list; *p; p = &(*p)->next)
 		if (*p == work) {
 			*p = work->next;
 			break;
 		}
 	work->pending = false;
+	return was;
+}
+
+static void work_list_tail(struct work_struct *work, bool delayed)
+{
+	struct work_struct **p;
+
+	SHIM_ASSERT(work->fn);
+	work->pending = true;
+	work->delayed = delayed;
+	work->next = NULL;
+	for (p = &work_list; *p; p = &(*p)->next)
+		;
+	*p = work;
+}
+
+bool shim_queue(struct work_struct *work, bool delayed)
+{
+	bool fresh;
+
+	pthread_mutex_lock(&work_lock);
+	fresh = !work->pending;
+	if (fresh)
+		work_list_tail(work, delayed);
+	pthread_mutex_unlock(&work_lock);
+	return fresh;
+}
+
+bool shim_requeue(struct work_struct *work, bool delayed)
+{
+	bool was;
+
+	pthread_mutex_lock(&work_lock);
+	was = work_unlist(work);
+	work_list_tail(work, delayed);
+	pthread_mutex_unlock(&work_lock);
+	return was;
+}
+
+bool shim_cancel(struct work_struct *work)
+{
+	bool was;
+
+	pthread_mutex_lock(&work_lock);
+	was = work_unlist(work);
 	pthread_mutex_unlock(&work_lock);
 	return was;
 }

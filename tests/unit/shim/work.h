@@ -26,13 +26,14 @@ struct workqueue_struct { int unused; };
 #define drain_workqueue(wq)	flush_workqueue(wq)
 extern struct workqueue_struct *system_wq, *system_unbound_wq;
 bool shim_queue(struct work_struct *work, bool delayed);
+bool shim_requeue(struct work_struct *work, bool delayed);
 bool shim_cancel(struct work_struct *work);
 unsigned int shim_work_run(bool delayed_too);	/* until nothing is queued; how many ran */
 #define queue_work(wq, w)	((void)(wq), shim_queue(w, false))
 #define schedule_work(w)	shim_queue(w, false)
 #define queue_delayed_work(wq, d, delay) ((void)(wq), shim_queue(&(d)->work, (delay) != 0))
 /* True when it was pending. */
-#define mod_delayed_work(wq, d, delay) ((void)(wq), ({ bool was_ = shim_cancel(&(d)->work); shim_queue(&(d)->work, (delay) != 0); was_; }))
+#define mod_delayed_work(wq, d, delay) ((void)(wq), shim_requeue(&(d)->work, (delay) != 0))
 #define cancel_work_sync(w)	shim_cancel(w)
 #define cancel_delayed_work_sync(d) shim_cancel(&(d)->work)
 #define flush_work(w)		((void)(w), shim_work_run(true))
