@@ -10,11 +10,12 @@
 #   # mem: 2                          the guest's memory in GiB
 #   # modargs: force_wire=1           module parameters
 #   # disk: 1                         an empty /dev/vda of so many GiB
+#   # leaks: yes                      on debug, boot with kmemleak, and ask it after the batch
 #   # link: none                      do not make sure that prxe0 is there before the test
 #   # allow-dmesg: REGEX              kernel log lines that are this test's purpose and no failure
 #
 # Guest tests with the same memory, parameters and disk share one boot; if one kills the guest, the others go on in a fresh one.
-# After each batch the module is unloaded ("teardown"; on debug, kmemleak is asked after that). Any kernel report in a test's time
+# After each batch the module is unloaded ("teardown"). Any kernel report in a test's time
 # fails that test. Outputs stay in build/test/K/.
 #
 #   test_run KERNELS PATTERN     run what matches; prints "N passed, N failed"; status 0 when nothing failed and something passed
@@ -83,14 +84,16 @@ test_seconds() { # START_MS
 }
 
 # Run a batch: tests that can share a boot. Boots again after a test that killed its guest.
-test_batch() { # K MEM MODARGS DISK NAME...
-	local k=$1 mem=$2 modargs=$3 disk=$4 job i limit total scale=1 pid names opts=() dir=$TOP/build/test/$1 what=$1
-	shift 4
+test_batch() { # K MEM MODARGS DISK LEAKS NAME...
+	local k=$1 mem=$2 modargs=$3 disk=$4 leaks=$5 job i limit total scale=1 pid names opts=() dir=$TOP/build/test/$1 what=$1
+	shift 5
 	names=("$@")
 	[ "$k" != debug ] || [ "$VM_ACCEL" = kvm ] || scale=3
 	[ "$mem" = 2 ] || what+=", $mem GiB"
 	[ -z "$modargs" ] || what+=", $modargs"
 	[ "$disk" = 0 ] || opts+=(--disk "$disk")
+	[ "$leaks" = no ] || opts+=(--leaks)
+	[ "$leaks" = no ] || what+=", leaks"
 	mkdir -p "$dir"
 	while [ ${#names[@]} -gt 0 ]; do
 		job=$(mktemp -d "$dir/batch.XXXXXX") || die "cannot write in $dir"
@@ -178,7 +181,7 @@ test_kernel() { # K NAME...
 		*" $k "* | *" all "*) ;;
 		*) continue ;;
 		esac
-		group="$(test_header "$file" mem 2)|$(test_header "$file" modargs '')|$(test_header "$file" disk 0)"
+		group="$(test_header "$file" mem 2)|$(test_header "$file" modargs '')|$(test_header "$file" disk 0)|$(test_header "$file" leaks no)"
 		[ -n "${members[$group]:-}" ] || groups+=("$group")
 		members[$group]+="$name "
 	done
@@ -193,7 +196,7 @@ test_kernel() { # K NAME...
 	for group in "${groups[@]}"; do
 		IFS='|' read -r -a batch <<<"$group"
 		# shellcheck disable=SC2086 # names have no blanks
-		test_batch "$k" "${batch[0]}" "${batch[1]}" "${batch[2]}" ${members[$group]}
+		test_batch "$k" "${batch[0]}" "${batch[1]}" "${batch[2]}" "${batch[3]}" ${members[$group]}
 	done
 }
 

@@ -11,6 +11,7 @@
 #     --modargs ARGS   module parameters of prxe.ko
 #     --timeout S      seconds until the guest is killed (default 900; a shell: none)
 #     --disk G         an empty disk of G GiB, /dev/vda
+#     --leaks          debug: with kmemleak (twice as slow; off otherwise)
 #     --job DIR        keep the job's directory (stdout, stderr, rc, dmesg, console) as DIR
 #     --env N=V        set in the guest (every PRXE_* variable of the environment is, too)
 #     --qemu ARG       one more QEMU argument (repeat it)
@@ -64,7 +65,7 @@ vm_accel() {
 }
 
 vm_run() ( # K [OPTION]... [-- CMD...]
-	k=$1 mem=4 smp=2 link=none share='' modargs=${PRXE_MODARGS:-} limit='' disk='' keep='' envs=() extra=() interactive=0
+	k=$1 mem=4 smp=2 link=none share='' modargs=${PRXE_MODARGS:-} limit='' disk='' keep='' envs=() extra=() interactive=0 leaks=0
 	shift
 	while [ $# -gt 0 ]; do
 		case $1 in
@@ -75,6 +76,7 @@ vm_run() ( # K [OPTION]... [-- CMD...]
 		--modargs) modargs=$2 && shift 2 ;;
 		--timeout) limit=$2 && shift 2 ;;
 		--disk) disk=$2 && shift 2 ;;
+		--leaks) leaks=1 && shift ;;
 		--job) keep=$2 && shift 2 ;;
 		--env) envs+=("$2") && shift 2 ;;
 		--qemu) extra+=("$2") && shift 2 ;;
@@ -90,6 +92,8 @@ vm_run() ( # K [OPTION]... [-- CMD...]
 	vm_job || exit 1
 	[ -n "$disk" ] && truncate -s "${disk}G" "$job/disk" &&
 		extra+=(-drive "file=$(qemu_path "$job/disk"),format=raw,if=virtio,cache=unsafe")
+	args=${PRXE_KERNEL_ARGS:-}
+	[ "$k" != debug ] || [ $leaks = 1 ] || args+=" kmemleak=off"
 	case $VM_ACCEL in
 	kvm) accel=(-accel kvm -cpu host) ;;
 	*) accel=(-accel tcg,thread=multi,tb-size=512 -cpu max,-erms,-fsrm) ;;
@@ -101,7 +105,7 @@ vm_run() ( # K [OPTION]... [-- CMD...]
 		[ -z "$share" ] || vm_share share "$share" ''
 	)
 	qemu=("${QEMU[@]}" -M q35 "${accel[@]}" -smp "$smp" -m "${mem}G" -kernel "$VMLINUZ" -initrd "$INITRD"
-		-append "console=ttyS0 panic=-1 quiet mitigations=off nokaslr no5lvl no_timer_check tsc=reliable log_buf_len=4M rcupdate.rcu_cpu_stall_timeout=60 ${PRXE_KERNEL_ARGS:-}"
+		-append "console=ttyS0 panic=-1 quiet mitigations=off nokaslr no5lvl no_timer_check tsc=reliable log_buf_len=4M rcupdate.rcu_cpu_stall_timeout=60 $args"
 		-nodefaults -display none -no-reboot "${shares[@]}" "${extra[@]}")
 	if [ "$interactive" = 1 ]; then
 		vm_interactive
@@ -137,6 +141,7 @@ vm_job() {
 		[ "$k" != debug ] || printf 'export PRXE_DEBUG=1\n'
 		[ "$interactive" = 0 ] || printf 'PRXE_TERM=%q PRXE_STTY=%q\n' "${TERM:-vt100}" "$(stty size | awk '{ print "rows", $1, "cols", $2 }')"
 		printf 'PRXE_SHARE=%q PRXE_INTERACTIVE=%q\n' "${share:+1}" "$interactive"
+		[ "$leaks" = 0 ] || printf 'export PRXE_LEAKS=1\n'
 	} >"$job/env"
 }
 
@@ -144,7 +149,7 @@ vm_batch() {
 	local pid='' running='' watch='' self rc tails=()
 	trap 'pkill -P $watch; kill $pid $running 2>/dev/null; wait $pid; vm_cleanup; exit 130' INT TERM
 	self=$BASHPID
-	tail -s 1 -f --pid=$$ /dev/null && pkill -P "$self" & # a killed ./run leaves no guest
+	{ tail -s 1 -f --pid=$$ /dev/null && pkill -P "$self"; } 2>/dev/null & # a killed ./run leaves no guest
 	watch=$!
 	setpriv --pdeathsig KILL sleep infinity & # the readers of the output end, after a last look, when this does
 	running=$!
