@@ -2,8 +2,8 @@
 /*
  * UDP port 4791: the sockets of a namespace, packets out, and packets in up to the QP that they are for.
  *
- * A packet that leaves is one contiguous buffer from the network's page fragments, headers in front, payload behind: a copy from user
- * memory, one pass for the ICRC. Nothing of a user's is ever attached to it.
+ * A packet that leaves is one contiguous buffer, headers in front, payload behind: a copy from user memory, one pass for the ICRC.
+ * Nothing of a user's is ever attached to it.
  */
 #include <linux/delay.h>
 #include <linux/if_vlan.h>
@@ -296,26 +296,40 @@ static void skb_gone(struct sk_buff *skb)
 	this_cpu_dec(skbs_out);
 }
 
+/*
+ * Room for @bytes in one piece. The network's page fragments are for a page at most: beyond, netdev_alloc_frag() may fail for as long as
+ * its cache has less left (6.13 and later), so a packet of a large path MTU is from the slab.
+ */
+static struct sk_buff *alloc_linear(unsigned int bytes)
+{
+	unsigned int size = SKB_DATA_ALIGN(bytes) + SKB_DATA_ALIGN(sizeof(struct skb_shared_info));
+	struct sk_buff *skb;
+	void *buf;
+
+	if (size > PAGE_SIZE)
+		return alloc_skb(bytes, GFP_ATOMIC | __GFP_NOWARN);
+	buf = netdev_alloc_frag(size);
+	if (unlikely(!buf))
+		return NULL;
+	skb = build_skb(buf, size);
+	if (unlikely(!skb))
+		skb_free_frag(buf);
+	return skb;
+}
+
 struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, struct prxe_pkt *pkt, void **payload,
 				enum prxe_account account)
 {
 	unsigned int ip_len = av->family == AF_INET6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
 	unsigned int hdr_len = prxe_op_hdr_len(pkt->opcode);
 	unsigned int total = ip_len + sizeof(struct udphdr) + hdr_len + ALIGN(pkt->payload_len, 4) + PRXE_ICRC_BYTES;
-	unsigned int size = SKB_DATA_ALIGN(HEADROOM + total) + SKB_DATA_ALIGN(sizeof(struct skb_shared_info));
-	struct sk_buff *skb;
 	struct udphdr *udp;
-	void *buf;
+	struct sk_buff *skb;
 	u8 *p;
 
-	buf = netdev_alloc_frag(size);
-	if (unlikely(!buf))
+	skb = alloc_linear(HEADROOM + total);
+	if (unlikely(!skb))
 		return NULL;
-	skb = build_skb(buf, size);
-	if (unlikely(!skb)) {
-		skb_free_frag(buf);
-		return NULL;
-	}
 	skb_reserve(skb, HEADROOM);
 	p = skb_put(skb, total);
 	skb_reset_network_header(skb);
