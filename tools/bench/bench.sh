@@ -79,13 +79,16 @@ goal() { # TITLE METRIC SIZE VARIANT TO UNIT OP LIMIT
 }
 
 peers() {
+	local t
 	printf 'against rdma_rxe\tprxe\trdma_rxe\tratio\tgoal\t\n'
 	goal "WRITE of 64 KiB, same host" write_bw 65536 prxe rdma_rxe MiB/s '>=' 8
 	goal "READ of 64 KiB, same host" read_bw 65536 prxe rdma_rxe MiB/s '>=' 8
 	goal "SEND of 64 KiB, same host" send_bw 65536 prxe rdma_rxe MiB/s '>=' 8
 	goal "latency of an 8 B WRITE, same host" write_lat 8 prxe rdma_rxe us '<=' 0.3333
 	goal "8 B WRITEs, same host" write_rate 8 prxe rdma_rxe /s '>=' 5
-	goal "WRITE of 64 KiB over veth" wire_write_bw 65536 prxe rdma_rxe MiB/s '>=' 1
+	for t in write read send; do
+		goal "${t^^} of 64 KiB over veth" wire_${t}_bw 65536 prxe rdma_rxe MiB/s '>=' 1
+	done
 }
 
 odp() {
@@ -183,8 +186,10 @@ tables=(peers odp copies registration touch data-table)
 		for v in prxe rdma_rxe; do
 			printf '%s\t%s\t%s\n' "${t^^} same host" $v "$(rp_median ${t}_bw 65536 $v)"
 		done
-	done | cat - <(for v in prxe rdma_rxe; do printf 'WRITE over veth\t%s\t%s\n' $v "$(rp_median wire_write_bw 65536 $v)"; done) |
-		rp_bars "Bandwidth, 64 KiB" MiB/s
+		for v in prxe rdma_rxe; do
+			printf '%s over veth\t%s\t%s\n' "${t^^}" $v "$(rp_median wire_${t}_bw 65536 $v)"
+		done
+	done | rp_bars "Bandwidth, 64 KiB" MiB/s
 	for v in prxe rdma_rxe; do
 		printf 'same host\t%s\t%s\n' $v "$(rp_median write_lat 8 $v)"
 		printf 'over veth\t%s\t%s\n' $v "$(rp_median wire_write_lat 8 $v)"

@@ -77,7 +77,9 @@ if has wire; then
 		note "  rdma_rxe of this kernel cannot have two devices in two network namespaces: prxe alone is measured"
 	}
 	if (bench_dev_veth "$type" prxe0v prxe1v 10.104.0); then
-		try series wire_write_bw ib_write_bw 65536 "$pairs" "$seconds" '' < <(wire_lines)
+		for t in write read send; do
+			try series wire_${t}_bw ib_${t}_bw 65536 "$pairs" "$seconds" '' < <(wire_lines)
+		done
 		try series wire_write_lat ib_write_lat 8 "$pairs" "$seconds" '' < <(wire_lines)
 	else
 		note "  no $type devices over veth"
