@@ -169,7 +169,7 @@ struct prxe_resp {
 	u32 msn;
 	u8 aeth;			/* what the last ACK said */
 
-	/* wire (wire_resp.c) */
+	/* wire (wire_resp.c, wire_read.c) */
 	u32 msg;			/* PRXE_OPF_SEND or PRXE_OPF_WRITE inside such a message, else 0 */
 	bool drop_msg;			/* UC: the rest of a broken message */
 	bool preparing;			/* UC: a fault broke it; the receive WQE is made present for the next, up to prepared */

@@ -15,27 +15,18 @@
 #include "mr.h"
 #include "qp.h"
 #include "wire.h"
+#include "wire_resp.h"
 
 #define PARK_PKTS	64U
 #define PARK_NS		NSEC_PER_MSEC
 #define QUEUE_PKTS	512U		/* behind a READ */
-#define DUPS_MAX	PRXE_MAX_RD_ATOM
 #define PASS_BYTES	(64U << 10)	/* READ responses and parked requests in one pass */
 #define WORK_PASSES	4		/* of the worker, with the lock dropped between them */
-#define READ_READY	(256U << 10)	/* of a READ's source is made present before its first response */
 #define SEND_AHEAD	(256U << 10)	/* of receive memory to fault ahead when a message's length is unknown */
-/* RNR timer codes for a fault that takes long: 1.28 ms, doubled each time, 41 ms. */
-#define RNR_FAULT_FIRST	14
-#define RNR_FAULT_LAST	24
-
-enum exec {
-	EXEC_DONE,	/* the packet is used up */
-	EXEC_WAIT,	/* it waits for memory */
-};
 
 /* ---- answers ---- */
 
-static void send_aeth(struct prxe_qp *qp, u8 opcode, u8 syndrome, u32 psn, u64 orig)
+void prxe_resp_send_aeth(struct prxe_qp *qp, u8 opcode, u8 syndrome, u32 psn, u64 orig)
 {
 	struct prxe_pkt pkt = {
 		.opcode = opcode,
@@ -57,29 +48,19 @@ static void send_aeth(struct prxe_qp *qp, u8 opcode, u8 syndrome, u32 psn, u64 o
 static void send_ack(struct prxe_qp *qp)
 {
 	qp->resp.aeth = PRXE_AETH_ACK | PRXE_AETH_UNLIMITED;
-	send_aeth(qp, PRXE_ACKNOWLEDGE, qp->resp.aeth, prxe_psn_add(qp->resp.psn, -1), 0);
+	prxe_resp_send_aeth(qp, PRXE_ACKNOWLEDGE, qp->resp.aeth, prxe_psn_add(qp->resp.psn, -1), 0);
 }
 
-static void send_rnr(struct prxe_qp *qp, u32 psn, u8 code)
+void prxe_resp_send_rnr(struct prxe_qp *qp, u32 psn, u8 code)
 {
 	prxe_count(qp->dev, send_rnr_err);
 	qp->resp.aeth = PRXE_AETH_RNR | code;
-	send_aeth(qp, PRXE_ACKNOWLEDGE, qp->resp.aeth, psn, 0);
-}
-
-static void forget_read(struct prxe_qp *qp)
-{
-	qp->resp.reading = false;
-	if (qp->resp.read_skb) {
-		kfree_skb(qp->resp.read_skb);
-		qp->resp.read_skb = NULL;
-	}
-	qp->resp.read_done = 0;
+	prxe_resp_send_aeth(qp, PRXE_ACKNOWLEDGE, qp->resp.aeth, psn, 0);
 }
 
 static void forget_packets(struct prxe_qp *qp)
 {
-	forget_read(qp);
+	prxe_read_forget(qp);
 	__skb_queue_purge(&qp->resp.dups);
 	__skb_queue_purge(&qp->resp.parked);
 	qp->resp.pkt_done = 0;
@@ -87,11 +68,7 @@ static void forget_packets(struct prxe_qp *qp)
 	qp->resp.gap = false;
 }
 
-/*
- * The request at @psn fails, here with @status and @event (-1: none). UC tells nobody
- * but its own consumer, and drops the message.
- */
-static enum exec fail(struct prxe_qp *qp, u32 psn, enum prxe_nak code, enum ib_wc_status status, int event)
+enum prxe_exec prxe_resp_refuse(struct prxe_qp *qp, u32 psn, enum prxe_nak code, enum ib_wc_status status, int event)
 {
 	qp->resp.pkt_done = 0;
 	qp->resp.msg = 0;
@@ -101,22 +78,22 @@ static enum exec fail(struct prxe_qp *qp, u32 psn, enum prxe_nak code, enum ib_w
 		/* A receive WQE that cannot be used would fail for ever. */
 		if (status == IB_WC_LOC_PROT_ERR || status == IB_WC_LOC_QP_OP_ERR)
 			prxe_resp_fail(qp, status, event);
-		return EXEC_DONE;
+		return PRXE_EXEC_DONE;
 	}
 	qp->resp.aeth = PRXE_AETH_NAK | code;
-	send_aeth(qp, PRXE_ACKNOWLEDGE, qp->resp.aeth, psn, 0);
+	prxe_resp_send_aeth(qp, PRXE_ACKNOWLEDGE, qp->resp.aeth, psn, 0);
 	prxe_resp_fail(qp, status, event);
-	return EXEC_DONE;
+	return PRXE_EXEC_DONE;
 }
 
-static enum exec bad_request(struct prxe_qp *qp)
+enum prxe_exec prxe_resp_bad_request(struct prxe_qp *qp)
 {
-	return fail(qp, qp->resp.psn, PRXE_NAK_INV_REQ, IB_WC_LOC_QP_OP_ERR, IB_EVENT_QP_REQ_ERR);
+	return prxe_resp_refuse(qp, qp->resp.psn, PRXE_NAK_INV_REQ, IB_WC_LOC_QP_OP_ERR, IB_EVENT_QP_REQ_ERR);
 }
 
-static enum exec no_access(struct prxe_qp *qp)
+enum prxe_exec prxe_resp_no_access(struct prxe_qp *qp)
 {
-	return fail(qp, qp->resp.psn, PRXE_NAK_REM_ACC, IB_WC_LOC_ACCESS_ERR, IB_EVENT_QP_ACCESS_ERR);
+	return prxe_resp_refuse(qp, qp->resp.psn, PRXE_NAK_REM_ACC, IB_WC_LOC_ACCESS_ERR, IB_EVENT_QP_ACCESS_ERR);
 }
 
 /* ---- faults ---- */
@@ -149,16 +126,13 @@ static void resp_fault_done(struct prxe_fault_req *req)
 	prxe_qp_put(qp);
 }
 
-static void park_timer_start(struct prxe_qp *qp)
+void prxe_resp_timer_start(struct prxe_qp *qp)
 {
 	if (!hrtimer_active(&qp->resp.park_timer))
 		hrtimer_start(&qp->resp.park_timer, ns_to_ktime(PARK_NS), HRTIMER_MODE_REL_SOFT);
 }
 
-/*
- * Memory for the packet at @psn is missing. Takes the miss over. 0: wait; else the error that the fault for this very packet ended with.
- */
-static int fault(struct prxe_qp *qp, struct prxe_miss *miss, u32 psn)
+int prxe_resp_fault(struct prxe_qp *qp, struct prxe_miss *miss, u32 psn)
 {
 	struct resp_fault *f;
 
@@ -173,7 +147,7 @@ static int fault(struct prxe_qp *qp, struct prxe_miss *miss, u32 psn)
 		prxe_miss_drop(miss);
 		return err;
 	}
-	park_timer_start(qp);
+	prxe_resp_timer_start(qp);
 	f = kmalloc(sizeof(*f), GFP_ATOMIC | __GFP_NOWARN);
 	if (!f) {
 		/* The timer tells the requester to come again. */
@@ -194,10 +168,10 @@ static int fault(struct prxe_qp *qp, struct prxe_miss *miss, u32 psn)
 /* RC: the fault takes too long, or too much is parked. Dropped is not lost: the requester is told when to come again. */
 static void rnr_for_fault(struct prxe_qp *qp)
 {
-	u8 code = RNR_FAULT_FIRST;
+	u8 code = PRXE_RNR_FAULT_FIRST;
 
 	if (qp->resp.rnr_psn == qp->resp.psn && qp->resp.rnr_code)
-		code = min(qp->resp.rnr_code + 2, RNR_FAULT_LAST);
+		code = min(qp->resp.rnr_code + 2, PRXE_RNR_FAULT_LAST);
 	qp->resp.rnr_psn = qp->resp.psn;
 	qp->resp.rnr_code = code;
 	prxe_count_add(qp->dev, lost_to_fault, skb_queue_len(&qp->resp.parked));
@@ -206,7 +180,7 @@ static void rnr_for_fault(struct prxe_qp *qp)
 	qp->resp.ack_due = false;
 	qp->resp.gap = false;
 	qp->resp.nak_sent = true;
-	send_rnr(qp, qp->resp.psn, code);
+	prxe_resp_send_rnr(qp, qp->resp.psn, code);
 }
 
 static enum hrtimer_restart park_timer(struct hrtimer *timer)
@@ -256,7 +230,7 @@ static int land(struct prxe_qp *qp, const struct sk_buff *skb, const struct prxe
 		if (n > 0)
 			r->pkt_done += n;
 		if (miss.mirror) {
-			int err = fault(qp, &miss, pkt->psn);
+			int err = prxe_resp_fault(qp, &miss, pkt->psn);
 
 			return err ?: 1;
 		}
@@ -285,21 +259,21 @@ static void complete_recv(struct prxe_qp *qp, const struct prxe_pkt *pkt, u32 by
 }
 
 /* No receive WQE for the packet at resp.psn, whose turn it is. */
-static enum exec no_receive(struct prxe_qp *qp)
+static enum prxe_exec no_receive(struct prxe_qp *qp)
 {
 	if (qp->type == IB_QPT_RC) {
 		qp->resp.ack_due = false;
 		qp->resp.nak_sent = true;
-		send_rnr(qp, qp->resp.psn, qp->attr.min_rnr_timer & 31);
+		prxe_resp_send_rnr(qp, qp->resp.psn, qp->attr.min_rnr_timer & 31);
 	} else {
 		qp->resp.drop_msg = true;
 		qp->resp.msg = 0;
 		prxe_count(qp->dev, dropped);
 	}
-	return EXEC_DONE;
+	return PRXE_EXEC_DONE;
 }
 
-static enum exec exec_data(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
+static enum prxe_exec exec_data(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
 	u32 kind = pkt->flags & (PRXE_OPF_SEND | PRXE_OPF_WRITE);
 	bool first = pkt->flags & PRXE_OPF_FIRST, last = pkt->flags & PRXE_OPF_LAST;
@@ -309,50 +283,50 @@ static enum exec exec_data(struct prxe_qp *qp, struct sk_buff *skb, const struct
 	int err;
 
 	if (first ? r->msg : r->msg != kind)
-		return bad_request(qp);
+		return prxe_resp_bad_request(qp);
 	if (pkt->payload_len > mtu || (!last && pkt->payload_len != mtu) || (last && !first && !pkt->payload_len))
-		return bad_request(qp);
+		return prxe_resp_bad_request(qp);
 
 	/* All of this is done again when the packet had to wait: it only sets what it reads. */
 	if (first) {
 		r->done = 0;
 		if (kind == PRXE_OPF_WRITE) {
 			if (pkt->dma_len > PRXE_MAX_MSG)
-				return bad_request(qp);
+				return prxe_resp_bad_request(qp);
 			if (!prxe_resp_allows(qp, IB_ACCESS_REMOTE_WRITE))
-				return bad_request(qp);
+				return prxe_resp_bad_request(qp);
 			prxe_mem_begin();
 			err = prxe_gate(qp, pkt->rkey, true, pkt->va, pkt->dma_len, IB_ACCESS_REMOTE_WRITE, &cur);
 			prxe_mem_end();
 			if (err)
-				return no_access(qp);
+				return prxe_resp_no_access(qp);
 			r->va = pkt->va;
 			r->rkey = pkt->rkey;
 			r->resid = pkt->dma_len;
 		}
 	}
 	if (kind == PRXE_OPF_WRITE && (last ? pkt->payload_len != r->resid : pkt->payload_len >= r->resid))
-		return bad_request(qp);
+		return prxe_resp_bad_request(qp);
 	if (kind == PRXE_OPF_SEND || (last && pkt->flags & PRXE_OPF_IMM)) {
 		err = prxe_resp_take(qp);
 		if (err == -EAGAIN)
 			return no_receive(qp);
 		if (err)
-			return fail(qp, pkt->psn, PRXE_NAK_REM_OP, IB_WC_LOC_QP_OP_ERR, -1);
+			return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_REM_OP, IB_WC_LOC_QP_OP_ERR, -1);
 	}
 	if (kind == PRXE_OPF_SEND && (u64)r->done + pkt->payload_len > r->rwqe.length)
-		return fail(qp, pkt->psn, PRXE_NAK_INV_REQ, IB_WC_LOC_LEN_ERR, -1);
+		return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_INV_REQ, IB_WC_LOC_LEN_ERR, -1);
 
 	err = land(qp, skb, pkt);
 	if (err > 0)
-		return EXEC_WAIT;
+		return PRXE_EXEC_WAIT;
 	if (err < 0) {
 		if (kind == PRXE_OPF_WRITE)
-			return no_access(qp);
-		return fail(qp, pkt->psn, PRXE_NAK_REM_OP, err == -EACCES ? IB_WC_LOC_PROT_ERR : IB_WC_LOC_QP_OP_ERR, -1);
+			return prxe_resp_no_access(qp);
+		return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_REM_OP, err == -EACCES ? IB_WC_LOC_PROT_ERR : IB_WC_LOC_QP_OP_ERR, -1);
 	}
 	if (pkt->flags & PRXE_OPF_INV && prxe_key_invalidate(qp, pkt->ieth, true))
-		return fail(qp, pkt->psn, PRXE_NAK_REM_ACC, IB_WC_LOC_ACCESS_ERR, IB_EVENT_QP_ACCESS_ERR);
+		return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_REM_ACC, IB_WC_LOC_ACCESS_ERR, IB_EVENT_QP_ACCESS_ERR);
 
 	/* Executed. */
 	r->pkt_done = 0;
@@ -371,311 +345,12 @@ static enum exec exec_data(struct prxe_qp *qp, struct sk_buff *skb, const struct
 	}
 	if (pkt->ackreq)
 		r->ack_due = true;
-	return EXEC_DONE;
-}
-
-/* ---- READ and atomics ---- */
-
-/* The next slot for what may be asked for again; the oldest is forgotten. NULL: no memory. */
-static struct prxe_resource *new_resource(struct prxe_qp *qp)
-{
-	struct prxe_resp *r = &qp->resp;
-	struct prxe_resource *res;
-
-	if (!r->res) {
-		r->res_size = clamp_t(u32, qp->attr.max_dest_rd_atomic, 1, PRXE_MAX_RD_ATOM);
-		r->res_head = 0;
-		r->res = kcalloc(r->res_size, sizeof(*r->res), GFP_ATOMIC | __GFP_NOWARN);
-		if (!r->res)
-			return NULL;
-	}
-	res = &r->res[r->res_head];
-	r->res_head = (r->res_head + 1) % r->res_size;
-	return res;
-}
-
-static struct prxe_resource *find_resource(struct prxe_qp *qp, u32 type, u32 psn)
-{
-	u32 i;
-
-	for (i = 0; qp->resp.res && i < qp->resp.res_size; i++) {
-		struct prxe_resource *res = &qp->resp.res[i];
-
-		if (res->type == type && prxe_psn_cmp(psn, res->first_psn) >= 0 && prxe_psn_cmp(psn, res->last_psn) <= 0)
-			return res;
-	}
-	return NULL;
-}
-
-static void start_read(struct prxe_qp *qp, const struct prxe_pkt *pkt)
-{
-	struct prxe_resp *r = &qp->resp;
-
-	forget_read(qp);
-	r->reading = true;
-	r->read_va = pkt->va;
-	r->read_rkey = pkt->rkey;
-	r->read_left = pkt->dma_len;
-	r->read_first = pkt->psn;
-	r->read_psn = pkt->psn;
-	r->read_last = prxe_psn_add(pkt->psn, prxe_pkts(pkt->dma_len, qp->mtu_shift) - 1);
-}
-
-static enum exec exec_read(struct prxe_qp *qp, const struct prxe_pkt *pkt)
-{
-	u32 ready = min(pkt->dma_len, READ_READY);
-	struct prxe_resp *r = &qp->resp;
-	struct prxe_resource *res;
-	struct prxe_cursor cur;
-	int err;
-
-	if (r->msg || pkt->dma_len > PRXE_MAX_MSG || !qp->attr.max_dest_rd_atomic)
-		return bad_request(qp);
-	if (!prxe_resp_allows(qp, IB_ACCESS_REMOTE_READ))
-		return bad_request(qp);
-	prxe_mem_begin();
-	err = prxe_gate(qp, pkt->rkey, true, pkt->va, pkt->dma_len, IB_ACCESS_REMOTE_READ, &cur);
-	prxe_mem_end();
-	if (err)
-		return no_access(qp);
-	/* What the first responses are made from is present before the first of them leaves. */
-	while (r->pkt_done < ready) {
-		u32 n = min_t(u32, ready - r->pkt_done, PRXE_MEM_CHUNK);
-		struct prxe_miss miss = {};
-		ssize_t got;
-
-		prxe_mem_begin();
-		got = prxe_gate(qp, pkt->rkey, true, pkt->va + r->pkt_done, n, IB_ACCESS_REMOTE_READ, &cur);
-		if (!got)
-			got = prxe_copy_probe(&cur, false, n, pkt->dma_len - r->pkt_done - n, &miss);
-		prxe_mem_end();
-		if (got > 0)
-			r->pkt_done += got;
-		if (miss.mirror)
-			return fault(qp, &miss, pkt->psn) ? no_access(qp) : EXEC_WAIT;
-		if (got <= 0)
-			return no_access(qp);
-	}
-	res = new_resource(qp);
-	if (!res) {
-		park_timer_start(qp);
-		return EXEC_WAIT;
-	}
-	r->pkt_done = 0;
-	r->fault_error = 0;
-	start_read(qp, pkt);
-	res->type = PRXE_OPF_READ;
-	res->first_psn = pkt->psn;
-	res->last_psn = r->read_last;
-	res->va = pkt->va;
-	res->rkey = pkt->rkey;
-	res->length = pkt->dma_len;
-	r->psn = prxe_psn_add(r->read_last, 1);
-	r->msn = (r->msn + 1) & PRXE_PSN_MASK;
-	return EXEC_DONE;
-}
-
-static void answer_atomic(struct prxe_qp *qp, const struct prxe_resource *res)
-{
-	qp->resp.aeth = PRXE_AETH_ACK | PRXE_AETH_UNLIMITED;
-	if (res->type == PRXE_OPF_ATOMIC)
-		send_aeth(qp, PRXE_ATOMIC_ACKNOWLEDGE, qp->resp.aeth, res->first_psn, res->orig);
-	else
-		send_aeth(qp, PRXE_READ_ONLY, qp->resp.aeth, res->first_psn, 0);
-}
-
-/* Executed once, and only when its memory is present; a repetition is answered from the resource. */
-static enum exec exec_atomic(struct prxe_qp *qp, const struct sk_buff *skb, const struct prxe_pkt *pkt)
-{
-	bool write = pkt->flags & PRXE_OPF_ATOMIC_WRITE;
-	int access = write ? IB_ACCESS_REMOTE_WRITE : IB_ACCESS_REMOTE_ATOMIC;
-	struct prxe_resp *r = &qp->resp;
-	enum prxe_atomic_op op = PRXE_ATOMIC_WRITE;
-	struct prxe_miss miss = {};
-	struct prxe_resource *res;
-	u64 swap_add = pkt->swap_add, orig;
-	struct prxe_cursor cur;
-	int err;
-
-	if (r->msg || !qp->attr.max_dest_rd_atomic || pkt->va & 7)
-		return bad_request(qp);
-	if (write) {
-		if (pkt->payload_len != sizeof(u64) || pkt->dma_len != sizeof(u64))
-			return bad_request(qp);
-		if (skb_copy_bits(skb, pkt->payload_off, &swap_add, sizeof(swap_add)))
-			return bad_request(qp);
-	} else {
-		op = pkt->opcode == PRXE_COMPARE_SWAP ? PRXE_ATOMIC_CMP_SWP : PRXE_ATOMIC_FETCH_ADD;
-	}
-	if (!prxe_resp_allows(qp, access))
-		return bad_request(qp);
-	/* The slot first: what was executed must be remembered. It keeps what it had until then. */
-	res = new_resource(qp);
-	if (!res) {
-		park_timer_start(qp);
-		return EXEC_WAIT;
-	}
-	prxe_mem_begin();
-	err = prxe_gate(qp, pkt->rkey, true, pkt->va, sizeof(u64), access, &cur);
-	if (!err)
-		err = prxe_copy_atomic(&cur, op, pkt->compare, swap_add, &orig, &miss);
-	prxe_mem_end();
-	if (err)
-		r->res_head = (r->res_head ?: r->res_size) - 1;
-	if (miss.mirror)
-		return fault(qp, &miss, pkt->psn) ? no_access(qp) : EXEC_WAIT;
-	if (err == -EINVAL)
-		return bad_request(qp);
-	if (err)
-		return no_access(qp);
-	r->fault_error = 0;
-	res->type = write ? PRXE_OPF_ATOMIC_WRITE : PRXE_OPF_ATOMIC;
-	res->first_psn = pkt->psn;
-	res->last_psn = pkt->psn;
-	res->orig = orig;
-	r->psn = prxe_psn_add(pkt->psn, 1);
-	r->msn = (r->msn + 1) & PRXE_PSN_MASK;
-	/* Its answer acknowledges everything before it as well. */
-	r->ack_due = false;
-	answer_atomic(qp, res);
-	return EXEC_DONE;
-}
-
-/* Too many skbs below us? Then the last of them to go schedules the worker. */
-static bool skb_limit(struct prxe_qp *qp)
-{
-	if (atomic_read(&qp->resp.skb_out) < PRXE_SKB_HIGH)
-		return false;
-	WRITE_ONCE(qp->resp.need_skb, true);
-	/* Pairs with the barrier in the skb's destructor. */
-	smp_mb();
-	if (atomic_read(&qp->resp.skb_out) >= PRXE_SKB_LOW)
-		return true;
-	WRITE_ONCE(qp->resp.need_skb, false);
-	return false;
-}
-
-/* One response of the READ that is going on. True: it left (or the READ is over); false: not now. */
-static bool send_response(struct prxe_qp *qp)
-{
-	struct prxe_resp *r = &qp->resp;
-	u32 len = min(r->read_left, 1U << qp->mtu_shift);
-	bool first = r->read_psn == r->read_first, last = r->read_psn == r->read_last;
-	struct sk_buff *skb;
-
-	if (!r->read_skb) {
-		struct prxe_pkt pkt = {
-			.opcode = first ? last ? PRXE_READ_ONLY : PRXE_READ_FIRST : last ? PRXE_READ_LAST : PRXE_READ_MIDDLE,
-			.qpn = qp->attr.dest_qp_num,
-			.psn = r->read_psn,
-			.syndrome = PRXE_AETH_ACK | PRXE_AETH_UNLIMITED,
-			.msn = r->msn,
-			.payload_len = len,
-		};
-
-		r->read_skb = prxe_wire_alloc(qp, &qp->av, &pkt, &r->read_at, PRXE_ACCOUNT_RESP);
-		if (!r->read_skb) {
-			park_timer_start(qp);
-			return false;
-		}
-	}
-	while (r->read_done < len) {
-		struct prxe_miss miss = {};
-		struct prxe_cursor cur;
-		ssize_t n;
-
-		n = -EACCES;
-		prxe_mem_begin();
-		if (prxe_resp_allows(qp, IB_ACCESS_REMOTE_READ))
-			n = prxe_gate(qp, r->read_rkey, true, r->read_va + r->read_done, len - r->read_done,
-				      IB_ACCESS_REMOTE_READ, &cur);
-		if (!n)
-			n = prxe_copy_out(r->read_at + r->read_done, &cur, len - r->read_done, r->read_left - len, &miss);
-		prxe_mem_end();
-		if (n > 0)
-			r->read_done += n;
-		if (miss.mirror && !fault(qp, &miss, r->read_psn))
-			return false;
-		if (n <= 0) {
-			u32 psn = r->read_psn;
-
-			forget_read(qp);
-			fail(qp, psn, PRXE_NAK_REM_ACC, IB_WC_REM_ACCESS_ERR, IB_EVENT_QP_ACCESS_ERR);
-			return true;
-		}
-	}
-	skb = r->read_skb;
-	r->read_skb = NULL;
-	r->read_done = 0;
-	r->read_va += len;
-	r->read_left -= len;
-	r->read_psn = prxe_psn_add(r->read_psn, 1);
-	if (last)
-		r->reading = false;
-	prxe_wire_xmit(qp, &qp->av, skb, &r->route);
-	return true;
-}
-
-/* ---- repetitions ---- */
-
-/* A READ or atomic that was executed before comes again. */
-static void exec_dup(struct prxe_qp *qp, const struct prxe_pkt *pkt)
-{
-	u32 type = pkt->flags & (PRXE_OPF_READ | PRXE_OPF_ATOMIC | PRXE_OPF_ATOMIC_WRITE);
-	struct prxe_resource *res = find_resource(qp, type, pkt->psn);
-
-	/* What is too old to be remembered, or is not what was asked for then, gets no answer (IBTA 9.7.5.1.1). */
-	if (!res)
-		return;
-	if (type != PRXE_OPF_READ) {
-		if (res->first_psn == pkt->psn)
-			answer_atomic(qp, res);
-		return;
-	}
-	if (pkt->rkey != res->rkey || pkt->va < res->va || pkt->va - res->va > res->length ||
-	    pkt->dma_len > res->length - (pkt->va - res->va) ||
-	    prxe_pkts(pkt->dma_len, qp->mtu_shift) > ((res->last_psn - pkt->psn) & PRXE_PSN_MASK) + 1)
-		return;
-	start_read(qp, pkt);
-}
-
-static void rcv_dup(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
-{
-	struct prxe_resp *r = &qp->resp;
-
-	prxe_count(qp->dev, duplicate_request);
-	if (pkt->flags & (PRXE_OPF_SEND | PRXE_OPF_WRITE)) {
-		if (pkt->ackreq)
-			r->ack_due = true;
-		kfree_skb(skb);
-		return;
-	}
-	if (r->reading && prxe_psn_cmp(pkt->psn, r->read_psn) <= 0) {
-		/*
-		 * The requester went back to here or before: it will ask for all that follows again. When it is because we
-		 * wait for memory and nothing has left yet, it is told so. (Not in the middle of a READ: some
-		 * requesters take nothing but responses there.)
-		 */
-		if (r->faulting && pkt->psn == r->read_psn && pkt->psn == r->read_first) {
-			forget_read(qp);
-			__skb_queue_purge(&r->dups);
-			send_rnr(qp, pkt->psn, RNR_FAULT_LAST);
-			kfree_skb(skb);
-			return;
-		}
-		forget_read(qp);
-		__skb_queue_purge(&r->dups);
-	}
-	if (skb_queue_len(&r->dups) >= DUPS_MAX) {
-		kfree_skb(skb);
-		return;
-	}
-	__skb_queue_tail(&r->dups, skb);
+	return PRXE_EXEC_DONE;
 }
 
 /* ---- UD ---- */
 
-static enum exec exec_ud(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
+static enum prxe_exec exec_ud(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
 	struct prxe_sgl sgl = { .sge = qp->resp.rwqe.sge };
 	struct prxe_resp *r = &qp->resp;
@@ -694,7 +369,7 @@ static enum exec exec_ud(struct prxe_qp *qp, struct sk_buff *skb, const struct p
 	if (err == -EAGAIN || (!err && total > r->rwqe.length)) {
 		prxe_count(qp->dev, dropped);
 		r->pkt_done = 0;
-		return EXEC_DONE;
+		return PRXE_EXEC_DONE;
 	}
 	if (err)
 		goto failed;
@@ -715,8 +390,8 @@ static enum exec exec_ud(struct prxe_qp *qp, struct sk_buff *skb, const struct p
 		if (n > 0)
 			r->pkt_done += n;
 		if (miss.mirror) {
-			if (!fault(qp, &miss, pkt->psn))
-				return EXEC_WAIT;
+			if (!prxe_resp_fault(qp, &miss, pkt->psn))
+				return PRXE_EXEC_WAIT;
 			goto failed;
 		}
 		if (n <= 0)
@@ -729,12 +404,12 @@ static enum exec exec_ud(struct prxe_qp *qp, struct sk_buff *skb, const struct p
 		wc.ex.imm_data = (__force __be32)pkt->imm;
 	}
 	prxe_resp_complete(qp, &wc, pkt->se);
-	return EXEC_DONE;
+	return PRXE_EXEC_DONE;
 
 failed:
 	r->pkt_done = 0;
 	prxe_resp_fail(qp, IB_WC_LOC_PROT_ERR, -1);
-	return EXEC_DONE;
+	return PRXE_EXEC_DONE;
 }
 
 /*
@@ -761,14 +436,14 @@ static void prepare_receive(struct prxe_qp *qp)
 		if (n > 0)
 			r->prepared += n;
 		/* No packet has this PSN: an error of this fault ends the preparation and nothing else. */
-		if (miss.mirror ? fault(qp, &miss, U32_MAX) : n <= 0)
+		if (miss.mirror ? prxe_resp_fault(qp, &miss, U32_MAX) : n <= 0)
 			r->preparing = false;
 	}
 }
 
 /* ---- in order ---- */
 
-static enum exec exec_uc(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
+static enum prxe_exec exec_uc(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
 	struct prxe_resp *r = &qp->resp;
 
@@ -785,26 +460,26 @@ static enum exec exec_uc(struct prxe_qp *qp, struct sk_buff *skb, const struct p
 	if (r->drop_msg || (!r->msg && !(pkt->flags & PRXE_OPF_FIRST))) {
 		r->drop_msg = true;
 		r->psn = prxe_psn_add(pkt->psn, 1);
-		return EXEC_DONE;
+		return PRXE_EXEC_DONE;
 	}
-	if (exec_data(qp, skb, pkt) == EXEC_WAIT)
-		return EXEC_WAIT;
+	if (exec_data(qp, skb, pkt) == PRXE_EXEC_WAIT)
+		return PRXE_EXEC_WAIT;
 	r->psn = prxe_psn_add(pkt->psn, 1);
-	return EXEC_DONE;
+	return PRXE_EXEC_DONE;
 }
 
 /* The packet at resp.psn (RC), or the next one. */
-static enum exec exec(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
+static enum prxe_exec exec(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
 	switch (qp->type) {
 	case IB_QPT_RC:
 		if (pkt->flags & (PRXE_OPF_SEND | PRXE_OPF_WRITE))
 			return exec_data(qp, skb, pkt);
 		if (pkt->flags & PRXE_OPF_READ)
-			return exec_read(qp, pkt);
+			return prxe_read_exec(qp, pkt);
 		if (pkt->flags & (PRXE_OPF_ATOMIC | PRXE_OPF_ATOMIC_WRITE))
-			return exec_atomic(qp, skb, pkt);
-		return bad_request(qp);
+			return prxe_atomic_exec(qp, skb, pkt);
+		return prxe_resp_bad_request(qp);
 	case IB_QPT_UC:
 		return exec_uc(qp, skb, pkt);
 	default:
@@ -826,7 +501,7 @@ static void acknowledge(struct prxe_qp *qp)
 		r->nak_sent = true;
 		prxe_count(qp->dev, out_of_seq_request);
 		r->aeth = PRXE_AETH_NAK | PRXE_NAK_PSN_SEQ;
-		send_aeth(qp, PRXE_ACKNOWLEDGE, r->aeth, r->psn, 0);
+		prxe_resp_send_aeth(qp, PRXE_ACKNOWLEDGE, r->aeth, r->psn, 0);
 	} else if (r->ack_due) {
 		r->ack_due = false;
 		send_ack(qp);
@@ -856,19 +531,19 @@ static bool run(struct prxe_qp *qp, unsigned int budget)
 		}
 		budget -= min(budget, 1U << qp->mtu_shift);
 		if (r->reading) {
-			if (skb_limit(qp) || !send_response(qp))
+			if (!prxe_read_respond(qp))
 				break;
 			continue;
 		}
 		skb = __skb_dequeue(&r->dups);
 		if (skb) {
 			if (!prxe_pkt_parse(&pkt, skb->data, skb_headlen(skb), skb->len))
-				exec_dup(qp, &pkt);
+				prxe_dup_exec(qp, &pkt);
 			consume_skb(skb);
 			continue;
 		}
 		skb = __skb_dequeue(&r->parked);
-		if (!prxe_pkt_parse(&pkt, skb->data, skb_headlen(skb), skb->len) && exec(qp, skb, &pkt) == EXEC_WAIT) {
+		if (!prxe_pkt_parse(&pkt, skb->data, skb_headlen(skb), skb->len) && exec(qp, skb, &pkt) == PRXE_EXEC_WAIT) {
 			__skb_queue_head(&r->parked, skb);
 			break;
 		}
@@ -903,7 +578,7 @@ static bool rcv_in_order(struct prxe_qp *qp, struct sk_buff *skb, const struct p
 	if (pkt->psn == r->recv_psn)
 		return true;
 	if (diff < 0) {
-		rcv_dup(qp, skb, pkt);
+		prxe_dup_rcv(qp, skb, pkt);
 		return false;
 	}
 	/* Parked already, or ahead. */
@@ -936,7 +611,7 @@ static void park(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt 
 			rnr_for_fault(qp);
 			return;
 		}
-		park_timer_start(qp);
+		prxe_resp_timer_start(qp);
 	} else if (len >= QUEUE_PKTS) {
 		r->gap = true;
 		kfree_skb(skb);
@@ -963,7 +638,7 @@ void prxe_wire_resp_rcv(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_pkt
 		r->gap = false;
 	}
 	if (!r->reading && !r->faulting && skb_queue_empty(&r->parked) && skb_queue_empty(&r->dups) &&
-	    exec(qp, skb, pkt) == EXEC_DONE)
+	    exec(qp, skb, pkt) == PRXE_EXEC_DONE)
 		consume_skb(skb);
 	else
 		park(qp, skb, pkt);

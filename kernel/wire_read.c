@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * What the wire's responder answers with more than an ACK: READ and atomics, and both again when the requester lost the answer.
+ *
+ * Each one that was executed leaves a resource behind: enough of it to answer a repetition (IBTA 9.7.5.1.1). A READ is read
+ * again, an atomic is not executed again: its result is kept. Everything runs under resp.lock.
+ */
+#include <linux/slab.h>
+#include "mem.h"
+#include "mr.h"
+#include "qp.h"
+#include "wire.h"
+#include "wire_resp.h"
+
+#define DUPS_MAX	PRXE_MAX_RD_ATOM
+#define READ_READY	(256U << 10)	/* of a READ's source is made present before its first response */
+
+/* ---- resources ---- */
+
+/* The next slot for what may be asked for again; the oldest is forgotten. NULL: no memory. */
+static struct prxe_resource *new_resource(struct prxe_qp *qp)
+{
+	struct prxe_resp *r = &qp->resp;
+	struct prxe_resource *res;
+
+	if (!r->res) {
+		r->res_size = clamp_t(u32, qp->attr.max_dest_rd_atomic, 1, PRXE_MAX_RD_ATOM);
+		r->res_head = 0;
+		r->res = kcalloc(r->res_size, sizeof(*r->res), GFP_ATOMIC | __GFP_NOWARN);
+		if (!r->res)
+			return NULL;
+	}
+	res = &r->res[r->res_head];
+	r->res_head = (r->res_head + 1) % r->res_size;
+	return res;
+}
+
+static struct prxe_resource *find_resource(struct prxe_qp *qp, u32 type, u32 psn)
+{
+	u32 i;
+
+	for (i = 0; qp->resp.res && i < qp->resp.res_size; i++) {
+		struct prxe_resource *res = &qp->resp.res[i];
+
+		if (res->type == type && prxe_psn_cmp(psn, res->first_psn) >= 0 && prxe_psn_cmp(psn, res->last_psn) <= 0)
+			return res;
+	}
+	return NULL;
+}
+
+/* ---- READ ---- */
+
+void prxe_read_forget(struct prxe_qp *qp)
+{
+	qp->resp.reading = false;
+	if (qp->resp.read_skb) {
+		kfree_skb(qp->resp.read_skb);
+		qp->resp.read_skb = NULL;
+	}
+	qp->resp.read_done = 0;
+}
+
+static void start_read(struct prxe_qp *qp, const struct prxe_pkt *pkt)
+{
+	struct prxe_resp *r = &qp->resp;
+
+	prxe_read_forget(qp);
+	r->reading = true;
+	r->read_va = pkt->va;
+	r->read_rkey = pkt->rkey;
+	r->read_left = pkt->dma_len;
+	r->read_first = pkt->psn;
+	r->read_psn = pkt->psn;
+	r->read_last = prxe_psn_add(pkt->psn, prxe_pkts(pkt->dma_len, qp->mtu_shift) - 1);
+}
+
+enum prxe_exec prxe_read_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
+{
+	u32 ready = min(pkt->dma_len, READ_READY);
+	struct prxe_resp *r = &qp->resp;
+	struct prxe_resource *res;
+	struct prxe_cursor cur;
+	int err;
+
+	if (r->msg || pkt->dma_len > PRXE_MAX_MSG || !qp->attr.max_dest_rd_atomic)
+		return prxe_resp_bad_request(qp);
+	if (!prxe_resp_allows(qp, IB_ACCESS_REMOTE_READ))
+		return prxe_resp_bad_request(qp);
+	prxe_mem_begin();
+	err = prxe_gate(qp, pkt->rkey, true, pkt->va, pkt->dma_len, IB_ACCESS_REMOTE_READ, &cur);
+	prxe_mem_end();
+	if (err)
+		return prxe_resp_no_access(qp);
+	/* What the first responses are made from is present before the first of them leaves. */
+	while (r->pkt_done < ready) {
+		u32 n = min_t(u32, ready - r->pkt_done, PRXE_MEM_CHUNK);
+		struct prxe_miss miss = {};
+		ssize_t got;
+
+		prxe_mem_begin();
+		got = prxe_gate(qp, pkt->rkey, true, pkt->va + r->pkt_done, n, IB_ACCESS_REMOTE_READ, &cur);
+		if (!got)
+			got = prxe_copy_probe(&cur, false, n, pkt->dma_len - r->pkt_done - n, &miss);
+		prxe_mem_end();
+		if (got > 0)
+			r->pkt_done += got;
+		if (miss.mirror)
+			return prxe_resp_fault(qp, &miss, pkt->psn) ? prxe_resp_no_access(qp) : PRXE_EXEC_WAIT;
+		if (got <= 0)
+			return prxe_resp_no_access(qp);
+	}
+	res = new_resource(qp);
+	if (!res) {
+		prxe_resp_timer_start(qp);
+		return PRXE_EXEC_WAIT;
+	}
+	r->pkt_done = 0;
+	r->fault_error = 0;
+	start_read(qp, pkt);
+	res->type = PRXE_OPF_READ;
+	res->first_psn = pkt->psn;
+	res->last_psn = r->read_last;
+	res->va = pkt->va;
+	res->rkey = pkt->rkey;
+	res->length = pkt->dma_len;
+	r->psn = prxe_psn_add(r->read_last, 1);
+	r->msn = (r->msn + 1) & PRXE_PSN_MASK;
+	return PRXE_EXEC_DONE;
+}
+
+/* Too many skbs below us? Then the last of them to go schedules the worker. */
+static bool skb_limit(struct prxe_qp *qp)
+{
+	if (atomic_read(&qp->resp.skb_out) < PRXE_SKB_HIGH)
+		return false;
+	WRITE_ONCE(qp->resp.need_skb, true);
+	/* Pairs with the barrier in the skb's destructor. */
+	smp_mb();
+	if (atomic_read(&qp->resp.skb_out) >= PRXE_SKB_LOW)
+		return true;
+	WRITE_ONCE(qp->resp.need_skb, false);
+	return false;
+}
+
+bool prxe_read_respond(struct prxe_qp *qp)
+{
+	struct prxe_resp *r = &qp->resp;
+	u32 len = min(r->read_left, 1U << qp->mtu_shift);
+	bool first = r->read_psn == r->read_first, last = r->read_psn == r->read_last;
+	struct sk_buff *skb;
+
+	if (skb_limit(qp))
+		return false;
+	if (!r->read_skb) {
+		struct prxe_pkt pkt = {
+			.opcode = first ? last ? PRXE_READ_ONLY : PRXE_READ_FIRST : last ? PRXE_READ_LAST : PRXE_READ_MIDDLE,
+			.qpn = qp->attr.dest_qp_num,
+			.psn = r->read_psn,
+			.syndrome = PRXE_AETH_ACK | PRXE_AETH_UNLIMITED,
+			.msn = r->msn,
+			.payload_len = len,
+		};
+
+		r->read_skb = prxe_wire_alloc(qp, &qp->av, &pkt, &r->read_at, PRXE_ACCOUNT_RESP);
+		if (!r->read_skb) {
+			prxe_resp_timer_start(qp);
+			return false;
+		}
+	}
+	while (r->read_done < len) {
+		struct prxe_miss miss = {};
+		struct prxe_cursor cur;
+		ssize_t n;
+
+		n = -EACCES;
+		prxe_mem_begin();
+		if (prxe_resp_allows(qp, IB_ACCESS_REMOTE_READ))
+			n = prxe_gate(qp, r->read_rkey, true, r->read_va + r->read_done, len - r->read_done,
+				      IB_ACCESS_REMOTE_READ, &cur);
+		if (!n)
+			n = prxe_copy_out(r->read_at + r->read_done, &cur, len - r->read_done, r->read_left - len, &miss);
+		prxe_mem_end();
+		if (n > 0)
+			r->read_done += n;
+		if (miss.mirror && !prxe_resp_fault(qp, &miss, r->read_psn))
+			return false;
+		if (n <= 0) {
+			u32 psn = r->read_psn;
+
+			prxe_read_forget(qp);
+			prxe_resp_refuse(qp, psn, PRXE_NAK_REM_ACC, IB_WC_REM_ACCESS_ERR, IB_EVENT_QP_ACCESS_ERR);
+			return true;
+		}
+	}
+	skb = r->read_skb;
+	r->read_skb = NULL;
+	r->read_done = 0;
+	r->read_va += len;
+	r->read_left -= len;
+	r->read_psn = prxe_psn_add(r->read_psn, 1);
+	if (last)
+		r->reading = false;
+	prxe_wire_xmit(qp, &qp->av, skb, &r->route);
+	return true;
+}
+
+/* ---- atomics ---- */
+
+static void answer_atomic(struct prxe_qp *qp, const struct prxe_resource *res)
+{
+	qp->resp.aeth = PRXE_AETH_ACK | PRXE_AETH_UNLIMITED;
+	if (res->type == PRXE_OPF_ATOMIC)
+		prxe_resp_send_aeth(qp, PRXE_ATOMIC_ACKNOWLEDGE, qp->resp.aeth, res->first_psn, res->orig);
+	else
+		prxe_resp_send_aeth(qp, PRXE_READ_ONLY, qp->resp.aeth, res->first_psn, 0);
+}
+
+/* Executed once, and only when its memory is present; a repetition is answered from the resource. */
+enum prxe_exec prxe_atomic_exec(struct prxe_qp *qp, const struct sk_buff *skb, const struct prxe_pkt *pkt)
+{
+	bool write = pkt->flags & PRXE_OPF_ATOMIC_WRITE;
+	int access = write ? IB_ACCESS_REMOTE_WRITE : IB_ACCESS_REMOTE_ATOMIC;
+	struct prxe_resp *r = &qp->resp;
+	enum prxe_atomic_op op = PRXE_ATOMIC_WRITE;
+	struct prxe_miss miss = {};
+	struct prxe_resource *res;
+	u64 swap_add = pkt->swap_add, orig;
+	struct prxe_cursor cur;
+	int err;
+
+	if (r->msg || !qp->attr.max_dest_rd_atomic || pkt->va & 7)
+		return prxe_resp_bad_request(qp);
+	if (write) {
+		if (pkt->payload_len != sizeof(u64) || pkt->dma_len != sizeof(u64))
+			return prxe_resp_bad_request(qp);
+		if (skb_copy_bits(skb, pkt->payload_off, &swap_add, sizeof(swap_add)))
+			return prxe_resp_bad_request(qp);
+	} else {
+		op = pkt->opcode == PRXE_COMPARE_SWAP ? PRXE_ATOMIC_CMP_SWP : PRXE_ATOMIC_FETCH_ADD;
+	}
+	if (!prxe_resp_allows(qp, access))
+		return prxe_resp_bad_request(qp);
+	/* The slot first: what was executed must be remembered. It keeps what it had until then. */
+	res = new_resource(qp);
+	if (!res) {
+		prxe_resp_timer_start(qp);
+		return PRXE_EXEC_WAIT;
+	}
+	prxe_mem_begin();
+	err = prxe_gate(qp, pkt->rkey, true, pkt->va, sizeof(u64), access, &cur);
+	if (!err)
+		err = prxe_copy_atomic(&cur, op, pkt->compare, swap_add, &orig, &miss);
+	prxe_mem_end();
+	if (err)
+		r->res_head = (r->res_head ?: r->res_size) - 1;
+	if (miss.mirror)
+		return prxe_resp_fault(qp, &miss, pkt->psn) ? prxe_resp_no_access(qp) : PRXE_EXEC_WAIT;
+	if (err == -EINVAL)
+		return prxe_resp_bad_request(qp);
+	if (err)
+		return prxe_resp_no_access(qp);
+	r->fault_error = 0;
+	res->type = write ? PRXE_OPF_ATOMIC_WRITE : PRXE_OPF_ATOMIC;
+	res->first_psn = pkt->psn;
+	res->last_psn = pkt->psn;
+	res->orig = orig;
+	r->psn = prxe_psn_add(pkt->psn, 1);
+	r->msn = (r->msn + 1) & PRXE_PSN_MASK;
+	/* Its answer acknowledges everything before it as well. */
+	r->ack_due = false;
+	answer_atomic(qp, res);
+	return PRXE_EXEC_DONE;
+}
+
+/* ---- repetitions ---- */
+
+void prxe_dup_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
+{
+	u32 type = pkt->flags & (PRXE_OPF_READ | PRXE_OPF_ATOMIC | PRXE_OPF_ATOMIC_WRITE);
+	struct prxe_resource *res = find_resource(qp, type, pkt->psn);
+
+	/* What is too old to be remembered, or is not what was asked for then, gets no answer (IBTA 9.7.5.1.1). */
+	if (!res)
+		return;
+	if (type != PRXE_OPF_READ) {
+		if (res->first_psn == pkt->psn)
+			answer_atomic(qp, res);
+		return;
+	}
+	if (pkt->rkey != res->rkey || pkt->va < res->va || pkt->va - res->va > res->length ||
+	    pkt->dma_len > res->length - (pkt->va - res->va) ||
+	    prxe_pkts(pkt->dma_len, qp->mtu_shift) > ((res->last_psn - pkt->psn) & PRXE_PSN_MASK) + 1)
+		return;
+	start_read(qp, pkt);
+}
+
+void prxe_dup_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
+{
+	struct prxe_resp *r = &qp->resp;
+
+	prxe_count(qp->dev, duplicate_request);
+	if (pkt->flags & (PRXE_OPF_SEND | PRXE_OPF_WRITE)) {
+		if (pkt->ackreq)
+			r->ack_due = true;
+		kfree_skb(skb);
+		return;
+	}
+	if (r->reading && prxe_psn_cmp(pkt->psn, r->read_psn) <= 0) {
+		/*
+		 * The requester went back to here or before: it will ask for all that follows again. When it is because we
+		 * wait for memory and nothing has left yet, it is told so. (Not in the middle of a READ: some
+		 * requesters take nothing but responses there.)
+		 */
+		if (r->faulting && pkt->psn == r->read_psn && pkt->psn == r->read_first) {
+			prxe_read_forget(qp);
+			__skb_queue_purge(&r->dups);
+			prxe_resp_send_rnr(qp, pkt->psn, PRXE_RNR_FAULT_LAST);
+			kfree_skb(skb);
+			return;
+		}
+		prxe_read_forget(qp);
+		__skb_queue_purge(&r->dups);
+	}
+	if (skb_queue_len(&r->dups) >= DUPS_MAX) {
+		kfree_skb(skb);
+		return;
+	}
+	__skb_queue_tail(&r->dups, skb);
+}
+
