@@ -430,12 +430,12 @@ static void close_side(int who)
 {
 	struct t_ep *e;
 
+	/* The window before its QP: rdma_rxe's QPs wait for 50 s, and complain, when a window is still bound to them. */
+	if (who && mw)
+		ibv_dealloc_mw(mw);
 	EACH_EP(who, e) t_ep_close(e);
-	if (who) {
-		if (mw)
-			ibv_dealloc_mw(mw);
+	if (who)
 		ibv_destroy_srq(srq);
-	}
 	for (int k = 0; k < K_N; k++)
 		if (arena[who][k].va)
 			t_arena_close(&arena[who][k]);
