@@ -198,6 +198,9 @@ int prxe_dev_add(const char *name, struct net_device *ndev)
 	dev->ib.phys_port_cnt = 1;
 	dev->ib.num_comp_vectors = num_possible_cpus();
 	dev->ib.local_dma_lkey = 0;
+	/* Not on a device that is to be taken for rdma_rxe's, which has no methods of its own. */
+	if (!prxe_rxe_compat)
+		dev->ib.driver_def = prxe_uapi;
 	dev->ib.node_guid = dev->guid;
 	snprintf(dev->ib.node_desc, sizeof(dev->ib.node_desc), "prxe over %s", netdev_name(ndev));
 	dev->ib.uverbs_cmd_mask |= BIT_ULL(IB_USER_VERBS_CMD_POST_SEND) | BIT_ULL(IB_USER_VERBS_CMD_REQ_NOTIFY_CQ);

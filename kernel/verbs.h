@@ -43,6 +43,10 @@ void prxe_link_exit(void);
 struct rdma_hw_stats *prxe_alloc_hw_port_stats(struct ib_device *ib, u32 port);
 int prxe_get_hw_stats(struct ib_device *ib, struct rdma_hw_stats *stats, u32 port, int index);
 
+/* ioctl.c */
+struct uapi_definition;
+extern const struct uapi_definition prxe_uapi[];
+
 /* restrack.c */
 int prxe_fill_res_mr_entry(struct sk_buff *msg, struct ib_mr *ibmr);
 int prxe_fill_res_qp_entry(struct sk_buff *msg, struct ib_qp *ibqp);

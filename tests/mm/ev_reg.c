@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Registration: its cost, its failures, and that nothing is pinned. */
 #define _GNU_SOURCE
+#include "../../kernel/uapi/prxe-ioctl.h"
 #include "ev.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <rdma/ib_user_ioctl_cmds.h>
+#include <rdma/rdma_user_ioctl_cmds.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -294,12 +298,112 @@ static void leave_behind(struct t_dev *d)
 	munmap(p, 16 * T_PAGE);
 }
 
+/* The counters of an MR by the driver's own method: 0 or an errno. @size: of the buffer that is told to the kernel. */
+static int mr_counters(struct t_dev *d, uint32_t handle, struct prxe_mr_counters *c, uint16_t size)
+{
+	struct {
+		struct ib_uverbs_ioctl_hdr hdr;
+		struct ib_uverbs_attr attr[2];
+	} cmd = {
+		.hdr = { .length = sizeof(cmd), .object_id = UVERBS_OBJECT_MR, .method_id = PRXE_METHOD_MR_COUNTERS,
+			 .num_attrs = 2, .driver_id = PRXE_DRIVER_ID },
+		.attr = { { .attr_id = PRXE_ATTR_MR_HANDLE, .flags = UVERBS_ATTR_F_MANDATORY, .data = handle },
+			  { .attr_id = PRXE_ATTR_MR_COUNTERS, .flags = UVERBS_ATTR_F_MANDATORY, .len = size,
+			    .data = (uintptr_t)c } },
+	};
+
+	memset(c, 0xa5, sizeof(*c));
+	return ioctl(d->ctx->cmd_fd, RDMA_VERBS_IOCTL, &cmd) ? errno : 0;
+}
+
+static struct prxe_mr_counters must_count(struct t_dev *d, const char *what, struct ibv_mr *m, uint32_t flags)
+{
+	struct prxe_mr_counters c;
+	int err = mr_counters(d, m->handle, &c, sizeof(c));
+
+	if (err)
+		t_die("counters of %s: %s", what, strerror(err));
+	if (c.flags != flags || c.reserved)
+		t_fail("counters of %s: flags %#x (reserved %#x), expected %#x", what, c.flags, c.reserved, flags);
+	return c;
+}
+
+/* An unprivileged process reads what happened to its own MRs, each apart. */
+static void counters(struct t_dev *d)
+{
+	enum { N = 16 };
+	uint8_t *p = t_map(N * T_PAGE), *q = t_map(N * T_PAGE);
+	struct ibv_mr *m = t_reg(d->pd, p, N * T_PAGE, ODP_ALL), *other = t_reg(d->pd, p, N * T_PAGE, ODP_ALL);
+	struct ibv_mr *pin = t_reg(d->pd, q, N * T_PAGE, T_ALL_ACCESS);
+	struct ibv_mr *all = ibv_reg_mr(d->pd, NULL, SIZE_MAX, ODP_ALL);
+	struct prxe_mr_counters c0, c1, c2;
+	struct { struct prxe_mr_counters c; uint8_t more[8]; } big;
+	struct ibv_sge sg;
+	struct t_ep a, b;
+	int err;
+
+	if (!all)
+		t_die("implicit MR: %s", strerror(errno));
+	must_count(d, "an implicit MR", all, PRXE_COUNTERS_ODP | PRXE_COUNTERS_IMPLICIT);
+	c0 = must_count(d, "a pinned MR", pin, 0);
+	if (c0.page_faults | c0.page_faults_handled | c0.page_invalidations | c0.page_invalidations_handled | c0.page_prefetch)
+		t_fail("a pinned MR counts");
+	c0 = must_count(d, "a new MR", m, PRXE_COUNTERS_ODP);
+	if (c0.page_faults || c0.page_prefetch)
+		t_fail("a new MR has %llu faults, %llu prefetches", (unsigned long long)c0.page_faults,
+		       (unsigned long long)c0.page_prefetch);
+
+	t_pair_open(&a, d, &b, d, NULL);
+	t_pat_fill(q, N * T_PAGE, 350, 0);
+	ev_write("WRITE into memory that nobody touched", &a, q, 5 * T_PAGE, pin, p + T_PAGE + 1, m);
+	t_pat_check("written", p + T_PAGE + 1, 5 * T_PAGE, 350, 0);
+	c1 = must_count(d, "the MR written through", m, PRXE_COUNTERS_ODP);
+	if (c1.page_faults <= c0.page_faults || c1.page_faults_handled <= c0.page_faults_handled)
+		t_fail("a WRITE that faulted is not counted: %llu, handled %llu", (unsigned long long)c1.page_faults,
+		       (unsigned long long)(c1.page_faults_handled - c0.page_faults_handled));
+	c2 = must_count(d, "another MR over the same memory", other, PRXE_COUNTERS_ODP);
+	if (c2.page_faults)
+		t_fail("faults of one MR are counted for another: %llu", (unsigned long long)c2.page_faults);
+
+	t_drop(p, N * T_PAGE);
+	c2 = must_count(d, "the MR whose memory went", m, PRXE_COUNTERS_ODP);
+	if (c2.page_invalidations_handled <= c1.page_invalidations_handled)
+		t_fail("MADV_DONTNEED of mapped pages counts no invalidation");
+	sg = t_sge(p, 3 * T_PAGE, m->lkey);
+	err = ibv_advise_mr(d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE, IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
+	if (err)
+		t_fail("prefetch: %s", strerror(err));
+	c1 = must_count(d, "the MR prefetched", m, PRXE_COUNTERS_ODP);
+	if (c1.page_prefetch != c2.page_prefetch + 3)
+		t_fail("a prefetch of 3 pages counts %llu", (unsigned long long)(c1.page_prefetch - c2.page_prefetch));
+
+	err = mr_counters(d, m->handle, &big.c, sizeof(big.c) - 8);
+	if (!err)
+		t_fail("a buffer that is too small is filled");
+	memset(&big, 0xa5, sizeof(big));
+	err = mr_counters(d, m->handle, &big.c, sizeof(big));
+	if (err || memcmp(big.more, "\0\0\0\0\0\0\0", 8))
+		t_fail("a larger buffer: %s, its end is not 0", strerror(err));
+	err = mr_counters(d, 0x7fffff, &c0, sizeof(c0));
+	if (err != ENOENT)
+		t_fail("counters of no MR: %s, expected ENOENT", strerror(err));
+	t_ep_close(&a);
+	t_ep_close(&b);
+	ibv_dereg_mr(m);
+	ibv_dereg_mr(other);
+	ibv_dereg_mr(pin);
+	ibv_dereg_mr(all);
+	munmap(p, N * T_PAGE);
+	munmap(q, N * T_PAGE);
+}
+
 const struct ev_test ev_reg[] = {
 	{ "reg_time", reg_time, "registration of 4 KiB and of 1 TiB costs the same" },
 	{ "many", many, "thousands of MRs over the same memory" },
 	{ "vmpin", vmpin, "VmPin and VmLck stay 0" },
 	{ "signal_storm", signal_storm, "registrations while signals arrive" },
 	{ "refused", refused, "registrations and prefetches that must fail" },
+	{ "counters", counters, "an MR's counters, by the driver's method" },
 	{ "leave_behind", leave_behind, "the context closes with everything alive" },
 	{ 0 },
 };

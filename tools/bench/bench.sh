@@ -175,7 +175,7 @@ tables=(peers odp copies registration touch data-table)
 		rp_markdown <"$raw/$t.tsv"
 		echo
 	done
-	awk -F'\t' '{ printf "%s%s: %s", NR > 1 ? "; " : "", $1, $2 } END { print "." }' "$raw/machine.txt"
+	awk -F'\t' '{ printf "%s%s: %s", (NR > 1 ? "; " : ""), $1, $2 } END { print "." }' "$raw/machine.txt"
 } >"$report/bench.md"
 {
 	rp_head "prxe: benchmarks"
