@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Endpoints: device, CQs, QP, its transitions, posts and completions. */
+#define _GNU_SOURCE
 #include "t.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <sched.h>
@@ -9,6 +11,25 @@
 #include <sys/mman.h>
 
 double t_limit = 10;
+
+/* PRXE_PROVIDER=NAME: the provider that serves the device must be libNAME, by whose code polls. */
+static void check_provider(struct t_dev *d)
+{
+	const char *want = getenv("PRXE_PROVIDER"), *base;
+	char start[64];
+	Dl_info info;
+
+	if (!want)
+		return;
+	if (!dladdr((void *)d->ctx->ops.poll_cq, &info))
+		t_die("%s: nobody knows whose poll_cq it has", d->name);
+	base = strrchr(info.dli_fname, '/');
+	base = base ? base + 1 : info.dli_fname;
+	snprintf(start, sizeof(start), "lib%s-rdmav", want);
+	if (strncmp(base, start, strlen(start)))
+		t_die("%s is served by %s, not by lib%s", d->name, info.dli_fname, want);
+	t_note("%s is served by %s", d->name, base);
+}
 
 struct t_dev *t_dev_open(const char *name, int gidx)
 {
@@ -32,6 +53,7 @@ struct t_dev *t_dev_open(const char *name, int gidx)
 		ibv_free_device_list(list);
 	if (!d->ctx)
 		t_die("no verbs device %s (%d listed)", name ? name : "at all", n);
+	check_provider(d);
 	if (ibv_query_device_ex(d->ctx, NULL, &d->attr))
 		t_die("%s: ibv_query_device_ex: %s", d->name, strerror(errno));
 	if (ibv_query_port(d->ctx, 1, &d->port))
