@@ -269,6 +269,11 @@ void prxe_qp_schedule(struct prxe_qp *qp);
  * enum ib_event_type to raise, or -1.
  */
 void prxe_qp_set_error(struct prxe_qp *qp, int event);
+/*
+ * The device is being taken from its users (dev->leaving is set): all their QPs into error, and what was posted to them
+ * completes before this returns. Sleeps.
+ */
+void prxe_qp_abandon_all(struct prxe_dev *dev);
 /* May this QP receive (INIT excluded), may it send? From state; lockless. */
 static inline bool prxe_qp_receives(const struct prxe_qp *qp)
 {
