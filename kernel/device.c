@@ -126,6 +126,54 @@ const struct ib_device_ops prxe_device_ops = {
 	INIT_RDMA_OBJ_SIZE(ib_ucontext, prxe_ucontext, ib),
 };
 
+/* ---- taking it away from its users ---- */
+
+/*
+ * User space gets IB_EVENT_DEVICE_FATAL from the core, and then its objects are destroyed. A program that only polls its CQs
+ * sees nothing of that. So before the core's uverbs looks at the device's end, everything that was posted completes with
+ * WR_FLUSH_ERR: clients are told in the reverse order of their registration, and uverbs is registered before us. CQ rings
+ * outlive their CQs as long as they are mapped.
+ */
+static bool is_ours(const struct ib_device *ib)
+{
+	return ib->ops.dealloc_driver == prxe_dealloc_driver;
+}
+
+/* A device that moves to another network namespace loses its consumers and comes back. */
+static int add_client(struct ib_device *ib)
+{
+	if (is_ours(ib))
+		WRITE_ONCE(to_prxe_dev(ib)->leaving, false);
+	return 0;
+}
+
+static void remove_client(struct ib_device *ib, void *data)
+{
+	if (is_ours(ib)) {
+		WRITE_ONCE(to_prxe_dev(ib)->leaving, true);
+		prxe_qp_abandon_all(to_prxe_dev(ib));
+	}
+}
+
+static struct ib_client client = {
+	.name = "prxe",
+	.add = add_client,
+	.remove = remove_client,
+};
+
+int prxe_dev_init(void)
+{
+	return ib_register_client(&client);
+}
+
+void prxe_dev_exit(void)
+{
+	ib_unregister_client(&client);
+}
+
+/* Where it does not come with what we link to, modprobe has it first; see above. */
+MODULE_SOFTDEP("pre: ib_uverbs");
+
 static const struct ib_device_ops private_id = {
 	.driver_id = PRXE_DRIVER_ID,
 };

@@ -65,9 +65,14 @@ static struct notifier_block netdev_nb = {
 
 int prxe_link_init(void)
 {
-	int err = register_netdevice_notifier(&netdev_nb);
+	int err = prxe_dev_init();
 
-	if (!err)
+	if (err)
+		return err;
+	err = register_netdevice_notifier(&netdev_nb);
+	if (err)
+		prxe_dev_exit();
+	else
 		rdma_link_register(&link_ops);
 	return err;
 }
@@ -77,6 +82,7 @@ void prxe_link_exit(void)
 	rdma_link_unregister(&link_ops);	/* no new device */
 	unregister_netdevice_notifier(&netdev_nb);
 	prxe_dev_remove_all();
+	prxe_dev_exit();
 }
 
 MODULE_ALIAS_RDMA_LINK("prxe");

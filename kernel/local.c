@@ -327,6 +327,24 @@ static enum verdict do_atomic_write(struct attempt *a)
 	return V_DONE;
 }
 
+static enum verdict do_flush(struct attempt *a)
+{
+	struct prxe_wqe *wqe = a->wqe;
+
+	if (!a->peer->attr.max_dest_rd_atomic)
+		return refuse_request(a);
+	switch (prxe_mem_flush(a->peer, wqe->rkey, wqe->remote_addr, wqe->flush.length, wqe->flush.type, wqe->flush.level)) {
+	case 0:
+		peer_advance(a);
+		a->status = IB_WC_SUCCESS;
+		return V_DONE;
+	case -EINVAL:
+		return refuse_request(a);
+	default:
+		return refuse_access(a);
+	}
+}
+
 /* A fault that was waited for ended with an error: what the operation that needed the memory comes to. */
 static enum verdict fault_failed(struct attempt *a, bool remote)
 {
@@ -366,6 +384,8 @@ static enum verdict execute(struct attempt *a, int fault_error, bool fault_remot
 		return do_atomic(a);
 	case IB_WR_ATOMIC_WRITE:
 		return do_atomic_write(a);
+	case IB_WR_FLUSH:
+		return do_flush(a);
 	default:
 		return own_error(a, IB_WC_LOC_QP_OP_ERR);
 	}

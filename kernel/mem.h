@@ -49,6 +49,13 @@ static inline void prxe_mem_end(void)
 int prxe_gate(struct prxe_qp *qp, u32 key, bool remote, u64 iova, u64 len, int access, struct prxe_cursor *cur);
 
 /*
+ * FLUSH by @qp's peer: placement type and selectivity as in the FETH. The caller has executed in order, so what came before is
+ * in memory, and memory is coherent: nothing is touched, nothing faults. 0; -EINVAL: not a request that this QP takes; -EACCES:
+ * the key, its rights or its bounds (checked for no bytes, too). No memory is persistent here: no registration grants that.
+ */
+int prxe_mem_flush(struct prxe_qp *qp, u32 rkey, u64 iova, u64 len, u32 type, u32 level);
+
+/*
  * Copying. Each moves up to @len bytes (the caller bounds it by PRXE_MEM_CHUNK and by both cursors), advances the cursors and returns
  * the bytes moved. Fewer than @len: *miss is filled (miss->mirror non-NULL; @ahead more bytes of the same operation will
  * follow behind len, used for fault-around) or a negative error is returned when nothing was moved: -ESTALE the MR or

@@ -13,7 +13,7 @@
 #include "window.h"
 
 #define ACCESS_MW	(IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_ATOMIC | IB_ZERO_BASED | \
-			 IB_ACCESS_FLUSH_GLOBAL | IB_ACCESS_FLUSH_PERSISTENT)
+			 IB_ACCESS_FLUSH_GLOBAL)
 
 int prxe_alloc_mw(struct ib_mw *ib, struct ib_udata *udata)
 {

@@ -59,6 +59,19 @@ unsigned int prxe_op_hdr_len(u8 opcode);
 enum prxe_nak { PRXE_NAK_PSN_SEQ = 0, PRXE_NAK_INV_REQ = 1, PRXE_NAK_REM_ACC = 2, PRXE_NAK_REM_OP = 3, PRXE_NAK_RD_REQ = 4 };
 #define PRXE_AETH_UNLIMITED	0x1f	/* credits: no end-to-end flow control */
 
+/* FLUSH (IBTA A19.4): what the FETH says, and a work request. Types are flags; one of them at least. */
+#define PRXE_FLUSH_GLOBAL	1U	/* visible to everybody */
+#define PRXE_FLUSH_PERSISTENT	2U
+#define PRXE_FLUSH_RANGE	0U	/* the bytes that the RETH names */
+#define PRXE_FLUSH_WHOLE	1U	/* all that its R_Key names */
+#define PRXE_FETH(type, level)	((level) << 4 | (type))
+#define PRXE_FETH_TYPE(feth)	((feth) & 0xf)
+#define PRXE_FETH_LEVEL(feth)	((feth) >> 4 & 3)
+static inline bool prxe_flush_known(u32 type, u32 level)
+{
+	return type && !(type & ~(PRXE_FLUSH_GLOBAL | PRXE_FLUSH_PERSISTENT)) && level <= PRXE_FLUSH_WHOLE;
+}
+
 /* A packet in host order. Members past psn are valid as its opcode says. */
 struct prxe_pkt {
 	u8 opcode;

@@ -52,6 +52,7 @@ struct prxe_dev {
 	struct prxe_stats __percpu *stats;
 	bool was_up;			/* what consumers were told of the port last */
 	bool going;			/* unregistering: no new work */
+	bool leaving;			/* its consumers are being removed: user QPs are in error, and stay there */
 	u8 mac[ETH_ALEN];
 	__be64 guid;
 	spinlock_t mcast_lock;		/* multicast groups; mcast.c */

@@ -2,6 +2,8 @@
 /*
  * Queue pairs as verbs objects: creation, the state machine of IBTA 10.3.1, destruction.
  */
+#include <linux/delay.h>
+#include <linux/jiffies.h>
 #include <linux/slab.h>
 #include "ah.h"
 #include "mcast.h"
@@ -14,6 +16,7 @@
 #define MAX_TIMEOUT	31
 #define MAX_RETRY	7
 #define MAX_QPN		0xffffff
+#define ABANDON_MAX	(5 * HZ)	/* for all QPs of a device to be flushed */
 
 /* ---- life ---- */
 
@@ -91,6 +94,45 @@ void prxe_qp_set_error(struct prxe_qp *qp, int event)
 		return;
 	prxe_qp_event(qp, event);
 	prxe_qp_schedule(qp);
+}
+
+/* The next QP of a user from @index on, with a reference. */
+static struct prxe_qp *next_user_qp(struct prxe_dev *dev, unsigned long *index)
+{
+	struct prxe_qp *qp;
+
+	rcu_read_lock();
+	qp = xa_find(&dev->qps, index, ULONG_MAX, XA_PRESENT);
+	while (qp && (!qp->user || !prxe_qp_tryget(qp)))
+		qp = xa_find_after(&dev->qps, index, ULONG_MAX, XA_PRESENT);
+	rcu_read_unlock();
+	return qp;
+}
+
+/*
+ * Users may destroy QPs meanwhile: the reference keeps the structure, and of a dead one nothing more is looked at. A modify is
+ * over before the mutex is free here, or finds dev->leaving and does not leave the error state. Who goes on posting is not
+ * waited for without end.
+ */
+void prxe_qp_abandon_all(struct prxe_dev *dev)
+{
+	unsigned long end = jiffies + ABANDON_MAX, i;
+	struct prxe_qp *qp;
+
+	/* All at once: none sees a peer that is gone. */
+	for (i = 0; (qp = next_user_qp(dev, &i)); i++) {
+		mutex_lock(&qp->mutex);
+		prxe_qp_set_error(qp, -1);
+		mutex_unlock(&qp->mutex);
+		prxe_qp_put(qp);
+	}
+	for (i = 0; (qp = next_user_qp(dev, &i)); i++) {
+		prxe_qp_schedule(qp);
+		/* The work queues itself again when there is much to flush. */
+		while (work_busy(&qp->work) && time_before(jiffies, end))
+			usleep_range(50, 500);
+		prxe_qp_put(qp);
+	}
 }
 
 /* From @from, unless an error came first. */
@@ -409,6 +451,8 @@ static int modify(struct prxe_qp *qp, struct ib_qp_attr *attr, int mask)
 	next = mask & IB_QP_STATE ? attr->qp_state : cur;
 	if (!ib_modify_qp_is_ok(cur, next, qp->type, mask))
 		return -EINVAL;
+	if (qp->user && READ_ONCE(qp->dev->leaving) && next != IB_QPS_RESET && next != IB_QPS_ERR)
+		return -EIO;
 	err = check_attr(qp, attr, mask);
 	if (err)
 		return err;

@@ -63,10 +63,14 @@ struct prxe_wqe {
 	__be32 imm;
 	u32 inv_rkey;
 	u64 orig;			/* atomics */
-	u64 remote_addr;		/* RDMA and atomics */
+	u64 remote_addr;		/* RDMA, atomics and FLUSH */
 	u32 rkey;
 	u32 key;			/* REG_MR */
 	u64 compare_add, swap;		/* also the 8 bytes of ATOMIC_WRITE, in compare_add */
+	struct {			/* FLUSH; PRXE_FLUSH_* */
+		u32 length;
+		u8 type, level;
+	} flush;
 	struct {			/* UD, GSI */
 		struct prxe_av av;
 		u32 qpn, qkey;
@@ -150,9 +154,9 @@ struct prxe_req {
 	struct prxe_route route;
 };
 
-/* A READ or atomic that may be asked for again (IBTA 9.7.5.1.1). */
+/* A READ, atomic or FLUSH that may be asked for again (IBTA 9.7.5.1.1). */
 struct prxe_resource {
-	u32 type;			/* PRXE_OPF_READ, PRXE_OPF_ATOMIC, PRXE_OPF_ATOMIC_WRITE, 0 empty */
+	u32 type;			/* PRXE_OPF_READ, PRXE_OPF_ATOMIC, PRXE_OPF_ATOMIC_WRITE, PRXE_OPF_FLUSH, 0 empty */
 	u32 first_psn, last_psn;
 	u64 va; u32 rkey, length;	/* READ */
 	u64 orig;			/* atomic: its saved result */
@@ -265,6 +269,11 @@ void prxe_qp_schedule(struct prxe_qp *qp);
  * enum ib_event_type to raise, or -1.
  */
 void prxe_qp_set_error(struct prxe_qp *qp, int event);
+/*
+ * The device is being taken from its users (dev->leaving is set): all their QPs into error, and what was posted to them
+ * completes before this returns. Sleeps.
+ */
+void prxe_qp_abandon_all(struct prxe_dev *dev);
 /* May this QP receive (INIT excluded), may it send? From state; lockless. */
 static inline bool prxe_qp_receives(const struct prxe_qp *qp)
 {

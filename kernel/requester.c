@@ -164,6 +164,7 @@ enum wr_kind {
 	WR_UC		= BIT(9),
 	WR_UD		= BIT(10),
 	WR_OPERAND	= BIT(11),	/* 8 bytes in the WQE itself */
+	WR_FLUSH	= BIT(12),	/* names remote memory, carries nothing */
 };
 
 static const struct {
@@ -178,6 +179,7 @@ static const struct {
 	[IB_WR_RDMA_READ]		= { WR_RDMA | WR_READ | WR_RC, IB_WC_RDMA_READ },
 	[IB_WR_ATOMIC_CMP_AND_SWP]	= { WR_ATOMIC | WR_RC, IB_WC_COMP_SWAP },
 	[IB_WR_ATOMIC_FETCH_AND_ADD]	= { WR_ATOMIC | WR_RC, IB_WC_FETCH_ADD },
+	[IB_WR_FLUSH]			= { WR_FLUSH | WR_RC, IB_WC_FLUSH },
 	[IB_WR_ATOMIC_WRITE]		= { WR_RDMA | WR_OPERAND | WR_RC, IB_WC_ATOMIC_WRITE },
 	[IB_WR_LOCAL_INV]		= { WR_LOCAL | WR_RC | WR_UC, IB_WC_LOCAL_INV },
 	[IB_WR_BIND_MW]			= { WR_LOCAL | WR_RC | WR_UC, IB_WC_BIND_MW },
@@ -192,7 +194,7 @@ static u16 wr_kind(const struct prxe_qp *qp, u32 opcode)
 		return 0;
 	kind = wr_table[opcode].kind;
 	type = qp->type == IB_QPT_RC ? WR_RC : qp->type == IB_QPT_UC ? WR_UC : WR_UD;
-	if (!(kind & type) || (kind & WR_KERNEL && qp->user) || (kind & WR_OPERAND && !qp->user))
+	if (!(kind & type) || (kind & WR_KERNEL && qp->user) || (kind & (WR_OPERAND | WR_FLUSH) && !qp->user))
 		return 0;
 	return kind;
 }
@@ -208,6 +210,12 @@ static enum ib_wc_status fetch_data(struct prxe_qp *qp, struct prxe_wqe *wqe, u1
 		wqe->flags &= ~IB_SEND_INLINE;
 		wqe->length = sizeof(u64);
 		memcpy(&wqe->compare_add, tail, sizeof(u64));
+		return IB_WC_SUCCESS;
+	}
+	if (kind & WR_FLUSH) {
+		wqe->flags &= ~IB_SEND_INLINE;
+		/* Where rdma_rxe looks for it: librxe does not fill in the one beside the address. */
+		wqe->flush.length = w->dma.length;
 		return IB_WC_SUCCESS;
 	}
 	if (wqe->flags & IB_SEND_INLINE) {
@@ -261,8 +269,16 @@ static enum ib_wc_status fetch_op(struct prxe_qp *qp, struct prxe_wqe *wqe, u16 
 			return IB_WC_LOC_LEN_ERR;
 		wqe->length = sizeof(u64);
 	}
+	if (kind & WR_FLUSH) {
+		wqe->remote_addr = wr->wr.flush.remote_addr;
+		wqe->rkey = wr->wr.flush.rkey;
+		wqe->flush.type = wr->wr.flush.type;
+		wqe->flush.level = wr->wr.flush.level;
+		if (!prxe_flush_known(wqe->flush.type, wqe->flush.level))
+			return IB_WC_LOC_QP_OP_ERR;
+	}
 	/* With no responder resources it could never be sent. */
-	if (kind & (WR_ATOMIC | WR_READ | WR_OPERAND) && !qp->attr.max_rd_atomic)
+	if (kind & (WR_ATOMIC | WR_READ | WR_OPERAND | WR_FLUSH) && !qp->attr.max_rd_atomic)
 		return IB_WC_LOC_QP_OP_ERR;
 	if (qp->type == IB_QPT_UD || qp->type == IB_QPT_GSI)
 		return fetch_ud(qp, wqe, wr);

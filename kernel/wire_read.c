@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * What the wire's responder answers with more than an ACK: READ and atomics, and both again when the requester lost the answer.
+ * What the wire's responder answers with a response, not an ACK: READ, atomics and FLUSH, and again when the answer got lost.
  *
  * Each one that was executed leaves a resource behind: enough of it to answer a repetition (IBTA 9.7.5.1.1). A READ is read
- * again, an atomic is not executed again: its result is kept. Everything runs under resp.lock.
+ * again; an atomic or a FLUSH is not executed again: its result is kept. Everything runs under resp.lock.
  */
 #include <linux/slab.h>
 #include "mem.h"
@@ -204,15 +204,32 @@ bool prxe_read_respond(struct prxe_qp *qp)
 	return true;
 }
 
-/* ---- atomics ---- */
+/* ---- atomics and FLUSH ---- */
 
-static void answer_atomic(struct prxe_qp *qp, const struct prxe_resource *res)
+static void answer(struct prxe_qp *qp, const struct prxe_resource *res)
 {
 	qp->resp.aeth = PRXE_AETH_ACK | PRXE_AETH_UNLIMITED;
 	if (res->type == PRXE_OPF_ATOMIC)
 		prxe_resp_send_aeth(qp, PRXE_ATOMIC_ACKNOWLEDGE, qp->resp.aeth, res->first_psn, res->orig);
 	else
 		prxe_resp_send_aeth(qp, PRXE_READ_ONLY, qp->resp.aeth, res->first_psn, 0);
+}
+
+static enum prxe_exec executed(struct prxe_qp *qp, struct prxe_resource *res, u32 type, u32 psn, u64 orig)
+{
+	struct prxe_resp *r = &qp->resp;
+
+	r->fault_error = 0;
+	res->type = type;
+	res->first_psn = psn;
+	res->last_psn = psn;
+	res->orig = orig;
+	r->psn = prxe_psn_add(psn, 1);
+	r->msn = (r->msn + 1) & PRXE_PSN_MASK;
+	/* Its answer acknowledges everything before it as well. */
+	r->ack_due = false;
+	answer(qp, res);
+	return PRXE_EXEC_DONE;
 }
 
 /* Executed once, and only when its memory is present; a repetition is answered from the resource. */
@@ -259,24 +276,34 @@ enum prxe_exec prxe_atomic_exec(struct prxe_qp *qp, const struct sk_buff *skb, c
 		return prxe_resp_bad_request(qp);
 	if (err)
 		return prxe_resp_no_access(qp);
-	r->fault_error = 0;
-	res->type = write ? PRXE_OPF_ATOMIC_WRITE : PRXE_OPF_ATOMIC;
-	res->first_psn = pkt->psn;
-	res->last_psn = pkt->psn;
-	res->orig = orig;
-	r->psn = prxe_psn_add(pkt->psn, 1);
-	r->msn = (r->msn + 1) & PRXE_PSN_MASK;
-	/* Its answer acknowledges everything before it as well. */
-	r->ack_due = false;
-	answer_atomic(qp, res);
-	return PRXE_EXEC_DONE;
+	return executed(qp, res, write ? PRXE_OPF_ATOMIC_WRITE : PRXE_OPF_ATOMIC, pkt->psn, orig);
+}
+
+enum prxe_exec prxe_flush_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
+{
+	struct prxe_resource *res;
+	int err;
+
+	if (qp->resp.msg || !qp->attr.max_dest_rd_atomic)
+		return prxe_resp_bad_request(qp);
+	prxe_mem_begin();
+	err = prxe_mem_flush(qp, pkt->rkey, pkt->va, pkt->dma_len, PRXE_FETH_TYPE(pkt->feth), PRXE_FETH_LEVEL(pkt->feth));
+	prxe_mem_end();
+	if (err)
+		return err == -EINVAL ? prxe_resp_bad_request(qp) : prxe_resp_no_access(qp);
+	res = new_resource(qp);
+	if (!res) {
+		prxe_resp_timer_start(qp);
+		return PRXE_EXEC_WAIT;
+	}
+	return executed(qp, res, PRXE_OPF_FLUSH, pkt->psn, 0);
 }
 
 /* ---- repetitions ---- */
 
 void prxe_dup_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 {
-	u32 type = pkt->flags & (PRXE_OPF_READ | PRXE_OPF_ATOMIC | PRXE_OPF_ATOMIC_WRITE);
+	u32 type = pkt->flags & (PRXE_OPF_READ | PRXE_OPF_ATOMIC | PRXE_OPF_ATOMIC_WRITE | PRXE_OPF_FLUSH);
 	struct prxe_resource *res = find_resource(qp, type, pkt->psn);
 
 	/* What is too old to be remembered, or is not what was asked for then, gets no answer (IBTA 9.7.5.1.1). */
@@ -284,7 +311,7 @@ void prxe_dup_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 		return;
 	if (type != PRXE_OPF_READ) {
 		if (res->first_psn == pkt->psn)
-			answer_atomic(qp, res);
+			answer(qp, res);
 		return;
 	}
 	if (pkt->rkey != res->rkey || pkt->va < res->va || pkt->va - res->va > res->length ||

@@ -36,7 +36,8 @@ static bool is_atomic(const struct prxe_wqe *wqe)
 /* Answered by a response of its own, not by an ACK. */
 static bool is_rd(const struct prxe_wqe *wqe)
 {
-	return wqe->opcode == IB_WR_RDMA_READ || wqe->opcode == IB_WR_ATOMIC_WRITE || is_atomic(wqe);
+	return wqe->opcode == IB_WR_RDMA_READ || wqe->opcode == IB_WR_ATOMIC_WRITE || wqe->opcode == IB_WR_FLUSH ||
+	       is_atomic(wqe);
 }
 
 static struct prxe_wqe *oldest(struct prxe_qp *qp)
@@ -624,6 +625,10 @@ static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 		pkt.opcode = PRXE_ATOMIC_WRITE_OP;
 		pkt.dma_len = sizeof(u64);
 		pkt.payload_len = sizeof(u64);
+	} else if (wqe->opcode == IB_WR_FLUSH) {
+		pkt.opcode = PRXE_FLUSH;
+		pkt.dma_len = wqe->flush.length;
+		pkt.feth = PRXE_FETH(wqe->flush.type, wqe->flush.level);
 	}
 	if (wqe->opcode != IB_WR_ATOMIC_WRITE) {
 		r = probe(qp, wqe, pos, len, miss);

@@ -479,6 +479,8 @@ static enum prxe_exec exec(struct prxe_qp *qp, struct sk_buff *skb, const struct
 			return prxe_read_exec(qp, pkt);
 		if (pkt->flags & (PRXE_OPF_ATOMIC | PRXE_OPF_ATOMIC_WRITE))
 			return prxe_atomic_exec(qp, skb, pkt);
+		if (pkt->flags & PRXE_OPF_FLUSH)
+			return prxe_flush_exec(qp, pkt);
 		return prxe_resp_bad_request(qp);
 	case IB_QPT_UC:
 		return exec_uc(qp, skb, pkt);

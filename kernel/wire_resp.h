@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * Between the files of the wire's responder, and for nobody else: wire_resp.c (order, faults, SEND and WRITE) and wire_read.c (READ,
- * atomics, and what of them is asked for again). Everything here is called under resp.lock.
+ * atomics and FLUSH, and what of them is asked for again). Everything here is called under resp.lock.
  */
 #ifndef PRXE_WIRE_RESP_H
 #define PRXE_WIRE_RESP_H
@@ -45,12 +45,13 @@ void prxe_resp_timer_start(struct prxe_qp *qp);
 /* ---- wire_read.c ---- */
 enum prxe_exec prxe_read_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt);
 enum prxe_exec prxe_atomic_exec(struct prxe_qp *qp, const struct sk_buff *skb, const struct prxe_pkt *pkt);
+enum prxe_exec prxe_flush_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt);
 /* One response of the READ that is going on. True: it left (or the READ is over); false: not now. */
 bool prxe_read_respond(struct prxe_qp *qp);
 void prxe_read_forget(struct prxe_qp *qp);
-/* A request that was executed before arrives again; takes the skb. READs and atomics wait for their turn in resp.dups, .. */
+/* A request that was executed before arrives again; takes the skb. What is not answered by an ACK waits in resp.dups, .. */
 void prxe_dup_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt);
-/* .. which has come. */
+/* .. and this is its turn. */
 void prxe_dup_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt);
 
 #endif

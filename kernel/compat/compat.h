@@ -182,6 +182,13 @@ static inline void prxe_mark_user_name(struct ib_device *ib)
 #endif
 }
 
+/* Cores that do not know FLUSH refuse its access flags: then there is no such capability. */
+#ifdef PRXE_HAVE_IB_FLUSH
+#define PRXE_DEVICE_CAP_FLUSH		IB_DEVICE_FLUSH_GLOBAL
+#else
+#define PRXE_DEVICE_CAP_FLUSH		0
+#endif
+
 /* ODP capability bits that older kernels do not publish. */
 #ifdef PRXE_HAVE_ODP_FLUSH_CAPS
 #define PRXE_ODP_CAP_FLUSH		IB_ODP_SUPPORT_FLUSH

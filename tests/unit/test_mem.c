@@ -394,6 +394,54 @@ static void gate(void **state)
 	assert_true(granted > 5000 && refused > 5000);
 }
 
+/* FLUSH: the gate's answer for the right to it, with the key checked for no bytes too; of the whole key, its bounds and nothing else. */
+static void flush(void **state)
+{
+	const int rights[] = { IB_ACCESS_FLUSH_GLOBAL, IB_ACCESS_FLUSH_PERSISTENT };
+	u32 yes = 0, no = 0;
+
+	r = rnd_start(123);
+	for (int round = 0; round < 100; round++) {
+		world_make();
+		for (int i = 1; i <= REGIONS + WINDOWS; i++) {
+			struct prxe_mr *mr = i <= REGIONS ? &reg[i]->mr : &mw[i - REGIONS - 1];
+
+			mr->access |= rnd_below(&r, 4) ? IB_ACCESS_FLUSH_GLOBAL | IB_ACCESS_FLUSH_PERSISTENT : 0;
+		}
+		for (int i = 0; i < 150; i++) {
+			struct ask a = some_ask(), whole;
+			u32 type = rnd_below(&r, 6) ? PRXE_FLUSH_GLOBAL : rnd_below(&r, 8);
+			u32 level = rnd_below(&r, 6) ? rnd_below(&r, 2) : rnd_below(&r, 4);
+			u32 allowed = rnd_below(&r, 6) ? 3 : rnd_below(&r, 4);
+			int want = -EACCES;
+			u64 off;
+
+			a.remote = true;
+			a.access = IB_ACCESS_FLUSH_GLOBAL;
+			if (!rnd_below(&r, 4))
+				a.len = 0;
+			whole = a;
+			if (a.key >> 8 && a.key >> 8 <= REGIONS + WINDOWS) {
+				whole.iova = a.key >> 8 <= REGIONS ? reg[a.key >> 8]->mr.iova : mw[(a.key >> 8) - REGIONS - 1].iova;
+				whole.len = 0;
+			}
+			a.qp->attr.qp_access_flags = (allowed & 1 ? rights[0] : 0) | (allowed & 2 ? rights[1] : 0);
+			if (!type || type > 3 || level > 1 || type & ~allowed)
+				want = -EINVAL;
+			else if (type == PRXE_FLUSH_GLOBAL && oracle(level ? &whole : &a, &off))
+				want = 0;
+			prxe_mem_begin();
+			assert_int_equal(prxe_mem_flush(a.qp, a.key, a.iova, a.len, type, level), want);
+			prxe_mem_end();
+			*(want ? &no : &yes) += 1;
+		}
+		world_free();
+	}
+	qp[0].attr.qp_access_flags = 0;
+	qp[1].attr.qp_access_flags = 0;
+	assert_true(yes > 2000 && no > 2000);
+}
+
 /* No bytes: no key is looked at. */
 static void nothing(void **state)
 {
@@ -592,6 +640,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(gate),
+		cmocka_unit_test(flush),
 		cmocka_unit_test(nothing),
 		cmocka_unit_test(between),
 		cmocka_unit_test(atomics),

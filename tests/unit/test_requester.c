@@ -126,7 +126,7 @@ static const struct { u8 types; bool inline_ok, atomic, read, local, optional; }
 	[IB_WR_ATOMIC_FETCH_AND_ADD] = { R, .atomic = true },
 	[IB_WR_LOCAL_INV] = { R | C, .local = true },
 	[IB_WR_BIND_MW] = { R | C, .local = true },
-	[IB_WR_FLUSH] = { R, .optional = true },
+	[IB_WR_FLUSH] = { R },
 	[IB_WR_ATOMIC_WRITE] = { R, .optional = true },
 };
 
@@ -149,6 +149,11 @@ static void check_shadow(const struct prxe_qp *qp, const struct prxe_wqe *wqe)
 		return;
 	assert_true(wqe->opcode < ARRAY_SIZE(legal) && (legal[wqe->opcode].types & type_bit(qp)));
 	assert_true(wqe->length <= PRXE_MAX_MSG);
+	if (wqe->opcode == IB_WR_FLUSH) {
+		assert_true(prxe_flush_known(wqe->flush.type, wqe->flush.level) && qp->attr.max_rd_atomic);
+		assert_true(!wqe->length && !wqe->num_sge);
+		return;
+	}
 	if (legal[wqe->opcode].local || legal[wqe->opcode].optional)
 		return;
 	if (wqe->flags & IB_SEND_INLINE) {
@@ -184,6 +189,9 @@ static int judge(const struct prxe_qp *qp, const struct rxe_send_wqe *s)
 		return -1;
 	if (legal[op].local)
 		return 0;
+	if (op == IB_WR_FLUSH)
+		return !s->wr.wr.flush.type || s->wr.wr.flush.type > 3 || s->wr.wr.flush.level > 1 || !qp->attr.max_rd_atomic ?
+		       IB_WC_LOC_QP_OP_ERR : 0;
 	if (s->wr.send_flags & IB_SEND_INLINE) {
 		if (!legal[op].inline_ok || s->dma.length > qp->cap.max_inline_data)
 			return IB_WC_LOC_QP_OP_ERR;
@@ -239,6 +247,10 @@ static void some_wqe(struct rnd *r, struct prxe_qp *qp, u32 index)
 	while (!(legal[s->wr.opcode].types & type_bit(qp)) && rnd_below(r, 16));
 	if (type_bit(qp) == D && rnd_below(r, 4))
 		s->wr.wr.ud.ah_num &= ~1U;
+	if (s->wr.opcode == IB_WR_FLUSH) {
+		s->wr.wr.flush.type = rnd_below(r, 5);
+		s->wr.wr.flush.level = rnd_below(r, 3);
+	}
 	s->wr.send_flags = rnd_below(r, 32);
 	s->dma.length = rnd_below(r, qp->cap.max_inline_data + 3);
 	s->dma.num_sge = rnd_below(r, qp->cap.max_send_sge + 2);
@@ -286,6 +298,10 @@ static void hostile_wqes(void **state)
 					assert_true(wqe->compare_add == s->wr.wr.atomic.compare_add);
 					assert_true(wqe->swap == s->wr.wr.atomic.swap);
 					assert_int_equal(wqe->rkey, s->wr.wr.atomic.rkey);
+				} else if (wqe->opcode == IB_WR_FLUSH) {
+					assert_true(wqe->remote_addr == s->wr.wr.flush.remote_addr);
+					assert_int_equal(wqe->rkey, s->wr.wr.flush.rkey);
+					assert_int_equal(wqe->flush.length, s->dma.length);
 				} else if (wqe->opcode <= IB_WR_RDMA_WRITE_WITH_IMM || legal[wqe->opcode].read) {
 					assert_true(wqe->remote_addr == s->wr.wr.rdma.remote_addr);
 					assert_int_equal(wqe->rkey, s->wr.wr.rdma.rkey);

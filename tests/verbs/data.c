@@ -36,7 +36,7 @@ static struct ibv_mw *mw;
 static struct remote { uint64_t iova[K_N][2]; uint32_t rkey[K_N][2]; uint32_t mw_rkey; } remote;
 static struct t_ep *mw_ep; /* whose QP the window was bound through */
 static unsigned long long done[OP_N], lost;
-bool have_odp[2], have_mw;
+bool have_odp[2], have_mw, have_flush;
 static bool mw_bound;
 
 static void put(const void *p, size_t n)
@@ -127,6 +127,7 @@ static const enum ibv_wr_opcode wr_op[OP_N] = {
 	[MW_WRITE] = IBV_WR_RDMA_WRITE,	   [SRQ_SEND] = IBV_WR_SEND,
 	[UC_WRITE] = IBV_WR_RDMA_WRITE,	   [UC_WRITE_IMM] = IBV_WR_RDMA_WRITE_WITH_IMM,
 	[UC_SEND] = IBV_WR_SEND,	   [UD_SEND] = IBV_WR_SEND,
+	[WRITE_FLUSH] = IBV_WR_RDMA_WRITE, /* and a FLUSH behind it, whose completion counts */
 };
 
 static uint64_t old_value(const struct kase *k) /* of the atomic's target: its pattern */
@@ -169,9 +170,17 @@ static void request(const struct kase *k, struct t_ep *e, uint64_t id)
 		w.compare = k->op == FAA ? k->seq * 0x9e3779b97f4a7c15ULL : want + (k->seq & 1);
 		w.swap = ~want;
 	}
+	if (k->op == WRITE_FLUSH)
+		w.flags |= T_UNSIGNALED;
 	rc_ = t_post(e, &w);
 	if (rc_)
 		t_die("%s: ibv_post_send: %s", describe(k), strerror(rc_));
+	if (k->op == WRITE_FLUSH) {
+		rc_ = t_flush(e, w.raddr, w.rkey, k->len, IBV_FLUSH_GLOBAL,
+			      k->seq & 1 ? IBV_FLUSH_RANGE : IBV_FLUSH_MR, id);
+		if (rc_)
+			t_die("%s: ibv_wr_flush: %s", describe(k), strerror(rc_));
+	}
 	if (k->inl) /* an inline source belongs to the application again at once */
 		for (int i = 0; i < w.n; i++)
 			memset(arena[0][k->a.s[i].kind].va + k->a.s[i].off, 0x5a, k->a.s[i].len);
@@ -354,6 +363,7 @@ static void open_side(int who, struct t_dev *d)
 {
 	struct t_opt o = { .sge = MAX_SEG, .depth = 4, .rdepth = 8, .inl = 200,
 			   .timeout = (uint8_t)opt.qp_timeout };
+	unsigned more = have_flush ? IBV_ACCESS_FLUSH_GLOBAL : 0;
 	struct ibv_srq_init_attr sa = { .attr = { .max_wr = 16, .max_sge = SRQ_SEG } };
 
 	if (d->attr.orig_attr.max_sge < MAX_SEG)
@@ -362,11 +372,15 @@ static void open_side(int who, struct t_dev *d)
 		if (k == K_PIN || have_odp[who])
 			t_arena_open(&arena[who][k], (enum t_kind)k, ARENA_SIZE, d->pd,
 				     who ? 0 : 0x123456789000ULL + (uint64_t)k * 0x10000000,
-				     IBV_ACCESS_MW_BIND);
+				     IBV_ACCESS_MW_BIND | more);
 	for (unsigned m = 0; m < RC_MTUS; m++) {
 		o.mtu = mtus[m] < d->port.active_mtu ? mtus[m] : d->port.active_mtu;
 		o.type = IBV_QPT_RC;
+		o.ops = have_flush ? IBV_QP_EX_WITH_RDMA_WRITE | IBV_QP_EX_WITH_FLUSH : 0;
+		o.access = have_flush ? T_ALL_ACCESS | IBV_ACCESS_MW_BIND | more : 0;
 		t_ep_open(&rc[who][m], d, &o);
+		o.ops = 0;
+		o.access = 0;
 		o.type = IBV_QPT_UC;
 		t_ep_open(&uc[who][m], d, &o);
 	}
@@ -579,6 +593,7 @@ int main(int argc, char **argv)
 	have_odp[0] = da->odp && (!opt.kinds || strcmp(opt.kinds, "pin"));
 	have_odp[1] = db->odp && (opt.kinds_b ? strcmp(opt.kinds_b, "pin") != 0 :
 						!opt.kinds || strcmp(opt.kinds, "pin"));
+	have_flush = da->flush && db->flush;
 	if (opt.huge) {
 		huge();
 		return t_done("huge");

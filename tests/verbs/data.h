@@ -6,7 +6,7 @@
 #include "lib/t.h"
 
 enum op { WRITE, WRITE_IMM, SEND, SEND_IMM, SEND_INV, READ, CAS, FAA, MW_WRITE, SRQ_SEND,
-	  UC_WRITE, UC_WRITE_IMM, UC_SEND, UD_SEND, OP_N };
+	  UC_WRITE, UC_WRITE_IMM, UC_SEND, UD_SEND, WRITE_FLUSH, OP_N };
 extern const char *const op_name[OP_N];
 enum kind { PIN = K_PIN, ODP = K_ODP, SHM = K_SHM, MIX, KIND_N };
 enum temp { WARM, COLD, READ_TOUCHED, PREFETCHED, TEMP_N };
@@ -50,7 +50,7 @@ extern struct data_opt opt;
 /* data.c */
 extern struct t_dev *da, *db;
 extern struct t_arena arena[2][K_N]; /* of A, of B */
-extern bool have_odp[2], have_mw;
+extern bool have_odp[2], have_mw, have_flush;
 
 /* ---- data_case.c ---- */
 #define CROSS ((uint64_t)OP_N * KIND_N * KIND_N * 8 * 8 * 11 * RC_MTUS * 4 * TEMP_N * TEMP_N)

@@ -9,7 +9,7 @@
 
 const char *const op_name[OP_N] = {
 	"write", "write_imm", "send", "send_imm", "send_inv", "read", "cas", "faa", "mw_write",
-	"srq_send", "uc_write", "uc_write_imm", "uc_send", "ud_send",
+	"srq_send", "uc_write", "uc_write_imm", "uc_send", "ud_send", "write_flush",
 };
 static const char *const kind_name[KIND_N] = { "pin", "odp", "shm", "mix" };
 static const char *const temp_name[TEMP_N] = { "warm", "cold", "read-touched", "prefetched" };
@@ -126,6 +126,8 @@ bool make_case(struct kase *k, uint64_t id)
 	if ((!have_odp[0] && k->a.kind != PIN) || (!have_odp[1] && k->b.kind != PIN))
 		return false;
 	if ((k->op == MW_WRITE || k->op == SEND_INV) && !have_mw)
+		return false;
+	if (k->op == WRITE_FLUSH && !have_flush)
 		return false;
 	if (k->op == MW_WRITE && !k->len)
 		return false; /* a window of length 0 is no window */

@@ -115,7 +115,7 @@ static void usage(void)
 
 int main(int argc, char **argv)
 {
-	static const struct pr_test *const all[] = { pr_mem, pr_window, pr_flow, pr_state, pr_event };
+	static const struct pr_test *const all[] = { pr_mem, pr_window, pr_flow, pr_state, pr_event, pr_flush };
 	const char *dev = NULL;
 	int gid = 1, c, ran = 0;
 	bool list = false;

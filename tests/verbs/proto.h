@@ -11,7 +11,7 @@ struct pr_test {
 	const char *what;
 };
 
-extern const struct pr_test pr_mem[], pr_window[], pr_flow[], pr_state[], pr_event[];
+extern const struct pr_test pr_mem[], pr_window[], pr_flow[], pr_state[], pr_event[], pr_flush[];
 
 /* A pair with a buffer on each side (one mapping between inaccessible pages), registered. */
 #define PR_ROOM (16 * T_PAGE)

@@ -20,6 +20,7 @@ extern int shim_barrier_word;
 #define smp_mb()	shim_barrier()
 #endif
 #define smp_rmb()	shim_barrier()
+#define wmb()		shim_barrier()
 #ifdef MUTANT_NO_RELEASE
 #define smp_wmb()	barrier()
 #else

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Endpoints: device, CQs, QP, its transitions, posts and completions. */
+#define _GNU_SOURCE
 #include "t.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <sched.h>
@@ -9,6 +11,25 @@
 #include <sys/mman.h>
 
 double t_limit = 10;
+
+/* PRXE_PROVIDER=NAME: the provider that serves the device must be libNAME, by whose code polls. */
+static void check_provider(struct t_dev *d)
+{
+	const char *want = getenv("PRXE_PROVIDER"), *base;
+	char start[64];
+	Dl_info info;
+
+	if (!want)
+		return;
+	if (!dladdr((void *)d->ctx->ops.poll_cq, &info))
+		t_die("%s: nobody knows whose poll_cq it has", d->name);
+	base = strrchr(info.dli_fname, '/');
+	base = base ? base + 1 : info.dli_fname;
+	snprintf(start, sizeof(start), "lib%s-rdmav", want);
+	if (strncmp(base, start, strlen(start)))
+		t_die("%s is served by %s, not by lib%s", d->name, info.dli_fname, want);
+	t_note("%s is served by %s", d->name, base);
+}
 
 struct t_dev *t_dev_open(const char *name, int gidx)
 {
@@ -32,6 +53,7 @@ struct t_dev *t_dev_open(const char *name, int gidx)
 		ibv_free_device_list(list);
 	if (!d->ctx)
 		t_die("no verbs device %s (%d listed)", name ? name : "at all", n);
+	check_provider(d);
 	if (ibv_query_device_ex(d->ctx, NULL, &d->attr))
 		t_die("%s: ibv_query_device_ex: %s", d->name, strerror(errno));
 	if (ibv_query_port(d->ctx, 1, &d->port))
@@ -40,6 +62,7 @@ struct t_dev *t_dev_open(const char *name, int gidx)
 		t_die("%s: ibv_query_gid(%d): %s", d->name, gidx, strerror(errno));
 	d->gidx = gidx;
 	d->odp = d->attr.odp_caps.general_caps & IBV_ODP_SUPPORT;
+	d->flush = d->attr.device_cap_flags_ex & T_CAP_FLUSH_GLOBAL;
 	d->odp_uc = d->odp && (d->attr.odp_caps.per_transport_caps.uc_odp_caps & IBV_ODP_SUPPORT_SEND);
 	d->pd = ibv_alloc_pd(d->ctx);
 	if (!d->pd)
@@ -106,7 +129,18 @@ void t_ep_open(struct t_ep *e, struct t_dev *d, const struct t_opt *opt)
 	ia.cap.max_send_sge = o.sge;
 	ia.cap.max_recv_sge = o.srq ? 0 : o.sge;
 	ia.cap.max_inline_data = o.inl;
-	e->qp = ibv_create_qp(o.pd, &ia);
+	if (o.ops) {
+		struct ibv_qp_init_attr_ex ax = {
+			.send_cq = ia.send_cq, .recv_cq = ia.recv_cq, .srq = ia.srq, .cap = ia.cap,
+			.qp_type = ia.qp_type, .sq_sig_all = ia.sq_sig_all, .pd = o.pd, .send_ops_flags = o.ops,
+			.comp_mask = IBV_QP_INIT_ATTR_PD | IBV_QP_INIT_ATTR_SEND_OPS_FLAGS,
+		};
+
+		e->qp = ibv_create_qp_ex(d->ctx, &ax);
+		ia.cap = ax.cap;
+	} else {
+		e->qp = ibv_create_qp(o.pd, &ia);
+	}
 	if (!e->qp)
 		t_die("%s: ibv_create_qp(type %d, depth %u, sge %u, inline %u): %s", d->name,
 		      o.type, o.depth, o.sge, o.inl, strerror(errno));
@@ -297,6 +331,30 @@ int t_post_one(struct t_ep *e, enum ibv_wr_opcode op, const void *p, uint32_t le
 	struct t_wr w = { .op = op, .sg = &sg, .n = 1, .raddr = raddr, .rkey = rkey, .id = id };
 
 	return t_post(e, &w);
+}
+
+int t_flush(struct t_ep *e, uint64_t raddr, uint32_t rkey, size_t len, uint8_t type, uint8_t level, uint64_t id)
+{
+	struct ibv_qp_ex *qpx = ibv_qp_to_qp_ex(e->qp);
+
+	ibv_wr_start(qpx);
+	qpx->wr_id = id;
+	qpx->wr_flags = IBV_SEND_SIGNALED;
+	ibv_wr_flush(qpx, rkey, raddr, len, type, level);
+	e->last_wr_id = id;
+	return ibv_wr_complete(qpx);
+}
+
+int t_atomic_write(struct t_ep *e, uint64_t raddr, uint32_t rkey, const void *val, uint64_t id)
+{
+	struct ibv_qp_ex *qpx = ibv_qp_to_qp_ex(e->qp);
+
+	ibv_wr_start(qpx);
+	qpx->wr_id = id;
+	qpx->wr_flags = IBV_SEND_SIGNALED;
+	ibv_wr_atomic_write(qpx, rkey, raddr, val);
+	e->last_wr_id = id;
+	return ibv_wr_complete(qpx);
 }
 
 int t_recv(struct t_ep *e, const struct ibv_sge *sg, int n, uint64_t id)

@@ -68,6 +68,8 @@ void t_drop(void *p, size_t len); /* MADV_DONTNEED of the pages that [p, p + len
 struct ibv_mr *t_reg(struct ibv_pd *pd, void *p, size_t len, unsigned access);
 
 /* ---- ep.c ---- */
+/* Of device_cap_flags_ex; verbs.h has no name for it. */
+#define T_CAP_FLUSH_GLOBAL (1ULL << 38)
 struct t_dev {
 	struct ibv_context *ctx;
 	struct ibv_pd *pd;
@@ -76,7 +78,7 @@ struct t_dev {
 	union ibv_gid gid;
 	int gidx;
 	char name[64];
-	bool odp, odp_uc;
+	bool odp, odp_uc, flush; /* flush: to global visibility */
 };
 /* What has no value (0) gets a sensible one; fields that may be 0 are offset by one or negated. */
 struct t_opt {
@@ -92,6 +94,7 @@ struct t_opt {
 	uint8_t timeout, retry_cnt, rnr_retry, min_rnr, rd_atomic;
 	bool no_retry, no_rnr_retry; /* retry_cnt, rnr_retry really are 0 */
 	uint32_t psn, peer_psn;
+	uint64_t ops; /* IBV_QP_EX_WITH_*: for t_flush() and t_atomic_write() */
 };
 struct t_addr { /* what the peer must know */
 	uint32_t qpn, psn;
@@ -141,6 +144,10 @@ int t_post_one(struct t_ep *e, enum ibv_wr_opcode op, const void *p, uint32_t le
 	       uint64_t raddr, uint32_t rkey, uint64_t id);
 int t_recv(struct t_ep *e, const struct ibv_sge *sg, int n, uint64_t id);
 int t_recv_one(struct t_ep *e, void *p, uint32_t len, uint32_t lkey, uint64_t id);
+
+/* RDMA FLUSH and ATOMIC WRITE, signaled; the QP was made with these ops.  Return 0 or errno. */
+int t_flush(struct t_ep *e, uint64_t raddr, uint32_t rkey, size_t len, uint8_t type, uint8_t level, uint64_t id);
+int t_atomic_write(struct t_ep *e, uint64_t raddr, uint32_t rkey, const void *val, uint64_t id);
 
 /* One completion within the limit: 1, or 0 when none came. */
 int t_wait(struct ibv_cq *cq, struct ibv_wc *wc, double seconds);
