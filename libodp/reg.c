@@ -122,13 +122,13 @@ static void choose(const struct odp_reg_attr *a, enum way way[2], char *words, s
 	struct size_text s1, s2;
 	struct pin_limit limit;
 
+	way[0] = DEMAND;
 	way[1] = NO_WAY;
 	switch (a->policy) {
 	case ODP_NEVER:
 		way[0] = PIN;
 		break;
 	case ODP_REQUIRE:
-		way[0] = DEMAND;
 		break;
 	case ODP_PIN_FIRST:
 		way[0] = PIN;
