@@ -183,6 +183,9 @@ static int check_attr(const struct odp_domain *d, const struct odp_reg_attr *a, 
 	if (a->length - 1 > UINTPTR_MAX - (uintptr_t)a->addr)
 		return reason_set(why, EINVAL, "%s from %p on go beyond the end of the address space (odp_implicit() covers all of it)",
 				  size_words(a->length, &s1), a->addr);
+	/* The kernel's rule for all devices: a page of the MR is a page of memory. */
+	if ((a->flags & ODP_REG_IOVA) && (a->iova - (uintptr_t)a->addr) % page_size())
+		return reason_set(why, EINVAL, "the iova %#" PRIx64 " must have the same offset in a page as the address %p", a->iova, a->addr);
 	if (d->caps.max_mr_size && a->length > d->caps.max_mr_size)
 		return reason_set(why, EINVAL, "%s are more than an MR of %s can have: %s", size_words(a->length, &s1), d->caps.device,
 				  size_words(d->caps.max_mr_size, &s2));

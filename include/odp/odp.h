@@ -98,7 +98,7 @@ enum odp_policy {
 struct odp_mr;
 
 enum odp_reg_flags {
-	ODP_REG_IOVA = 1 << 0, /* the MR begins at iova instead of at its address */
+	ODP_REG_IOVA = 1 << 0, /* the MR begins at iova instead of at its address; both at the same offset in a page */
 };
 
 struct odp_reg_attr {

@@ -71,13 +71,13 @@ static void policies(struct env *e)
 	OK(!odp_reg(e->dom, dst, 2 * MIB, T_ALL_ACCESS, ODP_PIN_FIRST, &e->why) && errno == EFAULT, "errno %d: %s", errno, e->why.text);
 	has("a hole", e->why.text, "nothing is mapped", NULL);
 	/* iova: the MR begins where the caller wants. */
-	mr = odp_reg_attr(e->dom, &(struct odp_reg_attr){ .addr = dst, .length = MIB, .access = T_ALL_ACCESS, .policy = ODP_REQUIRE,
+	mr = odp_reg_attr(e->dom, &(struct odp_reg_attr){ .addr = dst + 0x123, .length = MIB - 0x123, .access = T_ALL_ACCESS, .policy = ODP_REQUIRE,
 							  .flags = ODP_REG_IOVA, .iova = 0x40000123 }, &e->why);
 	if (!mr)
 		t_die("iova: %s", e->why.text);
 	t_pat_fill(src, 5000, 99, 0);
 	OK(!xfer(e, IBV_WR_RDMA_WRITE, src, 5000, smr, (void *)(0x40000123UL + 4321), odp_rkey(mr)), "WRITE by iova");
-	t_pat_check("iova", dst + 4321, 5000, 99, 0);
+	t_pat_check("iova", dst + 0x123 + 4321, 5000, 99, 0);
 	odp_dereg(mr);
 	odp_dereg(smr);
 	odp_domain_usage(e->dom, &usage);

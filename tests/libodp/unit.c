@@ -166,6 +166,7 @@ static void attributes(void)
 	b = a, b.access |= IBV_ACCESS_ON_DEMAND, refused_args("ON_DEMAND", d, &b, "ON_DEMAND");
 	b = a, b.access = IBV_ACCESS_REMOTE_WRITE, refused_args("no LOCAL_WRITE", d, &b, "LOCAL_WRITE");
 	b = a, b.length = SIZE_MAX, refused_args("wraps", d, &b, "odp_implicit");
+	b = a, b.flags = ODP_REG_IOVA, b.iova = 0x1000001, refused_args("iova", d, &b, "offset in a page");
 	b = a, b.flags = 2, refused_args("flags", d, &b, "flags");
 	b = a, b.reserved[3] = 1, refused_args("reserved", d, &b, "reserved");
 	b = a, b.policy = (enum odp_policy)99, refused_args("policy", d, &b, "policy 99");
