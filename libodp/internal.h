@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the library's files share. Locks, in the order in which they may be taken:
+ *
+ *   implicit_lock  of a domain: held while its shared MRs are made or given back, so over system calls
+ *   domains_lock   one for the process: the list of domains, and their references
+ *   lock           of a domain: its MRs and counters; never held over a system call
+ */
+#ifndef ODP_INTERNAL_H
+#define ODP_INTERNAL_H
+
+#include <odp/odp.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#define ODP_PUBLIC __attribute__((visibility("default")))
+#define ODP_PRINTF(f, a) __attribute__((format(printf, f, a)))
+#define ODP_DEAD_KEYS 64 /* deregistered MRs that a domain remembers, for explanations */
+#define ODP_REMOTE_ACCESS (IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC)
+
+struct odp_mr {
+	struct odp_mr *next, *prev; /* of the domain's list; under its lock */
+	struct odp_domain *domain;
+	struct ibv_mr *mr;
+	uint64_t addr, length, iova; /* implicit: 0, UINT64_MAX, 0 */
+	uint32_t lkey, rkey;	     /* copies: mr is freed before this leaves the list */
+	unsigned int access;
+	enum odp_policy policy;
+	bool on_demand, implicit, fallback;
+	unsigned int refs;   /* under implicit_lock; 1 for what is not implicit */
+	pid_t pid, tid;	     /* who registered it: fork makes it useless, and netlink tells the tid */
+	_Atomic uint32_t mrn; /* its number in RDMA netlink; 0: not known yet */
+	char reason[640]; /* a struct odp_reason's text, and a beginning */
+};
+
+/* What an explanation needs of an MR, also when it is gone. */
+struct mr_facts {
+	uint64_t addr, length, iova;
+	uint32_t lkey, rkey;
+	unsigned int access;
+	bool on_demand, implicit;
+	pid_t pid;
+};
+
+struct odp_domain {
+	struct odp_domain *next; /* under domains_lock, as refs */
+	unsigned int refs;
+	struct ibv_pd *pd;
+	struct odp_caps caps;
+	pthread_mutex_t implicit_lock;
+	pthread_mutex_t lock;
+	struct odp_mr *mrs;
+	struct mr_facts dead[ODP_DEAD_KEYS]; /* a ring */
+	uint64_t deaths;
+	struct odp_usage usage;
+};
+
+/* ---- reason.c ---- */
+
+/* Fill *why, when there is one. Return -error. */
+int reason_set(struct odp_reason *why, int error, const char *fmt, ...) ODP_PRINTF(3, 4);
+void reason_clear(struct odp_reason *why);
+/* An errno in words; buf is used when it must be. */
+struct err_text {
+	char text[64];
+};
+const char *err_words(int error, struct err_text *buf);
+/* "1 GiB", "1.5 MiB", "4097 bytes". */
+struct size_text {
+	char text[64];
+};
+const char *size_words(uint64_t bytes, struct size_text *buf);
+/* Append to a fixed buffer; what does not fit is cut off, which never matters more than the beginning. */
+void text_add(char *buf, size_t size, const char *fmt, ...) ODP_PRINTF(3, 4);
+
+/* ---- limits.c ---- */
+
+struct pin_limit {
+	bool unlimited; /* no limit, or one that this process may exceed */
+	uint64_t limit; /* RLIMIT_MEMLOCK, bytes */
+	uint64_t used;	/* pinned by this process now, bytes */
+};
+void pin_limit_read(struct pin_limit *limit);
+/* Bytes of memory that pinning [addr, addr + length) counts: whole pages. */
+uint64_t pin_bytes(uint64_t addr, uint64_t length);
+bool pin_fits(const struct pin_limit *limit, uint64_t bytes);
+uint64_t page_size(void);
+
+/* ---- domain.c ---- */
+
+void domain_add_mr(struct odp_domain *domain, struct odp_mr *mr);
+void domain_remove_mr(struct odp_domain *domain, struct odp_mr *mr);
+void domain_count_refusal(struct odp_domain *domain);
+/* Is a part of [addr, addr + length) pinned by an MR of any domain? */
+bool pinned_anywhere(uint64_t addr, uint64_t length);
+
+enum key_kind { KEY_LOCAL, KEY_REMOTE };
+enum key_found { KEY_NONE, KEY_HERE, KEY_OTHER_KIND, KEY_DEAD, KEY_OTHER_DOMAIN };
+/* Who has this key: this domain, its dead, other domains of the same device. */
+enum key_found key_find(struct odp_domain *domain, uint32_t key, enum key_kind kind, struct mr_facts *facts);
+
+/* ---- maps.c ---- */
+
+enum map_kind { MAP_FINE, MAP_NOTHING, MAP_NO_READ, MAP_NO_WRITE, MAP_FILE_END, MAP_SPECIAL, MAP_UNREADABLE };
+struct map_finding {
+	enum map_kind kind;
+	uint64_t addr;	      /* the first page that is wrong, or the range's own beginning in it */
+	uint64_t from, to;    /* the mapping, or the gap, that it is in */
+	char perms[8];
+	char name[128];	      /* of the mapping: file, [stack], ... */
+	uint64_t file_size;   /* MAP_FILE_END */
+};
+/* Look at the mappings of [addr, addr + length) of this process, without touching the memory. */
+void maps_check(uint64_t addr, uint64_t length, bool write, struct map_finding *finding);
+/* A clause about it: "nothing is mapped at 0x..." */
+void maps_words(const struct map_finding *finding, char *buf, size_t size);
+
+/* ---- netlink.c ---- */
+
+int netlink_mr_stats(struct odp_mr *mr, struct odp_stats *stats, struct odp_reason *why);
+/* Store a counter by the name that drivers give it. */
+void stats_put(struct odp_stats *stats, const char *name, uint64_t value);
+
+#endif
