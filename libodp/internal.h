@@ -117,6 +117,11 @@ void maps_check(uint64_t addr, uint64_t length, bool write, struct map_finding *
 /* A clause about it: "nothing is mapped at 0x..." */
 void maps_words(const struct map_finding *finding, char *buf, size_t size);
 
+/* ---- driver.c ---- */
+
+/* By the driver's own method. False: it has none, *stats is as it was. */
+bool driver_mr_stats(struct odp_mr *mr, struct odp_stats *stats);
+
 /* ---- netlink.c ---- */
 
 int netlink_mr_stats(struct odp_mr *mr, struct odp_stats *stats, struct odp_reason *why);

@@ -231,8 +231,8 @@ struct odp_stats {
 };
 
 /*
- * Of one MR, by RDMA netlink (what "rdma statistic show mr" shows).
- * Errors: -ENODATA (the driver has none; the MR is pinned), -EPERM (the kernel shows the keys of MRs only to CAP_NET_ADMIN, and
+ * Of one MR, by RDMA netlink (what "rdma statistic show mr" shows), or by the driver's own method where it has one (prxe).
+ * Errors: -ENODATA (the driver has none; the MR is pinned), -EPERM (netlink shows the keys of MRs only to CAP_NET_ADMIN, and
  * without them this MR cannot be told from others of the same length), -EOPNOTSUPP (no RDMA netlink), other netlink errors.
  */
 int odp_mr_stats(struct odp_mr *mr, struct odp_stats *stats, struct odp_reason *why);

@@ -130,8 +130,8 @@ static void evict(struct env *e)
 	munmap(dst, size);
 }
 
-/* Without privilege the kernel hides keys: what can be told apart is told, what cannot is refused with the reason. */
-static void stats_unprivileged(struct env *e, struct odp_mr *alone, struct odp_mr *twin)
+/* Without privilege netlink hides keys, and two MRs of one length look the same there; the driver tells them all the same. */
+static void stats_unprivileged(struct env *e, struct odp_mr *faulted, struct odp_mr *twin)
 {
 	struct odp_stats s;
 	int ret, status;
@@ -140,13 +140,11 @@ static void stats_unprivileged(struct env *e, struct odp_mr *alone, struct odp_m
 	if (!pid) {
 		if (setresgid(65534, 65534, 65534) || setresuid(65534, 65534, 65534))
 			t_die("setresuid: %s", strerror(errno));
-		/* A fork is another process: the list names its parent's thread all the same. */
-		ret = odp_mr_stats(alone, &s, &e->why);
-		t_note("unprivileged: %d %s", ret, ret ? e->why.text : "told");
-		OK(!ret ? s.have & ODP_STAT_FAULTS && s.page_faults > 0 : ret == -EPERM && e->why.text[0], "%d: %s", ret, e->why.text);
+		ret = odp_mr_stats(faulted, &s, &e->why);
+		OK(!ret && s.have & ODP_STAT_FAULTS && s.page_faults > 0, "%d: %s", ret, e->why.text);
 		ret = odp_mr_stats(twin, &s, &e->why);
-		OK(ret == -EPERM, "%d", ret);
-		has("twins", e->why.text, "CAP_NET_ADMIN", "cannot be told", NULL);
+		OK(!ret && s.have & ODP_STAT_FAULTS && !s.page_faults && !e->why.error, "%d: %llu faults, %s", ret,
+		   (unsigned long long)s.page_faults, e->why.text);
 		_exit(t_fails != 0);
 	}
 	waitpid(pid, &status, 0);

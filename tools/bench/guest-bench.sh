@@ -38,8 +38,13 @@ versus() { # the lines of a series: prxe and rdma_rxe on the same host
 if has data; then
 	note "what arrives ..."
 	for d in prxeL rxeL; do
-		timeout -k 2 240 prxe-datacheck --dev $d --gid "$GID" --ops write,read,send --tsv >>"$OUT/data.tsv" 2>"$LOGS/data" ||
-			note "  $d: wrong bytes, or $(tail -n 1 "$LOGS/data")"
+		timeout -k 2 240 prxe-datacheck --dev $d --gid "$GID" --ops write,read,send --tsv >>"$OUT/data.tsv" 2>"$LOGS/data"
+		rc=$?
+		case $rc in
+		0) ;;
+		124) note "  $d: the data check did not end in 240 s" ;;
+		*) note "  $d: not all is right (status $rc), see the table$(tail -n 1 "$LOGS/data" | sed 's/^/; /')" ;;
+		esac
 	done
 fi
 if has local; then
