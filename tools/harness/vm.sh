@@ -19,6 +19,7 @@
 #   The kernel's complaints during the job, if any, are printed (see dmesg.sh); they do not change the exit status.
 
 VM_TIMEOUT=${PRXE_VM_TIMEOUT:-900}
+VM_BOOT_LIMIT=${PRXE_VM_BOOT_LIMIT:-240} # seconds; 15 to 60 are usual. Twice as many for debug.
 
 # Commas are doubled in QEMU's option values.
 qemu_path() { printf '%s\n' "${1//,/,,}"; }
@@ -146,7 +147,7 @@ vm_job() {
 }
 
 vm_batch() {
-	local pid='' running='' watch='' self rc tails=()
+	local pid='' running='' watch='' hung='' self rc try tails=()
 	trap 'pkill -P $watch; kill $pid $running 2>/dev/null; wait $pid; vm_cleanup; exit 130' INT TERM
 	self=$BASHPID
 	{ tail -s 1 -f --pid=$$ /dev/null && pkill -P "$self"; } 2>/dev/null & # a killed ./run leaves no guest
@@ -157,22 +158,38 @@ vm_batch() {
 	tails+=($!)
 	tail -q -c +1 -f -s 0.1 --pid=$running "$job/stderr" >&2 2>/dev/null &
 	tails+=($!)
-	vm_start
-	wait "$pid"
-	rc=$?
-	if [ $rc -eq 0 ] && [ ! -e "$job/up" ]; then
-		# On a busy machine an emulated kernel's start can miss its own deadlines. Nothing of ours runs before "up".
-		msg "the guest ($k) died before its first process ran: booting it once more"
+	# An emulated kernel's start may miss its own deadlines on a busy machine, and QEMU has been seen to lose the timer of a second
+	# processor there. Nothing of ours runs before "up".
+	for try in 1 2 3; do
 		vm_start
+		vm_came_up
 		wait "$pid"
 		rc=$?
-	fi
+		[ ! -e "$job/up" ] && [ $try -lt 3 ] || break
+		[ $rc -eq 0 ] || [ -n "$hung" ] || break
+		msg "the guest ($k) ${hung:-died} before its first process ran: booting it once more"
+	done
 	{ pkill -P $watch; kill $running && wait $running $watch; } 2>/dev/null
 	wait "${tails[@]}"
 	vm_result $rc
 	rc=$?
 	vm_cleanup
 	return $rc
+}
+
+# Wait for the guest's first process, or its end. A guest that takes longer than any that boots is ended. Sets hung.
+vm_came_up() {
+	local end=$((SECONDS + VM_BOOT_LIMIT))
+	hung=''
+	[ "$k" != debug ] || end=$((end + VM_BOOT_LIMIT))
+	while [ ! -e "$job/up" ] && kill -0 "$pid" 2>/dev/null; do
+		if [ $SECONDS -ge $end ]; then
+			hung="hung"
+			kill "$pid"
+			return
+		fi
+		sleep 0.2
+	done
 }
 
 vm_start() { # sets pid
