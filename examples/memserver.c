@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #define PAGE 4096UL
-#define READS 256
+#define READS 128
 
 static int uffd;
 static uint64_t base;

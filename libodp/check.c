@@ -117,7 +117,8 @@ static void check_mr(const struct mr_facts *mr, const struct explain_access *a, 
 
 	if (mr->pid != getpid()) {
 		out->cause = ODP_CAUSE_FORKED;
-		explain_say(out, "the key is of an MR that process %d registered, before it forked this one: its memory is that process's", (int)mr->pid);
+		explain_say(out, "the key is of an MR that process %d registered, before it forked this one: its memory is that process's",
+			    (int)mr->pid);
 		return;
 	}
 	if (a->addr < mr->iova || off > mr->length || a->length > mr->length - off) {

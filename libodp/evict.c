@@ -49,8 +49,8 @@ static int refused(int err, uint64_t from, uint64_t to, struct odp_reason *why)
 		}
 	}
 	if (err == EINVAL)
-		return reason_set(why, err, "cannot evict: memory between %#" PRIx64 " and %#" PRIx64 " is locked (mlock), of huge pages or a device's, "
-					    "or this kernel is older than 5.4", from, to);
+		return reason_set(why, err, "cannot evict: memory between %#" PRIx64 " and %#" PRIx64 " is locked (mlock), of huge "
+					    "pages or a device's, or this kernel is older than 5.4", from, to);
 	return reason_set(why, err, "cannot evict: %s", err_words(err, &et));
 }
 

@@ -65,8 +65,8 @@ static bool check_sges(struct odp_domain *d, const struct ibv_sge *sge, int n, u
 static void local_memory(struct odp_domain *d, const struct ibv_sge *sge, int n, unsigned int need, struct odp_explanation *out)
 {
 	if (!check_sges(d, sge, n, need, out))
-		explain_say(out, "the keys, bounds and mappings of its %d SGEs are in order now: they were not when it failed, or a page could not be "
-				 "brought in (I/O error, no memory), or the QP belongs to another protection domain than these MRs", n);
+		explain_say(out, "the keys, bounds and mappings of its %d SGEs are in order now: they were not when it failed, or a page could "
+				 "not be brought in (I/O error, no memory), or the QP belongs to another protection domain than these MRs", n);
 }
 
 static void remote_target(const struct ibv_send_wr *wr, const struct shape *s, uint64_t *addr, uint32_t *rkey)
@@ -109,8 +109,8 @@ static void remote_memory(struct odp_domain *d, const struct ibv_send_wr *wr, co
 	}
 	explain_access_check(d, &a, out);
 	if (out->cause == ODP_CAUSE_NONE)
-		explain_say(out, "key, bounds, access and mapping are in order now: they were not when it failed, or a page could not be brought in, or "
-				 "the target's QP is of another protection domain, or its access flags do not allow this");
+		explain_say(out, "key, bounds, access and mapping are in order now: they were not when it failed, or a page could not be brought "
+				 "in, or the target's QP is of another protection domain, or its access flags do not allow this");
 	if (!out->addr)
 		out->addr = a.addr;
 }
@@ -148,7 +148,8 @@ static bool status_alone(enum ibv_wc_status status, struct odp_explanation *out)
 		return true;
 	case IBV_WC_WR_FLUSH_ERR:
 		out->cause = ODP_CAUSE_FLUSHED;
-		explain_say(out, "the QP was in the error state already: the cause is the first completion with another status, of this QP or of its peer");
+		explain_say(out, "the QP was in the error state already: the cause is the first completion with another status, of this QP or of "
+				 "its peer");
 		return true;
 	case IBV_WC_RETRY_EXC_ERR:
 		out->cause = ODP_CAUSE_PEER;
@@ -158,8 +159,8 @@ static bool status_alone(enum ibv_wc_status status, struct odp_explanation *out)
 	case IBV_WC_RNR_RETRY_EXC_ERR:
 		out->cause = ODP_CAUSE_PEER;
 		out->remote = 1;
-		explain_say(out, "the peer was not ready for too long: no receive request was posted there, or its on-demand memory took longer to come "
-				 "in than rnr_retry and min_rnr_timer allow (7 waits for ever)");
+		explain_say(out, "the peer was not ready for too long: no receive request was posted there, or its on-demand memory took longer "
+				 "to come in than rnr_retry and min_rnr_timer allow (7 waits for ever)");
 		return true;
 	case IBV_WC_LOC_PROT_ERR:
 	case IBV_WC_LOC_LEN_ERR:
@@ -215,12 +216,13 @@ ODP_PUBLIC int odp_explain_send(struct odp_domain *domain, const struct ibv_wc *
 	case IBV_WC_REM_OP_ERR:
 		out->cause = ODP_CAUSE_REMOTE;
 		out->remote = 1;
-		explain_say(out, "the target could not carry it out: its receive request has a bad lkey or a page that cannot be had, or it failed otherwise; "
-				 "the target's own completion tells (odp_explain_recv)");
+		explain_say(out, "the target could not carry it out: its receive request has a bad lkey or a page that cannot be had, or it failed "
+				 "otherwise; the target's own completion tells (odp_explain_recv)");
 		break;
 	case IBV_WC_LOC_LEN_ERR:
 		out->cause = ODP_CAUSE_LENGTH;
-		explain_say(out, "its %" PRIu64 " bytes are more than a message may have here (2 GiB; the MTU on UD)", sge_total(wr->sg_list, wr->num_sge));
+		explain_say(out, "its %" PRIu64 " bytes are more than a message may have here (2 GiB; the MTU on UD)",
+			    sge_total(wr->sg_list, wr->num_sge));
 		break;
 	default:
 		if (!s.sges || (wr->send_flags & IBV_SEND_INLINE)) {
@@ -247,7 +249,8 @@ ODP_PUBLIC int odp_explain_recv(struct odp_domain *domain, const struct ibv_wc *
 	}
 	if (wc->status == IBV_WC_LOC_LEN_ERR) {
 		out->cause = ODP_CAUSE_LENGTH;
-		explain_say(out, "the message was longer than the buffer of %" PRIu64 " bytes in %d SGEs", sge_total(wr->sg_list, wr->num_sge), wr->num_sge);
+		explain_say(out, "the message was longer than the buffer of %" PRIu64 " bytes in %d SGEs",
+			    sge_total(wr->sg_list, wr->num_sge), wr->num_sge);
 		return 0;
 	}
 	local_memory(domain, wr->sg_list, wr->num_sge, IBV_ACCESS_LOCAL_WRITE, out);

@@ -169,8 +169,8 @@ static int find_mr(struct nl_sock *sk, struct query *q, struct odp_reason *why)
 	if (q->candidates == 1)
 		return 0;
 	if (q->candidates)
-		return reason_set(why, EPERM, "the kernel shows the keys of MRs only to CAP_NET_ADMIN, and %u MRs of this thread are %s long: which one "
-					      "is meant cannot be told", q->candidates, size_words(q->mr->length, &size));
+		return reason_set(why, EPERM, "the kernel shows the keys of MRs only to CAP_NET_ADMIN, and %u MRs of this thread are %s long: "
+					      "which one is meant cannot be told", q->candidates, size_words(q->mr->length, &size));
 	if (q->keys_shown)
 		return reason_set(why, ENODATA, "RDMA netlink does not list this MR");
 	return reason_set(why, EPERM, "the kernel shows the keys of MRs only to CAP_NET_ADMIN, and the thread that registered this one is not told "

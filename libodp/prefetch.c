@@ -116,13 +116,13 @@ static int say_why(const struct job *job, uint64_t addr, uint64_t length, uint64
 	case ETIMEDOUT:
 		return reason_set(why, err, "the time was over when %s of %s were prefetched", size_words(done, &s1), size_words(length, &s2));
 	case EOPNOTSUPP:
-		return reason_set(why, err, "%s, or its provider in this libibverbs, has no prefetch (ibv_advise_mr): the first transfers fault instead",
-				  device);
+		return reason_set(why, err, "%s, or its provider in this libibverbs, has no prefetch (ibv_advise_mr): the first transfers "
+					    "fault instead", device);
 	case EFAULT:
 		maps_check(at, n, job->write, &found);
 		if (found.kind == MAP_FINE || found.kind == MAP_UNREADABLE)
-			return reason_set(why, err, "%s cannot have the page at %#" PRIx64 ", after %s: it is mapped, but cannot be made present", device,
-					  at, size_words(done, &s1));
+			return reason_set(why, err, "%s cannot have the page at %#" PRIx64 ", after %s: it is mapped, but cannot be made present",
+					  device, at, size_words(done, &s1));
 		maps_words(&found, words, sizeof(words));
 		return reason_set(why, err, "%s cannot have the page at %#" PRIx64 ", after %s: %s", device, at, size_words(done, &s1), words);
 	default:

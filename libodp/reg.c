@@ -75,8 +75,8 @@ static int pin_refused(const struct odp_domain *d, const struct odp_reg_attr *a,
 		pin_limit_read(&limit);
 		if (!pin_fits(&limit, need))
 			return reason_set(why, err,
-					  "pinning %s is refused by the memlock limit: RLIMIT_MEMLOCK is now %s, of which %s are used, and %s would be needed. "
-					  "Raise it (ulimit -l; LimitMEMLOCK= of a systemd unit; --ulimit memlock= of a container), give the process "
+					  "pinning %s is refused by the memlock limit: RLIMIT_MEMLOCK is now %s, of which %s are used, and %s would be "
+					  "needed. Raise it (ulimit -l; LimitMEMLOCK= of a systemd unit; --ulimit memlock= of a container), give the process "
 					  "CAP_IPC_LOCK, or register on demand, which pins nothing",
 					  size_words(a->length, &s1), size_words(limit.limit, &s2), size_words(limit.used, &s3),
 					  size_words(limit.used + need, &s4));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Counters of the kernel: of an MR (netlink.c, driver.c), of a device (sysfs). */
+/* Counters of the kernel: of an MR (driver.c, netlink.c), of a device (sysfs). */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -108,12 +108,10 @@ ODP_PUBLIC int odp_mr_stats(struct odp_mr *mr, struct odp_stats *stats, struct o
 	memset(stats, 0, sizeof(*stats));
 	if (!mr->on_demand)
 		return reason_set(why, ENODATA, "the MR is pinned: it has no page faults to count");
-	ret = netlink_mr_stats(mr, stats, why);
-	/* What netlink does not tell this process its driver may. */
-	if (ret && driver_mr_stats(mr, stats)) {
-		reason_clear(why);
+	/* The driver first: one call, and never a question which MR is meant. */
+	if (driver_mr_stats(mr, stats))
 		return 0;
-	}
+	ret = netlink_mr_stats(mr, stats, why);
 	if (!ret && !stats->have)
 		return reason_set(why, ENODATA, "the driver of %s has no counters for single MRs", mr->domain->caps.device);
 	return ret;

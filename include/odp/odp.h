@@ -231,7 +231,8 @@ struct odp_stats {
 };
 
 /*
- * Of one MR, by RDMA netlink (what "rdma statistic show mr" shows), or by the driver's own method where it has one (prxe).
+ * Of one MR: by the driver's own method where it has one (prxe), which takes no privilege; else by RDMA netlink (what "rdma statistic show
+ * mr" shows).
  * Errors: -ENODATA (the driver has none; the MR is pinned), -EPERM (netlink shows the keys of MRs only to CAP_NET_ADMIN, and
  * without them this MR cannot be told from others of the same length), -EOPNOTSUPP (no RDMA netlink), other netlink errors.
  */

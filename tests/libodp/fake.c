@@ -66,6 +66,7 @@ struct ibv_pd *fake_pd(void)
 	verbs.advise_mr = advise;
 	verbs.context.abi_compat = __VERBS_ABI_IS_EXTENDED;
 	verbs.context.device = &device;
+	verbs.context.cmd_fd = -1;
 	pd->context = &verbs.context;
 	return pd;
 }
