@@ -28,9 +28,9 @@ enum ib_mtu prxe_port_mtu(const struct prxe_dev *dev);
 
 /* device.c */
 void prxe_dealloc_driver(struct ib_device *ib);
-/* An ib_device over @ndev, registered as @name (which may have a %d): 0 or an errno. Sleeps. */
 int prxe_dev_init(void);
 void prxe_dev_exit(void);	/* there is no device any more */
+/* An ib_device over @ndev, registered as @name (which may have a %d): 0 or an errno. Sleeps. */
 int prxe_dev_add(const char *name, struct net_device *ndev);
 /* The device over @ndev, inside RCU; NULL when there is none. */
 struct prxe_dev *prxe_dev_find(const struct net_device *ndev);

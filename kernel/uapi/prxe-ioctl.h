@@ -22,7 +22,7 @@
 enum { PRXE_METHOD_MR_COUNTERS = PRXE_ID_BASE };
 enum { PRXE_ATTR_MR_HANDLE = PRXE_ID_BASE, PRXE_ATTR_MR_COUNTERS };
 
-#define PRXE_COUNTERS_ODP		(1U << 0)	/* the MR is on-demand; else every counter is 0 */
+#define PRXE_COUNTERS_ODP	(1U << 0)	/* the MR is on-demand; else every counter is 0 */
 #define PRXE_COUNTERS_IMPLICIT	(1U << 1)	/* it covers the whole address space */
 
 /*
@@ -33,7 +33,7 @@ struct prxe_mr_counters {
 	__u32 flags;
 	__u32 reserved;
 	__aligned_u64 page_faults;			/* times that a transfer through this MR found memory missing */
-	__aligned_u64 page_faults_handled;		/* pages faulted in */
+	__aligned_u64 page_faults_handled;		/* of such times, in the address space: those that ended well */
 	__aligned_u64 page_invalidations;		/* notifications of the VM */
 	__aligned_u64 page_invalidations_handled;	/* those that took a translation away */
 	__aligned_u64 page_prefetch;			/* pages asked for by ibv_advise_mr */
