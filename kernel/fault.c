@@ -219,6 +219,9 @@ static int walk_ready(const struct walk *w)
 
 	if (w->flags & FAULT_PRESENT)
 		return 1;
+	/* One entry of the CPU's for all: the others are as the first. */
+	if (usable(w->pfns[0], w->flags & FAULT_WRITE) && prxe_leaf_is_whole(w->pfns[0]))
+		return 1;
 	for (i = 0; i < n; i++) {
 		struct page *page = prxe_leaf_page(w->pfns[i]);
 
@@ -501,6 +504,7 @@ static struct prxe_fault_req *thread_next(struct fault_thread *t)
 static bool miss_is_over(const struct prxe_miss *miss)
 {
 	unsigned long need = PRXE_ENTRY_VALID | (miss->write ? PRXE_ENTRY_WRITE : 0);
+	unsigned long *entry = NULL, size;
 	struct prxe_leaf *leaf;
 	bool over = false;
 
@@ -509,7 +513,9 @@ static bool miss_is_over(const struct prxe_miss *miss)
 	rcu_read_lock();
 	leaf = prxe_mirror_leaf(miss->mirror, miss->va);
 	if (leaf)
-		over = (READ_ONCE(leaf->entry[prxe_leaf_index(miss->va)]) & need) == need;
+		entry = prxe_leaf_entry(leaf, miss->va, &size);
+	if (entry)
+		over = (READ_ONCE(*entry) & need) == need;
 	rcu_read_unlock();
 	return over;
 }

@@ -132,7 +132,7 @@ static __always_inline bool side_find(struct side *s)
 		return true;
 	no = s->cur->addr >> PRXE_LEAF_SHIFT;
 	if (no != s->no) {
-		s->leaf = prxe_mirror_leaf(s->cur->mr->mirror, s->cur->addr);
+		s->leaf = prxe_mirror_hit(s->cur->mr->mirror, s->cur->addr);
 		s->no = no;
 	}
 	return s->leaf;
@@ -143,7 +143,7 @@ static __always_inline void *side_map(struct side *s)
 {
 	const struct prxe_cursor *cur = s->cur;
 	const struct prxe_mr *mr = cur->mr;
-	unsigned long need, e;
+	unsigned long need, e, size;
 
 	if (unlikely(READ_ONCE(cur->key->seq) != cur->seq))
 		return ERR_PTR(-ESTALE);
@@ -154,13 +154,15 @@ static __always_inline void *side_map(struct side *s)
 			need |= PRXE_ENTRY_WRITE;
 		if (unlikely(READ_ONCE(prxe_force_fault)))
 			need |= PRXE_ENTRY_FRESH;
-		s->entry = &s->leaf->entry[prxe_leaf_index(cur->addr)];
+		s->entry = prxe_leaf_entry(s->leaf, cur->addr, &size);
+		if (unlikely(!s->entry))
+			return NULL;
 		e = READ_ONCE(*s->entry);
 		if (unlikely((e & need) != need))
 			return NULL;
 		if (!(e & PRXE_ENTRY_ACCESSED))
 			set_bit(PRXE_ENTRY_ACCESSED_NR, s->entry);
-		return PRXE_ENTRY_ADDR(e) + (cur->addr & ~PAGE_MASK);
+		return PRXE_ENTRY_ADDR(e) + (cur->addr & (size - 1));
 	case PRXE_MR_DMA:
 		return (void *)(unsigned long)cur->addr;
 	default:
@@ -404,8 +406,11 @@ ssize_t prxe_copy_probe(struct prxe_cursor *cur, bool write, size_t len, u64 ahe
 		return len;
 	while (done < len) {
 		size_t n = min(len - done, side_room(&s));
-		void *p = side_find(&s) ? side_map(&s) : NULL;
+		void *p;
 
+		preempt_disable();
+		p = side_find(&s) ? side_map(&s) : NULL;
+		preempt_enable();
 		if (IS_ERR(p))
 			return done ? done : PTR_ERR(p);
 		if (!p) {

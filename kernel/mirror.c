@@ -90,6 +90,40 @@ static void reap_later(struct prxe_mirror *mirror, unsigned long delay)
 
 /* ---- leaves ---- */
 
+/*
+ * Each CPU remembers the leaves that it found last: the table is five levels deep. What is remembered is good as long as no leaf at
+ * all has been removed since, which is counted. A removal erases, counts, and only then asks RCU to free: whoever does not see the new count is
+ * inside an RCU section that the freeing waits for. The mirror's address may be used again, but not before its leaves were removed.
+ */
+#define LEAF_CACHE	16
+struct leaf_cache {
+	const struct prxe_mirror *mirror;
+	unsigned long no;
+	unsigned long removals;
+	struct prxe_leaf *leaf;
+};
+
+static DEFINE_PER_CPU_ALIGNED(struct leaf_cache[LEAF_CACHE], leaf_caches);
+static atomic_long_t leaf_removals;
+
+struct prxe_leaf *prxe_mirror_hit(struct prxe_mirror *mirror, unsigned long va)
+{
+	unsigned long no = va >> PRXE_LEAF_SHIFT;
+	/* Acquire: what is looked up below is at least as new as the count. */
+	unsigned long removals = atomic_long_read_acquire(&leaf_removals);
+	struct leaf_cache *c = this_cpu_ptr(&leaf_caches[0]);
+
+	c += (no ^ no >> 4 ^ (unsigned long)mirror >> 8) % LEAF_CACHE;
+	if (c->no == no && c->mirror == mirror && c->removals == removals)
+		return c->leaf;
+	/* NULL is not worth remembering: a fault will change it. */
+	c->leaf = prxe_mirror_leaf(mirror, va);
+	c->mirror = c->leaf ? mirror : NULL;
+	c->no = no;
+	c->removals = removals;
+	return c->leaf;
+}
+
 static void leaf_free_rcu(struct rcu_head *rcu)
 {
 	struct prxe_leaf *leaf = container_of(rcu, struct prxe_leaf, rcu);
@@ -126,14 +160,22 @@ static bool leaf_invalidate(struct mmu_interval_notifier *ni, const struct mmu_n
 	atomic64_inc(&leaf->mirror->invalidations);
 	spin_lock(&leaf->lock);
 	mmu_interval_set_seq(ni, cur_seq);
+	if (READ_ONCE(leaf->whole) & PRXE_ENTRY_VALID) {
+		/* Of a part of it, too: the MM is about to split what it was taken from, and the next fault finds what is left. */
+		WRITE_ONCE(leaf->whole, 0);
+		leaf->populated--;
+		cleared++;
+	}
 	if (leaf->populated) {
+		unsigned int first = cleared;
+
 		for (i = prxe_leaf_index(start); i <= prxe_leaf_index(last); i++) {
 			if (!(READ_ONCE(leaf->entry[i]) & PRXE_ENTRY_VALID))
 				continue;
 			WRITE_ONCE(leaf->entry[i], 0);
 			cleared++;
 		}
-		leaf->populated -= cleared;
+		leaf->populated -= cleared - first;
 	}
 	/*
 	 * Nothing of ours was there, but somebody who cleared it before us still waits for its windows: the caller may free the
@@ -174,9 +216,6 @@ static struct prxe_leaf *leaf_create(struct prxe_mirror *mirror, unsigned long b
 	leaf = kzalloc(sizeof(*leaf), GFP_KERNEL_ACCOUNT);
 	if (!leaf)
 		goto out;
-	leaf->entry = kcalloc(PRXE_LEAF_PAGES, sizeof(*leaf->entry), GFP_KERNEL_ACCOUNT);
-	if (!leaf->entry)
-		goto free_leaf;
 	leaf->mirror = mirror;
 	leaf->base = base;
 	spin_lock_init(&leaf->lock);
@@ -185,7 +224,7 @@ static struct prxe_leaf *leaf_create(struct prxe_mirror *mirror, unsigned long b
 
 	ret = mmu_interval_notifier_insert(&leaf->ni, mirror->mm, base, PRXE_LEAF_SIZE, &leaf_ops);
 	if (ret)
-		goto free_entry;
+		goto free_leaf;
 	ret = xa_err(xa_store(&mirror->leaves, base >> PRXE_LEAF_SHIFT, leaf, GFP_KERNEL_ACCOUNT));
 	if (ret)
 		goto remove;
@@ -193,8 +232,6 @@ static struct prxe_leaf *leaf_create(struct prxe_mirror *mirror, unsigned long b
 
 remove:
 	mmu_interval_notifier_remove(&leaf->ni);
-free_entry:
-	kfree(leaf->entry);
 free_leaf:
 	kfree(leaf);
 	leaf = NULL;
@@ -259,15 +296,101 @@ struct page *prxe_leaf_page(unsigned long pfn)
 	return page;
 }
 
+bool prxe_leaf_is_whole(unsigned long pfn)
+{
+	return !IS_ERR_OR_NULL(prxe_leaf_page(pfn)) && hmm_pfn_to_map_order(pfn) >= PRXE_LEAF_ORDER;
+}
+
+/*
+ * The first page of the leaf in which @pfn, which the CPU maps by one entry with all of it, is page number @index; NULL: not all of it can be
+ * used. Under the update lock, the snapshot being good: what is mapped is not split meanwhile.
+ */
+static struct page *leaf_whole(unsigned long pfn, unsigned int index)
+{
+	struct page *page = prxe_leaf_page(pfn);
+	struct folio *folio;
+
+	if (IS_ERR_OR_NULL(page))
+		return NULL;
+	folio = page_folio(page);
+	/* Poison somewhere in it: page by page, so that the rest can be used. */
+	if (!folio_test_large(folio) || folio_test_hwpoison(folio) || folio_test_has_hwpoisoned(folio))
+		return NULL;
+	return pfn_to_page(page_to_pfn(page) - index);
+}
+
+/* Room for entries of pages. May sleep; two faults may be here at once. */
+static int leaf_make_entries(struct prxe_leaf *leaf)
+{
+	struct mem_cgroup *memcg, *old;
+	unsigned long *entry;
+
+	if (READ_ONCE(leaf->entry))
+		return 0;
+	memcg = get_mem_cgroup_from_mm(leaf->mirror->mm);
+	old = set_active_memcg(memcg);
+	entry = kcalloc(PRXE_LEAF_PAGES, sizeof(*entry), GFP_KERNEL_ACCOUNT);
+	set_active_memcg(old);
+	mem_cgroup_put(memcg);
+	if (!entry)
+		return -ENOMEM;
+	/* Zeroed before it can be found. */
+	if (cmpxchg(&leaf->entry, NULL, entry))
+		kfree(entry);
+	return 0;
+}
+
+/* Where a fault writes its entries to, and what it knows of them. */
+struct publication {
+	struct prxe_leaf *leaf;
+	bool write, fresh;
+	struct folio *dirtied;		/* the last one */
+	unsigned int count;
+};
+
+/* The translation of *@entry to the memory from @page on, of which the snapshot says @pfn. Under the update lock. */
+static void publish_entry(struct publication *p, unsigned long *entry, struct page *page, unsigned long pfn)
+{
+	unsigned long old = READ_ONCE(*entry);
+	unsigned long new = (unsigned long)page_address(page) | PRXE_ENTRY_VALID;
+
+	if (p->write && (pfn & HMM_PFN_WRITE) && !WARN_ON_ONCE(page == ZERO_PAGE(0))) {
+		/*
+		 * Dirty before the translation can be used. The page cannot leave its mapping meanwhile: that starts with
+		 * an invalidation, which waits for our lock, or came before it and was seen above.
+		 */
+		if (!(old & PRXE_ENTRY_WRITE) && page_folio(page) != p->dirtied) {
+			set_page_dirty(page);
+			p->dirtied = page_folio(page);
+		}
+		new |= PRXE_ENTRY_WRITE;
+	}
+	if (p->fresh)
+		new |= PRXE_ENTRY_FRESH;
+	if (!(old & PRXE_ENTRY_VALID))
+		p->leaf->populated++;
+	else if (!WARN_ON_ONCE(PRXE_ENTRY_ADDR(old) != PRXE_ENTRY_ADDR(new)))
+		/* It keeps what it has: an invalidation would have cleared it. */
+		new |= old & (PRXE_ENTRY_WRITE | PRXE_ENTRY_ACCESSED);
+	WRITE_ONCE(*entry, new);
+	p->count++;
+}
+
 int prxe_leaf_publish(struct prxe_leaf *leaf, unsigned long seq, unsigned long start, unsigned int npages,
 		      const unsigned long *pfns, bool write)
 {
+	struct publication p = { .leaf = leaf, .write = write, .fresh = READ_ONCE(prxe_force_fault) };
 	unsigned int first = prxe_leaf_index(start);
-	bool fresh = READ_ONCE(prxe_force_fault);
-	unsigned int count = 0;
+	bool is_whole = prxe_leaf_is_whole(pfns[0]);
+	struct page *whole;
 	unsigned int i;
 	int ret = 0;
 
+again:
+	if (!is_whole)
+		ret = leaf_make_entries(leaf);
+	if (ret)
+		goto traced;
 	spin_lock(&leaf->lock);
 	if (mmu_interval_read_retry(&leaf->ni, seq)) {
 		ret = -EAGAIN;
@@ -277,36 +400,31 @@ int prxe_leaf_publish(struct prxe_leaf *leaf, unsigned long seq, unsigned long s
 		ret = -ESRCH;
 		goto out;
 	}
+	if (is_whole) {
+		whole = leaf_whole(pfns[0], first);
+		if (!whole) {
+			spin_unlock(&leaf->lock);
+			is_whole = false;
+			goto again;
+		}
+		publish_entry(&p, &leaf->whole, whole, pfns[0]);
+		goto out;
+	}
+	/* What was one entry is many now, which no longer have all the same rights: it must not hide them. */
+	if (READ_ONCE(leaf->whole) & PRXE_ENTRY_VALID) {
+		WRITE_ONCE(leaf->whole, 0);
+		leaf->populated--;
+	}
 	for (i = 0; i < npages; i++) {
 		struct page *page = prxe_leaf_page(pfns[i]);
-		unsigned long old = READ_ONCE(leaf->entry[first + i]);
-		unsigned long new;
 
-		if (IS_ERR_OR_NULL(page))
-			continue;
-		new = (unsigned long)page_address(page) | PRXE_ENTRY_VALID;
-		if (write && (pfns[i] & HMM_PFN_WRITE) && !WARN_ON_ONCE(page == ZERO_PAGE(0))) {
-			/*
-			 * Dirty before the translation can be used. The page cannot leave its mapping meanwhile: that starts with
-			 * an invalidation, which waits for our lock, or came before it and was seen above.
-			 */
-			if (!(old & PRXE_ENTRY_WRITE))
-				set_page_dirty(page);
-			new |= PRXE_ENTRY_WRITE;
-		}
-		if (fresh)
-			new |= PRXE_ENTRY_FRESH;
-		if (!(old & PRXE_ENTRY_VALID))
-			leaf->populated++;
-		else if (!WARN_ON_ONCE(PRXE_ENTRY_ADDR(old) != PRXE_ENTRY_ADDR(new)))
-			/* It keeps what it has: an invalidation would have cleared it. */
-			new |= old & (PRXE_ENTRY_WRITE | PRXE_ENTRY_ACCESSED);
-		WRITE_ONCE(leaf->entry[first + i], new);
-		count++;
+		if (!IS_ERR_OR_NULL(page))
+			publish_entry(&p, &leaf->entry[first + i], page, pfns[i]);
 	}
 out:
 	spin_unlock(&leaf->lock);
-	trace_prxe_publish(leaf->mirror, start, npages, count, write, ret);
+traced:
+	trace_prxe_publish(leaf->mirror, start, npages, p.count, write, ret);
 	return ret;
 }
 
@@ -324,8 +442,10 @@ static void reap_leaf(struct prxe_mirror *mirror, struct prxe_leaf *leaf, struct
 	if (remove)
 		list_add_tail(&leaf->idle, gone);	/* on a list: nobody lists it again */
 	spin_unlock(&mirror->idle_lock);
-	if (remove)
+	if (remove) {
 		xa_erase(&mirror->leaves, leaf->base >> PRXE_LEAF_SHIFT);
+		atomic_long_inc_return_release(&leaf_removals);
+	}
 }
 
 static struct prxe_leaf *first_idle(struct prxe_mirror *mirror)
@@ -381,16 +501,21 @@ static bool mirror_young(struct prxe_mirror *mirror, unsigned long start, unsign
 
 	rcu_read_lock();
 	xa_for_each_range(&mirror->leaves, no, leaf, no, last) {
-		unsigned int i = prxe_leaf_index(max(start, leaf->base));
-		unsigned int n = prxe_leaf_index(min(end - 1, leaf->base + PRXE_LEAF_SIZE - 1));
+		unsigned long first = max(start, leaf->base);
+		unsigned long stop = min(end, leaf->base + PRXE_LEAF_SIZE);
+		unsigned long size;
 
-		for (; i <= n; i++) {
-			if (!(READ_ONCE(leaf->entry[i]) & PRXE_ENTRY_ACCESSED))
+		for (; first < stop; first = (first & ~(size - 1)) + size) {
+			unsigned long *entry = prxe_leaf_entry(leaf, first, &size);
+
+			if (!entry)
+				break;
+			if (!(READ_ONCE(*entry) & PRXE_ENTRY_ACCESSED))
 				continue;
 			young = true;
 			if (!clear)
 				goto out;
-			clear_bit(PRXE_ENTRY_ACCESSED_NR, &leaf->entry[i]);
+			clear_bit(PRXE_ENTRY_ACCESSED_NR, entry);
 		}
 	}
 out:

@@ -16,11 +16,12 @@
 
 #define PRXE_LEAF_SHIFT		21
 #define PRXE_LEAF_SIZE		(1UL << PRXE_LEAF_SHIFT)
-#define PRXE_LEAF_PAGES		(PRXE_LEAF_SIZE >> PAGE_SHIFT)
+#define PRXE_LEAF_ORDER		(PRXE_LEAF_SHIFT - PAGE_SHIFT)
+#define PRXE_LEAF_PAGES		(1U << PRXE_LEAF_ORDER)
 
 /*
- * An entry is the kernel address of a page with flags in its low bits; 0 when empty. Entries change under the leaf's
- * update lock (but ACCESSED: atomically, by anybody) and are read without one, inside a window.
+ * An entry is the kernel address of a page, or of the whole leaf's memory, with flags in its low bits; 0 when empty. Entries change
+ * under the leaf's update lock (but ACCESSED: atomically, by anybody) and are read without one, inside a window.
  */
 #define PRXE_ENTRY_VALID	BIT(0)
 #define PRXE_ENTRY_WRITE	BIT(1)
@@ -40,7 +41,8 @@ struct prxe_leaf {
 	atomic_t pins;			/* faults at work on it; raised under mirror->populate only */
 	struct list_head idle;		/* on mirror->idle, under mirror->idle_lock; later on its remover's list */
 	struct rcu_head rcu;
-	unsigned long *entry;		/* PRXE_LEAF_PAGES of them */
+	unsigned long whole;		/* the one entry of all its memory, when the CPU has one (THP, hugetlb) */
+	unsigned long *entry;		/* else one for each page, PRXE_LEAF_PAGES; NULL until the first is needed */
 };
 
 struct prxe_mirror {
@@ -81,16 +83,36 @@ static inline bool prxe_mirror_tryget(struct prxe_mirror *mirror)
 }
 void prxe_mirror_put(struct prxe_mirror *mirror);
 
-/* Lookup for hits: inside RCU. */
+/* The leaf of @va, or NULL: inside RCU, or with populate held. */
 static inline struct prxe_leaf *prxe_mirror_leaf(struct prxe_mirror *mirror, unsigned long va)
 {
 	return xa_load(&mirror->leaves, va >> PRXE_LEAF_SHIFT);
 }
 
+/* The same for hits, from what this CPU found last: inside RCU, preemption off. */
+struct prxe_leaf *prxe_mirror_hit(struct prxe_mirror *mirror, unsigned long va);
+
 /* Table arithmetic: the entry of @va in its leaf. */
 static inline unsigned int prxe_leaf_index(unsigned long va)
 {
 	return (va & (PRXE_LEAF_SIZE - 1)) >> PAGE_SHIFT;
+}
+
+/*
+ * Where the translation of @va stands, and in *size the bytes that it is for (a power of two); NULL: nowhere yet. Inside RCU; whoever uses what
+ * it says has a window open.
+ */
+static inline unsigned long *prxe_leaf_entry(struct prxe_leaf *leaf, unsigned long va, unsigned long *size)
+{
+	unsigned long *entry;
+
+	if (READ_ONCE(leaf->whole) & PRXE_ENTRY_VALID) {
+		*size = PRXE_LEAF_SIZE;
+		return &leaf->whole;
+	}
+	*size = PAGE_SIZE;
+	entry = smp_load_acquire(&leaf->entry);	/* zeroed before it was made known */
+	return entry ? &entry[prxe_leaf_index(va)] : NULL;
 }
 
 /*
@@ -102,13 +124,16 @@ void prxe_leaf_unpin(struct prxe_leaf *leaf);
 
 /*
  * Set entries from @pfns, a snapshot of [start, start + npages pages) in the leaf, taken since mmu_interval_read_begin() gave @seq. Writable
- * translations are published only for @write, and the page is dirty before. 0; -EAGAIN: the snapshot is stale, take another; -ESRCH: no new
- * translations any more. Process context, BH on.
+ * translations are published only for @write, and the page is dirty before. Where the CPU maps the whole leaf by one entry, all of it is
+ * published, by one. 0; -EAGAIN: the snapshot is stale, take another; -ESRCH: no new translations any more; -ENOMEM. Process context, BH on;
+ * may sleep.
  */
 int prxe_leaf_publish(struct prxe_leaf *leaf, unsigned long seq, unsigned long start, unsigned int npages,
 		      const unsigned long *pfns, bool write);
 /* A page of a snapshot that transfers can use: its struct page, or ERR_PTR(-EFAULT), ERR_PTR(-EHWPOISON), NULL when there is none. */
 struct page *prxe_leaf_page(unsigned long pfn);
+/* Does the CPU map all of a leaf by the one entry (or a part of one) that @pfn of a snapshot is from, and can transfers use that page? */
+bool prxe_leaf_is_whole(unsigned long pfn);
 
 /* What all mirrors of the module have counted, for statistics of devices. */
 struct prxe_mirror_counts {

@@ -12,9 +12,8 @@
 #include <rdma/ib_verbs.h>
 #include <rdma/uverbs_ioctl.h>
 #include "stats.h"
+#include "uapi/prxe-ioctl.h"
 
-/* The device's private driver id (not in enum rdma_driver_id on purpose), see docs/design.md, "User ABI". */
-#define PRXE_DRIVER_ID		0x5052
 #define PRXE_UVERBS_ABI		2
 
 /* Extensions of the user ABI, asked for and granted in GET_CONTEXT (providers/prxe has the same numbers). */

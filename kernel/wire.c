@@ -289,7 +289,7 @@ static void skb_gone(struct sk_buff *skb)
 	int out = atomic_dec_return(resp ? &qp->resp.skb_out : &qp->req.skb_out);
 	bool *need = resp ? &qp->resp.need_skb : &qp->req.need_skb;
 
-	/* atomic_dec_return() is a full barrier; it pairs with prxe_skb_limit(). */
+	/* atomic_dec_return() is a full barrier; it pairs with prxe_wire_skb_limit(). */
 	if (out < PRXE_SKB_LOW && READ_ONCE(*need) && xchg(need, false))
 		prxe_qp_schedule(qp);
 	prxe_qp_put(qp);

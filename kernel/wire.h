@@ -43,6 +43,19 @@ static inline void prxe_wire_ask_ack(struct sk_buff *skb)
 void prxe_route_drop(struct prxe_route *route);
 #define PRXE_SKB_HIGH	128	/* skbs in flight a side of a QP */
 #define PRXE_SKB_LOW	64
+/* One side's counter and flag: are too many of its skbs below us? Then the last of them to go schedules its QP. */
+static inline bool prxe_wire_skb_limit(atomic_t *out, bool *need)
+{
+	if (atomic_read(out) < PRXE_SKB_HIGH)
+		return false;
+	WRITE_ONCE(*need, true);
+	/* Pairs with the barrier in the skb's destructor. */
+	smp_mb();
+	if (atomic_read(out) >= PRXE_SKB_LOW)
+		return true;
+	WRITE_ONCE(*need, false);
+	return false;
+}
 /* The 40 bytes in front of a UD message. */
 void prxe_wire_grh(const struct sk_buff *skb, u8 grh[40]);
 

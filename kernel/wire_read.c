@@ -128,20 +128,6 @@ enum prxe_exec prxe_read_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 	return PRXE_EXEC_DONE;
 }
 
-/* Too many skbs below us? Then the last of them to go schedules the worker. */
-static bool skb_limit(struct prxe_qp *qp)
-{
-	if (atomic_read(&qp->resp.skb_out) < PRXE_SKB_HIGH)
-		return false;
-	WRITE_ONCE(qp->resp.need_skb, true);
-	/* Pairs with the barrier in the skb's destructor. */
-	smp_mb();
-	if (atomic_read(&qp->resp.skb_out) >= PRXE_SKB_LOW)
-		return true;
-	WRITE_ONCE(qp->resp.need_skb, false);
-	return false;
-}
-
 bool prxe_read_respond(struct prxe_qp *qp)
 {
 	struct prxe_resp *r = &qp->resp;
@@ -149,7 +135,7 @@ bool prxe_read_respond(struct prxe_qp *qp)
 	bool first = r->read_psn == r->read_first, last = r->read_psn == r->read_last;
 	struct sk_buff *skb;
 
-	if (skb_limit(qp))
+	if (prxe_wire_skb_limit(&qp->resp.skb_out, &qp->resp.need_skb))
 		return false;
 	if (!r->read_skb) {
 		struct prxe_pkt pkt = {

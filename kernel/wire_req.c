@@ -420,20 +420,6 @@ enum send_result {
 	SEND_NOMEM,
 };
 
-/* Too many skbs below us? Then the last of them to go schedules this QP. */
-static bool skb_limit(struct prxe_qp *qp)
-{
-	if (atomic_read(&qp->req.skb_out) < PRXE_SKB_HIGH)
-		return false;
-	WRITE_ONCE(qp->req.need_skb, true);
-	/* Pairs with the barrier in the skb's destructor. */
-	smp_mb();
-	if (atomic_read(&qp->req.skb_out) >= PRXE_SKB_LOW)
-		return true;
-	WRITE_ONCE(qp->req.need_skb, false);
-	return false;
-}
-
 static u8 send_opcode(const struct prxe_qp *qp, const struct prxe_wqe *wqe, bool first, bool last)
 {
 	u8 t = qp->type == IB_QPT_UC ? PRXE_UC : PRXE_RC;
@@ -659,7 +645,7 @@ static enum send_result send_next(struct prxe_qp *qp, struct prxe_miss *miss, u3
 	struct prxe_wqe *wqe;
 
 	*bytes = 0;
-	if (qp->req.rnr_wait || skb_limit(qp))
+	if (qp->req.rnr_wait || prxe_wire_skb_limit(&qp->req.skb_out, &qp->req.need_skb))
 		return SEND_BLOCKED;
 	if (qp->req.send != qp->req.fetch)
 		wqe = prxe_req_wqe(qp, qp->req.send);
@@ -813,7 +799,7 @@ int prxe_wire_ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 		finish(qp, wqe, IB_WC_LOC_PROT_ERR);
 		return PRXE_STEP_DONE;
 	}
-	if (skb_limit(qp))
+	if (prxe_wire_skb_limit(&qp->req.skb_out, &qp->req.need_skb))
 		return PRXE_STEP_BLOCKED;
 	if (!qp->req.pend) {
 		bool imm = wqe->opcode == IB_WR_SEND_WITH_IMM;

@@ -8,7 +8,7 @@
 
 #include <linux/types.h>
 
-/* ib_uverbs_ioctl_hdr.driver_id: prxe's private one. */
+/* ib_uverbs_ioctl_hdr.driver_id: prxe's private one, not in enum rdma_driver_id on purpose (docs/design.md, "User ABI"). */
 #define PRXE_DRIVER_ID	0x5052
 
 /* Methods and attributes of a driver are numbered from here (UVERBS_ID_DRIVER_NS of the kernel). */

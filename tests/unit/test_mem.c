@@ -13,6 +13,7 @@
 bool prxe_force_fault;
 void prxe_mirror_put(struct prxe_mirror *m) { SHIM_ASSERT(!refcount_dec_and_test(&m->ref)); }
 void prxe_mirror_count_fault(struct prxe_mirror *m, bool handled) { }
+struct prxe_leaf *prxe_mirror_hit(struct prxe_mirror *m, unsigned long va) { return prxe_mirror_leaf(m, va); }
 
 static struct prxe_dev dev;
 static struct ib_pd pds[2];

@@ -71,8 +71,11 @@ static struct prxe_leaf *leaf_at(u32 page)
 static unsigned long entry_at(u32 page)
 {
 	struct prxe_leaf *leaf = leaf_at(page);
+	unsigned long size, *entry = leaf ? prxe_leaf_entry(leaf, va_of(page), &size) : NULL;
 
-	return leaf ? leaf->entry[page % 512] : 0;
+	if (!entry || size == PAGE_SIZE)
+		return entry ? *entry : 0;
+	return *entry + page % 512 * PAGE_SIZE;
 }
 
 /* A page is dirty before any writable translation of it stands anywhere. */
@@ -95,7 +98,7 @@ static void check_all(void)
 		u32 valid = 0;
 
 		for (i = leaf * 512; i < (leaf + 1) * 512; i++) {
-			unsigned long e = l ? l->entry[i % 512] : 0;
+			unsigned long e = entry_at(i);
 
 			if (e != want[i] && !(!((e | want[i]) & PRXE_ENTRY_VALID)))
 				fail_msg("page %u: %lx, not %lx", i, e, want[i]);
@@ -385,6 +388,173 @@ static void edges(void **state)
 	shut_down();
 }
 
+/* ---- one entry for a leaf that the CPU maps by one ---- */
+
+#define ORDER(n)	((unsigned long)(n) << HMM_PFN_ORDER_SHIFT)
+
+/* Leaf 1 becomes one large folio of pages 1024 on. */
+static struct page *map_large(void)
+{
+	struct page *head = &shim_pages[1024];
+
+	for (u32 i = 0; i < 512; i++)
+		head[i] = (struct page){ .vaddr = arena + (1024 + i) * PAGE_SIZE, .head = head, .tag = 1 };
+	return head;
+}
+
+static int publish_at(u32 page, u32 n, unsigned long flags, bool write)
+{
+	struct prxe_leaf *leaf = prxe_leaf_pin(mirror, va_of(page));
+	unsigned long pfns[512], seq = mmu_interval_read_begin(&leaf->ni);
+	int ret;
+
+	for (u32 i = 0; i < n; i++)
+		pfns[i] = (1024 + page % 512 + i) | HMM_PFN_VALID | flags;
+	ret = prxe_leaf_publish(leaf, seq, va_of(page), n, pfns, write);
+	prxe_leaf_unpin(leaf);
+	return ret;
+}
+
+static void take(u32 a, u32 b)
+{
+	shim_mm_invalidate_start(mm, va_of(a), va_of(b));
+	for (u32 i = a; i < b; i++)
+		assert_false(entry_at(i) & PRXE_ENTRY_VALID);
+	shim_mm_invalidate_end(mm);
+}
+
+/* Each page of leaf 1 translates to its own memory with just these flags; those in [a, b). */
+static void leaf1_is(u32 a, u32 b, unsigned long flags)
+{
+	for (u32 i = 0; i < 512; i++) {
+		unsigned long e = entry_at(512 + i);
+
+		if (i < a || i >= b)
+			assert_false(e & PRXE_ENTRY_VALID);
+		else
+			assert_int_equal(e, (unsigned long)(arena + (1024 + i) * PAGE_SIZE) | flags);
+	}
+}
+
+static void whole_leaf(void **state)
+{
+	const struct mmu_notifier_ops *ops;
+	const unsigned long v = PRXE_ENTRY_VALID, vw = v | PRXE_ENTRY_WRITE;
+	struct page *head;
+
+	start_up();
+	head = map_large();
+	ops = mm->mn->ops;
+	/* One page was asked for, read-only; all are there, and no table was made for them. */
+	assert_int_equal(publish_at(512 + 77, 1, HMM_PFN_WRITE | ORDER(9), false), 0);
+	leaf1_is(0, 512, v);
+	assert_null(leaf_at(512)->entry);
+	assert_int_equal(leaf_at(512)->populated, 1);
+	assert_false(head->dirty);
+	/* For writing what the CPU maps read-only: no right. */
+	assert_int_equal(publish_at(512, 512, ORDER(9), true), 0);
+	leaf1_is(0, 512, v);
+	/* Larger than a leaf (a hugetlb page of 1 GiB) is the same. */
+	assert_int_equal(publish_at(512 + 511, 1, HMM_PFN_WRITE | ORDER(18), true), 0);
+	leaf1_is(0, 512, vw);
+	assert_true(head->dirty);
+	/* Reading takes no right away. */
+	assert_int_equal(publish_at(512, 1, HMM_PFN_WRITE | ORDER(9), false), 0);
+	leaf1_is(0, 512, vw);
+	/* It is old or young as a whole. */
+	assert_false(ops->test_young(mm->mn, mm, va_of(512)));
+	set_bit(PRXE_ENTRY_ACCESSED_NR, &leaf_at(512)->whole);
+	assert_true(ops->test_young(mm->mn, mm, va_of(1023)));
+	assert_true(ops->clear_young(mm->mn, mm, va_of(600), va_of(601)));
+	assert_false(ops->clear_flush_young(mm->mn, mm, va_of(512), va_of(1024)));
+	assert_false(ops->test_young(mm->mn, mm, va_of(511)));
+	leaf1_is(0, 512, vw);
+	/* A part of it goes: all of it has to be asked for again. */
+	take(512 + 100, 512 + 101);
+	leaf1_is(0, 0, 0);
+	assert_int_equal(leaf_at(512)->populated, 0);
+	/* It was split. */
+	head->dirty = false;
+	assert_int_equal(publish_at(512 + 10, 20, HMM_PFN_WRITE, true), 0);
+	leaf1_is(10, 30, vw);
+	assert_int_equal(leaf_at(512)->populated, 20);
+	assert_true(head->dirty);
+	/* Collapsed; nothing of the old stays when a part is taken then. */
+	take(512, 1024);
+	assert_int_equal(publish_at(512, 1, HMM_PFN_WRITE | ORDER(9), true), 0);
+	leaf1_is(0, 512, vw);
+	take(512 + 15, 512 + 16);
+	leaf1_is(0, 0, 0);
+	/* Whole over single ones: a part taken leaves of the single ones those that it does not name. */
+	assert_int_equal(publish_at(512, 8, HMM_PFN_WRITE, false), 0);
+	assert_int_equal(publish_at(512, 1, HMM_PFN_WRITE | ORDER(9), true), 0);
+	leaf1_is(0, 512, vw);
+	assert_int_equal(leaf_at(512)->populated, 9);
+	take(512 + 4, 1024);
+	leaf1_is(0, 4, v);
+	assert_int_equal(leaf_at(512)->populated, 4);
+	take(512, 1024);
+	/* A single one that the whole has less rights than must not stay hidden behind it. */
+	assert_int_equal(publish_at(512, 1, ORDER(9), true), 0);
+	assert_int_equal(publish_at(512 + 3, 1, HMM_PFN_WRITE, true), 0);
+	leaf1_is(3, 4, vw);
+	assert_int_equal(leaf_at(512)->populated, 1);
+	take(512, 1024);
+	/* Poison in one page of it: the others work, it does not. */
+	head->has_poison = true;
+	head[5].poisoned = true;
+	assert_int_equal(publish_at(512, 6, HMM_PFN_WRITE | ORDER(9), true), 0);
+	leaf1_is(0, 5, vw);
+	take(512, 1024);
+	head = map_large();
+	/* force_fault: fresh until it is used. */
+	prxe_force_fault = true;
+	assert_int_equal(publish_at(512, 1, HMM_PFN_WRITE | ORDER(9), true), 0);
+	prxe_force_fault = false;
+	leaf1_is(0, 512, vw | PRXE_ENTRY_FRESH);
+	take(512, 1024);
+	shim_work_run(true);
+	shim_rcu_drain();
+	assert_null(leaf_at(512));
+	/* No memory for single entries: nothing happened. One for all needs none. */
+	assert_int_equal(publish_at(512, 1, HMM_PFN_WRITE | ORDER(9), true), 0);
+	shim_alloc_fails = 1;
+	assert_int_equal(publish_at(512, 1, HMM_PFN_WRITE, true), -ENOMEM);
+	shim_alloc_fails = 0;
+	leaf1_is(0, 512, vw);
+	shut_down();
+}
+
+/* What a CPU remembers of the table is never older than the table. */
+static void remembered(void **state)
+{
+	struct prxe_leaf *leaf;
+
+	start_up();
+	map_large();
+	for (int i = 0; i < 3; i++) {
+		for (u32 page = 0; page < PAGES; page += 512)
+			assert_null(prxe_mirror_hit(mirror, va_of(page)));
+		assert_int_equal(publish_at(512, 1, HMM_PFN_WRITE, true), 0);
+		leaf = leaf_at(512);
+		assert_non_null(leaf);
+		for (int k = 0; k < 2; k++) {
+			assert_ptr_equal(prxe_mirror_hit(mirror, va_of(512 + k)), leaf);
+			assert_ptr_equal(prxe_mirror_hit(mirror, va_of(1023)), leaf);
+			/* 16 leaves on is the same place, with another number. */
+			assert_null(prxe_mirror_hit(mirror, va_of(512) + 16 * PRXE_LEAF_SIZE));
+			assert_null(prxe_mirror_hit(mirror, va_of(512) + 17 * 16 * PRXE_LEAF_SIZE));
+		}
+		assert_ptr_equal(prxe_mirror_hit(mirror, va_of(512)), leaf);
+		take(512, 1024);
+		shim_work_run(true);
+		/* Not freed yet, and not found any more. */
+		assert_null(prxe_mirror_hit(mirror, va_of(512)));
+		shim_rcu_drain();
+	}
+	shut_down();
+}
+
 /* What fails leaves nothing behind. */
 static void failures(void **state)
 {
@@ -393,7 +563,7 @@ static void failures(void **state)
 	unsigned long pfn;
 
 	start_up();
-	for (int i = 1; i <= 4; i++) {
+	for (int i = 1; i <= 3; i++) {
 		shim_alloc_fails = i;
 		assert_ptr_equal(prxe_leaf_pin(mirror, BASE), ERR_PTR(-ENOMEM));
 		shim_alloc_fails = 0;
@@ -414,7 +584,7 @@ static void failures(void **state)
 	pfn = page_to_pfn(new_page()) | HMM_PFN_VALID;
 	shim_mm_exit(mm);
 	assert_int_equal(prxe_leaf_publish(leaf, mmu_interval_read_begin(&leaf->ni), BASE, 1, &pfn, false), -ESRCH);
-	assert_false(leaf->entry[0] & PRXE_ENTRY_VALID);
+	assert_false(entry_at(0) & PRXE_ENTRY_VALID);
 	prxe_leaf_unpin(leaf);
 	assert_ptr_equal(prxe_leaf_pin(mirror, BASE), ERR_PTR(-ESRCH));
 	shut_down();
@@ -462,8 +632,11 @@ static void no_mirror(void **state)
 #define WORDS 32
 static pthread_mutex_t pt_lock = PTHREAD_MUTEX_INITIALIZER;	/* the page tables */
 static struct page t_page[T_PAGES];	/* what is mapped; vaddr NULL: nothing */
+#define H_BASE (BASE + 2 * PRXE_LEAF_SIZE)	/* a leaf that is mapped by one entry, or not at all */
+#define H_PFN(n) (SHIM_PAGES - 512 + (n))
+static void *h_mem;		/* under pt_lock */
 static bool stop, broken;
-static unsigned long hits, misses, published, stale, taken;
+static unsigned long hits, misses, published, stale, taken, h_hits, h_published;
 static struct prxe_dev dev;
 static struct ib_pd pd;
 static struct prxe_qp t_qp = { .dev = &dev, .pd = &pd };
@@ -504,7 +677,7 @@ static void *t_faulter(void *arg)
 			struct page *p = &t_page[i + k];
 
 			/* The struct page of a snapshot is that of its time. */
-			u32 pfn = 1 + i + k + T_PAGES * (p->tag % 300);
+			u32 pfn = 1 + i + k + T_PAGES * (p->tag % 300);	/* below H_PFN */
 
 			if (!p->vaddr && rnd_below(&rr, 2)) {
 				p->vaddr = aligned_alloc(PAGE_SIZE, PAGE_SIZE);
@@ -531,6 +704,64 @@ static void *t_faulter(void *arg)
 	return NULL;
 }
 
+/* The same for the leaf that is one page of the MM's. */
+static void *h_faulter(void *arg)
+{
+	struct rnd rr = rnd_start(120);
+	unsigned long done = 0, again = 0;
+
+	while (!READ_ONCE(stop)) {
+		struct prxe_leaf *leaf = prxe_leaf_pin(mirror, H_BASE);
+		u32 i = rnd_below(&rr, 512);
+		unsigned long pfn = 0, seq;
+		int ret;
+
+		SHIM_ASSERT(!IS_ERR(leaf));
+		seq = mmu_interval_read_begin(&leaf->ni);
+		pthread_mutex_lock(&pt_lock);
+		if (!h_mem && rnd_below(&rr, 2)) {
+			h_mem = aligned_alloc(PAGE_SIZE, PRXE_LEAF_SIZE);
+			for (u32 k = 0; k < 512; k++) {
+				fill(h_mem + k * PAGE_SIZE, k);
+				shim_pages[H_PFN(k)] = (struct page){ .vaddr = h_mem + k * PAGE_SIZE, .head = &shim_pages[H_PFN(0)] };
+			}
+		}
+		if (h_mem)
+			pfn = H_PFN(i) | HMM_PFN_VALID | HMM_PFN_WRITE | ORDER(9);
+		pthread_mutex_unlock(&pt_lock);
+		if (!rnd_below(&rr, 4))
+			sched_yield();
+		ret = prxe_leaf_publish(leaf, seq, H_BASE + i * PAGE_SIZE, 1, &pfn, rnd_below(&rr, 2));
+		if (ret == -EAGAIN)
+			again++;
+		else if (ret)
+			t_failed("publish a whole leaf", -ret);
+		else
+			done += pfn != 0;
+		prxe_leaf_unpin(leaf);
+	}
+	__atomic_fetch_add(&h_published, done, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&stale, again, __ATOMIC_RELAXED);
+	return NULL;
+}
+
+static void h_take(struct rnd *rr)
+{
+	u32 a = rnd_below(rr, 512);
+
+	/* Any part of it takes all. */
+	shim_mm_invalidate_start(mm, H_BASE + a * PAGE_SIZE, H_BASE + (a + 1 + rnd_below(rr, 512 - a)) * PAGE_SIZE);
+	pthread_mutex_lock(&pt_lock);
+	if (h_mem) {
+		for (u32 k = 0; k < 512; k++)
+			memset(h_mem + k * PAGE_SIZE, 0x5a, WORDS * 8);
+		free(h_mem);
+		h_mem = NULL;
+	}
+	pthread_mutex_unlock(&pt_lock);
+	shim_mm_invalidate_end(mm);
+}
+
 static void *t_taker(void *arg)
 {
 	struct rnd rr = rnd_start(90 + (uintptr_t)arg);
@@ -553,6 +784,8 @@ static void *t_taker(void *arg)
 		}
 		pthread_mutex_unlock(&pt_lock);
 		shim_mm_invalidate_end(mm);
+		if (!rnd_below(&rr, 4))
+			h_take(&rr);
 		if (rnd_below(&rr, 2))
 			usleep(rnd_below(&rr, 200));
 	}
@@ -563,21 +796,25 @@ static void *t_taker(void *arg)
 static void *t_copier(void *arg)
 {
 	struct rnd rr = rnd_start(100 + (uintptr_t)arg);
-	unsigned long hit = 0, miss_n = 0;
+	unsigned long hit = 0, h_hit = 0, miss_n = 0;
 	u64 word[WORDS];
 
 	shim_cpu = (uintptr_t)arg;
 	while (!READ_ONCE(stop)) {
 		u32 i = rnd_below(&rr, T_PAGES), first = 1 + rnd_below(&rr, WORDS - 1);
-		u32 len = (WORDS - first) * 8, k;
+		u32 len = (WORDS - first) * 8, k, key = 1 << 8;
 		struct prxe_miss miss = {};
 		struct prxe_cursor cur;
 		ssize_t n;
 		u64 orig;
 		int ret;
 
+		if (rnd_below(&rr, 2)) {
+			key = 2 << 8;
+			i = rnd_below(&rr, 512);
+		}
 		prxe_mem_begin();
-		ret = prxe_gate(&t_qp, 1 << 8, true, i * PAGE_SIZE + first * 8, len, IB_ACCESS_REMOTE_READ, &cur);
+		ret = prxe_gate(&t_qp, key, true, i * PAGE_SIZE + first * 8, len, IB_ACCESS_REMOTE_READ, &cur);
 		if (ret) {
 			t_failed("gate", -ret);
 		} else {
@@ -587,6 +824,7 @@ static void *t_copier(void *arg)
 					if (word[k] != (u64)(i + 1) * 0x9e3779b97f4a7c15ULL + first + k)
 						t_failed("read a page that was another's", word[k]);
 				hit++;
+				h_hit += key == 2 << 8;
 			} else if (n || miss.mirror != mirror || miss.write) {
 				t_failed("copy", n);
 			} else {
@@ -598,7 +836,7 @@ static void *t_copier(void *arg)
 
 		/* Writes: only the word that is for them, atomically, so that two writers are no race. */
 		prxe_mem_begin();
-		ret = prxe_gate(&t_qp, 1 << 8, true, i * PAGE_SIZE, 8, IB_ACCESS_REMOTE_ATOMIC, &cur);
+		ret = prxe_gate(&t_qp, key, true, i * PAGE_SIZE, 8, IB_ACCESS_REMOTE_ATOMIC, &cur);
 		if (!ret)
 			ret = prxe_copy_atomic(&cur, PRXE_ATOMIC_FETCH_ADD, 0, 1, &orig, &miss);
 		prxe_mem_end();
@@ -610,6 +848,7 @@ static void *t_copier(void *arg)
 			t_failed("counted in a page that was another's", orig);
 	}
 	__atomic_fetch_add(&hits, hit, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&h_hits, h_hit, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&misses, miss_n, __ATOMIC_RELAXED);
 	return NULL;
 }
@@ -626,25 +865,33 @@ static void *t_reaper(void *arg)
 
 static void threads(void **state)
 {
-	static void *(*const fn[])(void *) = { t_copier, t_copier, t_taker, t_taker, t_faulter, t_faulter, t_reaper };
+	static void *(*const fn[])(void *) = { t_copier, t_copier, t_taker, t_taker, t_faulter, t_faulter, h_faulter,
+						  t_reaper };
 	pthread_t t[ARRAY_SIZE(fn)];
 	struct prxe_mr mr = {
 		.dev = &dev, .pd = &pd, .kind = PRXE_MR_ODP, .access = IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_ATOMIC,
 		.rkey = 1 << 8, .lkey = 1 << 8, .length = T_PAGES * PAGE_SIZE, .va = T_BASE, .page_shift = PAGE_SHIFT,
 	};
+	struct prxe_mr huge = mr;
 	uintptr_t i;
 
 	stop = broken = false;
-	hits = misses = published = stale = taken = 0;
+	hits = misses = published = stale = taken = h_hits = h_published = 0;
 	assert_int_equal(prxe_mirror_init(), 0);
 	mm = shim_mm_new();
 	shim_task.mm = mm;
 	mirror = prxe_mirror_get_current();
 	assert_false(IS_ERR(mirror));
-	mr.mirror = mirror;
+	mr.mirror = huge.mirror = mirror;
+	huge.rkey = huge.lkey = 2 << 8;
+	huge.va = H_BASE;
+	huge.length = PRXE_LEAF_SIZE;
 	spin_lock_init(&mr.lock);
+	spin_lock_init(&huge.lock);
 	prxe_mr_set_live(&mr);
+	prxe_mr_set_live(&huge);
 	xa_init(&dev.keys);
+	xa_store(&dev.keys, 2, &huge, GFP_KERNEL);
 	xa_store(&dev.keys, 1, &mr, GFP_KERNEL);
 
 	for (i = 0; i < ARRAY_SIZE(fn); i++)
@@ -654,13 +901,17 @@ static void threads(void **state)
 	WRITE_ONCE(stop, true);
 	for (i = 0; i < ARRAY_SIZE(fn); i++)
 		pthread_join(t[i], NULL);
-	printf("%lu hits, %lu misses, %lu published, %lu stale, %lu pages taken away\n", hits, misses, published, stale, taken);
+	printf("%lu hits (%lu of a whole leaf), %lu misses, %lu + %lu published, %lu stale, %lu pages taken away\n", hits, h_hits, misses,
+	       published, h_published, stale, taken);
 	assert_false(broken);
-	assert_true(hits > 10 && misses > 10 && published > 10 && taken > 10);
+	assert_true(hits > 10 && h_hits > 10 && misses > 10 && published > 10 && h_published > 10 && taken > 10);
 
 	prxe_mr_set_not_live(&mr, PRXE_MR_DEAD);
+	prxe_mr_set_not_live(&huge, PRXE_MR_DEAD);
 	xa_erase(&dev.keys, 1);
+	xa_erase(&dev.keys, 2);
 	prxe_window_sync(&mr);
+	prxe_window_sync(&huge);
 	prxe_mirror_unuse(mirror);
 	shim_work_run(true);
 	shim_rcu_drain();
@@ -672,6 +923,8 @@ static void threads(void **state)
 		free(t_page[i].vaddr);
 		t_page[i].vaddr = NULL;
 	}
+	free(h_mem);
+	h_mem = NULL;
 	assert_int_equal(pools, 0);
 }
 
@@ -747,6 +1000,8 @@ int main(void)
 #if !defined(__SANITIZE_THREAD__) && !defined(MUTANT_NO_SYNC) && !defined(MUTANT_NO_RETRY)
 		cmocka_unit_test(tables),
 		cmocka_unit_test(edges),
+		cmocka_unit_test(whole_leaf),
+		cmocka_unit_test(remembered),
 		cmocka_unit_test(failures),
 		cmocka_unit_test(no_mirror),
 #endif
@@ -754,7 +1009,7 @@ int main(void)
 		cmocka_unit_test(closing),
 	};
 
-	(void)tables, (void)edges, (void)failures, (void)no_mirror;
+	(void)tables, (void)edges, (void)whole_leaf, (void)remembered, (void)failures, (void)no_mirror;
 	dev.stats = shim_alloc_percpu(sizeof(struct prxe_stats));
 	RUN_TESTS(tests);
 }

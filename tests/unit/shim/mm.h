@@ -10,7 +10,14 @@ struct page {
 	void *vaddr;
 	bool dirty, poisoned, device_private, p2p, uptodate;
 	unsigned long tag;	/* the test's own */
+	struct page *head;	/* of a large folio; NULL: a folio of its own */
+	bool has_poison;	/* the head: one of its pages is poisoned */
 };
+struct folio { struct page page; };
+#define page_folio(p)		((struct folio *)((p)->head ? (p)->head : (p)))
+#define folio_test_large(f)	((f)->page.head != NULL)
+#define folio_test_hwpoison(f)	((f)->page.poisoned)
+#define folio_test_has_hwpoisoned(f) ((f)->page.has_poison)
 #define SHIM_PAGES	8192
 extern struct page shim_pages[SHIM_PAGES];	/* by page frame number; 0 is the zero page */
 #define page_address(p)		((p)->vaddr)
@@ -33,9 +40,11 @@ unsigned long copy_mc_to_kernel(void *dst, const void *src, unsigned int len);
 #define HMM_PFN_VALID		(1UL << 63)
 #define HMM_PFN_WRITE		(1UL << 62)
 #define HMM_PFN_ERROR		(1UL << 61)
+#define HMM_PFN_ORDER_SHIFT	56
+#define hmm_pfn_to_map_order(pfn) ((pfn) >> HMM_PFN_ORDER_SHIFT & 0x1f)
 static inline struct page *hmm_pfn_to_page(unsigned long pfn)
 {
-	pfn &= ~(HMM_PFN_VALID | HMM_PFN_WRITE | HMM_PFN_ERROR);
+	pfn &= (1UL << HMM_PFN_ORDER_SHIFT) - 1;
 	SHIM_ASSERT(pfn < SHIM_PAGES);
 	return &shim_pages[pfn];
 }

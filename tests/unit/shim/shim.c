@@ -382,6 +382,7 @@ void (*shim_on_dirty)(struct page *page);
 bool set_page_dirty(struct page *page)
 {
 	SHIM_ASSERT(!shim_bh_off);
+	page = &page_folio(page)->page;
 	if (shim_on_dirty)
 		shim_on_dirty(page);
 	return !__atomic_exchange_n(&page->dirty, true, __ATOMIC_SEQ_CST);
