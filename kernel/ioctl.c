@@ -3,6 +3,7 @@
  * Our methods of the uverbs ioctl: uapi/prxe-ioctl.h.
  */
 #include <rdma/uverbs_ioctl.h>
+#include "doorbell.h"
 #include "mirror.h"
 #include "mr.h"
 #include "prxe.h"
@@ -40,5 +41,6 @@ ADD_UVERBS_METHODS(prxe_mr_methods, UVERBS_OBJECT_MR, &UVERBS_METHOD(PRXE_METHOD
 
 const struct uapi_definition prxe_uapi[] = {
 	UAPI_DEF_CHAIN_OBJ_TREE(UVERBS_OBJECT_MR, &prxe_mr_methods),
+	UAPI_DEF_CHAIN(prxe_doorbell_uapi),
 	{}
 };

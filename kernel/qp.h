@@ -215,7 +215,7 @@ struct prxe_qp {
 	struct rcu_head rcu;
 	enum ib_qp_type type;
 	u32 qpn;
-	bool user;
+	const struct prxe_ucontext *user;	/* whose it is, to compare only; NULL: a kernel consumer's */
 	bool dead;			/* set under resp.lock by the owner of the send side */
 	bool sq_sig_all;
 	struct mutex mutex;		/* modify, query, destroy; sleeps */
@@ -300,6 +300,8 @@ void prxe_req_kick(struct prxe_qp *qp, bool budget);
  * never own across a wait for memory or time). Process context. For reset and destroy. prxe_req_disown() lets kicks act again. */
 void prxe_req_own(struct prxe_qp *qp);
 void prxe_req_disown(struct prxe_qp *qp);
+/* User space has posted: the caller serves the send side, unless somebody does already. Process context. -EINVAL: the state. */
+int prxe_req_doorbell(struct prxe_qp *qp);
 int prxe_post_send(struct ib_qp *ib, const struct ib_send_wr *wr, const struct ib_send_wr **bad);
 /* Owner: fetch the next WQE into its shadow; NULL when there is none. */
 struct prxe_wqe *prxe_req_fetch(struct prxe_qp *qp);

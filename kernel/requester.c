@@ -755,22 +755,21 @@ static int post_kernel(struct prxe_qp *qp, const struct ib_send_wr *wr, const st
 	return err;
 }
 
+int prxe_req_doorbell(struct prxe_qp *qp)
+{
+	if (READ_ONCE(qp->state) < IB_QPS_RTS)
+		return -EINVAL;
+	prxe_req_kick(qp, true);
+	return 0;
+}
+
 int prxe_post_send(struct ib_qp *ib, const struct ib_send_wr *wr, const struct ib_send_wr **bad)
 {
 	struct prxe_qp *qp = to_prxe_qp(ib);
-	enum ib_qp_state state = READ_ONCE(qp->state);
 
-	if (state < IB_QPS_RTS) {
-		*bad = wr;
-		return -EINVAL;
-	}
+	*bad = wr;
 	if (!qp->user)
-		return post_kernel(qp, wr, bad);
+		return READ_ONCE(qp->state) < IB_QPS_RTS ? -EINVAL : post_kernel(qp, wr, bad);
 	/* The doorbell: WQEs stand in the ring already. One that lists WRs is not of this ABI. */
-	if (wr) {
-		*bad = wr;
-		return -EINVAL;
-	}
-	prxe_req_kick(qp, true);
-	return 0;
+	return wr ? -EINVAL : prxe_req_doorbell(qp);
 }

@@ -6,6 +6,7 @@
 #ifndef PRXE_IOCTL_H
 #define PRXE_IOCTL_H
 
+#include <linux/ioctl.h>
 #include <linux/types.h>
 
 /* ib_uverbs_ioctl_hdr.driver_id: prxe's private one, not in enum rdma_driver_id on purpose (docs/design.md, "User ABI"). */
@@ -38,5 +39,15 @@ struct prxe_mr_counters {
 	__aligned_u64 page_invalidations_handled;	/* those that took a translation away */
 	__aligned_u64 page_prefetch;			/* pages asked for by ibv_advise_mr */
 };
+
+/*
+ * The doorbell, an object of its own. PRXE_METHOD_DOORBELL_OPEN makes a file of the caller's context (PRXE_ATTR_DOORBELL_FD out). On
+ * that, ioctl(fd, PRXE_DOORBELL_RING, number of a QP of that context) says "look at its send queue", for much less than a POST_SEND command
+ * without work requests. EINVAL: there is no such QP, or it is not in a state to send. EIO: the device has gone.
+ */
+enum { PRXE_OBJECT_DOORBELL = PRXE_ID_BASE };
+enum { PRXE_METHOD_DOORBELL_OPEN = PRXE_ID_BASE };
+enum { PRXE_ATTR_DOORBELL_FD = PRXE_ID_BASE };
+#define PRXE_DOORBELL_RING	_IO(0x52, 0x50)
 
 #endif

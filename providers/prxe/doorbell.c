@@ -1,10 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * The doorbell: the legacy POST_SEND command with no work requests in it, written to the device's file.
+ * The doorbell: an ioctl on a file that is made for it; or, where the kernel has none, the legacy POST_SEND command with no work requests
+ * in it, written to the device's file.
  */
 #include <errno.h>
+#include <rdma/rdma_user_ioctl_cmds.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 #include "prxe.h"
+
+void prxe_doorbell_open(struct prxe_context *ctx)
+{
+	struct {
+		struct ib_uverbs_ioctl_hdr hdr;
+		struct ib_uverbs_attr fd;
+	} cmd = {
+		.hdr = { .length = sizeof(cmd), .object_id = PRXE_OBJECT_DOORBELL, .method_id = PRXE_METHOD_DOORBELL_OPEN,
+			 .num_attrs = 1, .driver_id = PRXE_DRIVER_ID },
+		.fd = { .attr_id = PRXE_ATTR_DOORBELL_FD, .flags = UVERBS_ATTR_F_MANDATORY },
+	};
+
+	/* Another driver id (rxe_compat), an older kernel module: there is no such method. */
+	ctx->doorbell_fd = ioctl(ctx->vctx.context.cmd_fd, RDMA_VERBS_IOCTL, &cmd) ? -1 : (int)cmd.fd.data_s64;
+}
+
+void prxe_doorbell_close(struct prxe_context *ctx)
+{
+	if (ctx->doorbell_fd >= 0)
+		close(ctx->doorbell_fd);
+}
 
 void prxe_doorbell_init(struct prxe_qp *qp)
 {
@@ -36,6 +60,12 @@ int prxe_doorbell(struct prxe_qp *qp)
 	if ((ctx->features & PRXE_FEAT_DOORBELL_ELISION) && kernel_is_looking(qp))
 		return 0;
 
+	if (ctx->doorbell_fd >= 0) {
+		while (ioctl(ctx->doorbell_fd, PRXE_DOORBELL_RING, (unsigned long)qp->vqp.qp.qp_num))
+			if (errno != EINTR)
+				return errno;
+		return 0;
+	}
 	if (!atomic_load_explicit(&ctx->ioctl_doorbell, memory_order_relaxed)) {
 		for (;;) {
 			if (write(context->cmd_fd, &qp->doorbell, sizeof(qp->doorbell)) == sizeof(qp->doorbell))

@@ -36,6 +36,15 @@
  */
 #define PRXE_FEAT_CQE_TIMESTAMP		(1ULL << 1)
 
+/*
+ * The doorbell as a file of its own: object, method and attribute of the uverbs ioctl that makes it, and the command on it, whose argument is
+ * a QP's number. A kernel without it refuses the method; POST_SEND does the same, more slowly.
+ */
+#define PRXE_OBJECT_DOORBELL		0x1000
+#define PRXE_METHOD_DOORBELL_OPEN	0x1000
+#define PRXE_ATTR_DOORBELL_FD		0x1000
+#define PRXE_DOORBELL_RING		_IO(0x52, 0x50)
+
 #define PRXE_FEATURES	(PRXE_FEAT_DOORBELL_ELISION | PRXE_FEAT_CQE_TIMESTAMP)
 
 /* One element of a completion queue. */

@@ -65,6 +65,7 @@ static void prxe_free_context(struct ibv_context *context)
 {
 	struct prxe_context *ctx = to_prxe_ctx(context);
 
+	prxe_doorbell_close(ctx);
 	verbs_uninit_context(&ctx->vctx);
 	free(ctx);
 }
@@ -173,6 +174,7 @@ static struct verbs_context *prxe_alloc_context(struct ibv_device *ibdev, int cm
 	if (!ctx)
 		return NULL;
 
+	prxe_doorbell_open(ctx);
 	verbs_set_ops(&ctx->vctx, &prxe_context_ops);
 	return &ctx->vctx;
 }
@@ -196,6 +198,7 @@ static struct verbs_context *prxe_import_context(struct ibv_device *ibdev, int c
 		return NULL;
 	}
 
+	prxe_doorbell_open(ctx);
 	verbs_set_ops(&ctx->vctx, &prxe_context_ops);
 	return &ctx->vctx;
 }

@@ -18,6 +18,7 @@ struct prxe_device {
 struct prxe_context {
 	struct verbs_context vctx;
 	uint64_t features;		/* PRXE_FEAT_*, granted */
+	int doorbell_fd;		/* -1: the kernel has none */
 	atomic_bool ioctl_doorbell;	/* the write() one is refused to this process */
 };
 
@@ -152,6 +153,8 @@ int prxe_post_srq_recv(struct ibv_srq *ibsrq, struct ibv_recv_wr *wr, struct ibv
 int prxe_bind_mw(struct ibv_qp *ibqp, struct ibv_mw *mw, struct ibv_mw_bind *bind);
 
 /* doorbell.c */
+void prxe_doorbell_open(struct prxe_context *ctx);
+void prxe_doorbell_close(struct prxe_context *ctx);
 void prxe_doorbell_init(struct prxe_qp *qp);
 /* Tell the kernel about published send WQEs, unless it is looking already. Never under a lock. Returns an errno. */
 int prxe_doorbell(struct prxe_qp *qp);
