@@ -2,7 +2,7 @@
 /*
  * A child process that has a copy of the subject and of its model. It does what single letters tell it, and touches no verbs object.
  *
- *   =  compare its memory with its model        w  write all of its memory (and model)
+ *   =  compare its memory with its model        w  write its memory (and model)
  *   s  write through to the parent's subject: process_vm_writev      f  the same by /proc/PID/mem, past PROT_READ
  *   c  process_madvise(MADV_COLD) on the parent's subject            p  the same with MADV_PAGEOUT
  *   e  exec; x  exit; l  write its memory for ever
@@ -34,10 +34,13 @@ static bool compare(struct mx_subj *s)
 	return !memcmp(s->m.va, s->m.model, s->m.len);
 }
 
+/* Of large memory the pages around the end of the first huge one: where operations go. */
 static bool write_own(struct mx_subj *s)
 {
-	mx_fill(s->m.model, s->m.len, s->seed + MX_CHILD_SEED);
-	memcpy(s->m.va, s->m.model, s->m.len);
+	size_t from = s->m.len > MX_HUGE ? MX_HUGE - MX_PAGES * T_PAGE / 2 : 0;
+
+	mx_fill(s->m.model + from, MX_PAGES * T_PAGE, s->seed + MX_CHILD_SEED);
+	memcpy(s->m.va + from, s->m.model + from, MX_PAGES * T_PAGE);
 	return true;
 }
 

@@ -30,6 +30,7 @@ static bool merge(struct mx_subj *s)
 		return mx_why(s, "mmap: %s", strerror(errno));
 	}
 	memcpy(s->spare, s->m.model, s->m.len);
+	mx_put(KSM "smart_scan", "0"); /* it skips addresses where it found nothing in earlier cells */
 	if (madvise(s->m.va, s->m.len, MADV_MERGEABLE) || madvise(s->spare, s->m.len, MADV_MERGEABLE) ||
 	    !mx_put(KSM "pages_to_scan", "2000") || !mx_put(KSM "sleep_millisecs", "1") || !mx_put(KSM "run", "1"))
 		return mx_why(s, "KSM: %s", strerror(errno));

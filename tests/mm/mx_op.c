@@ -244,11 +244,16 @@ static enum ibv_wc_status documented(const struct shot *t)
 static bool receive_fails(struct shot *t)
 {
 	enum ibv_wc_status want = t->s->mr ? IBV_WC_LOC_QP_OP_ERR : IBV_WC_LOC_PROT_ERR;
+	unsigned *count = t->s->rig->bad_receive[t->op->type == IBV_QPT_UD];
 	bool rc = t->op->type == IBV_QPT_RC;
 	struct ibv_wc wc;
 
-	if (!t_wait(t->b->rcq, &wc, rc ? t_limit : t->s->rig->wire ? t_slow(0.1) : 0))
+	if (!t_wait(t->b->rcq, &wc, rc ? t_limit : t->s->rig->wire ? t_slow(0.1) : 0)) {
+		count[0]++;
 		return !rc || mx_why(t->s, "receiver: no completion");
+	}
+	if (!rc)
+		count[wc.status == IBV_WC_LOC_PROT_ERR ? 1 : 2]++;
 	if (wc.status == want || (!rc && wc.status == IBV_WC_LOC_PROT_ERR))
 		return true;
 	return mx_why(t->s, "receiver: '%s', expected '%s'", ibv_wc_status_str(wc.status), ibv_wc_status_str(want));
