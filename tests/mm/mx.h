@@ -66,11 +66,12 @@ struct mx_subj {
 	uint64_t seed;
 	/* The events' own. */
 	int fd;	    /* of the file behind it, -1 */
+	int clone;  /* of that file, 0: none */
 	int uffd;   /* -1 */
 	uint8_t *spare; /* an area as large as the subject, inaccessible */
 	pid_t pid;  /* of a child */
 	int sock;   /* to it */
-	uint8_t twin[MX_PAGES * T_PAGE]; /* KSM: what it was merged with */
+	uint8_t twin[MX_PAGES * T_PAGE]; /* KSM: what it was merged with; the clone's contents */
 	unsigned effect; /* did it take place? */
 	size_t done_at, done_len; /* where the last operation wrote into the subject */
 	char why[256];

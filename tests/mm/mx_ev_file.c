@@ -5,7 +5,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -104,6 +107,37 @@ static bool truncate_grow(struct mx_subj *s)
 	return truncated(s) && grows(s);
 }
 
+/* A clone shares the blocks: what is written to the subject must get blocks of its own, though its pages were dirty before. */
+static bool cloned(struct mx_subj *s)
+{
+	char path[300];
+
+	snprintf(path, sizeof(path), "%s/clone", getenv(s->back->dir));
+	s->clone = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (s->clone < 0 || ioctl(s->clone, FICLONE, s->fd))
+		return mx_why(s, "FICLONE: %s", strerror(errno));
+	memcpy(s->twin, s->m.model, LEN);
+	return true;
+}
+
+static bool clone_unchanged(struct mx_subj *s)
+{
+	uint8_t buf[LEN];
+	struct mx_mem file = { .va = buf, .model = s->twin, .len = LEN, .visible = LEN };
+
+	if (!written_back(s))
+		return false;
+	if (posix_fadvise(s->clone, 0, 0, POSIX_FADV_DONTNEED) || pread(s->clone, buf, LEN, 0) != (ssize_t)LEN)
+		return mx_why(s, "the clone cannot be read");
+	return mx_same(s, "the file's clone", &file);
+}
+
+static void clone_end(struct mx_subj *s)
+{
+	if (s->clone > 0)
+		close(s->clone);
+}
+
 #define FILE_EVENTS(fs, back) \
 	{ fs " CPU write", "the CPU writes", back, .fire = cpu_writes, .check = file_is_model }, \
 	{ fs " write(2)", "write(2) into the file", back, .fire = write_file, .check = file_is_model }, \
@@ -182,6 +216,7 @@ const struct mx_event mx_ev_file[] = {
 	FILE_EVENTS("tmpfs", &mx_tmpfs),
 	FILE_EVENTS("ext4", &mx_ext4),
 	FILE_EVENTS("xfs", &mx_xfs),
+	{ "xfs clone", "a clone shares its blocks: FICLONE", &mx_xfs, .fire = cloned, .check = clone_unchanged, .end = clone_end },
 	PRIVATE_EVENTS("tmpfs", &mx_private),
 	PRIVATE_EVENTS("ext4", &mx_private_ext4),
 	{ "shmem CPU write", "MAP_SHARED and anonymous: the CPU writes", &mx_shm, .fire = cpu_writes },

@@ -249,7 +249,7 @@ static bool receive_fails(struct shot *t)
 	struct ibv_wc wc;
 
 	if (!t_wait(t->b->rcq, &wc, rc ? t_limit : t->s->rig->wire ? t_slow(0.1) : 0)) {
-		count[0]++;
+		count[0] += !rc;
 		return !rc || mx_why(t->s, "receiver: no completion");
 	}
 	if (!rc)
