@@ -157,7 +157,7 @@ const struct mx_event mx_ev_anon[] = {
 	{ "MADV_COLD", "MADV_COLD, the operation, then reclaim", &mx_anon, .probe = swapping, .fire = cold, .check = survives_reclaim },
 	{ "MADV_PAGEOUT", "swapped out", &mx_anon, .effect = true, .probe = swapping, .fire = pageout },
 	{ "swap, CPU in", "swapped out, and in by the CPU", &mx_anon, .effect = true, .probe = swapping,
-	  .fire = pageout_cpu_in },
+	  .fire = pageout_cpu_in, .check = survives_reclaim },
 	{ "swap, RDMA in, out", "swapped out, in by an RDMA READ; after the operation out again", &mx_anon, .probe = swapping,
 	  .fire = pageout_rdma_in, .check = survives_reclaim },
 	{ "swap, half", "the second half swapped out", &mx_anon, .probe = swapping, .fire = swap_half, .check = survives_reclaim },

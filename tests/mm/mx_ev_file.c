@@ -205,6 +205,7 @@ static bool private_grows(struct mx_subj *s)
 
 #define PRIVATE_EVENTS(fs, back) \
 	{ "private " fs ", first touch", "nobody has touched it", back, .cold = true, .fire = nothing, .check = file_unchanged }, \
+	{ "private " fs ", RDMA read", "an RDMA READ of all of it first", back, .cold = true, .fire = mx_read_all, .check = file_unchanged }, \
 	{ "private " fs ", CPU COW", "the CPU writes a page of it", back, .unfilled = true, .fire = private_cow, .check = file_unchanged }, \
 	{ "private " fs ", DONTNEED", "the file's contents are back", back, .fire = private_drop, .check = file_unchanged }, \
 	{ "private " fs ", write(2)", "the file changes", back, .unfilled = true, .fire = private_write }, \

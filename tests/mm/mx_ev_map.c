@@ -106,6 +106,11 @@ static bool read_only(struct mx_subj *s)
 	return protect(s, PROT_READ);
 }
 
+static bool read_only_read(struct mx_subj *s)
+{
+	return read_only(s) && mx_read_all(s);
+}
+
 static bool no_access(struct mx_subj *s)
 {
 	unusable(s, 0);
@@ -148,6 +153,7 @@ const struct mx_event mx_ev_map[] = {
 	{ "mremap away", "mremap: nothing at the old place; then it moves back", &mx_anon, .fire = move_away, .mend = move_back },
 	{ "mremap onto it", "other memory is moved onto it", &mx_anon, .fire = move_in },
 	{ "PROT_READ", "mprotect(PROT_READ); then writable again", &mx_anon, .fire = read_only, .mend = all_access },
+	{ "PROT_READ, RDMA read", "mprotect(PROT_READ), an RDMA READ of all of it", &mx_anon, .fire = read_only_read, .mend = all_access },
 	{ "PROT_NONE", "mprotect(PROT_NONE); then accessible again", &mx_anon, .fire = no_access, .mend = all_access },
 	{ "mprotect, and back", "PROT_READ, PROT_NONE, all rights", &mx_anon, .fire = to_and_fro },
 	{ "dereg", "deregistration: the old keys; then registered again", &mx_anon, .fire = deregister, .mend = register_again },

@@ -22,6 +22,12 @@ static bool parent_writes(struct mx_subj *s)
 	return mx_child_start(s) && mx_cpu_write(s, 3 * T_PAGE - 7, 2 * T_PAGE);
 }
 
+/* A read translation of a page that is shared by fork must not serve a write. */
+static bool fork_read(struct mx_subj *s)
+{
+	return mx_child_start(s) && mx_read_all(s);
+}
+
 static bool child_unchanged(struct mx_subj *s)
 {
 	return mx_child_do(s, '=', "the child's copy has changed");
@@ -110,6 +116,8 @@ static bool advised_out(struct mx_subj *s)
 const struct mx_event mx_ev_proc[] = {
 	{ "fork", "a child has a copy; afterwards it writes that", &mx_anon, .fire = fork_only, .check = then_child_writes,
 	  .end = mx_child_end },
+	{ "fork, RDMA read", "a child has a copy; an RDMA READ of all of it, then the operation", &mx_anon, .fire = fork_read,
+	  .check = child_unchanged, .end = mx_child_end },
 	{ "fork, child writes", "the child breaks COW", &mx_anon, .fire = child_writes, .check = child_unchanged, .end = mx_child_end },
 	{ "fork, parent writes", "the parent's CPU breaks COW of some pages", &mx_anon, .fire = parent_writes, .check = child_unchanged,
 	  .end = mx_child_end },
