@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * The subject of a cell: a mapping of some kind, its model, its registration and window. Cells use few places in turn, so that what one cell
- * has left behind would be found by the next.
+ * The subject of a cell: a mapping of some kind, its model, its registration and window. Cells use few places in turn, so that what
+ * one cell has left behind would be found by the next.
  */
 #define _GNU_SOURCE
 #include "mx.h"
