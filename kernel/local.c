@@ -71,10 +71,15 @@ static void peer_advance(struct attempt *a)
 
 /* ---- failures ---- */
 
-/* The responder would send a NAK: the peer's QP goes into error as its consumer expects, ours gets the status. UC: silence. */
+/*
+ * The responder would send a NAK: the peer's QP goes into error as its consumer expects, ours gets the status. UC: silence; but a receive WQE
+ * that cannot be used would fail for ever.
+ */
 static enum verdict refuse(struct attempt *a, enum ib_wc_status status, enum ib_wc_status peer_status, int event)
 {
 	if (a->qp->type == IB_QPT_UC) {
+		if (status == IB_WC_REM_OP_ERR)
+			prxe_resp_fail(a->peer, peer_status, event);
 		a->status = IB_WC_SUCCESS;
 		peer_advance(a);
 		return V_DONE;

@@ -76,7 +76,7 @@ enum prxe_exec prxe_resp_refuse(struct prxe_qp *qp, u32 psn, enum prxe_nak code,
 		qp->resp.drop_msg = true;
 		prxe_count(qp->dev, dropped);
 		/* A receive WQE that cannot be used would fail for ever. */
-		if (status == IB_WC_LOC_PROT_ERR || status == IB_WC_LOC_QP_OP_ERR)
+		if (code == PRXE_NAK_REM_OP)
 			prxe_resp_fail(qp, status, event);
 		return PRXE_EXEC_DONE;
 	}
@@ -363,6 +363,7 @@ static enum prxe_exec exec_ud(struct prxe_qp *qp, struct sk_buff *skb, const str
 		.wc_flags = IB_WC_GRH | IB_WC_WITH_NETWORK_HDR_TYPE,
 		.network_hdr_type = skb->protocol == htons(ETH_P_IPV6) ? RDMA_NETWORK_IPV6 : RDMA_NETWORK_IPV4,
 	};
+	enum ib_wc_status status = IB_WC_LOC_QP_OP_ERR;
 	int err;
 
 	err = prxe_resp_take(qp);
@@ -394,8 +395,10 @@ static enum prxe_exec exec_ud(struct prxe_qp *qp, struct sk_buff *skb, const str
 				return PRXE_EXEC_WAIT;
 			goto failed;
 		}
-		if (n <= 0)
+		if (n <= 0) {
+			status = IB_WC_LOC_PROT_ERR;
 			goto failed;
+		}
 	}
 	r->pkt_done = 0;
 	r->fault_error = 0;
@@ -408,7 +411,7 @@ static enum prxe_exec exec_ud(struct prxe_qp *qp, struct sk_buff *skb, const str
 
 failed:
 	r->pkt_done = 0;
-	prxe_resp_fail(qp, IB_WC_LOC_PROT_ERR, -1);
+	prxe_resp_fail(qp, status, -1);
 	return PRXE_EXEC_DONE;
 }
 

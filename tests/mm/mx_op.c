@@ -240,21 +240,23 @@ static enum ibv_wc_status documented(const struct shot *t)
 	return t->op->how == MX_SEND ? IBV_WC_REM_OP_ERR : IBV_WC_REM_ACCESS_ERR;
 }
 
-/* What a receive into memory that cannot be had completes with; UC and UD may also lose the message without a word. */
+/*
+ * What a receive into memory that cannot be had completes with. On UC and UD a fault that takes more than 50 ms loses the message instead,
+ * without a word: it is counted, and all of them cannot be that slow.
+ */
 static bool receive_fails(struct shot *t)
 {
 	enum ibv_wc_status want = t->s->mr ? IBV_WC_LOC_QP_OP_ERR : IBV_WC_LOC_PROT_ERR;
-	unsigned *count = t->s->rig->bad_receive[t->op->type == IBV_QPT_UD];
+	unsigned *silent = t->s->rig->bad_receive[t->op->type == IBV_QPT_UD];
 	bool rc = t->op->type == IBV_QPT_RC;
 	struct ibv_wc wc;
 
-	if (!t_wait(t->b->rcq, &wc, rc ? t_limit : t->s->rig->wire ? t_slow(0.1) : 0)) {
-		count[0] += !rc;
+	if (!t_wait(t->b->rcq, &wc, rc ? t_limit : t_slow(0.5))) {
+		silent[0] += !rc;
 		return !rc || mx_why(t->s, "receiver: no completion");
 	}
-	if (!rc)
-		count[wc.status == IBV_WC_LOC_PROT_ERR ? 1 : 2]++;
-	if (wc.status == want || (!rc && wc.status == IBV_WC_LOC_PROT_ERR))
+	silent[1] += !rc;
+	if (wc.status == want)
 		return true;
 	return mx_why(t->s, "receiver: '%s', expected '%s'", ibv_wc_status_str(wc.status), ibv_wc_status_str(want));
 }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # The benchmarks, side by side with their peers, in one VM. Each goal with its figure, here and in build/report.
 #
-#   bench.sh [--kernel K] [--pairs N] [--seconds S] [--parts "local wire odp reg copy data"] [--no-build]
+#   bench.sh [--kernel K] [--pairs N] [--seconds S] [--parts "local wire odp reg copy paging data"] [--no-build]
 #   bench.sh --upstream [--kernel K]     what the kernel's own rdma_rxe delivers through ODP memory, and prxe beside it
 set -u -o pipefail
 TOP=$(cd "$(dirname "$(readlink -f "$0")")/../.." && pwd) || exit 1
@@ -50,7 +50,7 @@ start=$SECONDS
 report=$TOP/build/report
 raw=$report/bench
 rm -rf "$raw" && mkdir -p "$raw" || die "cannot make $raw"
-"$TOP/run" sh --kernel "$kernel" --no-link ${build[@]+"${build[@]}"} --share "$raw" --timeout "${PRXE_BENCH_VM_TIMEOUT:-1500}" -- \
+"$TOP/run" sh --kernel "$kernel" --no-link ${build[@]+"${build[@]}"} --share "$raw" --timeout "${PRXE_BENCH_VM_TIMEOUT:-2000}" -- \
 	/src/tools/bench/guest-bench.sh /mnt/share
 rc=$?
 [ -s "$raw/samples.tsv" ] || die "the guest left no measurements (its exit status: $rc)"
@@ -142,6 +142,31 @@ touch_table() {
 	done
 }
 
+versus() { # TITLE METRIC SIZE VARIANT TO: a figure without a goal
+	printf '%s\t%s\t%s\t%s\t\t\n' "$1" "$(rp_us "$(rp_median "$2" "$3" "$4")")" "$(rp_us "$(rp_median "$2" "$3" "$5")")" \
+		"$(rp_num "$(rp_ratio "$2" "$3" "$4" "$5")")"
+}
+
+paging() {
+	[ -n "$(rp_median fault_resident 4096 cpu)" ] || return
+	printf 'on-demand paging\tprxe\tits peer\tratio\tgoal\t\n'
+	goal "fault on a resident page, the poster's memory; CPU's minor fault" fault_resident 4096 own cpu us '<=' 1.5
+	versus "the same, another process's memory" fault_resident 4096 other cpu
+	versus "fault on a page that nobody has touched; CPU's" fault_missing 4096 own cpu
+	versus "the same, another process's memory" fault_missing 4096 other cpu
+	versus "fault on a page in zram; CPU's" fault_swapped 4096 own cpu
+	versus "the same, another process's memory" fault_swapped 4096 other cpu
+	goal "first WRITE into 256 MiB; memset and copy" touch_write 268435456 first memset+again us '<=' 1.3
+	goal "first READ into 256 MiB; memset and copy" touch_read 268435456 first memset+again us '<=' 1.3
+	goal "munmap of 1 GiB, mirrored; not mirrored" munmap 1073741824 mirrored plain us '<=' 1.15
+	goal "fork with 1 GiB, mirrored; not mirrored" fork 1073741824 mirrored plain us '<=' 1.15
+	goal "munmap of 256 MiB in small pages" munmap 268435456 mirrored-small plain-small us '<=' 1.15
+	goal "fork with 256 MiB in small pages" fork 268435456 mirrored-small plain-small us '<=' 1.15
+	goal "registering one of 100,000 MRs of 4 MiB; pinned" mr_reg 4194304 odp pinned us '<=' 0.1
+	versus "the same; the first 100 of them" mr_reg 4194304 odp odp-first
+	versus "deregistering one of them; pinned" mr_dereg 4194304 odp pinned
+}
+
 data() {
 	[ -s "$raw/data.tsv" ] || return
 	printf 'data, 72 transfers each\toperation\ttransfers wrong or failed\twrong bytes\tof\n'
@@ -154,12 +179,13 @@ odp >"$raw/odp.tsv"
 f=$(flat)
 printf 'registration with ODP, slowest of 4 KiB to 1 TiB against fastest\t\t\t%s\t<= 2\t%s\n' "$(rp_num "$f")" "$(compare "$f" '<=' 2)" >>"$raw/odp.tsv"
 copies >"$raw/copies.tsv"
+paging >"$raw/paging.tsv"
 registration >"$raw/registration.tsv"
 touch_table >"$raw/touch.tsv"
 data >"$raw/data-table.tsv"
 rp_csv >"$report/bench.csv"
 
-tables=(peers odp copies registration touch data-table)
+tables=(peers odp paging copies registration touch data-table)
 {
 	echo
 	for t in "${tables[@]}"; do
@@ -200,6 +226,7 @@ tables=(peers odp copies registration touch data-table)
 			printf 'WRITE %s\t%s\t%s\n' "$(rp_size $s)" $v "$(rp_median odp_write_bw $s $v)"
 		done
 	done | rp_bars "prxe, ODP against pinned" MiB/s
+	[ ! -s "$raw/paging.tsv" ] || rp_table <"$raw/paging.tsv"
 	rp_table <"$raw/copies.tsv"
 	rp_table <"$raw/registration.tsv"
 	for s in $reg_sizes; do
@@ -222,6 +249,6 @@ tables=(peers odp copies registration touch data-table)
 } >"$report/bench.html"
 echo
 echo "  report: $report/bench.html, bench.csv, bench.md; everything took $took s"
-missed=$(cat "$raw/peers.tsv" "$raw/odp.tsv" | grep -c 'NOT MET')
+missed=$(cat "$raw/peers.tsv" "$raw/odp.tsv" "$raw/paging.tsv" | grep -c 'NOT MET')
 [ "$missed" = 0 ] || echo "  $missed goals are NOT MET"
 [ $rc -eq 0 ] || die "a measurement failed (above)"

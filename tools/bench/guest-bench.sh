@@ -6,7 +6,7 @@
 #   PRXE_BENCH_PAIRS (5)     interleaved pairs of each measurement
 #   PRXE_BENCH_SECONDS (1)   of each run
 #   PRXE_BENCH_DEV (prxe)    link type that is measured against rdma_rxe; "rxe" compares rdma_rxe with itself
-#   PRXE_BENCH_PARTS         local wire odp reg copy data
+#   PRXE_BENCH_PARTS         local wire odp reg copy paging data
 set -u -o pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tools/bench/lib.sh
@@ -15,7 +15,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 pairs=${PRXE_BENCH_PAIRS:-5}
 seconds=${PRXE_BENCH_SECONDS:-1}
 type=${PRXE_BENCH_DEV:-prxe}
-parts=${PRXE_BENCH_PARTS:-local wire odp reg copy data}
+parts=${PRXE_BENCH_PARTS:-local wire odp reg copy paging data}
 failed=0
 
 has() { case " $parts " in *" $1 "*) ;; *) return 1 ;; esac; }
@@ -104,5 +104,12 @@ if has reg; then
 	# The peer's ODP has a table entry for each page: no sizes that the guest's memory could not hold.
 	try timeout -k 2 200 prxe-regbench --dev rxeL --gid "$GID" --pairs 3 --reg 4K,1M,64M,1G --touch '' |
 		sed 's/^reg\t/rxe_reg\t/; s/^dereg\t/rxe_dereg\t/' >>"$OUT/samples.tsv"
+fi
+if has paging; then
+	note "faults, first touch, munmap and fork, very many MRs ..."
+	modprobe -q zram num_devices=1 && echo 256M >/sys/block/zram0/disksize && mkswap -q /dev/zram0 && swapon /dev/zram0 ||
+		note "  no swap on zram: its faults are left out"
+	try timeout -k 2 500 prxe-faultbench --dev prxeL --gid "$GID" --pairs "$pairs" >>"$OUT/samples.tsv"
+	remember "prxe-faultbench --dev prxe0 --gid $GID --pairs $pairs"
 fi
 exit $failed
