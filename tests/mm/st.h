@@ -134,7 +134,7 @@ struct st_atomic {
 		unsigned counter, seen;
 		uint64_t old, after;
 	} m[ST_SLOTS];
-	struct st_access land_then[ST_SLOTS], dst_then[ST_SLOTS];
+	struct st_access dst_then[ST_SLOTS];
 };
 void st_atomic_open(struct st_atomic *l, struct t_dev *d, struct st_region *dst, unsigned index, unsigned lanes, struct ibv_mr *implicit,
 		    bool shared);
@@ -152,6 +152,7 @@ struct st_churn {
 	bool shared, drops, takes;
 };
 extern const struct st_churn st_churns[];
-extern const struct st_churn st_churn_keep; /* for the atomics' counters where st_churn drops: access goes, data stays */
+extern const struct st_churn st_churn_keep; /* for the atomics' counters where others are dropped: access goes, data stays */
+extern const struct st_churn st_churn_land; /* where atomics land, when access to others goes: here it stays */
 
 #endif

@@ -13,6 +13,9 @@
 #ifndef MADV_PAGEOUT
 #define MADV_PAGEOUT 21
 #endif
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE 101
+#endif
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
 #endif
@@ -245,7 +248,8 @@ static long value_of(const char *path, const char *field)
 }
 
 #define KSM "/sys/kernel/mm/ksm/"
-static atomic_ulong merged, collapsed, refused, paged_out;
+#define OFFLINE_MAX 100 /* in one phase */
+static atomic_ulong merged, collapsed, refused, offlined;
 static long before;
 
 static bool ksm_start(void)
@@ -326,7 +330,6 @@ static void thp(struct st_region *r, uint64_t rnd)
 
 static bool swap_start(void)
 {
-	paged_out = 0;
 	before = value_of("/proc/vmstat", "pswpout");
 	return value_of("/proc/meminfo", "SwapTotal:") > 0;
 }
@@ -346,6 +349,7 @@ static void pageout(struct st_region *r, uint64_t rnd)
 
 static bool migrate_start(void)
 {
+	offlined = 0;
 	before = value_of("/proc/vmstat", "pgmigrate_success");
 	return before >= 0;
 }
@@ -358,13 +362,18 @@ static bool migrate_stop(void)
 	return moved > 0;
 }
 
-/* Holes for compaction to fill: every other page of the twin. */
+/*
+ * Compaction, with holes for it to fill: every other page of the twin. It moves what it likes, which need not be ours. A page that is taken
+ * offline must move; the machine does not get it back, so there are few.
+ */
 static void migrate(struct st_region *r, uint64_t rnd)
 {
 	memset(r->twin, 1, ST_WINDOW);
 	for (unsigned i = 0; i < ST_PAGES; i += 2)
 		madvise(r->twin + i * T_PAGE, T_PAGE, MADV_DONTNEED);
 	put("/proc/sys/vm/compact_memory", "1");
+	if (atomic_fetch_add(&offlined, 1) < OFFLINE_MAX)
+		madvise(r->win + rnd % ST_PAGES * T_PAGE, T_PAGE, MADV_SOFT_OFFLINE);
 	usleep(a_while(rnd));
 }
 
@@ -395,6 +404,12 @@ static void keep(struct st_region *r, uint64_t rnd)
 	(rnd & 0x1000000 ? protect : pageout)(r, rnd);
 }
 
+static void land(struct st_region *r, uint64_t rnd)
+{
+	(rnd & 0x1000000 ? drop : pageout)(r, rnd);
+}
+
+const struct st_churn st_churn_land = { .name = "land", .step = land, .drops = true };
 const struct st_churn st_churn_keep = { .name = "keep", .step = keep, .takes = true };
 
 const struct st_churn st_churns[] = {
