@@ -150,6 +150,7 @@ struct st_churn {
 	bool (*start)(void); /* false: not on this machine */
 	bool (*stop)(void);  /* false: it was without effect */
 	bool shared, drops, takes;
+	unsigned more; /* shares of the time, besides one */
 };
 extern const struct st_churn st_churns[];
 extern const struct st_churn st_churn_keep; /* for the atomics' counters where others are dropped: access goes, data stays */

@@ -413,7 +413,7 @@ const struct st_churn st_churn_land = { .name = "land", .step = land, .drops = t
 const struct st_churn st_churn_keep = { .name = "keep", .step = keep, .takes = true };
 
 const struct st_churn st_churns[] = {
-	{ .name = "dontneed", .what = "MADV_DONTNEED", .step = drop, .drops = true },
+	{ .name = "dontneed", .what = "MADV_DONTNEED", .step = drop, .drops = true, .more = 2 },
 	{ .name = "remap", .what = "mmap(MAP_FIXED) over it", .step = remap, .drops = true },
 	{ .name = "unmap", .what = "munmap, and mmap again", .step = unmap, .drops = true, .takes = true },
 	{ .name = "protect", .what = "mprotect: read-only, none, and back", .step = protect, .takes = true },

@@ -222,9 +222,9 @@ int main(int argc, char **argv)
 				if (!t_list_has(opt.phases, s->name))
 					continue;
 				if (!pass)
-					runs++;
+					runs += 1 + s->more;
 				else if (!t_fails)
-					phase(d, s, carriers[w], opt.time / runs), ran++;
+					phase(d, s, carriers[w], opt.time * (1 + s->more) / runs), ran++;
 			}
 		}
 	}
