@@ -67,3 +67,16 @@ wait_for() {
 		sleep 0.1
 	done
 }
+# swap_on_zram SIZE: sets zram; false when the kernel has none. swap_off gives it back, for cleanup().
+zram=
+swap_on_zram() {
+	modprobe zram num_devices=1 2>/dev/null
+	[ -b /dev/zram0 ] || return 1
+	grep -q /dev/zram0 /proc/swaps && swapoff /dev/zram0 2>/dev/null
+	echo 1 >/sys/block/zram0/reset && echo "$1" >/sys/block/zram0/disksize && mkswap -q /dev/zram0 >/dev/null &&
+		swapon /dev/zram0 && zram=/dev/zram0
+}
+swap_off() {
+	[ -z "$zram" ] || swapoff $zram
+	zram=
+}
