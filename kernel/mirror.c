@@ -167,12 +167,13 @@ static bool leaf_invalidate(struct mmu_interval_notifier *ni, const struct mmu_n
 		cleared++;
 	}
 	if (leaf->populated) {
+		unsigned long *entry = READ_ONCE(leaf->entry);
 		unsigned int first = cleared;
 
 		for (i = prxe_leaf_index(start); i <= prxe_leaf_index(last); i++) {
-			if (!(READ_ONCE(leaf->entry[i]) & PRXE_ENTRY_VALID))
+			if (!(READ_ONCE(entry[i]) & PRXE_ENTRY_VALID))
 				continue;
-			WRITE_ONCE(leaf->entry[i], 0);
+			WRITE_ONCE(entry[i], 0);
 			cleared++;
 		}
 		leaf->populated -= cleared - first;
@@ -325,7 +326,7 @@ static int leaf_make_entries(struct prxe_leaf *leaf)
 	struct mem_cgroup *memcg, *old;
 	unsigned long *entry;
 
-	if (READ_ONCE(leaf->entry))
+	if (smp_load_acquire(&leaf->entry))
 		return 0;
 	memcg = get_mem_cgroup_from_mm(leaf->mirror->mm);
 	old = set_active_memcg(memcg);
@@ -382,6 +383,7 @@ int prxe_leaf_publish(struct prxe_leaf *leaf, unsigned long seq, unsigned long s
 	struct publication p = { .leaf = leaf, .write = write, .fresh = READ_ONCE(prxe_force_fault) };
 	unsigned int first = prxe_leaf_index(start);
 	bool is_whole = prxe_leaf_is_whole(pfns[0]);
+	unsigned long *entry;
 	struct page *whole;
 	unsigned int i;
 	int ret = 0;
@@ -415,11 +417,12 @@ again:
 		WRITE_ONCE(leaf->whole, 0);
 		leaf->populated--;
 	}
+	entry = READ_ONCE(leaf->entry);	/* made above, and never changed again */
 	for (i = 0; i < npages; i++) {
 		struct page *page = prxe_leaf_page(pfns[i]);
 
 		if (!IS_ERR_OR_NULL(page))
-			publish_entry(&p, &leaf->entry[first + i], page, pfns[i]);
+			publish_entry(&p, &entry[first + i], page, pfns[i]);
 	}
 out:
 	spin_unlock(&leaf->lock);

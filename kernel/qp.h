@@ -119,7 +119,7 @@ struct prxe_req {
 	bool deadline;			/* UC, UD: the timer bounds the wait for a receiver's memory */
 	bool drop;			/* that deadline passed: the message is lost */
 	bool timer_fired;		/* set by the timer, any context */
-	u32 err_delay_ms;		/* in error: when to look for late receive WQEs again */
+	u32 err_delay_ms;		/* in error: when to look for late receive WQEs again; the owner, or under resp.lock */
 
 	bool parked;			/* a fault is queued; its struct prxe_qp_fault is on its own */
 	u32 fault_epoch;		/* of the fault that counts: an older one is nobody's any more */
@@ -138,6 +138,9 @@ struct prxe_req {
 	u32 rd_head, rd_tail;
 	u32 rewound;			/* una of the last rewind that a NAK caused */
 	bool rewound_set;
+	bool late_nak;			/* a fatal NAK has overtaken responses: */
+	u8 late_syndrome;
+	u32 late_psn;
 	struct sk_buff *pend;		/* packet that waits for a part of its payload, at pend_at */
 	void *pend_at;
 	struct sk_buff *held;		/* ready to leave, inside a batch */

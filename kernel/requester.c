@@ -396,7 +396,7 @@ static enum prxe_step req_flush(struct prxe_qp *qp, struct budget *b)
 		qp->req.flushing = true;
 		req_forget_fault(qp);
 		qp->req.waiting = false;
-		qp->req.err_delay_ms = ERR_DELAY_FIRST_MS;
+		WRITE_ONCE(qp->req.err_delay_ms, ERR_DELAY_FIRST_MS);
 	}
 	while ((wqe = req_oldest(qp))) {
 		prxe_req_complete(qp, wqe, IB_WC_WR_FLUSH_ERR);
@@ -566,9 +566,9 @@ static void look_again(struct prxe_qp *qp)
 		return;
 	spin_lock_bh(&qp->resp.lock);
 	if (!qp->dead && READ_ONCE(qp->state) == IB_QPS_ERR) {
-		u32 ms = clamp_t(u32, qp->req.err_delay_ms, ERR_DELAY_FIRST_MS, ERR_DELAY_MAX_MS);
+		u32 ms = clamp_t(u32, READ_ONCE(qp->req.err_delay_ms), ERR_DELAY_FIRST_MS, ERR_DELAY_MAX_MS);
 
-		qp->req.err_delay_ms = ms * 2;
+		WRITE_ONCE(qp->req.err_delay_ms, ms * 2);
 		hrtimer_start(&qp->req.timer, ms_to_ktime(ms), HRTIMER_MODE_REL_SOFT);
 	}
 	spin_unlock_bh(&qp->resp.lock);

@@ -293,6 +293,13 @@ static void take_ack(struct prxe_qp *qp, struct prxe_pkt *pkt)
 	}
 	/* They acknowledge what is before their PSN, and speak of the packet that has it. */
 	if (!ack_to(qp, prxe_psn_add(pkt->psn, -1))) {
+		/* It overtook responses (another CPU sent them). Its sender is in error now and will not say it again. */
+		if (PRXE_AETH_TYPE(pkt->syndrome) == PRXE_AETH_NAK && PRXE_AETH_VALUE(pkt->syndrome) != PRXE_NAK_PSN_SEQ) {
+			qp->req.late_nak = true;
+			qp->req.late_syndrome = pkt->syndrome;
+			qp->req.late_psn = pkt->psn;
+			return;
+		}
 		rewind_on_nak(qp);
 		return;
 	}
@@ -339,6 +346,14 @@ static enum prxe_step take_responses(struct prxe_qp *qp)
 		consume_skb(skb);
 		any = true;
 		resync(qp);
+		if (qp->req.late_nak && prxe_psn_cmp(qp->req.una, qp->req.late_psn) >= 0 &&
+		    READ_ONCE(qp->state) != IB_QPS_ERR) {
+			struct prxe_pkt nak = { .psn = qp->req.late_psn, .syndrome = qp->req.late_syndrome };
+
+			qp->req.late_nak = false;
+			if (nak.psn == qp->req.una)
+				take_ack(qp, &nak);
+		}
 		if (READ_ONCE(qp->state) == IB_QPS_ERR)
 			return PRXE_STEP_MORE;
 	}
@@ -856,6 +871,7 @@ void prxe_wire_req_reset(struct prxe_qp *qp)
 	qp->req.unasked = 0;
 	qp->req.land_done = 0;
 	qp->req.rewound_set = false;
+	qp->req.late_nak = false;
 	qp->req.timer_on = false;
 	qp->req.timer_fired = false;
 	qp->req.rnr_wait = false;
