@@ -149,6 +149,7 @@ struct st_churn {
 	void (*step)(struct st_region *r, uint64_t rnd);
 	bool (*start)(void); /* false: not on this machine */
 	bool (*stop)(void);  /* false: it was without effect */
+	const atomic_ulong *effect; /* what stop() looks at: not 0 when there was one */
 	bool shared, drops, takes;
 	unsigned more; /* shares of the time, besides one */
 };

@@ -109,6 +109,24 @@ static struct st_counts sum(void)
 	return n;
 }
 
+/*
+ * Has everything happened that a phase is for? A slow machine takes longer for it; @handled: invalidations at its start. The counts are read
+ * beside their writers: which one is seen last does not matter.
+ */
+static bool complete(struct t_dev *d, const struct st_churn *c, uint64_t handled)
+{
+	uint64_t errors = 0;
+
+	for (unsigned i = 0; i < opt.lanes + ATOMICS; i++) {
+		const struct st_counts *one = i < opt.lanes ? &lane[i].p.n : &atomic[i - opt.lanes].p.n;
+
+		if (!__atomic_load_n(&one->transfers, __ATOMIC_RELAXED))
+			return false;
+		errors += __atomic_load_n(&one->errors, __ATOMIC_RELAXED);
+	}
+	return (!c->takes || errors) && (!c->effect || atomic_load(c->effect)) && counter(d, "page_invalidations_handled") > handled;
+}
+
 static void phase(struct t_dev *d, const struct st_churn *c, const char *carrier, double seconds)
 {
 	struct ibv_mr *implicit = ibv_reg_mr(d->pd, NULL, SIZE_MAX, ST_ODP);
@@ -141,7 +159,7 @@ static void phase(struct t_dev *d, const struct st_churn *c, const char *carrier
 	for (unsigned i = 0; i < 2 * THREADS; i++)
 		if (pthread_create(&th[i], NULL, i < THREADS ? transfer : churner, (void *)(uintptr_t)(i % THREADS)))
 			t_die("pthread_create failed");
-	while (t_now() - from < seconds && t_fails == before)
+	while (t_fails == before && (t_now() - from < seconds || (t_now() - from < seconds + t_slow(15) && !complete(d, c, handled))))
 		usleep(10000);
 	/* Transfers in flight end under churn, too. */
 	stop_posting = true;
@@ -208,7 +226,7 @@ int main(int argc, char **argv)
 		opt.phases = argv[optind];
 	if (argc > optind + 1 || opt.time <= 0 || !opt.lanes || opt.lanes > LANES_MAX)
 		usage();
-	t_watchdog((unsigned)opt.time + 120);
+	t_watchdog((unsigned)opt.time + 200);
 	d = t_dev_open(opt.dev, opt.gid);
 	if (!d->odp)
 		t_die("%s has no ODP", d->name);
