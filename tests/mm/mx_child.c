@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -52,15 +53,23 @@ static bool write_parent(struct mx_subj *s)
 	return process_vm_writev(getppid(), &mine, 1, &its, 1, 0) == (ssize_t)s->m.len;
 }
 
+/* As its debugger: kernels may let nobody else write past PROT_READ (proc_mem.force_override). */
 static bool force_parent(struct mx_subj *s)
 {
+	pid_t parent = getppid();
+	bool written;
 	char path[40];
 	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/mem", getppid());
+	if (ptrace(PTRACE_SEIZE, parent, NULL, NULL))
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/mem", parent);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	mx_fill(s->m.model, s->m.len, s->seed + MX_CHILD_SEED);
-	return fd >= 0 && pwrite(fd, s->m.model, s->m.len, (off_t)(uintptr_t)s->m.va) == (ssize_t)s->m.len;
+	written = fd >= 0 && pwrite(fd, s->m.model, s->m.len, (off_t)(uintptr_t)s->m.va) == (ssize_t)s->m.len;
+	/* Only who has stopped can be let go. It waits for our answer, and goes on waiting. */
+	return !ptrace(PTRACE_INTERRUPT, parent, NULL, NULL) && waitpid(parent, NULL, __WALL) == parent &&
+	       !ptrace(PTRACE_DETACH, parent, NULL, NULL) && written;
 }
 
 static bool advise_parent(struct mx_subj *s, int advice)
