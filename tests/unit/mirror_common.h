@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the tests of kernel/mirror.c share: its kernel's other half, and the address space. */
+#ifndef TESTS_UNIT_MIRROR_COMMON_H
+#define TESTS_UNIT_MIRROR_COMMON_H
+
+#include "common.h"
+#include "mem.h"
+#include "mirror.h"
+#include "mr.h"
+#include "prxe.h"
+#include "qp.h"
+#include "window.h"
+
+bool prxe_force_fault;
+static u32 pools;
+struct prxe_fault_pool *prxe_fault_pool_create(struct prxe_mirror *mirror)
+{
+	pools++;
+	return (void *)&pools;
+}
+void prxe_fault_pool_kill(struct prxe_fault_pool *pool) { }
+void prxe_fault_pool_destroy(struct prxe_fault_pool *pool) { pools--; }
+
+#define LEAVES 4
+#define PAGES (LEAVES * 512)
+#define BASE (0x7f0000000000UL + 17 * PRXE_LEAF_SIZE)
+#define ORDER(n) ((unsigned long)(n) << HMM_PFN_ORDER_SHIFT)	/* of a snapshot's page: what the CPU maps it with */
+
+static struct mm_struct *mm;
+static struct prxe_mirror *mirror;
+
+#endif
