@@ -312,6 +312,18 @@ static void take_ack(struct prxe_qp *qp, struct prxe_pkt *pkt)
 		take_nak(qp, pkt);
 }
 
+/* The NAK that came before the responses to what precedes it: now is its turn, if they have come. */
+static void take_late_nak(struct prxe_qp *qp)
+{
+	struct prxe_pkt nak = { .psn = qp->req.late_psn, .syndrome = qp->req.late_syndrome };
+
+	if (!qp->req.late_nak || prxe_psn_cmp(qp->req.una, nak.psn) < 0 || READ_ONCE(qp->state) == IB_QPS_ERR)
+		return;
+	qp->req.late_nak = false;
+	if (nak.psn == qp->req.una)
+		take_ack(qp, &nak);
+}
+
 static enum resp_result take_response(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_miss *miss)
 {
 	struct prxe_pkt pkt;
@@ -346,14 +358,7 @@ static enum prxe_step take_responses(struct prxe_qp *qp)
 		consume_skb(skb);
 		any = true;
 		resync(qp);
-		if (qp->req.late_nak && prxe_psn_cmp(qp->req.una, qp->req.late_psn) >= 0 &&
-		    READ_ONCE(qp->state) != IB_QPS_ERR) {
-			struct prxe_pkt nak = { .psn = qp->req.late_psn, .syndrome = qp->req.late_syndrome };
-
-			qp->req.late_nak = false;
-			if (nak.psn == qp->req.una)
-				take_ack(qp, &nak);
-		}
+		take_late_nak(qp);
 		if (READ_ONCE(qp->state) == IB_QPS_ERR)
 			return PRXE_STEP_MORE;
 	}
