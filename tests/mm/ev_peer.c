@@ -26,18 +26,6 @@ struct hello {
 	uint32_t rkey;
 };
 
-static void put(int fd, const void *p, size_t n)
-{
-	if (write(fd, p, n) != (ssize_t)n)
-		t_die("peer: write: %s", strerror(errno));
-}
-
-static void get(int fd, void *p, size_t n)
-{
-	if (recv(fd, p, n, MSG_WAITALL) != (ssize_t)n)
-		t_die("peer: the other process is gone");
-}
-
 /* Keep WRITEs going until @until says stop, or one fails; the first failure's status. */
 static int pump(struct t_ep *e, uint8_t *src, struct ibv_mr *m, const struct hello *to, double seconds,
 		uint64_t *count)
@@ -91,11 +79,11 @@ int ev_child(const char *role, int fd, const char *dev, int gid)
 	m = t_reg(d->pd, p, 2 * SIZE, strstr(role, "pinned") ? T_ALL_ACCESS : ODP_ALL);
 	t_ep_open(&e, d, &o);
 	me = (struct hello){ e.me, (uintptr_t)p, m->rkey };
-	put(fd, &me, sizeof(me));
-	get(fd, &peer, sizeof(peer));
+	t_put(fd, &me, sizeof(me));
+	t_get(fd, &peer, sizeof(peer));
 	t_ep_connect(&e, &peer.addr);
-	put(fd, "r", 1);
-	get(fd, &c, 1);
+	t_put(fd, "r", 1);
+	t_get(fd, &c, 1);
 	if (strstr(role, "source")) {
 		t_pat_fill(p, SIZE, 500, 0);
 		if (strstr(role, "exit")) {
@@ -159,12 +147,12 @@ static void one_death(struct t_dev *d, const char *role, int round)
 	pid = spawn(d, role, &fd);
 	m = t_reg(d->pd, p, 2 * SIZE, strstr(role, "pinned") ? T_ALL_ACCESS : ODP_ALL);
 	t_ep_open(&e, d, &o);
-	get(fd, &peer, sizeof(peer));
+	t_get(fd, &peer, sizeof(peer));
 	me = (struct hello){ e.me, (uintptr_t)p, m->rkey };
-	put(fd, &me, sizeof(me));
-	get(fd, &c, 1);
+	t_put(fd, &me, sizeof(me));
+	t_get(fd, &c, 1);
 	t_ep_connect(&e, &peer.addr);
-	put(fd, "g", 1);
+	t_put(fd, "g", 1);
 	from = t_now();
 	if (strstr(role, "target")) {
 		pid_t killer = -1;

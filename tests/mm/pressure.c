@@ -18,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -256,18 +255,6 @@ struct hello {
 	uint32_t rkey;
 };
 
-static void put(int fd, const void *p, size_t n)
-{
-	if (write(fd, p, n) != (ssize_t)n)
-		t_die("write to the other process: %s", strerror(errno));
-}
-
-static void get(int fd, void *p, size_t n)
-{
-	if (recv(fd, p, n, MSG_WAITALL) != (ssize_t)n)
-		t_die("the other process is gone");
-}
-
 static const struct t_opt short_wait = { .timeout = 14, .retry_cnt = 5 };
 
 static void owner(int fd)
@@ -284,10 +271,10 @@ static void owner(int fd)
 	m = t_reg(d->pd, p, opt.size, ODP_ALL);
 	t_ep_open(&e, d, &short_wait);
 	me = (struct hello){ e.me, (uintptr_t)p, m->rkey };
-	put(fd, &me, sizeof(me));
-	get(fd, &peer, sizeof(peer));
+	t_put(fd, &me, sizeof(me));
+	t_get(fd, &peer, sizeof(peer));
 	t_ep_connect(&e, &peer.addr);
-	put(fd, "r", 1);
+	t_put(fd, "r", 1);
 	sleep(60);
 	_exit(0);
 }
@@ -300,31 +287,23 @@ static void oom(void)
 	struct t_dev *d;
 	struct ibv_mr *m;
 	uint8_t *src;
-	int sv[2], st;
+	int sock, st;
 	size_t at = 0;
 	pid_t pid;
 	char c;
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
-		t_die("socketpair: %s", strerror(errno));
-	fflush(stdout);
-	pid = fork();
-	if (pid < 0)
-		t_die("fork: %s", strerror(errno));
-	if (!pid) {
-		close(sv[0]);
-		owner(sv[1]);
-	}
-	close(sv[1]);
+	pid = t_fork(&sock);
+	if (!pid)
+		owner(sock);
 	d = t_dev_open(opt.dev, opt.gid);
 	src = no_huge(CHUNK);
 	m = t_reg(d->pd, src, CHUNK, ODP_ALL);
 	t_pat_fill(src, CHUNK, 1, 0);
 	t_ep_open(&e, d, &short_wait);
-	get(sv[0], &peer, sizeof(peer));
+	t_get(sock, &peer, sizeof(peer));
 	me = (struct hello){ e.me, 0, 0 };
-	put(sv[0], &me, sizeof(me));
-	get(sv[0], &c, 1);
+	t_put(sock, &me, sizeof(me));
+	t_get(sock, &c, 1);
 	t_ep_connect(&e, &peer.addr);
 	/* All of what it registered, which is more than it may have. */
 	for (; at < opt.size && !wc.status; at += CHUNK) {

@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,26 +38,14 @@ static unsigned long long done[OP_N], lost;
 bool have_odp[2], have_mw, have_flush;
 static bool mw_bound;
 
-static void put(const void *p, size_t n)
-{
-	if (write(sock, p, n) != (ssize_t)n)
-		t_die("the other process is gone");
-}
-
-static void get(void *p, size_t n)
-{
-	if (recv(sock, p, n, MSG_WAITALL) != (ssize_t)n)
-		t_die("the other process is gone");
-}
-
 static void barrier(void)
 {
 	char c = 0;
 
 	if (sock < 0)
 		return;
-	put(&c, 1);
-	get(&c, 1);
+	t_put(sock, &c, 1);
+	t_get(sock, &c, 1);
 }
 
 /* B's verdict, known to both. */
@@ -67,9 +54,9 @@ static int verdict(int v)
 	if (sock < 0)
 		return v;
 	if (is_b)
-		put(&v, sizeof(v));
+		t_put(sock, &v, sizeof(v));
 	else
-		get(&v, sizeof(v));
+		t_get(sock, &v, sizeof(v));
 	return v;
 }
 
@@ -282,9 +269,9 @@ static int attempt(struct kase *k, bool first, bool last)
 			post_receive(k, eb);
 		remote.mw_rkey = mw ? mw->rkey : 0;
 		if (sock >= 0)
-			put(&remote.mw_rkey, 4);
+			t_put(sock, &remote.mw_rkey, 4);
 	} else if (first) {
-		get(&remote.mw_rkey, 4);
+		t_get(sock, &remote.mw_rkey, 4);
 	}
 	barrier();
 	if (is_a) {
@@ -427,14 +414,14 @@ static void connect_sides(void)
 		return;
 	}
 	EACH_EP(is_b, e) mine[i_] = e->me;
-	put(mine, sizeof(mine));
-	get(theirs, sizeof(theirs));
+	t_put(sock, mine, sizeof(mine));
+	t_get(sock, theirs, sizeof(theirs));
 	if (is_b) {
-		put(&remote, sizeof(remote));
-		put(&have_mw, sizeof(have_mw));
+		t_put(sock, &remote, sizeof(remote));
+		t_put(sock, &have_mw, sizeof(have_mw));
 	} else {
-		get(&remote, sizeof(remote));
-		get(&have_mw, sizeof(have_mw));
+		t_get(sock, &remote, sizeof(remote));
+		t_get(sock, &have_mw, sizeof(have_mw));
 	}
 	EACH_EP(is_b, e) t_ep_connect(e, &theirs[i_]);
 	barrier();
@@ -537,7 +524,7 @@ int main(int argc, char **argv)
 	uint64_t step = (uint64_t)((double)CROSS * 0.6180339887), at, one = UINT64_MAX, n = 0, ran = 0;
 	double end;
 	pid_t pid = 0;
-	int c, fds[2];
+	int c;
 
 	t_init();
 	while ((c = getopt_long(argc, argv, "d:e:g:G:v", lo, NULL)) != -1) {
@@ -575,16 +562,9 @@ int main(int argc, char **argv)
 	}
 	t_watchdog((unsigned)opt.time + 300);
 	if (opt.two) {
-		if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds))
-			t_die("socketpair: %s", strerror(errno));
-		fflush(stdout);
-		pid = fork();
-		if (pid < 0)
-			t_die("fork: %s", strerror(errno));
+		pid = t_fork(&sock);
 		is_a = pid;
 		is_b = !pid;
-		sock = fds[!pid];
-		close(fds[!!pid]);
 		t_watchdog((unsigned)opt.time + 300);
 	}
 	da = t_dev_open(opt.dev, opt.gid);
@@ -623,9 +603,9 @@ int main(int argc, char **argv)
 			more = t_now() < end && t_fails < 10;
 		if (sock >= 0) {
 			if (is_a)
-				put(&more, sizeof(more));
+				t_put(sock, &more, sizeof(more));
 			else
-				get(&more, sizeof(more));
+				t_get(sock, &more, sizeof(more));
 		}
 		if (!more)
 			break;

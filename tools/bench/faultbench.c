@@ -18,12 +18,9 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -41,6 +38,8 @@ static struct {
 	unsigned mrs;
 	size_t touch, map;
 } opt = { .gid = 1, .pairs = 3, .mrs = 100000, .touch = 256UL << 20, .map = 1UL << 30 };
+
+static const struct t_opt bench_qp = { .depth = 16 };
 
 static void out(const char *metric, size_t size, const char *variant, int pair, double seconds)
 {
@@ -182,29 +181,6 @@ static void target_done(struct target *t)
 
 static int sock;
 
-static void put(const void *p, size_t n)
-{
-	if (send(sock, p, n, MSG_NOSIGNAL) != (ssize_t)n)
-		t_die("the other process is gone");
-}
-
-static void get(void *p, size_t n)
-{
-	if (recv(sock, p, n, MSG_WAITALL) != (ssize_t)n)
-		t_die("the other process is gone");
-}
-
-static void meet(struct t_dev *d, struct t_ep *e)
-{
-	const struct t_opt qo = { .depth = 16 };
-	struct t_addr peer;
-
-	t_ep_open(e, d, &qo);
-	put(&e->me, sizeof(e->me));
-	get(&peer, sizeof(peer));
-	t_ep_connect(e, &peer);
-}
-
 static int serve(void)
 {
 	struct target t = { .d = t_dev_open(opt.dev, opt.gid) };
@@ -212,16 +188,17 @@ static int serve(void)
 	struct t_ep e;
 	char c;
 
-	meet(t.d, &e);
-	for (get(&o, sizeof(o)); o.what != STATES; get(&o, sizeof(o))) {
+	t_ep_open(&e, t.d, &bench_qp);
+	t_ep_meet(&e, sock);
+	for (t_get(sock, &o, sizeof(o)); o.what != STATES; t_get(sock, &o, sizeof(o))) {
 		struct answer a = target_make(&t, (enum state)o.what);
 
-		put(&a, sizeof(a));
+		t_put(sock, &a, sizeof(a));
 		if (!a.ok)
 			continue;
-		get(&c, 1);
+		t_get(sock, &c, 1);
 		target_done(&t);
-		put(&c, 1);
+		t_put(sock, &c, 1);
 	}
 	t_ep_close(&e);
 	t_dev_close(t.d);
@@ -256,8 +233,8 @@ static double rdma_faults(struct t_ep *e, uint64_t *src, struct ibv_mr *ms, stru
 	if (own) {
 		a = target_make(own, st);
 	} else {
-		put(&o, sizeof(o));
-		get(&a, sizeof(a));
+		t_put(sock, &o, sizeof(o));
+		t_get(sock, &a, sizeof(a));
 	}
 	if (!a.ok)
 		return -1;
@@ -266,8 +243,8 @@ static double rdma_faults(struct t_ep *e, uint64_t *src, struct ibv_mr *ms, stru
 	if (own) {
 		target_done(own);
 	} else {
-		put(&c, 1);
-		get(&c, 1);
+		t_put(sock, &c, 1);
+		t_get(sock, &c, 1);
 	}
 	return first;
 }
@@ -275,29 +252,20 @@ static double rdma_faults(struct t_ep *e, uint64_t *src, struct ibv_mr *ms, stru
 static void bench_faults(void)
 {
 	const struct order end = { STATES };
-	const struct t_opt qo = { .depth = 16 };
 	struct t_ep a, b, far;
 	struct target own;
-	int sv[2], status;
+	int status;
 	struct ibv_mr *ms;
 	uint64_t *src;
 	pid_t pid;
 
-	if (socketpair(AF_UNIX, SOCK_STREAM, 0, sv))
-		t_die("socketpair: %s", strerror(errno));
-	fflush(stdout);
-	pid = fork();
-	if (pid < 0)
-		t_die("fork: %s", strerror(errno));
-	sock = sv[pid ? 0 : 1];
-	close(sv[pid ? 1 : 0]);
-	if (!pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	pid = t_fork(&sock);
+	if (!pid)
 		_exit(serve());
-	}
 	own.d = t_dev_open(opt.dev, opt.gid);
-	meet(own.d, &far);
-	t_pair_open(&a, own.d, &b, own.d, &qo);
+	t_ep_open(&far, own.d, &bench_qp);
+	t_ep_meet(&far, sock);
+	t_pair_open(&a, own.d, &b, own.d, &bench_qp);
 	src = t_map(PAGES * sizeof(*src));
 	for (size_t i = 0; i < PAGES; i++)
 		src[i] = t_mix(i);
@@ -319,7 +287,7 @@ static void bench_faults(void)
 				out(state_metric[st], T_PAGE, "other", pair, other);
 		}
 	}
-	put(&end, sizeof(end));
+	t_put(sock, &end, sizeof(end));
 	if (waitpid(pid, &status, 0) != pid || status)
 		t_fail("the target process ended with status %#x", status);
 	ibv_dereg_mr(ms);
@@ -364,13 +332,12 @@ static void bench_touch(void)
 		enum ibv_wr_opcode op;
 	} how[] = { { "touch_write", IBV_WR_RDMA_WRITE }, { "touch_read", IBV_WR_RDMA_READ } };
 	struct t_dev *d = t_dev_open(opt.dev, opt.gid);
-	const struct t_opt qo = { .depth = 16 };
 	uint8_t *other = t_map(CHUNK);
 	struct ibv_mr *mo = t_reg(d->pd, other, CHUNK, T_ALL_ACCESS);
 	struct t_ep a, b;
 
 	t_pat_fill(other, CHUNK, 5, 0);
-	t_pair_open(&a, d, &b, d, &qo);
+	t_pair_open(&a, d, &b, d, &bench_qp);
 	for (int pair = 1; pair <= opt.pairs; pair++) {
 		for (size_t h = 0; h < ARRAY_LEN(how); h++) {
 			uint8_t *p = fresh(opt.touch, false);
@@ -410,13 +377,6 @@ static void prefetch(struct t_dev *d, struct ibv_mr *mr, uint8_t *p, size_t size
 
 #define FORKS 5
 
-static int by_value(const void *x, const void *y)
-{
-	double a = *(const double *)x, b = *(const double *)y;
-
-	return (a > b) - (a < b);
-}
-
 static double time_fork(void)
 {
 	double t = t_now();
@@ -448,8 +408,7 @@ static void map_once(struct t_dev *d, size_t size, bool small, bool mirrored, in
 		for (size_t o = 0; o < size; o += T_PAGE)
 			p[o] = (uint8_t)i;
 	}
-	qsort(forks, FORKS, sizeof(*forks), by_value);
-	out("fork", size, variant, pair, forks[FORKS / 2]);
+	out("fork", size, variant, pair, t_median(forks, FORKS));
 	if (mirrored)
 		prefetch(d, mr, p, size);
 	t = t_now();

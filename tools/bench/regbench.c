@@ -14,12 +14,9 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -81,19 +78,6 @@ static uint8_t *fresh(size_t size, int prot)
 
 /* ---- registration ---- */
 
-static int by_value(const void *x, const void *y)
-{
-	double a = *(const double *)x, b = *(const double *)y;
-
-	return (a > b) - (a < b);
-}
-
-static double median(double *v, int n)
-{
-	qsort(v, (size_t)n, sizeof(*v), by_value);
-	return n & 1 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
-}
-
 static bool reg_pair(struct t_dev *d, uint8_t *p, size_t size, bool odp, int pair)
 {
 	unsigned acc = T_ALL_ACCESS | (odp ? IBV_ACCESS_ON_DEMAND : 0);
@@ -116,8 +100,8 @@ static bool reg_pair(struct t_dev *d, uint8_t *p, size_t size, bool odp, int pai
 		reg[i] = (t1 - t0) * 1e6;
 		dereg[i] = (t2 - t1) * 1e6;
 	}
-	out("reg", size, variant_name[odp], pair, median(reg, n));
-	out("dereg", size, variant_name[odp], pair, median(dereg, n));
+	out("reg", size, variant_name[odp], pair, t_median(reg, n));
+	out("dereg", size, variant_name[odp], pair, t_median(dereg, n));
 	return true;
 }
 
@@ -135,6 +119,8 @@ static void bench_reg(struct t_dev *d, size_t size)
 	munmap(p, size);
 }
 
+static const struct t_opt bench_qp = { .depth = DEPTH };
+
 /* ---- first touch: the target is another process ---- */
 
 struct order {
@@ -148,17 +134,6 @@ struct answer {
 	double reg_us, memset_us;
 };
 static int sock;
-
-static void put(const void *p, size_t n)
-{
-	if (send(sock, p, n, MSG_NOSIGNAL) != (ssize_t)n)
-		t_die("the other process is gone");
-}
-
-static bool get(void *p, size_t n)
-{
-	return recv(sock, p, n, MSG_WAITALL) == (ssize_t)n;
-}
 
 /* Which part of the source goes to that chunk: neighbours differ. */
 static size_t chunk_src(size_t chunk)
@@ -191,18 +166,6 @@ static int prefetch(struct t_dev *d, struct ibv_mr *mr, uint8_t *p, size_t size)
 	return 0;
 }
 
-static void connect_to_other(struct t_dev *d, struct t_ep *e)
-{
-	const struct t_opt qo = { .depth = DEPTH };
-	struct t_addr peer;
-
-	t_ep_open(e, d, &qo);
-	put(&e->me, sizeof(e->me));
-	if (!get(&peer, sizeof(peer)))
-		t_die("the other process is gone");
-	t_ep_connect(e, &peer);
-}
-
 /* The target's side. */
 static int serve(void)
 {
@@ -210,8 +173,9 @@ static int serve(void)
 	struct t_ep e;
 	struct order o;
 
-	connect_to_other(d, &e);
-	while (get(&o, sizeof(o)) && o.size) {
+	t_ep_open(&e, d, &bench_qp);
+	t_ep_meet(&e, sock);
+	while (t_try_get(sock, &o, sizeof(o)) && o.size) {
 		unsigned acc = T_ALL_ACCESS | (o.v == PINNED ? 0 : IBV_ACCESS_ON_DEMAND);
 		struct answer an = { 0 };
 		struct ibv_mr *mr = NULL;
@@ -235,11 +199,11 @@ static int serve(void)
 				mr = NULL;
 			}
 		}
-		put(&an, sizeof(an));
-		if (mr && get(&c, 1)) {
+		t_put(sock, &an, sizeof(an));
+		if (mr && t_try_get(sock, &c, 1)) {
 			if (opt.verify)
 				check(p, o.size);
-			put(&c, 1);
+			t_put(sock, &c, 1);
 			ibv_dereg_mr(mr);
 		}
 		munmap(p, o.size);
@@ -282,9 +246,8 @@ static void touch_once(struct t_ep *e, uint8_t *src, struct ibv_mr *ms, size_t s
 	double us;
 	char c = 0;
 
-	put(&o, sizeof(o));
-	if (!get(&an, sizeof(an)))
-		t_die("the target process is gone");
+	t_put(sock, &o, sizeof(o));
+	t_get(sock, &an, sizeof(an));
 	if (v == MEMSET) {
 		out("touch", size, variant_name[v], pair, an.memset_us);
 		return;
@@ -299,14 +262,13 @@ static void touch_once(struct t_ep *e, uint8_t *src, struct ibv_mr *ms, size_t s
 	out("touch", size, variant_name[v], pair, us);
 	out("touch_total", size, variant_name[v], pair, an.reg_us + us);
 	out("touch_again", size, variant_name[v], pair, write_all(e, src, ms, &an, size));
-	put(&c, 1);
-	if (!get(&c, 1))
-		t_die("the target process is gone");
+	t_put(sock, &c, 1);
+	t_get(sock, &c, 1);
 }
 
 static int bench_touch(void)
 {
-	int sv[2], status = 0;
+	int status = 0;
 	const struct order end = { 0 };
 	struct t_dev *d;
 	struct ibv_mr *ms;
@@ -314,20 +276,12 @@ static int bench_touch(void)
 	uint8_t *src;
 	pid_t pid;
 
-	if (socketpair(AF_UNIX, SOCK_STREAM, 0, sv))
-		t_die("socketpair: %s", strerror(errno));
-	fflush(stdout);
-	pid = fork();
-	if (pid < 0)
-		t_die("fork: %s", strerror(errno));
-	sock = sv[pid ? 0 : 1];
-	close(sv[pid ? 1 : 0]);
-	if (!pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	pid = t_fork(&sock);
+	if (!pid)
 		_exit(serve());
-	}
 	d = t_dev_open(opt.dev, opt.gid);
-	connect_to_other(d, &e);
+	t_ep_open(&e, d, &bench_qp);
+	t_ep_meet(&e, sock);
 	src = t_map(SRC_SIZE);
 	t_pat_fill(src, SRC_SIZE, 1, 0);
 	ms = t_reg(d->pd, src, SRC_SIZE, T_ALL_ACCESS);
@@ -340,7 +294,7 @@ static int bench_touch(void)
 				    (d->odp || v == PINNED || v == MEMSET))
 					touch_once(&e, src, ms, size, (enum variant)v, pair);
 	}
-	put(&end, sizeof(end));
+	t_put(sock, &end, sizeof(end));
 	if (waitpid(pid, &status, 0) != pid || status)
 		t_fail("the target process ended with status %#x", status);
 	ibv_dereg_mr(ms);

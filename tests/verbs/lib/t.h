@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #define T_PAGE 4096UL
 #define T_GUARD 4200UL /* bytes around every target that must not change: more than a page */
@@ -30,6 +31,7 @@ void t_init(void);
 double t_now(void);
 double t_slow(double seconds);	  /* the time limit, stretched on the debug kernel */
 void t_watchdog(unsigned seconds); /* the whole program: print and abort after that */
+double t_median(double *v, int n); /* sorts them */
 uint64_t t_mix(uint64_t x);	  /* a hash, for choices that follow from a seed */
 bool t_list_has(const char *list, const char *word); /* NULL list has everything */
 uint64_t t_status_kb(const char *field);	      /* of /proc/self/status, in KiB */
@@ -126,6 +128,14 @@ void t_pair_open(struct t_ep *a, struct t_dev *da, struct t_ep *b, struct t_dev 
 		 const struct t_opt *o);
 void t_pair_again(struct t_ep *a, struct t_ep *b); /* through RESET, after an error */
 void t_ep_close(struct t_ep *e);
+
+/* ---- peer.c ---- */
+/* fork() with a socket between the two; the child dies with the parent. */
+pid_t t_fork(int *sock);
+void t_put(int sock, const void *p, size_t n);
+void t_get(int sock, void *p, size_t n);
+bool t_try_get(int sock, void *p, size_t n); /* false: the other process has closed it */
+void t_ep_meet(struct t_ep *e, int sock); /* connect to the one that the other process opened */
 
 /* Post one WR.  Return 0 or errno. */
 struct t_wr {

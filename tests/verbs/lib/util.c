@@ -120,6 +120,19 @@ void t_watchdog(unsigned seconds)
 	alarm(t_debug ? seconds * 3 : seconds);
 }
 
+static int by_value(const void *x, const void *y)
+{
+	double a = *(const double *)x, b = *(const double *)y;
+
+	return (a > b) - (a < b);
+}
+
+double t_median(double *v, int n)
+{
+	qsort(v, (size_t)n, sizeof(*v), by_value);
+	return n & 1 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
 uint64_t t_mix(uint64_t x)
 {
 	x += 0x9e3779b97f4a7c15ULL;
