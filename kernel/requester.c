@@ -348,6 +348,8 @@ void prxe_req_complete(struct prxe_qp *qp, struct prxe_wqe *wqe, enum ib_wc_stat
 	/* The state first: who sees the completion finds the QP in error. */
 	if (unlikely(status != IB_WC_SUCCESS && status != IB_WC_WR_FLUSH_ERR))
 		prxe_qp_set_error(qp, -1);
+	/* The slot as well: who sees the completion may post another WR (IBTA 10.8.1). The shadow is the owner's until it fetches again. */
+	prxe_queue_consume_to(q, prxe_queue_next(q, q->index));
 	if (qp->sq_sig_all || wqe->flags & IB_SEND_SIGNALED || status != IB_WC_SUCCESS) {
 		struct ib_wc wc = {
 			.wr_id = wqe->wr_id,
@@ -361,7 +363,6 @@ void prxe_req_complete(struct prxe_qp *qp, struct prxe_wqe *wqe, enum ib_wc_stat
 		if (prxe_cq_post(qp->scq, &wc, false))
 			prxe_qp_set_error(qp, IB_EVENT_QP_FATAL);
 	}
-	prxe_queue_consume_to(q, prxe_queue_next(q, q->index));
 }
 
 enum ib_wc_status prxe_req_local_op(struct prxe_qp *qp, struct prxe_wqe *wqe)

@@ -513,6 +513,72 @@ static void ud(struct t_dev *d)
 	pr_close(&w);
 }
 
+/*
+ * Two threads at a queue with one slot: whoever sees the completion posts the next WR, while the processor that wrote the completion is still at it.
+ */
+#define RELAY_ROUNDS 4000
+
+struct relay {
+	struct pr w;
+	uint64_t next;		/* of whoever holds the completion */
+	double end;
+	bool over;
+};
+
+static int relay_post(struct relay *r)
+{
+	uint64_t *src = (uint64_t *)r->w.pa;
+
+	*src = t_mix(++r->next);
+	return t_post_one(&r->w.a, IBV_WR_RDMA_WRITE, src, sizeof(*src), r->w.ma->lkey, (uintptr_t)r->w.pb,
+			  r->w.mb->rkey, r->next);
+}
+
+static void *relay_run(void *arg)
+{
+	struct relay *r = arg;
+	struct ibv_wc wc;
+	int err = 0;
+
+	while (!__atomic_load_n(&r->over, __ATOMIC_ACQUIRE)) {
+		if (ibv_poll_cq(r->w.a.scq, 1, &wc) <= 0)
+			continue;
+		if (wc.status || *(uint64_t *)r->w.pb != t_mix(r->next))
+			t_fail("a queue of one: WRITE %llu: status %d, or its data are not there",
+			       (unsigned long long)r->next, wc.status);
+		else if (r->next < RELAY_ROUNDS && t_now() < r->end)
+			err = relay_post(r);
+		else
+			break;
+		if (!err && !wc.status)
+			continue;
+		if (err)
+			t_fail("a queue of one: WR %llu could not be posted after the completion of the one before: %s",
+			       (unsigned long long)r->next, strerror(err));
+		break;
+	}
+	__atomic_store_n(&r->over, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static void one_slot(struct t_dev *d)
+{
+	static const struct t_opt o = { .depth = 1 };
+	struct relay r = { .end = t_now() + 4 };
+	pthread_t other;
+
+	pr_open(&r.w, d, &o);
+	if (relay_post(&r))
+		t_die("ibv_post_send");
+	if (pthread_create(&other, NULL, relay_run, &r))
+		t_die("pthread_create");
+	relay_run(&r);
+	pthread_join(other, NULL);
+	if (r.next < 20)
+		t_fail("a queue of one: only %llu WRITEs in 4 s", (unsigned long long)r.next);
+	pr_close(&r.w);
+}
+
 const struct pr_test pr_flow[] = {
 	{ "rnr_finite", rnr_finite, "rnr_retry runs out, or is just enough" },
 	{ "rnr_infinite", rnr_infinite, "rnr_retry 7 and a very late receive" },
@@ -521,6 +587,7 @@ const struct pr_test pr_flow[] = {
 	{ "fence", fence, "READ, then a fenced WRITE of what it brought" },
 	{ "signalling", signalling, "selective signalling, and sq_sig_all" },
 	{ "sq_full", sq_full, "a full send queue" },
+	{ "one_slot", one_slot, "a completion gives its slot back" },
 	{ "psn_wrap", psn_wrap, "PSNs across 2^24" },
 	{ "rd_atomic", rd_atomic, "max_rd_atomic 1, dozens of READs and atomics" },
 	{ "many_qps", many_qps, "many QPs on one CQ" },
