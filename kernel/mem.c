@@ -21,7 +21,7 @@
 /* What @key names, when it may be used for @access at all; read under *seq. */
 static __always_inline struct prxe_mr *gate_key(struct prxe_qp *qp, u32 key, bool remote, int access, unsigned int *seq)
 {
-	struct prxe_mr *mr = prxe_mr_find(qp->dev, key);
+	struct prxe_mr *mr = prxe_mr_hit(qp->dev, key);
 
 	if (!mr)
 		return NULL;

@@ -91,7 +91,7 @@ int prxe_dereg_mr(struct ib_mr *ibmr, struct ib_udata *udata)
 	}
 	prxe_mr_set_not_live(mr, PRXE_MR_DEAD);
 	spin_unlock_bh(&mr->lock);
-	xa_erase(&mr->dev->keys, mr->index);
+	prxe_mr_unpublish(mr);
 
 	prxe_window_sync(mr);
 

@@ -56,7 +56,7 @@ int prxe_dealloc_mw(struct ib_mw *ib)
 	spin_lock_bh(&mw->lock);
 	mw_unbind(mw, PRXE_MR_DEAD);
 	spin_unlock_bh(&mw->lock);
-	xa_erase(&mw->dev->keys, mw->index);
+	prxe_mr_unpublish(mw);
 	kfree_rcu(mw, rcu);
 	return 0;
 }

@@ -192,7 +192,7 @@ static void world_make(void)
 		struct region *under = reg[1 + rnd_below(&r, REGIONS)];
 		u64 start = rnd_below(&r, under->bytes);
 
-		mw[i] = (struct prxe_mr){ .dev = &dev, .kind = PRXE_MR_MW, .pd = &pds[0], .access = rnd_below(&r, 16),
+		mw[i] = (struct prxe_mr){ .dev = &dev, .index = REGIONS + 1 + i, .kind = PRXE_MR_MW, .pd = &pds[0], .access = rnd_below(&r, 16),
 					  .rkey = (REGIONS + 1 + i) << 8 | rnd_below(&r, 256), .under = &under->mr,
 					  .length = rnd_below(&r, under->bytes - start + 1), .va = under->mr.iova + start,
 					  .mw_qpn = rnd_below(&r, 3) ? 0 : 17 + rnd_below(&r, 2) };
@@ -206,8 +206,12 @@ static void world_make(void)
 
 static void world_free(void)
 {
-	for (u32 i = 1; i <= REGIONS; i++)
+	for (u32 i = 1; i <= REGIONS; i++) {
+		prxe_mr_unpublish(&reg[i]->mr);
 		region_free(reg[i]);
+	}
+	for (u32 i = 0; i < WINDOWS; i++)
+		prxe_mr_unpublish(&mw[i]);
 	xa_destroy(&dev.keys);
 }
 
@@ -633,6 +637,7 @@ static void marks(void **state)
 		prxe_mem_end();
 	}
 	prxe_force_fault = false;
+	prxe_mr_unpublish(&g->mr);
 	region_free(g);
 	xa_destroy(&dev.keys);
 }

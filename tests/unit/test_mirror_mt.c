@@ -49,7 +49,7 @@ static void *t_faulter(void *arg)
 	while (!READ_ONCE(stop)) {
 		u32 i = rnd_below(&rr, T_PAGES), n = 1 + rnd_below(&rr, 3), k;
 		unsigned long va = T_BASE + i * PAGE_SIZE, seq, pfns[3] = { 0 };
-		struct prxe_leaf *leaf = prxe_leaf_pin(mirror, va);
+		struct prxe_leaf *leaf = prxe_leaf_pin(mirror, va, GFP_KERNEL);
 		bool write = rnd_below(&rr, 2);
 		int ret;
 
@@ -75,7 +75,7 @@ static void *t_faulter(void *arg)
 		pthread_mutex_unlock(&pt_lock);
 		if (!rnd_below(&rr, 4))
 			sched_yield();
-		ret = prxe_leaf_publish(leaf, seq, va, n, pfns, write);
+		ret = prxe_leaf_publish(leaf, seq, va, n, pfns, write, GFP_KERNEL);
 		if (ret == -EAGAIN)
 			again++;
 		else if (ret)
@@ -96,7 +96,7 @@ static void *h_faulter(void *arg)
 	unsigned long done = 0, again = 0;
 
 	while (!READ_ONCE(stop)) {
-		struct prxe_leaf *leaf = prxe_leaf_pin(mirror, H_BASE);
+		struct prxe_leaf *leaf = prxe_leaf_pin(mirror, H_BASE, GFP_KERNEL);
 		u32 i = rnd_below(&rr, 512);
 		unsigned long pfn = 0, seq;
 		int ret;
@@ -116,7 +116,7 @@ static void *h_faulter(void *arg)
 		pthread_mutex_unlock(&pt_lock);
 		if (!rnd_below(&rr, 4))
 			sched_yield();
-		ret = prxe_leaf_publish(leaf, seq, H_BASE + i * PAGE_SIZE, 1, &pfn, rnd_below(&rr, 2));
+		ret = prxe_leaf_publish(leaf, seq, H_BASE + i * PAGE_SIZE, 1, &pfn, rnd_below(&rr, 2), GFP_KERNEL);
 		if (ret == -EAGAIN)
 			again++;
 		else if (ret)
@@ -254,7 +254,7 @@ static void threads(void **state)
 						  t_reaper };
 	pthread_t t[ARRAY_SIZE(fn)];
 	struct prxe_mr mr = {
-		.dev = &dev, .pd = &pd, .kind = PRXE_MR_ODP, .access = IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_ATOMIC,
+		.dev = &dev, .index = 1, .pd = &pd, .kind = PRXE_MR_ODP, .access = IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_ATOMIC,
 		.rkey = 1 << 8, .lkey = 1 << 8, .length = T_PAGES * PAGE_SIZE, .va = T_BASE, .page_shift = PAGE_SHIFT,
 	};
 	struct prxe_mr huge = mr;
@@ -268,6 +268,7 @@ static void threads(void **state)
 	mirror = prxe_mirror_get_current();
 	assert_false(IS_ERR(mirror));
 	mr.mirror = huge.mirror = mirror;
+	huge.index = 2;
 	huge.rkey = huge.lkey = 2 << 8;
 	huge.va = H_BASE;
 	huge.length = PRXE_LEAF_SIZE;
@@ -293,8 +294,8 @@ static void threads(void **state)
 
 	prxe_mr_set_not_live(&mr, PRXE_MR_DEAD);
 	prxe_mr_set_not_live(&huge, PRXE_MR_DEAD);
-	xa_erase(&dev.keys, 1);
-	xa_erase(&dev.keys, 2);
+	prxe_mr_unpublish(&mr);
+	prxe_mr_unpublish(&huge);
 	prxe_window_sync(&mr);
 	prxe_window_sync(&huge);
 	prxe_mirror_unuse(mirror);
@@ -324,11 +325,11 @@ static void *c_faulter(void *arg)
 		sched_yield();
 	for (;;) {
 		unsigned long va = BASE + rnd_below(&rr, LEAVES) * PRXE_LEAF_SIZE;
-		struct prxe_leaf *leaf = prxe_leaf_pin(mirror, va);
+		struct prxe_leaf *leaf = prxe_leaf_pin(mirror, va, GFP_KERNEL);
 
 		if (IS_ERR(leaf))
 			break;
-		prxe_leaf_publish(leaf, mmu_interval_read_begin(&leaf->ni), va + (uintptr_t)arg * PAGE_SIZE, 1, &pfn, false);
+		prxe_leaf_publish(leaf, mmu_interval_read_begin(&leaf->ni), va + (uintptr_t)arg * PAGE_SIZE, 1, &pfn, false, GFP_KERNEL);
 		prxe_leaf_unpin(leaf);
 	}
 	prxe_mirror_put(mirror);
