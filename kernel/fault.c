@@ -27,10 +27,20 @@ enum {
 	FAULT_STRICT	= BIT(1),	/* every page, not only the first */
 	FAULT_NOWAIT	= BIT(2),	/* never wait for memory or for mmap_lock: -EAGAIN */
 	FAULT_PRESENT	= BIT(3),	/* do not fault at all: publish what is there */
+	FAULT_LOOK	= BIT(4),	/* with NOWAIT: publish what is there, if the first page is; else -EAGAIN */
 };
+
+/* Snapshots up to this many pages stand on the stack. */
+#define FEW_PAGES	16
 
 /* What no driver's private pages have as owner: a snapshot shows none of them. */
 static char no_owner;
+
+/* How tables are allocated, in the owner's name; in the place of waiting, -ENOMEM. */
+static gfp_t gfp_of(unsigned int flags)
+{
+	return flags & FAULT_NOWAIT ? GFP_NOWAIT | __GFP_ACCOUNT | __GFP_NOWARN : GFP_KERNEL_ACCOUNT;
+}
 
 /* ---- one leaf ---- */
 
@@ -65,9 +75,9 @@ static int walk_vmas(struct walk *w)
 	unsigned long addr = w->start;
 
 	while (addr < w->end) {
-		struct vm_area_struct *vma = find_vma(mm, addr);
+		struct vm_area_struct *vma = vma_lookup(mm, addr);
 
-		if (!vma || vma->vm_start > addr || vma_check(vma, w->flags & FAULT_WRITE))
+		if (!vma || vma_check(vma, w->flags & FAULT_WRITE))
 			break;
 		addr = min(vma->vm_end, w->end);
 	}
@@ -102,10 +112,10 @@ static bool poster_may_fault(const struct vm_area_struct *vma)
 static int fault_page(struct walk *w, unsigned long addr, bool nowait, bool again)
 {
 	unsigned int flags = FAULT_FLAG_REMOTE | FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE;
-	struct vm_area_struct *vma = find_vma(w->mirror->mm, addr);
+	struct vm_area_struct *vma = vma_lookup(w->mirror->mm, addr);
 	vm_fault_t ret;
 
-	if (!vma || vma->vm_start > addr)
+	if (!vma)
 		return -EFAULT;
 	if (vma_check(vma, w->flags & FAULT_WRITE))
 		return -EFAULT;
@@ -243,7 +253,8 @@ static int walk_leaf(struct walk *w)
 	int round, ret;
 
 	for (round = 0; round < MAX_ROUNDS; round++) {
-		bool hold = round >= MAX_ROUNDS / 2;
+		/* Who must not wait takes the lock first: what is left to be waited for then does not hold mmap_lock for writing. */
+		bool hold = round >= MAX_ROUNDS / 2 || w->flags & FAULT_NOWAIT;
 
 		if (fatal_signal_pending(current))
 			return -EINTR;
@@ -266,13 +277,15 @@ static int walk_leaf(struct walk *w)
 			ret = walk_ready(w);
 		if (ret > 0) {
 			ret = prxe_leaf_publish(w->leaf, seq, w->start, (w->end - w->start) >> PAGE_SHIFT, w->pfns,
-						w->flags & FAULT_WRITE);
+						w->flags & FAULT_WRITE, gfp_of(w->flags));
 			mmap_read_unlock(mm);
 			if (ret != -EAGAIN)
 				return ret;
 			continue;
 		}
-		if (!ret)
+		if (w->flags & FAULT_LOOK)
+			ret = -EAGAIN;	/* whatever it is: a thread finds out */
+		else if (!ret)
 			ret = walk_fault(w);
 		if (w->locked)
 			mmap_read_unlock(mm);
@@ -288,8 +301,9 @@ static int walk_leaf(struct walk *w)
 static int fault_pages(struct prxe_mirror *mirror, unsigned long va, unsigned long len, unsigned int flags)
 {
 	unsigned long start = va & PAGE_MASK;
+	unsigned long few[FEW_PAGES];
 	unsigned long end, n;
-	struct walk w = { .mirror = mirror, .flags = flags };
+	struct walk w = { .mirror = mirror, .flags = flags, .pfns = few };
 	bool first = true;
 	int ret = 0;
 
@@ -301,21 +315,22 @@ static int fault_pages(struct prxe_mirror *mirror, unsigned long va, unsigned lo
 	end = PAGE_ALIGN(end);
 
 	n = min((end - start) >> PAGE_SHIFT, PRXE_LEAF_PAGES);
-	w.pfns = kvmalloc_array(n, sizeof(*w.pfns), flags & FAULT_NOWAIT ? GFP_NOWAIT | __GFP_NOWARN : GFP_KERNEL);
+	if (n > FEW_PAGES)
+		w.pfns = kvmalloc_array(n, sizeof(*w.pfns), gfp_of(flags) & ~__GFP_ACCOUNT);
 	if (!w.pfns)
 		return flags & FAULT_NOWAIT ? -EAGAIN : -ENOMEM;
 
 	while (start < end) {
 		unsigned long stop = min(end, (start & ~(PRXE_LEAF_SIZE - 1)) + PRXE_LEAF_SIZE);
 
-		w.leaf = prxe_leaf_pin(mirror, start);
+		w.leaf = prxe_leaf_pin(mirror, start, gfp_of(flags));
 		if (IS_ERR(w.leaf)) {
 			ret = PTR_ERR(w.leaf);
 		} else {
 			w.start = start;
 			w.end = stop;
 			w.looked = false;
-			w.tried = false;
+			w.tried = flags & FAULT_LOOK;
 			ret = walk_leaf(&w);
 			prxe_leaf_unpin(w.leaf);
 		}
@@ -329,7 +344,8 @@ static int fault_pages(struct prxe_mirror *mirror, unsigned long va, unsigned lo
 		if (flags & FAULT_NOWAIT)
 			break;	/* a bounded batch */
 	}
-	kvfree(w.pfns);
+	if (w.pfns != few)
+		kvfree(w.pfns);
 	return ret;
 }
 
@@ -359,15 +375,20 @@ int prxe_fault_present(struct prxe_mirror *mirror, unsigned long va, unsigned lo
 
 int prxe_fault_try(const struct prxe_miss *miss)
 {
+	unsigned int flags = FAULT_NOWAIT | (miss->write ? FAULT_WRITE : 0);
 	struct prxe_mirror *mirror = miss->mirror;
 	int ret;
 
 	/* A softirq has the interrupted process as current: that is not the owner's context. */
 	if (!in_task() || in_softirq() || irqs_disabled())
 		return -EAGAIN;
+	/*
+	 * A fault allocates in the owner's name, and may wait for its memory cgroup: that is the owner's, or a thread's, to do. What the page
+	 * tables show already anybody may look up.
+	 */
 	if ((current->flags & (PF_KTHREAD | PF_EXITING)) || current->mm != mirror->mm)
-		return -EAGAIN;
-	ret = fault_range(mirror, miss->va, miss->len, (miss->write ? FAULT_WRITE : 0) | FAULT_NOWAIT);
+		flags |= FAULT_LOOK;
+	ret = fault_range(mirror, miss->va, miss->len, flags);
 	if (!ret)
 		prxe_mirror_count_fault(mirror, true);
 	/* What may be over in a moment is for the threads to find out. */

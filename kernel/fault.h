@@ -36,8 +36,8 @@ void prxe_miss_drop(struct prxe_miss *miss);
 int prxe_fault_range(struct prxe_mirror *mirror, unsigned long va, unsigned long len, bool write, bool strict);
 
 /*
- * The same, in the owner's own context, without waiting for memory: 0 or -EAGAIN (park), or an error as above that is
- * final. -EAGAIN at once when current->mm is not the mirror's or current is a kthread.
+ * The same without waiting, from a context that may sleep: 0 or -EAGAIN (park), or an error as above that is final. In the owner's own context
+ * memory is faulted in as far as that goes without waiting; elsewhere (another process, a kthread) only what is there is published.
  */
 int prxe_fault_try(const struct prxe_miss *miss);
 

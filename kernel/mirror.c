@@ -207,14 +207,14 @@ static const struct mmu_interval_notifier_ops leaf_ops = {
 };
 
 /* As part of @mirror's process: what a worker allocates for it is charged to its memory cgroup. */
-static struct prxe_leaf *leaf_create(struct prxe_mirror *mirror, unsigned long base)
+static struct prxe_leaf *leaf_create(struct prxe_mirror *mirror, unsigned long base, gfp_t gfp)
 {
 	struct mem_cgroup *memcg = get_mem_cgroup_from_mm(mirror->mm);
 	struct mem_cgroup *old = set_active_memcg(memcg);
 	struct prxe_leaf *leaf;
 	int ret = -ENOMEM;
 
-	leaf = kzalloc(sizeof(*leaf), GFP_KERNEL_ACCOUNT);
+	leaf = kzalloc(sizeof(*leaf), gfp);
 	if (!leaf)
 		goto out;
 	leaf->mirror = mirror;
@@ -226,7 +226,7 @@ static struct prxe_leaf *leaf_create(struct prxe_mirror *mirror, unsigned long b
 	ret = mmu_interval_notifier_insert(&leaf->ni, mirror->mm, base, PRXE_LEAF_SIZE, &leaf_ops);
 	if (ret)
 		goto free_leaf;
-	ret = xa_err(xa_store(&mirror->leaves, base >> PRXE_LEAF_SHIFT, leaf, GFP_KERNEL_ACCOUNT));
+	ret = xa_err(xa_store(&mirror->leaves, base >> PRXE_LEAF_SHIFT, leaf, gfp));
 	if (ret)
 		goto remove;
 	goto out;
@@ -242,20 +242,28 @@ out:
 	return leaf ? leaf : ERR_PTR(ret);
 }
 
-struct prxe_leaf *prxe_leaf_pin(struct prxe_mirror *mirror, unsigned long va)
+struct prxe_leaf *prxe_leaf_pin(struct prxe_mirror *mirror, unsigned long va, gfp_t gfp)
 {
 	struct prxe_leaf *leaf;
 
-	mutex_lock(&mirror->populate);
+	if (gfpflags_allow_blocking(gfp))
+		mutex_lock(&mirror->populate);
+	else if (!mutex_trylock(&mirror->populate))
+		return ERR_PTR(-EAGAIN);
 	if (READ_ONCE(mirror->dead)) {
 		leaf = ERR_PTR(-ESRCH);
 		goto out;
 	}
-	leaf = prxe_mirror_leaf(mirror, va);	/* removal needs populate: it stays */
+	/* Removal needs populate: the leaf stays, and the count of removals is as it is. */
+	local_bh_disable();
+	preempt_disable();
+	leaf = prxe_mirror_hit(mirror, va);
+	preempt_enable();
+	local_bh_enable();
 	if (leaf)
 		atomic_inc(&leaf->pins);
 	else
-		leaf = leaf_create(mirror, va & ~(PRXE_LEAF_SIZE - 1));
+		leaf = leaf_create(mirror, va & ~(PRXE_LEAF_SIZE - 1), gfp);
 out:
 	mutex_unlock(&mirror->populate);
 	return leaf;
@@ -321,7 +329,7 @@ static struct page *leaf_whole(unsigned long pfn, unsigned int index)
 }
 
 /* Room for entries of pages. May sleep; two faults may be here at once. */
-static int leaf_make_entries(struct prxe_leaf *leaf)
+static int leaf_make_entries(struct prxe_leaf *leaf, gfp_t gfp)
 {
 	struct mem_cgroup *memcg, *old;
 	unsigned long *entry;
@@ -330,7 +338,7 @@ static int leaf_make_entries(struct prxe_leaf *leaf)
 		return 0;
 	memcg = get_mem_cgroup_from_mm(leaf->mirror->mm);
 	old = set_active_memcg(memcg);
-	entry = kcalloc(PRXE_LEAF_PAGES, sizeof(*entry), GFP_KERNEL_ACCOUNT);
+	entry = kcalloc(PRXE_LEAF_PAGES, sizeof(*entry), gfp);
 	set_active_memcg(old);
 	mem_cgroup_put(memcg);
 	if (!entry)
@@ -378,7 +386,7 @@ static void publish_entry(struct publication *p, unsigned long *entry, struct pa
 }
 
 int prxe_leaf_publish(struct prxe_leaf *leaf, unsigned long seq, unsigned long start, unsigned int npages,
-		      const unsigned long *pfns, bool write)
+		      const unsigned long *pfns, bool write, gfp_t gfp)
 {
 	struct publication p = { .leaf = leaf, .write = write, .fresh = READ_ONCE(prxe_force_fault) };
 	unsigned int first = prxe_leaf_index(start);
@@ -390,7 +398,7 @@ int prxe_leaf_publish(struct prxe_leaf *leaf, unsigned long seq, unsigned long s
 
 again:
 	if (!is_whole)
-		ret = leaf_make_entries(leaf);
+		ret = leaf_make_entries(leaf, gfp);
 	if (ret)
 		goto traced;
 	spin_lock(&leaf->lock);

@@ -116,20 +116,20 @@ static inline unsigned long *prxe_leaf_entry(struct prxe_leaf *leaf, unsigned lo
 }
 
 /*
- * The leaf of @va, made when there is none, pinned: it stays where it is until prxe_leaf_unpin(). Sleeps; mm_users held; never under
- * mmap_lock. ERR_PTR(-ENOMEM), -ESRCH.
+ * The leaf of @va, made when there is none, pinned: it stays where it is until prxe_leaf_unpin(). Process context; waits for nothing and nobody
+ * unless @gfp may; mm_users held; never under mmap_lock. ERR_PTR(-ENOMEM), -ESRCH, and -EAGAIN where it would wait for others.
  */
-struct prxe_leaf *prxe_leaf_pin(struct prxe_mirror *mirror, unsigned long va);
+struct prxe_leaf *prxe_leaf_pin(struct prxe_mirror *mirror, unsigned long va, gfp_t gfp);
 void prxe_leaf_unpin(struct prxe_leaf *leaf);
 
 /*
  * Set entries from @pfns, a snapshot of [start, start + npages pages) in the leaf, taken since mmu_interval_read_begin() gave @seq. Writable
  * translations are published only for @write, and the page is dirty before. Where the CPU maps the whole leaf by one entry, all of it is
  * published, by one. 0; -EAGAIN: the snapshot is stale, take another; -ESRCH: no new translations any more; -ENOMEM. Process context, BH on;
- * may sleep.
+ * sleeps as @gfp allows.
  */
 int prxe_leaf_publish(struct prxe_leaf *leaf, unsigned long seq, unsigned long start, unsigned int npages,
-		      const unsigned long *pfns, bool write);
+		      const unsigned long *pfns, bool write, gfp_t gfp);
 /* A page of a snapshot that transfers can use: its struct page, or ERR_PTR(-EFAULT), ERR_PTR(-EHWPOISON), NULL when there is none. */
 struct page *prxe_leaf_page(unsigned long pfn);
 /* Does the CPU map all of a leaf by the one entry (or a part of one) that @pfn of a snapshot is from, and can transfers use that page? */

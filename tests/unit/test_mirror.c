@@ -190,7 +190,7 @@ static bool transferable(u32 i)
 /* One round of a fault on [a, b), in one leaf; with an invalidation between snapshot and publish sometimes. */
 static void fault(u32 a, u32 b, bool write)
 {
-	struct prxe_leaf *leaf = prxe_leaf_pin(mirror, va_of(a) + rnd_below(&r, PAGE_SIZE));
+	struct prxe_leaf *leaf = prxe_leaf_pin(mirror, va_of(a) + rnd_below(&r, PAGE_SIZE), GFP_KERNEL);
 	unsigned long pfns[512], seq;
 	bool spoiled = !rnd_below(&r, 5);
 	u32 i;
@@ -214,7 +214,7 @@ static void fault(u32 a, u32 b, bool write)
 		invalidate(c, c + 1 + rnd_below(&r, 512));
 	}
 	prxe_force_fault = !rnd_below(&r, 8);
-	ret = prxe_leaf_publish(leaf, seq, va_of(a), b - a, pfns, write);
+	ret = prxe_leaf_publish(leaf, seq, va_of(a), b - a, pfns, write, GFP_KERNEL);
 	assert_int_equal(ret, spoiled ? -EAGAIN : 0);
 	for (i = a; i < b && !spoiled; i++) {
 		unsigned long keeps = want[i] & PRXE_ENTRY_VALID ? want[i] & (PRXE_ENTRY_WRITE | PRXE_ENTRY_ACCESSED) : 0;
@@ -342,12 +342,12 @@ static void edges(void **state)
 			shim_pages[1 + i] = (struct page){ .vaddr = arena + (1 + i) * PAGE_SIZE };
 		}
 		for (i = 0; i < LEAVES; i++) {
-			struct prxe_leaf *leaf = prxe_leaf_pin(mirror, va_of(i * 512));
+			struct prxe_leaf *leaf = prxe_leaf_pin(mirror, va_of(i * 512), GFP_KERNEL);
 			unsigned long seq = mmu_interval_read_begin(&leaf->ni);
 
 			for (u32 p = 0; p < 512; p++)
 				pfns[p] = snapshot(i * 512 + p);
-			assert_int_equal(prxe_leaf_publish(leaf, seq, leaf->base, 512, pfns, true), 0);
+			assert_int_equal(prxe_leaf_publish(leaf, seq, leaf->base, 512, pfns, true, GFP_KERNEL), 0);
 			prxe_leaf_unpin(leaf);
 		}
 		shim_mm_invalidate_start(mm, BASE + cases[c].start, BASE + cases[c].end);
@@ -373,13 +373,13 @@ static struct page *map_large(void)
 
 static int publish_at(u32 page, u32 n, unsigned long flags, bool write)
 {
-	struct prxe_leaf *leaf = prxe_leaf_pin(mirror, va_of(page));
+	struct prxe_leaf *leaf = prxe_leaf_pin(mirror, va_of(page), GFP_KERNEL);
 	unsigned long pfns[512], seq = mmu_interval_read_begin(&leaf->ni);
 	int ret;
 
 	for (u32 i = 0; i < n; i++)
 		pfns[i] = (1024 + page % 512 + i) | HMM_PFN_VALID | flags;
-	ret = prxe_leaf_publish(leaf, seq, va_of(page), n, pfns, write);
+	ret = prxe_leaf_publish(leaf, seq, va_of(page), n, pfns, write, GFP_KERNEL);
 	prxe_leaf_unpin(leaf);
 	return ret;
 }
@@ -534,17 +534,21 @@ static void failures(void **state)
 	start_up();
 	for (int i = 1; i <= 3; i++) {
 		shim_alloc_fails = i;
-		assert_ptr_equal(prxe_leaf_pin(mirror, BASE), ERR_PTR(-ENOMEM));
+		assert_ptr_equal(prxe_leaf_pin(mirror, BASE, GFP_KERNEL), ERR_PTR(-ENOMEM));
 		shim_alloc_fails = 0;
 		assert_int_equal(shim_mm_intervals(mm), 0);
 		assert_null(leaf_at(0));
 	}
+	/* Who may not wait does not: neither for the lock, nor for memory. */
+	mutex_lock(&mirror->populate);
+	assert_ptr_equal(prxe_leaf_pin(mirror, BASE, GFP_NOWAIT), ERR_PTR(-EAGAIN));
+	mutex_unlock(&mirror->populate);
 	/* The same mirror for the same process. */
 	other = prxe_mirror_get_current();
 	assert_ptr_equal(other, mirror);
 	prxe_mirror_unuse(other);
-	leaf = prxe_leaf_pin(mirror, BASE);
-	assert_ptr_equal(prxe_leaf_pin(mirror, BASE + PRXE_LEAF_SIZE - 1), leaf);
+	leaf = prxe_leaf_pin(mirror, BASE, GFP_KERNEL);
+	assert_ptr_equal(prxe_leaf_pin(mirror, BASE + PRXE_LEAF_SIZE - 1, GFP_KERNEL), leaf);
 	prxe_leaf_unpin(leaf);
 	assert_int_equal(atomic_read(&leaf->pins), 1);
 	shim_work_run(true);
@@ -552,10 +556,10 @@ static void failures(void **state)
 	/* The address space ends under a fault. */
 	pfn = page_to_pfn(new_page()) | HMM_PFN_VALID;
 	shim_mm_exit(mm);
-	assert_int_equal(prxe_leaf_publish(leaf, mmu_interval_read_begin(&leaf->ni), BASE, 1, &pfn, false), -ESRCH);
+	assert_int_equal(prxe_leaf_publish(leaf, mmu_interval_read_begin(&leaf->ni), BASE, 1, &pfn, false, GFP_KERNEL), -ESRCH);
 	assert_false(entry_at(0) & PRXE_ENTRY_VALID);
 	prxe_leaf_unpin(leaf);
-	assert_ptr_equal(prxe_leaf_pin(mirror, BASE), ERR_PTR(-ESRCH));
+	assert_ptr_equal(prxe_leaf_pin(mirror, BASE, GFP_KERNEL), ERR_PTR(-ESRCH));
 	shut_down();
 }
 

@@ -136,6 +136,7 @@ void shim_fail(const char *what, const char *file, int line) __attribute__((nore
 #define __GFP_ZERO	8U
 #define __GFP_NOWARN	16U
 #define __GFP_ACCOUNT	0U
+#define gfpflags_allow_blocking(gfp) (!!((gfp) & GFP_KERNEL))
 
 /* The n-th allocation from now fails when set to n; 0: none. */
 extern __thread int shim_alloc_fails;
