@@ -26,6 +26,10 @@ bool prxe_force_fault;
 module_param_named(force_fault, prxe_force_fault, bool, 0644);
 MODULE_PARM_DESC(force_fault, "every access to ODP memory takes a page fault first; for tests");
 
+bool prxe_ageing = true;
+module_param_named(ageing, prxe_ageing, bool, 0644);
+MODULE_PARM_DESC(ageing, "reclaim is told which pages transfers have used; off: to compare");
+
 struct workqueue_struct *prxe_wq;
 
 static int __init prxe_init(void)

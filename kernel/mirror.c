@@ -510,6 +510,8 @@ static bool mirror_young(struct prxe_mirror *mirror, unsigned long start, unsign
 	struct prxe_leaf *leaf;
 	bool young = false;
 
+	if (!READ_ONCE(prxe_ageing))
+		return false;
 	rcu_read_lock();
 	xa_for_each_range(&mirror->leaves, no, leaf, no, last) {
 		unsigned long first = max(start, leaf->base);

@@ -11,7 +11,7 @@
 #include "qp.h"
 #include "window.h"
 
-bool prxe_force_fault;
+bool prxe_ageing = true, prxe_force_fault;
 static u32 pools;
 struct prxe_fault_pool *prxe_fault_pool_create(struct prxe_mirror *mirror)
 {

@@ -59,6 +59,9 @@ if has odp; then
 	note "ODP against pinned, after the first touch ..."
 	odp_lines() { printf 'pinned prxeL prxeL\nodp prxeL prxeL --odp\n'; }
 	if odp_of prxeL; then
+		# Thirty pairs, a few milliseconds each: what is to be told apart is less than the noise of a few long runs.
+		try timeout -k 2 120 prxe-opbench --dev prxeL --gid "$GID" --pairs 31 >>"$OUT/samples.tsv"
+		remember "prxe-opbench --dev prxe0 --gid $GID --pairs 31"
 		for s in 4096 65536 1048576; do
 			try series odp_write_bw ib_write_bw $s "$pairs" "$seconds" '' < <(odp_lines)
 		done
@@ -111,5 +114,15 @@ if has paging; then
 		note "  no swap on zram: its faults are left out"
 	try timeout -k 2 500 prxe-faultbench --dev prxeL --gid "$GID" --pairs "$pairs" >>"$OUT/samples.tsv"
 	remember "prxe-faultbench --dev prxe0 --gid $GID --pairs $pairs"
+	note "ageing on and off, under reclaim ..."
+	cg=/sys/fs/cgroup/prxe-bench
+	echo +memory >/sys/fs/cgroup/cgroup.subtree_control
+	for on in 1 0; do
+		mkdir $cg && echo 12M >$cg/memory.max && echo $on >/sys/module/prxe/parameters/ageing || failed=1
+		try timeout -k 2 100 prxe-pressure -d prxeL -g "$GID" -C $cg -m 32 -T hot > >(grep -P '^reclaim_\w+\t' >>"$OUT/samples.tsv")
+		for _ in 1 2 3 4 5 6 7 8 9 10; do rmdir $cg 2>/dev/null && break || sleep 1; done
+	done
+	echo 1 >/sys/module/prxe/parameters/ageing
+	remember "prxe-pressure -d prxe0 -g $GID -C CGROUP -m 32 hot"
 fi
 exit $failed
