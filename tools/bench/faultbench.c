@@ -499,6 +499,16 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: prxe-faultbench [--dev D] [--gid N] [--pairs N] [--parts faults,touch,maps,mrs] [--mrs N]\n");
 		return 2;
 	}
+	for (char *list = strdup(opt.parts ? opt.parts : ""), *w = strtok(list, ","); w; w = strtok(NULL, ",")) {
+		size_t i = 0;
+
+		while (i < ARRAY_LEN(part) && strcmp(w, part[i].name))
+			i++;
+		if (i == ARRAY_LEN(part)) {
+			fprintf(stderr, "prxe-faultbench: there is no part '%s': faults, touch, maps, mrs, with commas between them\n", w);
+			return 2;
+		}
+	}
 	t_watchdog(600);
 	for (size_t i = 0; i < ARRAY_LEN(part); i++)
 		if (t_list_has(opt.parts, part[i].name))
