@@ -260,9 +260,10 @@ static void hot(void)
 	}
 	if (lost_cold < all / 2)
 		t_fail("there is no pressure");
-	if (ageing() && lost_hot * 2 > lost_cold)
+	/* With ageing about one for 40; without, one for 3, because a page that was just brought back is spared for a while. */
+	if (ageing() && lost_hot * 12 > lost_cold)
 		t_fail("reclaim does not see that transfers use the hot pages");
-	if (!ageing() && lost_hot * 2 < lost_cold)
+	if (!ageing() && lost_hot * 12 < lost_cold)
 		t_fail("without ageing the hot pages are spared all the same: this test shows nothing");
 	close(pm);
 	bench_close(&w);
