@@ -26,7 +26,7 @@
 
 /* ---- answers ---- */
 
-void prxe_resp_send_aeth(struct prxe_qp *qp, u8 opcode, u8 syndrome, u32 psn, u64 orig)
+bool prxe_resp_send_aeth(struct prxe_qp *qp, u8 opcode, u8 syndrome, u32 psn, u64 orig)
 {
 	struct prxe_pkt pkt = {
 		.opcode = opcode,
@@ -41,8 +41,10 @@ void prxe_resp_send_aeth(struct prxe_qp *qp, u8 opcode, u8 syndrome, u32 psn, u6
 
 	skb = prxe_wire_alloc(qp, &qp->av, &pkt, &payload, PRXE_ACCOUNT_NONE);
 	/* Without memory it is lost, as on the way; the requester asks again. */
-	if (skb)
-		prxe_wire_xmit(qp, &qp->av, skb, &qp->resp.route);
+	if (!skb)
+		return false;
+	prxe_wire_xmit(qp, &qp->av, skb, &qp->resp.route);
+	return true;
 }
 
 static void send_ack(struct prxe_qp *qp)
@@ -51,11 +53,11 @@ static void send_ack(struct prxe_qp *qp)
 	prxe_resp_send_aeth(qp, PRXE_ACKNOWLEDGE, qp->resp.aeth, prxe_psn_add(qp->resp.psn, -1), 0);
 }
 
-void prxe_resp_send_rnr(struct prxe_qp *qp, u32 psn, u8 code)
+bool prxe_resp_send_rnr(struct prxe_qp *qp, u32 psn, u8 code)
 {
 	prxe_count(qp->dev, send_rnr_err);
 	qp->resp.aeth = PRXE_AETH_RNR | code;
-	prxe_resp_send_aeth(qp, PRXE_ACKNOWLEDGE, qp->resp.aeth, psn, 0);
+	return prxe_resp_send_aeth(qp, PRXE_ACKNOWLEDGE, qp->resp.aeth, psn, 0);
 }
 
 static void forget_packets(struct prxe_qp *qp)
@@ -165,22 +167,28 @@ int prxe_resp_fault(struct prxe_qp *qp, struct prxe_miss *miss, u32 psn)
 	return 0;
 }
 
-/* RC: the fault takes too long, or too much is parked. Dropped is not lost: the requester is told when to come again. */
-static void rnr_for_fault(struct prxe_qp *qp)
+/*
+ * RC: the fault takes too long, or too much is parked. Dropped is not lost: the requester is told when to come again. (If there is no memory to tell it
+ * with, its ACK timer does.) @more packets were dropped besides those that are parked.
+ */
+static void rnr_for_fault(struct prxe_qp *qp, u32 more)
 {
+	u32 pkts = skb_queue_len(&qp->resp.parked) + more;
 	u8 code = PRXE_RNR_FAULT_FIRST;
 
 	if (qp->resp.rnr_psn == qp->resp.psn && qp->resp.rnr_code)
 		code = min(qp->resp.rnr_code + 2, PRXE_RNR_FAULT_LAST);
 	qp->resp.rnr_psn = qp->resp.psn;
 	qp->resp.rnr_code = code;
-	prxe_count_add(qp->dev, lost_to_fault, skb_queue_len(&qp->resp.parked));
 	__skb_queue_purge(&qp->resp.parked);
 	qp->resp.pkt_done = 0;
 	qp->resp.ack_due = false;
 	qp->resp.gap = false;
 	qp->resp.nak_sent = true;
-	prxe_resp_send_rnr(qp, qp->resp.psn, code);
+	if (prxe_resp_send_rnr(qp, qp->resp.psn, code))
+		prxe_count_add(qp->dev, rnr_for_fault_pkts, pkts);
+	else
+		prxe_count_add(qp->dev, lost_to_fault, pkts);
 }
 
 static enum hrtimer_restart park_timer(struct hrtimer *timer)
@@ -192,7 +200,7 @@ static enum hrtimer_restart park_timer(struct hrtimer *timer)
 		if (!qp->resp.faulting)
 			prxe_qp_schedule(qp);	/* there was no memory to queue a fault, or to send */
 		else if (qp->type == IB_QPT_RC && !qp->resp.reading && !skb_queue_empty(&qp->resp.parked))
-			rnr_for_fault(qp);
+			rnr_for_fault(qp, 0);
 	}
 	spin_unlock(&qp->resp.lock);
 	return HRTIMER_NORESTART;
@@ -611,9 +619,8 @@ static void park(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt 
 		}
 	} else if (r->faulting && !r->reading) {
 		if (len >= PARK_PKTS) {
-			prxe_count(qp->dev, lost_to_fault);
 			kfree_skb(skb);
-			rnr_for_fault(qp);
+			rnr_for_fault(qp, 1);
 			return;
 		}
 		prxe_resp_timer_start(qp);

@@ -24,9 +24,9 @@ enum prxe_exec {
 #define PRXE_RNR_FAULT_LAST	24
 
 /* ---- wire_resp.c ---- */
-/* Answers; one that finds no memory is lost as on the way. @orig: of an atomic acknowledge. */
-void prxe_resp_send_aeth(struct prxe_qp *qp, u8 opcode, u8 syndrome, u32 psn, u64 orig);
-void prxe_resp_send_rnr(struct prxe_qp *qp, u32 psn, u8 code);
+/* Answers. False: there was no memory for it, so it is lost as on the way. @orig: of an atomic acknowledge. */
+bool prxe_resp_send_aeth(struct prxe_qp *qp, u8 opcode, u8 syndrome, u32 psn, u64 orig);
+bool prxe_resp_send_rnr(struct prxe_qp *qp, u32 psn, u8 code);
 /*
  * The request at @psn fails, here with @status and @event (-1: none). UC tells nobody
  * but its own consumer, and drops the message.

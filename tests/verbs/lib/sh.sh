@@ -17,7 +17,13 @@ _restore() { # tests share a machine: leave it as it was
 	[ -n "$_was" ] && echo "$_was" >$PARAM/force_wire 2>/dev/null
 }
 trap _restore EXIT
-finish() { [ "$FAILED" = 0 ] && echo "${0##*/}: ok"; exit "$FAILED"; }
+# A page fault is never a lost packet: no device may have counted one.
+_no_loss() {
+	for _f in /sys/class/infiniband/*/ports/1/hw_counters/lost_to_fault; do
+		[ ! -r "$_f" ] || [ "$(cat "$_f")" = 0 ] || fail "$_f: $(cat "$_f") packets"
+	done
+}
+finish() { _no_loss; [ "$FAILED" = 0 ] && echo "${0##*/}: ok"; exit "$FAILED"; }
 debug() { [ "$slow" != 1 ]; }
 # pick STABLE DEBUG: a size for this kernel
 pick() { if debug; then echo "$2"; else echo "$1"; fi; }
