@@ -13,7 +13,7 @@
 #define UVERBS_MODULE_NAME prxe
 #include <rdma/uverbs_named_ioctl.h>
 
-static_assert(PRXE_ID_BASE == UVERBS_ID_DRIVER_NS);
+static_assert(PRXE_ID_BASE == 1U << UVERBS_ID_NS_SHIFT);
 
 /* The core holds the MR for reading: it and its mirror stay. */
 static int UVERBS_HANDLER(PRXE_METHOD_MR_COUNTERS)(struct uverbs_attr_bundle *attrs)

@@ -12,7 +12,7 @@
 /* ib_uverbs_ioctl_hdr.driver_id: prxe's private one, not in enum rdma_driver_id on purpose (docs/design.md, "User ABI"). */
 #define PRXE_DRIVER_ID	0x5052
 
-/* Methods and attributes of a driver are numbered from here (UVERBS_ID_DRIVER_NS of the kernel). */
+/* Methods and attributes of a driver are numbered from here (1 << UVERBS_ID_NS_SHIFT). */
 #define PRXE_ID_BASE	0x1000U
 
 /*
