@@ -328,7 +328,7 @@ static struct page *leaf_whole(unsigned long pfn, unsigned int index)
 	return pfn_to_page(page_to_pfn(page) - index);
 }
 
-/* Room for entries of pages. May sleep; two faults may be here at once. */
+/* Room for entries of pages. Sleeps as @gfp allows; two faults may be here at once. */
 static int leaf_make_entries(struct prxe_leaf *leaf, gfp_t gfp)
 {
 	struct mem_cgroup *memcg, *old;
