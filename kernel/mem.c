@@ -108,12 +108,22 @@ int prxe_mem_flush(struct prxe_qp *qp, u32 rkey, u64 iova, u64 len, u32 type, u3
 struct side {
 	struct prxe_cursor *cur;
 	bool write;
-	struct prxe_leaf *leaf;		/* ODP: of the cursor's position; NULL when there is none */
+	/* ODP only: */
+	unsigned long need;		/* bits of an entry that can be used at once */
+	struct prxe_leaf *leaf;		/* of the cursor's position; NULL when there is none */
 	unsigned long no;		/* its number */
-	unsigned long *entry;		/* ODP: what side_map() found */
+	unsigned long *table;		/* where its translations stood when it was looked at last: for each page, or one for all of it */
+	unsigned long pages, offset;	/* masks: of an index into the table, of a byte in what an entry is for */
+	unsigned long *entry;		/* what side_map() found */
 };
 
-#define SIDE(c, w)	{ .cur = (c), .write = (w), .no = ULONG_MAX }
+#define SIDE(c, w)	{ .cur = (c), .write = (w), .no = ULONG_MAX, .need = side_need(w) }
+
+static __always_inline unsigned long side_need(bool write)
+{
+	return PRXE_ENTRY_VALID | PRXE_ENTRY_ACCESSED | (write ? PRXE_ENTRY_WRITE : 0) |
+	       (unlikely(READ_ONCE(prxe_force_fault)) ? PRXE_ENTRY_FRESH : 0);
+}
 
 /* Bytes that one window may move here: to the end of the page, or of the smaller pages of a fast-registered MR. */
 static __always_inline size_t side_room(const struct side *s)
@@ -121,6 +131,16 @@ static __always_inline size_t side_room(const struct side *s)
 	size_t unit = min(PAGE_SIZE, 1UL << s->cur->mr->page_shift);
 
 	return unit - (s->cur->addr & (unit - 1));
+}
+
+/* Where the leaf's translations stand may change at any time; what an entry says is believed inside a window only. */
+static __always_inline void side_table(struct side *s)
+{
+	unsigned long size;
+
+	s->table = prxe_leaf_table(s->leaf, &size);
+	s->pages = PRXE_LEAF_SIZE / size - 1;
+	s->offset = size - 1;
 }
 
 /* Before the window is opened: find what it has to name. False: nothing is there. */
@@ -134,8 +154,25 @@ static __always_inline bool side_find(struct side *s)
 	if (no != s->no) {
 		s->leaf = prxe_mirror_hit(s->cur->mr->mirror, s->cur->addr);
 		s->no = no;
+		if (s->leaf)
+			side_table(s);
 	}
 	return s->leaf;
+}
+
+/* Inside the window: the entry cannot be used as it is. Perhaps it stands elsewhere by now, or was not used lately; else 0. */
+static noinline unsigned long side_again(struct side *s)
+{
+	unsigned long need = s->need & ~PRXE_ENTRY_ACCESSED, e;
+
+	side_table(s);
+	s->entry = &s->table[s->cur->addr >> PAGE_SHIFT & s->pages];
+	e = READ_ONCE(*s->entry);
+	if ((e & need) != need)
+		return 0;
+	if (!(e & PRXE_ENTRY_ACCESSED))
+		set_bit(PRXE_ENTRY_ACCESSED_NR, s->entry);
+	return e;
 }
 
 /* Inside the window: where is it? NULL: a fault is needed; ERR_PTR(-ESTALE). */
@@ -143,26 +180,20 @@ static __always_inline void *side_map(struct side *s)
 {
 	const struct prxe_cursor *cur = s->cur;
 	const struct prxe_mr *mr = cur->mr;
-	unsigned long need, e, size;
+	unsigned long e;
 
 	if (unlikely(READ_ONCE(cur->key->seq) != cur->seq))
 		return ERR_PTR(-ESTALE);
 	switch (mr->kind) {
 	case PRXE_MR_ODP:
-		need = PRXE_ENTRY_VALID;
-		if (s->write)
-			need |= PRXE_ENTRY_WRITE;
-		if (unlikely(READ_ONCE(prxe_force_fault)))
-			need |= PRXE_ENTRY_FRESH;
-		s->entry = prxe_leaf_entry(s->leaf, cur->addr, &size);
-		if (unlikely(!s->entry))
-			return NULL;
+		s->entry = &s->table[cur->addr >> PAGE_SHIFT & s->pages];
 		e = READ_ONCE(*s->entry);
-		if (unlikely((e & need) != need))
-			return NULL;
-		if (!(e & PRXE_ENTRY_ACCESSED))
-			set_bit(PRXE_ENTRY_ACCESSED_NR, s->entry);
-		return PRXE_ENTRY_ADDR(e) + (cur->addr & (size - 1));
+		if (unlikely((e & s->need) != s->need)) {
+			e = side_again(s);
+			if (!e)
+				return NULL;
+		}
+		return PRXE_ENTRY_ADDR(e) + (cur->addr & s->offset);
 	case PRXE_MR_DMA:
 		return (void *)(unsigned long)cur->addr;
 	default:
@@ -173,7 +204,7 @@ static __always_inline void *side_map(struct side *s)
 /* Inside the window, when all sides are there: with force_fault the next use is a fault again. */
 static __always_inline void side_use(struct side *s)
 {
-	if (unlikely(READ_ONCE(prxe_force_fault)) && s->cur->mr->kind == PRXE_MR_ODP)
+	if (unlikely(s->need & PRXE_ENTRY_FRESH) && s->cur->mr->kind == PRXE_MR_ODP)
 		clear_bit(PRXE_ENTRY_FRESH_NR, s->entry);
 }
 

@@ -521,8 +521,6 @@ static bool mirror_young(struct prxe_mirror *mirror, unsigned long start, unsign
 		for (; first < stop; first = (first & ~(size - 1)) + size) {
 			unsigned long *entry = prxe_leaf_entry(leaf, first, &size);
 
-			if (!entry)
-				break;
 			if (!(READ_ONCE(*entry) & PRXE_ENTRY_ACCESSED))
 				continue;
 			young = true;

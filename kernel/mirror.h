@@ -99,20 +99,25 @@ static inline unsigned int prxe_leaf_index(unsigned long va)
 }
 
 /*
- * Where the translation of @va stands, and in *size the bytes that it is for (a power of two); NULL: nowhere yet. Inside RCU; whoever uses what
- * it says has a window open.
+ * Where a leaf's translations stand, and in *size the bytes that each is for: one for all of it (which is empty as long as there is none at all),
+ * or one for each page. Inside RCU; whoever uses what they say has a window open.
  */
+static inline unsigned long *prxe_leaf_table(struct prxe_leaf *leaf, unsigned long *size)
+{
+	unsigned long *entry = NULL;
+
+	if (!(READ_ONCE(leaf->whole) & PRXE_ENTRY_VALID))
+		entry = smp_load_acquire(&leaf->entry);	/* zeroed before it was made known */
+	*size = entry ? PAGE_SIZE : PRXE_LEAF_SIZE;
+	return entry ? entry : &leaf->whole;
+}
+
+/* The same for @va: its entry. */
 static inline unsigned long *prxe_leaf_entry(struct prxe_leaf *leaf, unsigned long va, unsigned long *size)
 {
-	unsigned long *entry;
+	unsigned long *table = prxe_leaf_table(leaf, size);
 
-	if (READ_ONCE(leaf->whole) & PRXE_ENTRY_VALID) {
-		*size = PRXE_LEAF_SIZE;
-		return &leaf->whole;
-	}
-	*size = PAGE_SIZE;
-	entry = smp_load_acquire(&leaf->entry);	/* zeroed before it was made known */
-	return entry ? &entry[prxe_leaf_index(va)] : NULL;
+	return *size == PAGE_SIZE ? &table[prxe_leaf_index(va)] : table;
 }
 
 /*

@@ -44,9 +44,9 @@ static unsigned long entry_at(u32 page)
 	struct prxe_leaf *leaf = leaf_at(page);
 	unsigned long size, *entry = leaf ? prxe_leaf_entry(leaf, va_of(page), &size) : NULL;
 
-	if (!entry || size == PAGE_SIZE)
-		return entry ? *entry : 0;
-	return *entry + page % 512 * PAGE_SIZE;
+	if (!entry || !*entry)
+		return 0;
+	return size == PAGE_SIZE ? *entry : *entry + page % 512 * PAGE_SIZE;
 }
 
 /* A page is dirty before any writable translation of it stands anywhere. */
