@@ -75,7 +75,7 @@ show() { # VALUE UNIT
 	case $2 in
 	us) rp_us "$1" ;;
 	insn) awk -v x="$1" 'BEGIN { if (x == "") print "-"; else printf "%.2f k\n", x }' ;;	# counted: a microsecond is a thousand
-	*) printf '%s %s\n' "$(awk -v x="$1" -v n="$(rp_num "$1")" 'BEGIN { if (x >= 1e5) printf "%.2f M\n", x / 1e6; else print n }')" "$2" ;;
+	*) printf '%s %s\n' "$(awk -v x="$1" -v n="$(rp_num "$1")" 'BEGIN { if (x >= 1e6) printf "%.2f M\n", x / 1e6; else print n }')" "$2" ;;
 	esac
 }
 
