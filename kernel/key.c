@@ -23,7 +23,7 @@ struct key_cache {
 };
 
 static DEFINE_PER_CPU_ALIGNED(struct key_cache[KEY_CACHE], key_caches);
-static atomic_long_t key_removals;
+static atomic_long_t key_removals __read_mostly;
 
 struct prxe_mr *prxe_mr_hit(struct prxe_dev *dev, u32 key)
 {

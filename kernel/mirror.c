@@ -104,7 +104,7 @@ struct leaf_cache {
 };
 
 static DEFINE_PER_CPU_ALIGNED(struct leaf_cache[LEAF_CACHE], leaf_caches);
-static atomic_long_t leaf_removals;
+static atomic_long_t leaf_removals __read_mostly;
 
 struct prxe_leaf *prxe_mirror_hit(struct prxe_mirror *mirror, unsigned long va)
 {
