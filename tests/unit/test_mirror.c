@@ -111,12 +111,7 @@ static void start_up(void)
 static void shut_down(void)
 {
 	shim_on_dirty = NULL;
-	prxe_mirror_unuse(mirror);
-	shim_work_run(true);
-	shim_rcu_drain();
-	shim_work_run(true);
-	prxe_mirror_exit();
-	shim_mm_free(mm);
+	mirror_end();
 	free(arena);
 	assert_int_equal(pools, 0);
 }

@@ -298,12 +298,7 @@ static void threads(void **state)
 	prxe_mr_unpublish(&huge);
 	prxe_window_sync(&mr);
 	prxe_window_sync(&huge);
-	prxe_mirror_unuse(mirror);
-	shim_work_run(true);
-	shim_rcu_drain();
-	shim_work_run(true);
-	prxe_mirror_exit();
-	shim_mm_free(mm);
+	mirror_end();
 	xa_destroy(&dev.keys);
 	for (i = 0; i < T_PAGES; i++) {
 		free(t_page[i].vaddr);
