@@ -99,6 +99,11 @@ peers() {
 	done
 }
 
+versus() { # TITLE METRIC SIZE VARIANT TO [UNIT]: a figure without a goal; microseconds when not told
+	printf '%s\t%s\t%s\t%s\t\t\n' "$1" "$(show "$(rp_median "$2" "$3" "$4")" "${6:-us}")" "$(show "$(rp_median "$2" "$3" "$5")" "${6:-us}")" \
+		"$(rp_num "$(rp_ratio "$2" "$3" "$4" "$5")")"
+}
+
 ops="WRITE:8 READ:8 SEND:8 WRITE:4096 WRITE:65536 WRITE:1048576 READ:65536 SEND:65536"
 
 # From post to completion: 1.05 of the time is 0.95 of the bandwidth.
@@ -110,19 +115,14 @@ op_rows() { # PREFIX UNIT
 	done
 }
 
-pingpong() { # TITLE METRIC SIZE UNIT: perftest's own figure, without a goal
-	printf '%s\t%s\t%s\t%s\t\t\n' "$1" "$(show "$(rp_median "$2" "$3" odp)" "$4")" "$(show "$(rp_median "$2" "$3" pinned)" "$4")" \
-		"$(rp_num "$(rp_ratio "$2" "$3" odp pinned)")"
-}
-
 odp() {
 	printf 'prxe, ODP against pinned\tODP\tpinned\tratio\tgoal\t\n'
 	op_rows '' us
-	pingpong "ib_write_lat, 8 B" odp_write_lat 8 us
-	pingpong "ib_write_bw, 64 KiB" odp_write_bw 65536 MiB/s
-	pingpong "ib_write_bw, 1 MiB" odp_write_bw 1048576 MiB/s
-	pingpong "ib_read_bw, 64 KiB" odp_read_bw 65536 MiB/s
-	pingpong "ib_send_bw, 64 KiB" odp_send_bw 65536 MiB/s
+	versus "ib_write_lat, 8 B" odp_write_lat 8 odp pinned us
+	versus "ib_write_bw, 64 KiB" odp_write_bw 65536 odp pinned MiB/s
+	versus "ib_write_bw, 1 MiB" odp_write_bw 1048576 odp pinned MiB/s
+	versus "ib_read_bw, 64 KiB" odp_read_bw 65536 odp pinned MiB/s
+	versus "ib_send_bw, 64 KiB" odp_send_bw 65536 odp pinned MiB/s
 }
 
 copies() {
@@ -161,11 +161,6 @@ touch_table() {
 	done
 }
 
-versus() { # TITLE METRIC SIZE VARIANT TO: a figure without a goal
-	printf '%s\t%s\t%s\t%s\t\t\n' "$1" "$(rp_us "$(rp_median "$2" "$3" "$4")")" "$(rp_us "$(rp_median "$2" "$3" "$5")")" \
-		"$(rp_num "$(rp_ratio "$2" "$3" "$4" "$5")")"
-}
-
 paging() {
 	[ -n "$(rp_median fault_resident 4096 cpu)" ] || return
 	printf 'on-demand paging\tprxe\tits peer\tratio\tgoal\t\n'
@@ -184,10 +179,8 @@ paging() {
 	goal "registering one of 100,000 MRs of 4 MiB; pinned" mr_reg 4194304 odp pinned us '<=' 0.1
 	versus "the same; the first 100 of them" mr_reg 4194304 odp odp-first
 	versus "deregistering one of them; pinned" mr_dereg 4194304 odp pinned
-	printf '%s\t%s\t%s\t%s\t\t\n' "used pages that reclaim took, of 4 MiB that are READ again and again; ageing=0" "$(rp_median reclaim_hot 4194304 on)" \
-		"$(rp_median reclaim_hot 4194304 off)" "$(rp_num "$(rp_ratio reclaim_hot 4194304 on off)")"
-	printf '%s\t%s\t%s\t%s\t\t\n' "refaults in the memory cgroup meanwhile; ageing=0" "$(rp_median reclaim_refaults 4194304 on)" \
-		"$(rp_median reclaim_refaults 4194304 off)" "$(rp_num "$(rp_ratio reclaim_refaults 4194304 on off)")"
+	versus "used pages that reclaim took, of 4 MiB that are READ again and again; ageing=0" reclaim_hot 4194304 on off pages
+	versus "refaults in the memory cgroup meanwhile; ageing=0" reclaim_refaults 4194304 on off pages
 }
 
 flat() { # METRIC: largest against smallest over all sizes
