@@ -307,7 +307,7 @@ struct page *prxe_leaf_page(unsigned long pfn)
 
 bool prxe_leaf_is_whole(unsigned long pfn)
 {
-	return !IS_ERR_OR_NULL(prxe_leaf_page(pfn)) && hmm_pfn_to_map_order(pfn) >= PRXE_LEAF_ORDER;
+	return hmm_pfn_to_map_order(pfn) >= PRXE_LEAF_ORDER && !IS_ERR_OR_NULL(prxe_leaf_page(pfn));
 }
 
 /*
@@ -353,6 +353,7 @@ static int leaf_make_entries(struct prxe_leaf *leaf, gfp_t gfp)
 struct publication {
 	struct prxe_leaf *leaf;
 	bool write, fresh;
+	unsigned long used;		/* ACCESSED, for the first page: it is what a transfer waits for */
 	struct folio *dirtied;		/* the last one */
 	unsigned int count;
 };
@@ -361,7 +362,7 @@ struct publication {
 static void publish_entry(struct publication *p, unsigned long *entry, struct page *page, unsigned long pfn)
 {
 	unsigned long old = READ_ONCE(*entry);
-	unsigned long new = (unsigned long)page_address(page) | PRXE_ENTRY_VALID;
+	unsigned long new = (unsigned long)page_address(page) | PRXE_ENTRY_VALID | p->used;
 
 	if (p->write && (pfn & HMM_PFN_WRITE) && !WARN_ON_ONCE(page == ZERO_PAGE(0))) {
 		/*
@@ -388,7 +389,7 @@ static void publish_entry(struct publication *p, unsigned long *entry, struct pa
 int prxe_leaf_publish(struct prxe_leaf *leaf, unsigned long seq, unsigned long start, unsigned int npages,
 		      const unsigned long *pfns, bool write, gfp_t gfp)
 {
-	struct publication p = { .leaf = leaf, .write = write, .fresh = READ_ONCE(prxe_force_fault) };
+	struct publication p = { .leaf = leaf, .write = write, .fresh = READ_ONCE(prxe_force_fault), .used = PRXE_ENTRY_ACCESSED };
 	unsigned int first = prxe_leaf_index(start);
 	bool is_whole = prxe_leaf_is_whole(pfns[0]);
 	unsigned long *entry;
@@ -431,6 +432,7 @@ again:
 
 		if (!IS_ERR_OR_NULL(page))
 			publish_entry(&p, &entry[first + i], page, pfns[i]);
+		p.used = 0;
 	}
 out:
 	spin_unlock(&leaf->lock);

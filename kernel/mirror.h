@@ -130,8 +130,8 @@ void prxe_leaf_unpin(struct prxe_leaf *leaf);
 /*
  * Set entries from @pfns, a snapshot of [start, start + npages pages) in the leaf, taken since mmu_interval_read_begin() gave @seq. Writable
  * translations are published only for @write, and the page is dirty before. Where the CPU maps the whole leaf by one entry, all of it is
- * published, by one. 0; -EAGAIN: the snapshot is stale, take another; -ESRCH: no new translations any more; -ENOMEM. Process context, BH on;
- * sleeps as @gfp allows.
+ * published, by one. The first page is ACCESSED from the start: it is what somebody waits for. 0; -EAGAIN: the snapshot is stale, take
+ * another; -ESRCH: no new translations any more; -ENOMEM. Process context, BH on; sleeps as @gfp allows.
  */
 int prxe_leaf_publish(struct prxe_leaf *leaf, unsigned long seq, unsigned long start, unsigned int npages,
 		      const unsigned long *pfns, bool write, gfp_t gfp);
