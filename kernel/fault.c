@@ -10,6 +10,7 @@
 #include <linux/kthread.h>
 #include <linux/magic.h>
 #include <linux/mm.h>
+#include <linux/mm_inline.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -246,6 +247,21 @@ static int walk_ready(const struct walk *w)
 	return w->tried && !(w->flags & FAULT_STRICT) && usable(w->pfns[0], w->flags & FAULT_WRITE);
 }
 
+/*
+ * mmap_lock, without waiting now or in mmu_interval_read_begin() after it. That one waits for the end of what invalidates the leaf, which may be
+ * all of a madvise() of many GiB. What takes long and does not hold mmap_lock for writing gathers pages to be freed, and the MM counts who
+ * does. Left are single pages, and who starts in the same moment.
+ */
+static bool lock_at_once(struct mm_struct *mm)
+{
+	if (mm_tlb_flush_pending(mm) || !mmap_read_trylock(mm))
+		return false;
+	if (!mm_tlb_flush_pending(mm))
+		return true;
+	mmap_read_unlock(mm);
+	return false;
+}
+
 static int walk_leaf(struct walk *w)
 {
 	struct mm_struct *mm = w->mirror->mm;
@@ -253,7 +269,6 @@ static int walk_leaf(struct walk *w)
 	int round, ret;
 
 	for (round = 0; round < MAX_ROUNDS; round++) {
-		/* Who must not wait takes the lock first: what is left to be waited for then does not hold mmap_lock for writing. */
 		bool hold = round >= MAX_ROUNDS / 2 || w->flags & FAULT_NOWAIT;
 
 		if (fatal_signal_pending(current))
@@ -261,7 +276,7 @@ static int walk_leaf(struct walk *w)
 		if (!hold)
 			seq = mmu_interval_read_begin(&w->leaf->ni);
 		if (w->flags & FAULT_NOWAIT) {
-			if (!mmap_read_trylock(mm))
+			if (!lock_at_once(mm))
 				return -EAGAIN;
 		} else if (mmap_read_lock_killable(mm)) {
 			return -EINTR;

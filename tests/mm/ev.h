@@ -13,7 +13,7 @@ struct ev_test {
 	const char *what;
 };
 
-extern const struct ev_test ev_contents[], ev_errors[], ev_revoke[], ev_reg[], ev_peer[], ev_files[];
+extern const struct ev_test ev_contents[], ev_errors[], ev_revoke[], ev_reg[], ev_peer[], ev_files[], ev_post[];
 extern int ev_rounds; /* how often the racing tests repeat */
 
 /* One transfer between local memory and remote memory of the pair; its completion status, -1: none. */

@@ -61,7 +61,7 @@ static void usage(void)
 int main(int argc, char **argv)
 {
 	static const struct ev_test *const all[] = { ev_peer, ev_contents, ev_errors, ev_revoke, ev_reg,
-						     ev_files };
+						     ev_files, ev_post };
 	const char *dev = NULL;
 	int gid = 1, c, ran = 0;
 	struct t_dev *d;
