@@ -66,10 +66,8 @@ bool write_right(const char *what, struct env *e, uint8_t *src, struct odp_mr *s
 static void run_case(const struct odp_case *c, const char *dev, int gid)
 {
 	struct env e = { 0 };
-	int before = t_fails;
-	double from = t_now();
+	struct t_mark m = t_begin(c->name);
 
-	t_context("%s", c->name);
 	e.d = t_dev_open(dev, gid);
 	t_pair_open(&e.a, e.d, &e.b, e.d, NULL);
 	e.dom = odp_domain_open(e.d->pd, &e.why);
@@ -81,8 +79,7 @@ static void run_case(const struct odp_case *c, const char *dev, int gid)
 	t_ep_close(&e.a);
 	t_ep_close(&e.b);
 	t_dev_close(e.d);
-	printf("%-16s %s  %.0f ms\n", c->name, before == t_fails ? "ok" : "FAILED", (t_now() - from) * 1e3);
-	fflush(stdout);
+	t_end(&m);
 }
 
 int main(int argc, char **argv)
@@ -102,17 +99,12 @@ int main(int argc, char **argv)
 	t_watchdog(120);
 	for (size_t g = 0; g < ARRAY_LEN(all); g++) {
 		for (const struct odp_case *k = all[g]; k->name; k++) {
-			bool wanted = optind == argc && !k->alone;
-
-			for (int i = optind; i < argc; i++)
-				wanted |= !strcmp(argv[i], k->name);
-			if (wanted) {
+			if ((optind == argc && !k->alone) || t_named(argc, argv, k->name)) {
 				run_case(k, dev, gid);
 				ran++;
 			}
 		}
 	}
-	t_context("%s", "");
 	if (!ran)
 		t_die("there is no such case");
 	return t_done("odp");

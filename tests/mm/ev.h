@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the files of prxe-events share: each test is a function on a device. */
+/* What the files of prxe-events share. */
 #ifndef EV_H
 #define EV_H
 
@@ -7,13 +7,7 @@
 
 #define ODP_ALL (T_ALL_ACCESS | IBV_ACCESS_ON_DEMAND)
 
-struct ev_test {
-	const char *name;
-	void (*run)(struct t_dev *d);
-	const char *what;
-};
-
-extern const struct ev_test ev_contents[], ev_errors[], ev_revoke[], ev_reg[], ev_peer[], ev_files[], ev_post[];
+extern const struct t_test ev_contents[], ev_errors[], ev_revoke[], ev_reg[], ev_peer[], ev_files[], ev_post[];
 extern int ev_rounds; /* how often the racing tests repeat */
 
 /* One transfer between local memory and remote memory of the pair; its completion status, -1: none. */

@@ -535,7 +535,7 @@ static void hugetlb(struct t_dev *d)
 	bench_close(&w);
 }
 
-const struct ev_test ev_contents[] = {
+const struct t_test ev_contents[] = {
 	{ "zero_page", zero_page, "READ of untouched memory, then WRITE; the zero page stays zero" },
 	{ "dontneed", dontneed, "MADV_DONTNEED between transfers, whole and in part" },
 	{ "remap", remap, "munmap and mmap at the same address, mremap away" },

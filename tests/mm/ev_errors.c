@@ -265,7 +265,7 @@ static void device_memory(struct t_dev *d)
 	bench_close(&w);
 }
 
-const struct ev_test ev_errors[] = {
+const struct t_test ev_errors[] = {
 	{ "unmapped", unmapped, "every access to unmapped memory, fresh and after use" },
 	{ "partly", partly, "a hole in the middle of the range" },
 	{ "prot_none", prot_none, "PROT_NONE and back" },

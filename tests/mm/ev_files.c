@@ -153,7 +153,7 @@ static void file_private(struct t_dev *d)
 	t_ep_close(&b);
 }
 
-const struct ev_test ev_files[] = {
+const struct t_test ev_files[] = {
 	{ "file_shared", file_shared, "a shared file mapping: writeback, holes, truncation" },
 	{ "file_private", file_private, "a private file mapping" },
 	{ 0 },

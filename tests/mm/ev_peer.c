@@ -121,7 +121,7 @@ static pid_t spawn(struct t_dev *d, const char *role, int *fd)
 		int own = dup(sv[1]); /* this one survives exec */
 
 		snprintf(s, sizeof(s), "%d", own);
-		execl("/proc/self/exe", "prxe-events", "-d", d->name, "-g", g, r, s, (char *)NULL);
+		execl("/proc/self/exe", "prxe-events", r, s, d->name, g, (char *)NULL);
 		_exit(127);
 	}
 	close(sv[1]);
@@ -229,7 +229,7 @@ static void peer_exits(struct t_dev *d)
 	deaths(d, roles);
 }
 
-const struct ev_test ev_peer[] = {
+const struct t_test ev_peer[] = {
 	{ "peer_killed", peer_killed, "SIGKILL of the peer in the middle of transfers" },
 	{ "peer_exits", peer_exits, "the peer exits in the middle of transfers" },
 	{ 0 },

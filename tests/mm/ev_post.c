@@ -217,7 +217,7 @@ static void post_other(struct t_dev *d)
 	munmap(src, (ROUNDS + 1) * T_PAGE);
 }
 
-const struct ev_test ev_post[] = {
+const struct t_test ev_post[] = {
 	{ "post_own", post_own, "posting on own memory that is being taken away does not wait" },
 	{ "post_other", post_other, "nor on another process's" },
 	{ 0 },

@@ -397,7 +397,7 @@ static void counters(struct t_dev *d)
 	munmap(q, N * T_PAGE);
 }
 
-const struct ev_test ev_reg[] = {
+const struct t_test ev_reg[] = {
 	{ "reg_time", reg_time, "registration of 4 KiB and of 1 TiB costs the same" },
 	{ "many", many, "thousands of MRs over the same memory" },
 	{ "vmpin", vmpin, "VmPin and VmLck stay 0" },

@@ -252,7 +252,7 @@ static void munmap_shared(struct t_dev *d)
 	stream_close(&s);
 }
 
-const struct ev_test ev_revoke[] = {
+const struct t_test ev_revoke[] = {
 	{ "mprotect_ro", mprotect_ro, "mprotect(PROT_READ) during a stream of WRITEs" },
 	{ "dereg_odp", dereg_odp, "deregistration of ODP memory in the middle of transfers" },
 	{ "dereg_pinned", dereg_pinned, "deregistration of pinned memory in the middle of transfers" },

@@ -3,10 +3,7 @@
 #include "ev.h"
 #include "ev_peer.h"
 
-#include <getopt.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 int ev_rounds;
 
@@ -52,64 +49,15 @@ bool ev_must(const char *what, struct t_ep *a, struct t_ep *b, enum ibv_wr_opcod
 	return st == (int)want;
 }
 
-static void usage(void)
-{
-	puts("usage: prxe-events [-d DEV] [-g GID] [-n ROUNDS] [-l] [TEST ...]   (-l lists the tests)");
-	exit(2);
-}
-
 int main(int argc, char **argv)
 {
-	static const struct ev_test *const all[] = { ev_peer, ev_contents, ev_errors, ev_revoke, ev_reg,
-						     ev_files, ev_post };
-	const char *dev = NULL;
-	int gid = 1, c, ran = 0;
-	struct t_dev *d;
-	bool list = false;
+	static const struct t_test *const all[] = { ev_peer, ev_contents, ev_errors, ev_revoke, ev_reg, ev_files, ev_post, NULL };
 
 	t_init();
 	ev_rounds = t_debug ? 3 : 10;
-	while ((c = getopt(argc, argv, "d:g:n:l")) != -1) {
-		switch (c) {
-		case 'd': dev = optarg; break;
-		case 'g': gid = atoi(optarg); break;
-		case 'n': ev_rounds = atoi(optarg); break;
-		case 'l': list = true; break;
-		default: usage();
-		}
+	if (argc == 5 && argv[1][0] == '@') {
+		t_watchdog(240);
+		return ev_child(argv[1], atoi(argv[2]), argv[3], atoi(argv[4]));
 	}
-	t_watchdog(240);
-	if (argc == optind + 2 && argv[optind][0] == '@')
-		return ev_child(argv[optind], atoi(argv[optind + 1]), dev, gid);
-	for (size_t g = 0; g < ARRAY_LEN(all); g++) {
-		for (const struct ev_test *t = all[g]; t->name; t++) {
-			bool wanted = optind == argc;
-			int before = t_fails;
-			double from;
-
-			for (int i = optind; i < argc; i++)
-				wanted |= !strcmp(argv[i], t->name);
-			if (list) {
-				printf("%-20s %s\n", t->name, t->what);
-				continue;
-			}
-			if (!wanted)
-				continue;
-			t_context("%s", t->name);
-			from = t_now();
-			d = t_dev_open(dev, gid);
-			if (!d->odp)
-				t_die("%s has no ODP", d->name);
-			t->run(d);
-			t_dev_close(d);
-			ran++;
-			printf("%-20s %s  %.0f ms\n", t->name, before == t_fails ? "ok" : "FAILED",
-			       (t_now() - from) * 1e3);
-			fflush(stdout);
-		}
-	}
-	t_context("%s", "");
-	if (!ran && !list)
-		t_die("there is no such test (see -l)");
-	return list ? 0 : t_done("events");
+	return t_main(argc, argv, &(struct t_program){ .name = "events", .tests = all, .seconds = 240, .odp = true, .rounds = &ev_rounds });
 }

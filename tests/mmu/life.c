@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <signal.h>
@@ -21,9 +20,6 @@
 #define ODP_ALL (T_ALL_ACCESS | IBV_ACCESS_ON_DEMAND)
 #define ROOM (64 * T_PAGE)
 
-static const char *dev_name;
-static int dev_gid = 1;
-
 struct rig {
 	struct t_dev *d;
 	struct t_ep a, b;
@@ -31,11 +27,12 @@ struct rig {
 	struct ibv_mr *msrc, *mdst;
 };
 
-static void rig_open(struct rig *r, size_t size)
+/* With a context of its own on the device of @like: its end is part of what is tested. */
+static void rig_open(struct rig *r, const struct t_dev *like, size_t size)
 {
 	struct t_opt o = { .type = IBV_QPT_RC, .access = T_ALL_ACCESS, .depth = 64 };
 
-	r->d = t_dev_open(dev_name, dev_gid);
+	r->d = t_dev_open(like->name, like->gidx);
 	t_pair_open(&r->a, r->d, &r->b, r->d, &o);
 	r->src = t_map_between(size);
 	r->dst = t_map_between(size);
@@ -88,12 +85,12 @@ static bool hang(struct rig *r, bool source)
 enum end { END_KILL, END_EXIT, END_EXEC, END_CLOSE, END_QUIET };
 static const char *const end_name[] = { "kill", "exit", "exec", "close", "close of all but the context" };
 
-static void hang_child(enum end end, bool source, int ready)
+static void hang_child(const struct t_dev *like, enum end end, bool source, int ready)
 {
 	struct rig r;
 	char c = 'r';
 
-	rig_open(&r, ROOM);
+	rig_open(&r, like, ROOM);
 	t_pat_fill(r.src, 0, 0, 0);
 	if (!hang(&r, source))
 		c = 's';
@@ -121,7 +118,7 @@ static void hang_child(enum end end, bool source, int ready)
 	_exit(9);
 }
 
-static void hangs(void)
+static void hangs(struct t_dev *like)
 {
 	for (int end = END_KILL; end <= END_QUIET; end++)
 		for (int source = 0; source < 2; source++) {
@@ -135,7 +132,7 @@ static void hangs(void)
 			pid = fork();
 			if (!pid) {
 				close(fds[0]);
-				hang_child(end, source, fds[1]);
+				hang_child(like, end, source, fds[1]);
 			}
 			close(fds[1]);
 			if (read(fds[0], &c, 1) != 1)
@@ -158,7 +155,7 @@ static void hangs(void)
 }
 
 /* A QP that waits for a fault blocks no other. */
-static void others_go_on(void)
+static void others_go_on(struct t_dev *like)
 {
 	struct t_opt o = { .type = IBV_QPT_RC, .access = T_ALL_ACCESS, .depth = 64 };
 	struct t_ep c, d;
@@ -166,7 +163,7 @@ static void others_go_on(void)
 	uint8_t *p;
 	struct ibv_mr *m;
 
-	rig_open(&r, ROOM);
+	rig_open(&r, like, ROOM);
 	t_pair_open(&c, r.d, &d, r.d, &o);
 	if (hang(&r, false)) {
 		p = t_map(ROOM);
@@ -205,7 +202,7 @@ static long counter(struct t_dev *d, const char *name)
 	return v;
 }
 
-static void prefetch(void)
+static void prefetch(struct t_dev *like)
 {
 	const size_t big = 5UL << 20;
 	struct ibv_sge sg, bad;
@@ -213,7 +210,7 @@ static void prefetch(void)
 	long before;
 	int rc;
 
-	rig_open(&r, big);
+	rig_open(&r, like, big);
 	t_pat_fill(r.src, big, 31, 0);
 	sg = t_sge(r.dst + 100, (uint32_t)(big - 200), r.mdst->lkey);
 	rc = ibv_advise_mr(r.d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE, IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
@@ -258,12 +255,12 @@ static void prefetch(void)
 }
 
 /* Much asked for, and everything closed at once. */
-static void prefetch_and_go(void)
+static void prefetch_and_go(struct t_dev *like)
 {
 	const size_t big = 128UL << 20;
 
 	for (int i = 0; i < 5; i++) {
-		struct t_dev *d = t_dev_open(dev_name, dev_gid);
+		struct t_dev *d = t_dev_open(like->name, like->gidx);
 		uint8_t *p = t_map(big);
 		struct ibv_mr *m = t_reg(d->pd, p, big, ODP_ALL);
 		struct ibv_sge sg = t_sge(p, (uint32_t)big, m->lkey);
@@ -281,13 +278,13 @@ static void prefetch_and_go(void)
 }
 
 /* A child registers its own memory through the context that it inherited; and neither disturbs the other. */
-static void inherited(void)
+static void inherited(struct t_dev *like)
 {
 	struct rig r;
 	int status;
 	pid_t pid;
 
-	rig_open(&r, ROOM);
+	rig_open(&r, like, ROOM);
 	t_pat_fill(r.src, ROOM, 41, 0);
 	pid = fork();
 	if (!pid) {
@@ -312,7 +309,7 @@ static void inherited(void)
 	rig_close(&r);
 }
 
-static void rereg(void)
+static void rereg(struct t_dev *like)
 {
 	for (int odp = 0; odp < 2; odp++) {
 		struct rig r;
@@ -321,7 +318,7 @@ static void rereg(void)
 		uint8_t *p;
 		int rc;
 
-		rig_open(&r, ROOM);
+		rig_open(&r, like, ROOM);
 		p = t_map(ROOM);
 		m = t_reg(r.d->pd, p, ROOM, odp ? ODP_ALL : T_ALL_ACCESS);
 		t_pat_fill(r.src, ROOM, 51, 0);
@@ -371,14 +368,14 @@ static void rereg(void)
 }
 
 /* The whole address space in one MR; what is not there is an error, kernel addresses too. */
-static void implicit(void)
+static void implicit(struct t_dev *like)
 {
 	struct rig r;
 	struct ibv_mr *m;
 	uint8_t *p;
 	static const uint64_t nowhere[] = { 0x1000, 0xffff888000000000ULL, 0x00007ffffffff000ULL, 0xfffffffffffff000ULL };
 
-	rig_open(&r, ROOM);
+	rig_open(&r, like, ROOM);
 	m = ibv_reg_mr(r.d->pd, NULL, SIZE_MAX, ODP_ALL);
 	if (!m) {
 		t_fail("implicit MR: %s", strerror(errno));
@@ -399,40 +396,21 @@ static void implicit(void)
 	rig_close(&r);
 }
 
-static const struct {
-	const char *name;
-	void (*fn)(void);
-} tests[] = { { "hangs", hangs },	   { "others_go_on", others_go_on },
-	      { "prefetch", prefetch },	   { "prefetch_and_go", prefetch_and_go },
-	      { "inherited", inherited },  { "rereg", rereg },
-	      { "implicit", implicit } };
+static const struct t_test tests[] = {
+	{ "hangs", hangs, "what waits for a fault that nobody serves is killed, exits, execs, closes" },
+	{ "others_go_on", others_go_on, "a QP that waits for a fault blocks no other" },
+	{ "prefetch", prefetch, "ibv_advise_mr, and its errors" },
+	{ "prefetch_and_go", prefetch_and_go, "much is prefetched, and everything closed at once" },
+	{ "inherited", inherited, "a child registers its memory through the context that it inherited" },
+	{ "rereg", rereg, "reregistration takes effect" },
+	{ "implicit", implicit, "an implicit MR reaches what is mapped later, and nothing else" },
+	{ 0 },
+};
 
 int main(int argc, char **argv)
 {
-	int c;
+	static const struct t_test *const all[] = { tests, NULL };
 
 	t_init();
-	while ((c = getopt(argc, argv, "d:g:")) != -1) {
-		if (c == 'd')
-			dev_name = optarg;
-		else if (c == 'g')
-			dev_gid = atoi(optarg);
-		else
-			return 2;
-	}
-	t_watchdog((unsigned)t_slow(120));
-	for (unsigned i = 0; i < ARRAY_LEN(tests); i++) {
-		bool wanted = optind == argc;
-		int before = t_fails;
-		double start = t_now();
-
-		for (int k = optind; k < argc; k++)
-			wanted |= !strcmp(argv[k], tests[i].name);
-		if (!wanted)
-			continue;
-		tests[i].fn();
-		printf("%-16s %s  %.0f ms\n", tests[i].name, t_fails == before ? "ok" : "FAILED", (t_now() - start) * 1000);
-		fflush(stdout);
-	}
-	return t_done("life");
+	return t_main(argc, argv, &(struct t_program){ .name = "life", .tests = all, .seconds = (unsigned)t_slow(120), .odp = true });
 }

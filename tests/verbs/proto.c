@@ -107,58 +107,15 @@ int pr_events_drain(struct t_dev *d)
 	return n;
 }
 
-static void usage(void)
+static void after(struct t_dev *d)
 {
-	puts("usage: prxe-proto [-d DEV] [-g GID] [-l] [TEST ...]   (-l lists the tests)");
-	exit(2);
+	pr_events_drain(d);
 }
 
 int main(int argc, char **argv)
 {
-	static const struct pr_test *const all[] = { pr_mem, pr_window, pr_flow, pr_state, pr_event, pr_flush };
-	const char *dev = NULL;
-	int gid = 1, c, ran = 0;
-	bool list = false;
+	static const struct t_test *const all[] = { pr_mem, pr_window, pr_flow, pr_state, pr_event, pr_flush, NULL };
 
 	t_init();
-	while ((c = getopt(argc, argv, "d:g:l")) != -1) {
-		switch (c) {
-		case 'd': dev = optarg; break;
-		case 'g': gid = atoi(optarg); break;
-		case 'l': list = true; break;
-		default: usage();
-		}
-	}
-	t_watchdog(240);
-	for (size_t g = 0; g < ARRAY_LEN(all); g++) {
-		for (const struct pr_test *t = all[g]; t->name; t++) {
-			bool wanted = optind == argc;
-			int before = t_fails;
-			struct t_dev *d;
-			double from;
-
-			for (int i = optind; i < argc; i++)
-				wanted |= !strcmp(argv[i], t->name);
-			if (list) {
-				printf("%-18s %s\n", t->name, t->what);
-				continue;
-			}
-			if (!wanted)
-				continue;
-			t_context("%s", t->name);
-			from = t_now();
-			d = t_dev_open(dev, gid);
-			t->run(d);
-			pr_events_drain(d);
-			t_dev_close(d);
-			ran++;
-			printf("%-18s %s  %.0f ms\n", t->name, before == t_fails ? "ok" : "FAILED",
-			       (t_now() - from) * 1e3);
-			fflush(stdout);
-		}
-	}
-	t_context("%s", "");
-	if (!ran && !list)
-		t_die("there is no such test (see -l)");
-	return list ? 0 : t_done("proto");
+	return t_main(argc, argv, &(struct t_program){ .name = "proto", .tests = all, .seconds = 240, .after = after });
 }

@@ -216,7 +216,7 @@ static void qp_events(struct t_dev *d)
 	pr_close(&w);
 }
 
-const struct pr_test pr_event[] = {
+const struct t_test pr_event[] = {
 	{ "solicited", solicited, "completion events: solicited only, any, once" },
 	{ "cq_overflow", cq_overflow, "more completions than the CQ holds" },
 	{ "cq_resize", cq_resize, "resize of a CQ with completions inside" },

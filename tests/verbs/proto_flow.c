@@ -579,7 +579,7 @@ static void one_slot(struct t_dev *d)
 	pr_close(&r.w);
 }
 
-const struct pr_test pr_flow[] = {
+const struct t_test pr_flow[] = {
 	{ "rnr_finite", rnr_finite, "rnr_retry runs out, or is just enough" },
 	{ "rnr_infinite", rnr_infinite, "rnr_retry 7 and a very late receive" },
 	{ "no_peer", no_peer, "a peer that is not in RTR: timeout and retry_cnt" },

@@ -290,7 +290,7 @@ static void flush_window(struct t_dev *d)
 	pr_close(&w);
 }
 
-const struct pr_test pr_flush[] = {
+const struct t_test pr_flush[] = {
 	{ "flush_order", flush_order, "FLUSH completes after what came before it, and ATOMIC WRITE after it" },
 	{ "flush_refused", flush_refused, "FLUSH out of bounds, without rights, to persistence" },
 	{ "flush_window", flush_window, "FLUSH through a memory window" },

@@ -379,7 +379,7 @@ static void bad_posts(struct t_dev *d)
 	munmap(w.pa, T_PAGE);
 }
 
-const struct pr_test pr_mem[] = {
+const struct t_test pr_mem[] = {
 	{ "rkeys", rkeys, "rkeys that never were, are gone, or belong to another PD" },
 	{ "bounds", bounds, "out of bounds on each side, with overflow; pinned and ODP" },
 	{ "rights", rights, "missing rights of the MR and of the QP" },

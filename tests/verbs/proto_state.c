@@ -368,7 +368,7 @@ static void rereg(struct t_dev *d)
 	pr_close(&w);
 }
 
-const struct pr_test pr_state[] = {
+const struct t_test pr_state[] = {
 	{ "transitions", transitions, "valid and invalid state transitions, many lives of a QP" },
 	{ "query", query, "query_qp and query_port return what is" },
 	{ "sqd", sqd, "SQD holds the send queue" },

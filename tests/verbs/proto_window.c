@@ -174,7 +174,7 @@ static void type1(struct t_dev *d)
 	pr_close(&w);
 }
 
-const struct pr_test pr_window[] = {
+const struct t_test pr_window[] = {
 	{ "mw_type2", type2, "type 2 windows: bounds, rights, QP, LOCAL_INV, SEND_WITH_INV" },
 	{ "mw_type1", type1, "type 1 windows: bind, bounds, bind of nothing" },
 	{ 0 },

@@ -129,6 +129,32 @@ void t_pair_open(struct t_ep *a, struct t_dev *da, struct t_ep *b, struct t_dev 
 void t_pair_again(struct t_ep *a, struct t_ep *b); /* through RESET, after an error */
 void t_ep_close(struct t_ep *e);
 
+/* ---- main.c ---- */
+struct t_test {
+	const char *name;
+	void (*run)(struct t_dev *d); /* a device that was opened for it */
+	const char *what;
+};
+struct t_program {
+	const char *name;
+	const struct t_test *const *tests; /* arrays that end with an empty test; NULL after the last */
+	unsigned seconds;		    /* that all may take */
+	bool odp;			    /* the device must have it */
+	int *rounds;			    /* what -n sets, when there is one */
+	void (*after)(struct t_dev *d);	    /* each test */
+};
+/* All of main() but t_init(): the tests that the arguments name, or all. */
+int t_main(int argc, char **argv, const struct t_program *p);
+bool t_named(int argc, char **argv, const char *name); /* after getopt() */
+/* Around a test: its name goes with failures, and its result is printed. */
+struct t_mark {
+	const char *name;
+	int fails;
+	double from;
+};
+struct t_mark t_begin(const char *name);
+void t_end(const struct t_mark *m);
+
 /* ---- peer.c ---- */
 /* fork() with a socket between the two; the child dies with the parent. */
 pid_t t_fork(int *sock);
