@@ -224,7 +224,7 @@ int prxe_dev_add(const char *name, struct net_device *ndev)
 	dev->next_key = get_random_u32_below(PRXE_MAX_KEYS);
 	dev->next_qpn = PRXE_MIN_QPN + get_random_u32_below(PRXE_MAX_QP / 2);
 	spin_lock_init(&dev->mcast_lock);
-	INIT_LIST_HEAD(&dev->mcast);
+	hash_init(dev->mcast);
 	dev->ndev = ndev;
 	dev_hold(ndev);
 	ib_set_device_ops(&dev->ib, &prxe_device_ops);

@@ -5,6 +5,9 @@
 
 #include <rdma/ib_verbs.h>
 
+#define PRXE_MAX_MCAST_GROUPS	8192	/* of a device */
+#define PRXE_MAX_MCAST_QPS	56	/* of a group */
+
 struct prxe_dev;
 struct prxe_pkt;
 struct prxe_qp;

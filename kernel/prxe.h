@@ -5,6 +5,7 @@
 #ifndef PRXE_H
 #define PRXE_H
 
+#include <linux/hashtable.h>
 #include <linux/list.h>
 #include <linux/netdevice.h>
 #include <linux/percpu.h>
@@ -54,8 +55,9 @@ struct prxe_dev {
 	bool leaving;			/* its consumers are being removed: user QPs are in error, and stay there */
 	u8 mac[ETH_ALEN];
 	__be64 guid;
-	spinlock_t mcast_lock;		/* multicast groups; mcast.c */
-	struct list_head mcast;
+	spinlock_t mcast_lock;		/* the members of multicast groups; mcast.c */
+	DECLARE_HASHTABLE(mcast, 8);
+	unsigned int mcast_groups;
 	atomic_t num_ah, num_srq, num_cq;
 };
 

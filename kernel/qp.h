@@ -231,6 +231,7 @@ struct prxe_qp {
 	bool local;			/* carrier, chosen at RTR */
 	bool last_wqe_told;		/* IB_EVENT_QP_LAST_WQE_REACHED was raised; under resp.lock */
 	unsigned long events;		/* bits of enum ib_event_type to be raised by event_work */
+	struct list_head mcast;		/* groups that it is a member of; under dev->mcast_lock */
 	struct work_struct event_work;	/* holds a reference while queued */
 	struct work_struct work;	/* prxe_qp_work(): both sides; holds a reference while queued */
 	struct prxe_req req;

@@ -5,6 +5,7 @@
 #include <linux/ethtool.h>
 #include <linux/rtnetlink.h>
 #include <rdma/ib_mad.h>
+#include "mcast.h"
 #include "mirror.h"
 #include "prxe.h"
 #include "verbs.h"
@@ -47,9 +48,9 @@ int prxe_query_device(struct ib_device *ib, struct ib_device_attr *attr, struct 
 	attr->max_qp_init_rd_atom = PRXE_MAX_RD_ATOM;
 	attr->max_res_rd_atom = PRXE_MAX_RD_ATOM * 8192;
 	attr->atomic_cap = IB_ATOMIC_HCA;
-	attr->max_mcast_grp = 8192;
-	attr->max_mcast_qp_attach = 56;
-	attr->max_total_mcast_qp_attach = 8192 * 56;
+	attr->max_mcast_grp = PRXE_MAX_MCAST_GROUPS;
+	attr->max_mcast_qp_attach = PRXE_MAX_MCAST_QPS;
+	attr->max_total_mcast_qp_attach = PRXE_MAX_MCAST_GROUPS * PRXE_MAX_MCAST_QPS;
 	attr->max_ah = PRXE_MAX_AH;
 	attr->max_srq = 1 << 20;
 	attr->max_srq_wr = PRXE_MAX_QP_WR;

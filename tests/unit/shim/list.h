@@ -83,7 +83,8 @@ static inline void hlist_del_init(struct hlist_node *n)
 	n->next = NULL;
 	n->pprev = NULL;
 }
-#define DEFINE_HASHTABLE(n, bits) struct hlist_head n[1 << (bits)]
+#define DECLARE_HASHTABLE(n, bits) struct hlist_head n[1 << (bits)]
+#define DEFINE_HASHTABLE(n, bits) DECLARE_HASHTABLE(n, bits)
 #define shim_bucket(t, key)	(&(t)[(unsigned long)(key) * 0x9e3779b97f4a7c15ULL >> 40 & (ARRAY_SIZE(t) - 1)])
 #define hash_add(t, n, key)	hlist_add_head(n, shim_bucket(t, key))
 #define hash_del(n)		hlist_del_init(n)
