@@ -204,22 +204,25 @@ void prxe_mcast_leave_all(struct prxe_qp *qp)
 
 void prxe_mcast_rcv(struct prxe_dev *dev, const union ib_gid *gid, struct sk_buff *skb, struct prxe_pkt *pkt)
 {
+	u32 hash = gid_hash(gid);
 	struct prxe_mcast_group *g;
 	struct prxe_mcast_member *m;
 
 	/* Lock order: mcast_lock, then a resp.lock. Nobody attaches from inside the latter. */
 	spin_lock(&dev->mcast_lock);
-	g = group_find(dev, gid, gid_hash(gid));
-	if (g)
-		list_for_each_entry(m, &g->members, node) {
-			struct sk_buff *copy;
+	g = group_find(dev, gid, hash);
+	if (!g)
+		goto out;
+	list_for_each_entry(m, &g->members, node) {
+		struct sk_buff *copy;
 
-			if (!prxe_qp_receives(m->qp) || pkt->qkey != READ_ONCE(m->qp->attr.qkey))
-				continue;
-			copy = skb_clone(skb, GFP_ATOMIC);
-			if (copy)
-				prxe_wire_resp_rcv(m->qp, copy, pkt);
-		}
+		if (!prxe_qp_receives(m->qp) || pkt->qkey != READ_ONCE(m->qp->attr.qkey))
+			continue;
+		copy = skb_clone(skb, GFP_ATOMIC);
+		if (copy)
+			prxe_wire_resp_rcv(m->qp, copy, pkt);
+	}
+out:
 	spin_unlock(&dev->mcast_lock);
 	kfree_skb(skb);
 }
