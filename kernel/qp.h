@@ -196,7 +196,9 @@ struct prxe_resp {
 	struct sk_buff_head dups;	/* repeated READs and atomics that wait for their turn */
 	u32 recv_psn;
 	u32 pkt_done;			/* bytes of the next packet's payload that have landed */
-	struct hrtimer park_timer;	/* bounds how long parked requests wait for a fault */
+	struct hrtimer park_timer;	/* bounds how long parked requests wait for faults */
+	bool park_timing;		/* the timer runs, and will see what is true then */
+	u32 park_psn;			/* psn when it was started */
 	bool faulting;			/* a fault is queued */
 	u32 fault_epoch;		/* of the fault that counts */
 	int fault_error;		/* what the last fault came to; for the packet at fault_psn */

@@ -7,8 +7,9 @@
  * end of the budget of one pass. run() does whatever can be done now and is called by whoever changes that: the next packet, the
  * worker, the end of a fault.
  *
- * RC requests wait for a fault for PARK_NS and PARK_PKTS at most; then the requester is told to come again (RNR NAK), what is parked is
- * dropped, and the fault goes on. resp.psn is the oldest PSN that is not executed, recv_psn the next one to be parked.
+ * RC requests wait for faults as long as one of them is executed every park_ns(), and PARK_PKTS of them at most; else the requester is told to come
+ * again (RNR NAK), what is parked is dropped, and the fault goes on. resp.psn is the oldest PSN that is not executed, recv_psn the next one
+ * to be parked.
  */
 #include <linux/slab.h>
 #include "mem.h"
@@ -17,8 +18,9 @@
 #include "wire.h"
 #include "wire_resp.h"
 
-#define PARK_PKTS	64U
-#define PARK_NS		NSEC_PER_MSEC
+#define PARK_PKTS	256U		/* what our requester has under way at most */
+#define PARK_MIN_NS	NSEC_PER_MSEC
+#define PARK_MAX_NS	(16 * NSEC_PER_MSEC)
 #define QUEUE_PKTS	512U		/* behind a READ */
 #define PASS_BYTES	(64U << 10)	/* READ responses and parked requests in one pass */
 #define WORK_PASSES	4		/* of the worker, with the lock dropped between them */
@@ -58,6 +60,32 @@ bool prxe_resp_send_rnr(struct prxe_qp *qp, u32 psn, u8 code)
 	prxe_count(qp->dev, send_rnr_err);
 	qp->resp.aeth = PRXE_AETH_RNR | code;
 	return prxe_resp_send_aeth(qp, PRXE_ACKNOWLEDGE, qp->resp.aeth, psn, 0);
+}
+
+/* When everything that could be done was done: what the requester is to hear. */
+static void acknowledge(struct prxe_qp *qp)
+{
+	struct prxe_resp *r = &qp->resp;
+
+	/* Not before the responses of a READ, which an ACK of what follows would declare lost. */
+	if (r->reading || !skb_queue_empty(&r->dups) || !prxe_qp_receives(qp))
+		return;
+	if (r->gap && skb_queue_empty(&r->parked)) {
+		r->gap = false;
+		r->ack_due = false;
+		r->nak_sent = true;
+		prxe_count(qp->dev, out_of_seq_request);
+		r->aeth = PRXE_AETH_NAK | PRXE_NAK_PSN_SEQ;
+		prxe_resp_send_aeth(qp, PRXE_ACKNOWLEDGE, r->aeth, r->psn, 0);
+	} else if (r->ack_due) {
+		r->ack_due = false;
+		send_ack(qp);
+	}
+}
+
+static bool may_run(const struct prxe_qp *qp)
+{
+	return !qp->dead && prxe_qp_receives(qp);
 }
 
 static void forget_packets(struct prxe_qp *qp)
@@ -128,10 +156,27 @@ static void resp_fault_done(struct prxe_fault_req *req)
 	prxe_qp_put(qp);
 }
 
+/*
+ * Far less than the ACK timeout of the requester. That is not known here, but both ends of a connection are as good as always given the same; one that
+ * is shorter makes a slow fault cost a retransmission.
+ */
+static u64 park_ns(const struct prxe_qp *qp)
+{
+	u64 timeout = prxe_timeout_ns(READ_ONCE(qp->attr.timeout) & 31);
+
+	/* It comes with RTS. */
+	if (READ_ONCE(qp->state) < IB_QPS_RTS)
+		return PARK_MIN_NS;
+	return timeout ? clamp_t(u64, timeout / 8, PARK_MIN_NS, PARK_MAX_NS) : PARK_MAX_NS;
+}
+
 void prxe_resp_timer_start(struct prxe_qp *qp)
 {
-	if (!hrtimer_active(&qp->resp.park_timer))
-		hrtimer_start(&qp->resp.park_timer, ns_to_ktime(PARK_NS), HRTIMER_MODE_REL_SOFT);
+	if (qp->resp.park_timing)
+		return;
+	qp->resp.park_timing = true;
+	qp->resp.park_psn = qp->resp.psn;
+	hrtimer_start(&qp->resp.park_timer, ns_to_ktime(park_ns(qp)), HRTIMER_MODE_REL_SOFT);
 }
 
 int prxe_resp_fault(struct prxe_qp *qp, struct prxe_miss *miss, u32 psn)
@@ -191,19 +236,43 @@ static void rnr_for_fault(struct prxe_qp *qp, u32 more)
 		prxe_count_add(qp->dev, lost_to_fault, pkts);
 }
 
+/* resp.lock held. True: another park_ns(). */
+static bool park_time_is_up(struct prxe_qp *qp)
+{
+	struct prxe_resp *r = &qp->resp;
+
+	if (!may_run(qp))
+		return false;
+	if (!r->faulting) {
+		prxe_qp_schedule(qp);	/* there was no memory to queue a fault, or to send */
+		return false;
+	}
+	if (qp->type != IB_QPT_RC || r->reading || skb_queue_empty(&r->parked))
+		return false;
+	if (r->psn == r->park_psn) {
+		rnr_for_fault(qp, 0);
+		return false;
+	}
+	/* One fault after the other, and each is soon over: the requester hears of it, for the sake of its ACK timer. */
+	r->park_psn = r->psn;
+	r->ack_due = true;
+	acknowledge(qp);
+	return true;
+}
+
 static enum hrtimer_restart park_timer(struct hrtimer *timer)
 {
 	struct prxe_qp *qp = container_of(timer, struct prxe_qp, resp.park_timer);
+	bool again;
 
 	spin_lock(&qp->resp.lock);
-	if (!qp->dead && prxe_qp_receives(qp)) {
-		if (!qp->resp.faulting)
-			prxe_qp_schedule(qp);	/* there was no memory to queue a fault, or to send */
-		else if (qp->type == IB_QPT_RC && !qp->resp.reading && !skb_queue_empty(&qp->resp.parked))
-			rnr_for_fault(qp, 0);
-	}
+	again = park_time_is_up(qp);
+	if (again)
+		hrtimer_forward_now(timer, ns_to_ktime(park_ns(qp)));
+	else
+		qp->resp.park_timing = false;	/* from now on it may be started, before this has returned too */
 	spin_unlock(&qp->resp.lock);
-	return HRTIMER_NORESTART;
+	return again ? HRTIMER_RESTART : HRTIMER_NORESTART;
 }
 
 /* ---- SEND and RDMA WRITE ---- */
@@ -498,32 +567,6 @@ static enum prxe_exec exec(struct prxe_qp *qp, struct sk_buff *skb, const struct
 	default:
 		return exec_ud(qp, skb, pkt);
 	}
-}
-
-/* When everything that could be done was done: what the requester is to hear. */
-static void acknowledge(struct prxe_qp *qp)
-{
-	struct prxe_resp *r = &qp->resp;
-
-	/* Not before the responses of a READ, which an ACK of what follows would declare lost. */
-	if (r->reading || !skb_queue_empty(&r->dups) || !prxe_qp_receives(qp))
-		return;
-	if (r->gap && skb_queue_empty(&r->parked)) {
-		r->gap = false;
-		r->ack_due = false;
-		r->nak_sent = true;
-		prxe_count(qp->dev, out_of_seq_request);
-		r->aeth = PRXE_AETH_NAK | PRXE_NAK_PSN_SEQ;
-		prxe_resp_send_aeth(qp, PRXE_ACKNOWLEDGE, r->aeth, r->psn, 0);
-	} else if (r->ack_due) {
-		r->ack_due = false;
-		send_ack(qp);
-	}
-}
-
-static bool may_run(const struct prxe_qp *qp)
-{
-	return !qp->dead && prxe_qp_receives(qp);
 }
 
 /* Do what can be done now, about @budget bytes of it. True: there is more to do at once. */

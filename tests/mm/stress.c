@@ -78,20 +78,6 @@ static void *churner(void *arg)
 	return NULL;
 }
 
-static uint64_t counter(const struct t_dev *d, const char *name)
-{
-	unsigned long long v = 0;
-	char path[256];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/sys/class/infiniband/%s/ports/1/hw_counters/%s", d->name, name);
-	f = fopen(path, "r");
-	if (!f || fscanf(f, "%llu", &v) != 1)
-		t_die("no counter %s", path);
-	fclose(f);
-	return v;
-}
-
 static struct st_counts sum(void)
 {
 	struct st_counts n = { 0 };
@@ -124,13 +110,13 @@ static bool complete(struct t_dev *d, const struct st_churn *c, uint64_t handled
 			return false;
 		errors += __atomic_load_n(&one->errors, __ATOMIC_RELAXED);
 	}
-	return (!c->takes || errors) && (!c->effect || atomic_load(c->effect)) && counter(d, "page_invalidations_handled") > handled;
+	return (!c->takes || errors) && (!c->effect || atomic_load(c->effect)) && t_counter(d->name, "page_invalidations_handled") > handled;
 }
 
 static void phase(struct t_dev *d, const struct st_churn *c, const char *carrier, double seconds)
 {
 	struct ibv_mr *implicit = ibv_reg_mr(d->pd, NULL, SIZE_MAX, ST_ODP);
-	uint64_t faults = counter(d, "page_faults"), inv = counter(d, "page_invalidations"), handled = counter(d, "page_invalidations_handled");
+	uint64_t faults = t_counter(d->name, "page_faults"), inv = t_counter(d->name, "page_invalidations"), handled = t_counter(d->name, "page_invalidations_handled");
 	pthread_t th[2 * THREADS];
 	struct st_counts n;
 	int before = t_fails;
@@ -171,17 +157,17 @@ static void phase(struct t_dev *d, const struct st_churn *c, const char *carrier
 	from = t_now() - from;
 	st_atomic_check(atomic, ATOMICS);
 	n = sum();
-	inv = counter(d, "page_invalidations") - inv;
+	inv = t_counter(d->name, "page_invalidations") - inv;
 	if (c->stop && !c->stop())
 		t_fail("the churn had no effect");
-	handled = counter(d, "page_invalidations_handled") - handled;
+	handled = t_counter(d->name, "page_invalidations_handled") - handled;
 	if (!handled)
 		t_fail("nothing was invalidated");
 	if (c->takes && !n.errors)
 		t_fail("access was taken away, and no transfer noticed");
 	t_note("%-5s %-9s %s: %llu transfers, %.1f MB, %llu reconnects, %lu churns, %llu faults, %llu invalidations (%llu handled), %.1f s",
 	       carrier, c->name, before == t_fails ? "ok" : "FAILED", (unsigned long long)n.transfers, (double)n.bytes / 1e6,
-	       (unsigned long long)n.errors, (unsigned long)churns, (unsigned long long)(counter(d, "page_faults") - faults),
+	       (unsigned long long)n.errors, (unsigned long)churns, (unsigned long long)(t_counter(d->name, "page_faults") - faults),
 	       (unsigned long long)inv, (unsigned long long)handled, from);
 	for (unsigned i = 0; i < opt.lanes; i++)
 		st_lane_close(&lane[i]);

@@ -58,7 +58,10 @@ test_judge() { # K NAME RC SECONDS OUT DMESG ALLOW
 	[ -z "$reports" ] || why="${why:+$why, }kernel report"
 	if [ -n "$why" ]; then
 		test_result fail "$1" "$2" "$4"
-		printf '      %s; the end of its output (all of it: %s):\n' "$why" "${5#"$TOP"/}"
+		printf '      %s\n' "$why"
+		# The cause first: whoever passes this on may cut it.
+		grep -E '^FAIL|FAILED' "$5" | head -n 10 | sed 's/^/      | /'
+		printf '      the end of its output (all of it: %s):\n' "${5#"$TOP"/}"
 		tail -n 40 "$5" | sed 's/^/      | /'
 		[ -z "$reports" ] || printf '%s\n' "$reports" | head -n 60 | sed 's/^/      kernel| /'
 	elif [ "$3" = 77 ]; then

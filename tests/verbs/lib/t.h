@@ -37,6 +37,7 @@ bool t_list_has(const char *list, const char *word); /* NULL list has everything
 uint64_t t_status_kb(const char *field);	      /* of /proc/self/status, in KiB */
 int t_param_get(const char *name);		      /* module parameter of prxe, -1: no such */
 int t_param_set(const char *name, int value);
+uint64_t t_counter(const char *dev, const char *name); /* of hw_counters, as it is now; takes 20 ms */
 
 /* ---- pat.c: contents as a function of sequence and position ---- */
 uint8_t t_pat(uint64_t seq, uint64_t pos);

@@ -210,3 +210,18 @@ int t_param_set(const char *name, int value)
 		rc = errno;
 	return rc;
 }
+
+uint64_t t_counter(const char *dev, const char *name)
+{
+	unsigned long long v = 0;
+	char path[256];
+	FILE *f;
+
+	usleep(20000); /* the kernel reads them once in 10 ms */
+	snprintf(path, sizeof(path), "/sys/class/infiniband/%s/ports/1/hw_counters/%s", dev, name);
+	f = fopen(path, "r");
+	if (!f || fscanf(f, "%llu", &v) != 1)
+		t_die("no counter %s", path);
+	fclose(f);
+	return v;
+}
