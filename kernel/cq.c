@@ -136,6 +136,21 @@ static u32 user_flags(int flags)
 	return flags & IB_WC_WITH_INVALIDATE ? user | USER_WC_WITH_INV : user;
 }
 
+/*
+ * Of a datagram: is it from IPv4 or IPv6? The completion says so (IBTA A17.4.5.1), but libibverbs has no field for it. A service level has no
+ * meaning on Ethernet, and mlx5 reports it there: 8 for RoCE v2 (UDP), and 1 for IPv6, 2 for IPv4. UCX finds its own address in the GRH by that.
+ */
+#define USER_SL_ROCE_V2		8
+#define USER_SL_IPV6		1
+#define USER_SL_IPV4		2
+
+static u8 user_sl(const struct ib_wc *wc)
+{
+	if (!(wc->wc_flags & IB_WC_WITH_NETWORK_HDR_TYPE))
+		return wc->sl;
+	return USER_SL_ROCE_V2 | (wc->network_hdr_type == RDMA_NETWORK_IPV4 ? USER_SL_IPV4 : USER_SL_IPV6);
+}
+
 static void fill_user(const struct prxe_cq *cq, struct cqe *e, const struct ib_wc *wc)
 {
 	e->wc.wr_id = wc->wr_id;
@@ -149,7 +164,7 @@ static void fill_user(const struct prxe_cq *cq, struct cqe *e, const struct ib_w
 	e->wc.wc_flags = user_flags(wc->wc_flags);
 	e->wc.pkey_index = wc->pkey_index;
 	e->wc.slid = 0;
-	e->wc.sl = wc->sl;
+	e->wc.sl = user_sl(wc);
 	e->wc.dlid_path_bits = 0;
 	e->wc.port_num = wc->port_num;
 	e->wc.reserved = 0;

@@ -114,7 +114,7 @@ static void after(struct t_dev *d)
 
 int main(int argc, char **argv)
 {
-	static const struct t_test *const all[] = { pr_mem, pr_window, pr_flow, pr_state, pr_event, pr_flush, pr_mcast, NULL };
+	static const struct t_test *const all[] = { pr_mem, pr_window, pr_flow, pr_state, pr_event, pr_flush, pr_mcast, pr_grh, NULL };
 
 	t_init();
 	return t_main(argc, argv, &(struct t_program){ .name = "proto", .tests = all, .seconds = 240, .after = after });

@@ -5,7 +5,7 @@
 
 #include "lib/t.h"
 
-extern const struct t_test pr_mem[], pr_window[], pr_flow[], pr_state[], pr_event[], pr_flush[], pr_mcast[];
+extern const struct t_test pr_mem[], pr_window[], pr_flow[], pr_state[], pr_event[], pr_flush[], pr_mcast[], pr_grh[];
 
 /* A pair with a buffer on each side (one mapping between inaccessible pages), registered. */
 #define PR_ROOM (16 * T_PAGE)
