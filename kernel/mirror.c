@@ -90,36 +90,19 @@ static void reap_later(struct prxe_mirror *mirror, unsigned long delay)
 
 /* ---- leaves ---- */
 
-/*
- * Each CPU remembers the leaves that it found last: the table is five levels deep. What is remembered is good as long as no leaf at
- * all has been removed since, which is counted. A removal erases, counts, and only then asks RCU to free: whoever does not see the new count is
- * inside an RCU section that the freeing waits for. The mirror's address may be used again, but not before its leaves were removed.
- */
-#define LEAF_CACHE	16
-struct leaf_cache {
-	const struct prxe_mirror *mirror;
-	unsigned long no;
-	unsigned long removals;
-	struct prxe_leaf *leaf;
-};
+DEFINE_PER_CPU_ALIGNED(struct prxe_leaf_cache[PRXE_LEAF_CACHE], prxe_leaf_caches);
+atomic_long_t prxe_leaf_removals __read_mostly;
 
-static DEFINE_PER_CPU_ALIGNED(struct leaf_cache[LEAF_CACHE], leaf_caches);
-static atomic_long_t leaf_removals __read_mostly;
-
-struct prxe_leaf *prxe_mirror_hit(struct prxe_mirror *mirror, unsigned long va)
+/* What prxe_mirror_hit() does not remember, to be remembered in @c. */
+noinline struct prxe_leaf *prxe_mirror_find(struct prxe_mirror *mirror, unsigned long va, struct prxe_leaf_cache *c)
 {
-	unsigned long no = va >> PRXE_LEAF_SHIFT;
-	/* Acquire: what is looked up below is at least as new as the count. */
-	unsigned long removals = atomic_long_read_acquire(&leaf_removals);
-	struct leaf_cache *c = this_cpu_ptr(&leaf_caches[0]);
+	/* Before the look: what is remembered is not older than the count. */
+	unsigned long removals = atomic_long_read_acquire(&prxe_leaf_removals);
 
-	c += (no ^ no >> 4 ^ (unsigned long)mirror >> 8) % LEAF_CACHE;
-	if (c->no == no && c->mirror == mirror && c->removals == removals)
-		return c->leaf;
-	/* NULL is not worth remembering: a fault will change it. */
 	c->leaf = prxe_mirror_leaf(mirror, va);
+	/* NULL is not worth remembering: a fault will change it. */
 	c->mirror = c->leaf ? mirror : NULL;
-	c->no = no;
+	c->no = va >> PRXE_LEAF_SHIFT;
 	c->removals = removals;
 	return c->leaf;
 }
@@ -457,7 +440,7 @@ static void reap_leaf(struct prxe_mirror *mirror, struct prxe_leaf *leaf, struct
 	spin_unlock(&mirror->idle_lock);
 	if (remove) {
 		xa_erase(&mirror->leaves, leaf->base >> PRXE_LEAF_SHIFT);
-		atomic_long_inc_return_release(&leaf_removals);
+		atomic_long_inc_return_release(&prxe_leaf_removals);
 	}
 }
 

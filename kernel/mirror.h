@@ -89,8 +89,35 @@ static inline struct prxe_leaf *prxe_mirror_leaf(struct prxe_mirror *mirror, uns
 	return xa_load(&mirror->leaves, va >> PRXE_LEAF_SHIFT);
 }
 
-/* The same for hits, from what this CPU found last: inside RCU, preemption off. */
-struct prxe_leaf *prxe_mirror_hit(struct prxe_mirror *mirror, unsigned long va);
+/*
+ * Each CPU remembers the leaves that it found last: the table is five levels deep. What is remembered is good as long as no leaf at
+ * all has been removed since, which is counted. A removal erases, counts, and only then asks RCU to free: whoever does not see the new count is
+ * inside an RCU section that the freeing waits for. The mirror's address may be used again, but not before its leaves were removed.
+ */
+#define PRXE_LEAF_CACHE		16
+struct prxe_leaf_cache {
+	const struct prxe_mirror *mirror;
+	unsigned long no;		/* va >> PRXE_LEAF_SHIFT */
+	unsigned long removals;		/* prxe_leaf_removals when it was found */
+	struct prxe_leaf *leaf;
+};
+DECLARE_PER_CPU_ALIGNED(struct prxe_leaf_cache[PRXE_LEAF_CACHE], prxe_leaf_caches);
+extern atomic_long_t prxe_leaf_removals;
+
+struct prxe_leaf *prxe_mirror_find(struct prxe_mirror *mirror, unsigned long va, struct prxe_leaf_cache *c);
+
+/* As prxe_mirror_leaf(), for hits: from what this CPU found last. Inside RCU, preemption off. */
+static __always_inline struct prxe_leaf *prxe_mirror_hit(struct prxe_mirror *mirror, unsigned long va)
+{
+	struct prxe_leaf_cache *c = this_cpu_ptr(&prxe_leaf_caches[0]);
+	unsigned long no = va >> PRXE_LEAF_SHIFT;
+
+	c += (no ^ no >> 4 ^ (unsigned long)mirror >> 8) % PRXE_LEAF_CACHE;
+	/* Acquire: what is looked up after it is at least as new as the count. */
+	if (likely(c->no == no && c->mirror == mirror && c->removals == atomic_long_read_acquire(&prxe_leaf_removals)))
+		return c->leaf;
+	return prxe_mirror_find(mirror, va, c);
+}
 
 /* Table arithmetic: the entry of @va in its leaf. */
 static inline unsigned int prxe_leaf_index(unsigned long va)

@@ -204,6 +204,7 @@ extern ptrdiff_t shim_percpu_off[SHIM_CPUS];
 #define DEFINE_PER_CPU_ALIGNED(type, name) DEFINE_PER_CPU(type, name)
 #define DEFINE_PER_CPU_SHARED_ALIGNED(type, name) DEFINE_PER_CPU(type, name)
 #define DECLARE_PER_CPU(type, name) extern typeof(type) name
+#define DECLARE_PER_CPU_ALIGNED(type, name) DECLARE_PER_CPU(type, name)
 #define per_cpu_ptr(p, cpu)	((typeof(p))((uintptr_t)(p) + shim_percpu_off[cpu]))
 #define this_cpu_ptr(p)		per_cpu_ptr(p, shim_cpu)
 #define raw_cpu_ptr(p)		this_cpu_ptr(p)
