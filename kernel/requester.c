@@ -306,7 +306,11 @@ struct prxe_wqe *prxe_req_fetch(struct prxe_qp *qp)
 	const u8 *slot;
 	u16 kind;
 
-	if (!prxe_queue_pending_from(q, index))
+	/*
+	 * One slot stays empty, whatever the producer says: a producer that runs on around the ring would have what is not over yet fetched over,
+	 * and a full shadow look like an empty one.
+	 */
+	if (!prxe_queue_pending_from(q, index) || prxe_queue_next(q, index) == q->index)
 		return NULL;
 	/* The one read of the shared slot's head; from here on only the copy counts. */
 	slot = prxe_queue_at(q, index);

@@ -54,6 +54,12 @@ static struct prxe_sgl wqe_sgl(const struct prxe_wqe *wqe)
 	return (struct prxe_sgl){ .sge = wqe->sge, .num = wqe->num_sge };
 }
 
+/* A last line: the carriers stay inside of a WQE by themselves, and inline data have no MR that would check. */
+static bool inline_ok(const struct prxe_wqe *wqe, u32 pos, u32 len)
+{
+	return !WARN_ON_ONCE(pos > wqe->length || len > wqe->length - pos);
+}
+
 static ssize_t to_kernel(struct prxe_cursor *cur, u32 done, u32 len, u64 ahead, void *arg, struct prxe_miss *miss)
 {
 	return prxe_copy_out((u8 *)arg + done, cur, len, ahead, miss);
@@ -68,6 +74,8 @@ ssize_t prxe_wqe_gather(struct prxe_qp *qp, const struct prxe_wqe *wqe, u32 pos,
 			struct prxe_miss *miss)
 {
 	if (wqe->flags & IB_SEND_INLINE) {
+		if (!inline_ok(wqe, pos, len))
+			return -EINVAL;
 		memcpy(dst, wqe->inline_data + pos, len);
 		return len;
 	}
@@ -85,7 +93,7 @@ ssize_t prxe_wqe_gather_to(struct prxe_qp *qp, const struct prxe_wqe *wqe, u32 p
 	u64 ahead = wqe->length - pos - len;
 
 	if (wqe->flags & IB_SEND_INLINE)
-		return prxe_copy_in(dst, wqe->inline_data + pos, len, ahead, miss);
+		return inline_ok(wqe, pos, len) ? prxe_copy_in(dst, wqe->inline_data + pos, len, ahead, miss) : -EINVAL;
 	return sgl_walk(qp, wqe_sgl(wqe), pos, len, ahead, 0, to_mr, dst, miss);
 }
 

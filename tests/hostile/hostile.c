@@ -174,6 +174,77 @@ static int child(bool leave_by_destroy)
 	_exit(t_fails != 0);
 }
 
+/* An inline WRITE of 8 bytes, by hand. */
+static void raw_write(const struct ring *r, uint32_t slot, uint64_t id)
+{
+	uint8_t *w = r->base + RING_DATA + (size_t)r->elem * slot;
+	const uint32_t op = IBV_WR_RDMA_WRITE, flags = IBV_SEND_SIGNALED | IBV_SEND_INLINE, len = 8;
+
+	memset(w, 0, r->elem);
+	memcpy(w, &id, 8);
+	memcpy(w + 12, &op, 4);
+	memcpy(w + 16, &flags, 4);
+	memcpy(w + 184, &len, 4);
+	memcpy(w + 208, &id, 8);
+}
+
+static void raw_produce(const struct ring *r, uint32_t producer, const struct t_ep *e)
+{
+	__atomic_store_n((uint32_t *)(void *)(r->base + RING_PRODUCER), producer, __ATOMIC_RELEASE);
+	if (raw_doorbell(e, 1))
+		t_die("the doorbell");
+}
+
+/*
+ * While everything posted waits for an ACK that never comes, the producer runs on around the ring, over what waits. Nothing of it may be
+ * fetched again: the driver would go back to WQEs that are not there any more, to bytes far behind their inline data.
+ */
+static void lapped_child(void)
+{
+	const struct t_opt oa = { .depth = 15, .sge = 1, .inl = 64, .timeout = 12, .retry_cnt = 2 }, ob = { .depth = 31 };
+	struct t_dev *d = t_dev_open(opt.dev, opt.gid);
+	struct ring *sq = NULL;
+	struct t_ep a, b;
+	struct ibv_wc wc;
+
+	t_ep_open(&b, d, &ob);	/* and never in RTR: it does not answer */
+	t_ep_open(&a, d, &oa);
+	t_ep_connect(&a, &b.me);
+	rings_find();
+	for (unsigned i = 0; i < n_rings; i++)
+		if (rings[i].elem >= 208 + 64 && rings[i].mask == 15)
+			sq = &rings[i];
+	if (!sq)
+		t_die("the send queue was not found");
+	for (uint32_t i = 0; i < 16; i++)
+		raw_write(sq, i, 100 + i);
+	raw_produce(sq, 15, &a);
+	for (uint32_t p = 5; p < 5 + 3 * 16; p += 5)
+		raw_produce(sq, p % 16, &a);
+	raw_produce(sq, 15, &a);
+	/* It fails as it should, with what was posted first. */
+	if (t_expect("a WRITE to a peer that does not answer", a.scq, IBV_WC_RETRY_EXC_ERR, &wc) && wc.wr_id != 100)
+		t_fail("wr_id %llu came first", (unsigned long long)wc.wr_id);
+	for (uint64_t i = 1; i < 15; i++)
+		if (t_expect("what was behind it", a.scq, IBV_WC_WR_FLUSH_ERR, &wc) && wc.wr_id != 100 + i)
+			t_fail("wr_id %llu in the place of %llu", (unsigned long long)wc.wr_id, (unsigned long long)(100 + i));
+	_exit(t_fails != 0);
+}
+
+static void lapped(void)
+{
+	int st = 0;
+	pid_t pid;
+
+	t_context("%s", "a producer that laps the ring");
+	fflush(stdout);
+	pid = fork();
+	if (!pid)
+		lapped_child();
+	if (pid < 0 || waitpid(pid, &st, 0) != pid || st)
+		t_fail("status %#x", st);
+}
+
 static void round_of(int level, int how)
 {
 	static const char *const leave[] = { "destroy", "exit", "kill" };
@@ -230,6 +301,8 @@ int main(int argc, char **argv)
 		}
 	}
 	t_watchdog((unsigned)(opt.time * 9) + 200);
+	if (opt.level < 0)
+		lapped();
 	for (int level = 0; level < 3; level++)
 		for (how = 0; how < 3; how++)
 			if (opt.level < 0 || opt.level == level)
