@@ -96,6 +96,12 @@ void prxe_qp_set_error(struct prxe_qp *qp, int event)
 	prxe_qp_schedule(qp);
 }
 
+void prxe_qp_explained(struct prxe_qp *qp)
+{
+	if (atomic_dec_and_test(&qp->explaining))
+		prxe_qp_schedule(qp);
+}
+
 /* The next QP of a user from @index on, with a reference. */
 static struct prxe_qp *next_user_qp(struct prxe_dev *dev, unsigned long *index)
 {

@@ -231,6 +231,7 @@ struct prxe_qp {
 	u32 mtu_shift;			/* 8 .. 12 */
 	struct prxe_av av;		/* RC, UC */
 	bool local;			/* carrier, chosen at RTR */
+	atomic_t explaining;		/* completions with an error that are on their way to a CQ: nothing is flushed before them */
 	bool last_wqe_told;		/* IB_EVENT_QP_LAST_WQE_REACHED was raised; under resp.lock */
 	unsigned long events;		/* bits of enum ib_event_type to be raised by event_work */
 	struct list_head mcast;		/* groups that it is a member of; under dev->mcast_lock */
@@ -253,6 +254,26 @@ static inline struct prxe_qp *to_prxe_qp(struct ib_qp *ib)
 static inline struct prxe_wqe *prxe_req_wqe(struct prxe_qp *qp, u32 index)
 {
 	return (struct prxe_wqe *)(qp->req.shadow + (size_t)index * qp->req.wqe_size);
+}
+
+/*
+ * Around what puts a QP into error and the completion that says why. Other processors flush as soon as they see the state, which comes first; a consumer
+ * takes the first completion for the reason.
+ */
+static inline void prxe_qp_explain(struct prxe_qp *qp)
+{
+	atomic_inc(&qp->explaining);
+	smp_mb__after_atomic();		/* pairs with the one in prxe_qp_flushes() */
+}
+void prxe_qp_explained(struct prxe_qp *qp);
+
+/* In error, and the reason is told. If it is not yet, the worker is queued when it is. */
+static inline bool prxe_qp_flushes(const struct prxe_qp *qp)
+{
+	if (READ_ONCE(qp->state) != IB_QPS_ERR)
+		return false;
+	smp_rmb();
+	return !atomic_read(&qp->explaining);
 }
 
 /* ---- qp.c: verbs and lifetime ---- */

@@ -347,11 +347,14 @@ struct prxe_wqe *prxe_req_fetch(struct prxe_qp *qp)
 
 void prxe_req_complete(struct prxe_qp *qp, struct prxe_wqe *wqe, enum ib_wc_status status)
 {
+	bool why = unlikely(status != IB_WC_SUCCESS && status != IB_WC_WR_FLUSH_ERR);
 	struct prxe_queue *q = qp->req.sq;
 
 	/* The state first: who sees the completion finds the QP in error. */
-	if (unlikely(status != IB_WC_SUCCESS && status != IB_WC_WR_FLUSH_ERR))
+	if (why) {
+		prxe_qp_explain(qp);
 		prxe_qp_set_error(qp, -1);
+	}
 	/* The slot as well: who sees the completion may post another WR (IBTA 10.8.1). The shadow is the owner's until it fetches again. */
 	prxe_queue_consume_to(q, prxe_queue_next(q, q->index));
 	if (qp->sq_sig_all || wqe->flags & IB_SEND_SIGNALED || status != IB_WC_SUCCESS) {
@@ -367,6 +370,8 @@ void prxe_req_complete(struct prxe_qp *qp, struct prxe_wqe *wqe, enum ib_wc_stat
 		if (prxe_cq_post(qp->scq, &wc, false))
 			prxe_qp_set_error(qp, IB_EVENT_QP_FATAL);
 	}
+	if (why)
+		prxe_qp_explained(qp);
 }
 
 enum ib_wc_status prxe_req_local_op(struct prxe_qp *qp, struct prxe_wqe *wqe)
@@ -500,7 +505,7 @@ static enum prxe_step req_serve(struct prxe_qp *qp, struct budget *b)
 	if (qp->dead)
 		return PRXE_STEP_BLOCKED;
 	if (state == IB_QPS_ERR)
-		return req_flush(qp, b);
+		return prxe_qp_flushes(qp) ? req_flush(qp, b) : PRXE_STEP_BLOCKED;
 	if (state != IB_QPS_RTS && state != IB_QPS_SQD)
 		return PRXE_STEP_BLOCKED;
 	if (!qp->local && (qp->type == IB_QPT_RC || qp->type == IB_QPT_UC)) {
@@ -588,7 +593,7 @@ void prxe_qp_work(struct work_struct *work)
 		again = prxe_wire_resp_work(qp);
 		if (xchg(&qp->req.handed, false) || atomic_inc_return(&qp->req.kicks) == 1)
 			req_run(qp, true);
-		if (READ_ONCE(qp->state) == IB_QPS_ERR) {
+		if (prxe_qp_flushes(qp)) {
 			prxe_resp_flush(qp);
 			look_again(qp);
 		}

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 static void took(const char *what, double from, double min, double max)
@@ -579,11 +580,62 @@ static void one_slot(struct t_dev *d)
 	pr_close(&r.w);
 }
 
+/* The completion that says why comes before those that are flushed for it, of the other queue as well. */
+static void why_first(struct t_dev *d)
+{
+	struct t_opt oa = { .depth = 16, .rnr_retry = 7, .min_rnr = 1 }, ob = oa;
+
+	oa.scq = oa.rcq = ibv_create_cq(d->ctx, 64, NULL, NULL, 0);
+	ob.scq = ob.rcq = ibv_create_cq(d->ctx, 64, NULL, NULL, 0);
+	if (!oa.scq || !ob.scq)
+		t_die("ibv_create_cq: %s", strerror(errno));
+	for (int round = 0; round < (t_debug ? 60 : 200); round++) {
+		const bool receiver = round & 1;
+		struct t_ep a, b;
+		uint8_t *p = t_map(T_PAGE);
+		struct ibv_mr *m = t_reg(d->pd, p, T_PAGE, T_ALL_ACCESS);
+		struct ibv_wc wc;
+		int fails = t_fails;
+
+		t_ep_open(&a, d, &oa);
+		t_ep_open(&b, d, &ob);
+		t_ep_connect(&a, &b.me);
+		t_ep_connect(&b, &a.me);
+		for (int i = 0; i < 4 && !receiver; i++)
+			t_recv_one(&a, p, 8, m->lkey, 100);
+		/* With nobody who receives them. */
+		for (int i = 0; i < 4 && receiver; i++)
+			t_post_one(&b, IBV_WR_SEND, p, 8, m->lkey, 0, 0, 100);
+		if (receiver)
+			t_recv_one(&b, p, 8, m->lkey, 1);
+		t_post_one(&a, receiver ? IBV_WR_SEND : IBV_WR_RDMA_WRITE, p, 64, m->lkey, (uintptr_t)p, m->rkey ^ 0x55, 1);
+		if (receiver)
+			t_expect("a SEND that is too long", b.rcq, IBV_WC_LOC_LEN_ERR, &wc);
+		else
+			t_expect("a WRITE with a wrong rkey", a.scq, IBV_WC_REM_ACCESS_ERR, &wc);
+		for (int i = 0; i < 4 && t_fails == fails; i++)
+			t_expect("what is flushed after it", receiver ? b.scq : a.rcq, IBV_WC_WR_FLUSH_ERR, &wc);
+		t_ep_close(&a);
+		t_ep_close(&b);
+		ibv_dereg_mr(m);
+		munmap(p, T_PAGE);
+		t_drain(oa.scq);
+		t_drain(ob.scq);
+		if (t_fails != fails) {
+			t_note("round %d", round);
+			break;
+		}
+	}
+	ibv_destroy_cq(oa.scq);
+	ibv_destroy_cq(ob.scq);
+}
+
 const struct t_test pr_flow[] = {
 	{ "rnr_finite", rnr_finite, "rnr_retry runs out, or is just enough" },
 	{ "rnr_infinite", rnr_infinite, "rnr_retry 7 and a very late receive" },
 	{ "no_peer", no_peer, "a peer that is not in RTR: timeout and retry_cnt" },
 	{ "flush", flush, "errors flush sends and receives in order" },
+	{ "why_first", why_first, "the error that says why comes before what is flushed for it" },
 	{ "fence", fence, "READ, then a fenced WRITE of what it brought" },
 	{ "signalling", signalling, "selective signalling, and sq_sig_all" },
 	{ "sq_full", sq_full, "a full send queue" },
