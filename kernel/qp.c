@@ -134,8 +134,8 @@ void prxe_qp_abandon_all(struct prxe_dev *dev)
 	}
 	for (i = 0; (qp = next_user_qp(dev, &i)); i++) {
 		prxe_qp_schedule(qp);
-		/* The work queues itself again when there is much to flush. */
-		while (work_busy(&qp->work) && time_before(jiffies, end))
+		/* The work queues itself again when there is much to flush, and is queued when the reason is told. */
+		while ((work_busy(&qp->work) || atomic_read(&qp->explaining)) && time_before(jiffies, end))
 			usleep_range(50, 500);
 		prxe_qp_put(qp);
 	}

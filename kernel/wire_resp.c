@@ -749,4 +749,5 @@ void prxe_wire_resp_reset(struct prxe_qp *qp)
 	r->res = NULL;
 	spin_unlock_bh(&r->lock);
 	hrtimer_cancel(&r->park_timer);
+	r->park_timing = false;	/* nothing is received, so nobody starts it */
 }

@@ -261,14 +261,54 @@ static void prefetch_and_go(struct t_dev *like)
 	}
 }
 
+/* As t_pair_open() and t_pair_again(), for the wire. */
+static void over_wire(struct t_ep *a, struct t_ep *b, struct t_dev *d, const struct t_opt *o)
+{
+	int was = t_param_get("force_wire");
+
+	if (t_param_set("force_wire", 1))
+		t_die("force_wire cannot be set");
+	if (o)
+		t_pair_open(a, d, b, d, o);
+	else
+		t_pair_again(a, b);
+	t_param_set("force_wire", was);
+}
+
+/* What waits for a fault that does not end is told to come again, before its ACK timer ends. */
+static void told_to_come_again(struct rig *r, struct t_ep *a)
+{
+	uint64_t rnr = t_counter(r->d->name, "send_rnr_err"), timeouts = t_counter(r->d->name, "completer_retry_err");
+	uint8_t *p = t_map(T_PAGE);
+	struct ibv_mr *m = t_reg(r->d->pd, p, T_PAGE, ODP_ALL);
+	int fd = unserved(p, T_PAGE);
+	double stop = t_now() + t_slow(5);
+
+	if (fd >= 0) {
+		if (t_post_one(a, IBV_WR_RDMA_WRITE, r->src, 100, r->msrc->lkey, (uintptr_t)p, m->rkey, 2))
+			t_die("post");
+		while (t_counter(r->d->name, "send_rnr_err") == rnr && t_now() < stop)
+			usleep(1000);
+		if (t_now() >= stop)
+			t_fail("a fault that does not end: no RNR NAK");
+		if (t_counter(r->d->name, "completer_retry_err") != timeouts)
+			t_fail("a fault that does not end: an ACK timeout");
+		close(fd);
+		t_expect("a fault that ended at last", a->scq, IBV_WC_SUCCESS, NULL);
+		t_pat_check("a fault that ended at last", p, 100, 71, 0);
+	}
+	ibv_dereg_mr(m);
+	munmap(p, T_PAGE);
+}
+
 /*
  * Every packet faults, and each fault is soon over: the responder lets what is behind wait, and does not tell the requester for each to come
- * again, which sends everything behind it again too.
+ * again, which sends everything behind it again too. Its timer may still run when the QP is reset, and must serve the next connection.
  */
 static void fault_by_fault(struct t_dev *like)
 {
 	struct t_opt o = { .type = IBV_QPT_RC, .access = T_ALL_ACCESS, .depth = 64, .mtu = IBV_MTU_1024 };
-	int wire = t_param_get("force_wire"), force = t_param_get("force_fault");
+	int force = t_param_get("force_fault");
 	const size_t len = 1 << 20;
 	const uint64_t pkts = len / 1024;
 	struct t_ep a, b;
@@ -277,11 +317,7 @@ static void fault_by_fault(struct t_dev *like)
 
 	rig_open(&r, like, len);
 	t_pat_fill(r.src, len, 71, 0);
-	if (t_param_set("force_wire", 1))
-		t_die("force_wire cannot be set");
-	t_pair_open(&a, r.d, &b, r.d, &o);
-	t_param_set("force_wire", wire);
-
+	over_wire(&a, &b, r.d, &o);
 	rnr = t_counter(r.d->name, "send_rnr_err");
 	if (t_param_set("force_fault", 1))
 		t_die("force_fault cannot be set");
@@ -289,11 +325,13 @@ static void fault_by_fault(struct t_dev *like)
 		t_die("post");
 	t_expect("fault by fault", a.scq, IBV_WC_SUCCESS, NULL);
 	t_param_set("force_fault", force);
+	over_wire(&a, &b, r.d, NULL);
 	t_pat_check("fault by fault", r.dst, len, 71, 0);
 	rnr = t_counter(r.d->name, "send_rnr_err") - rnr;
 	/* A machine that lets a fault thread wait is excused a few. */
 	if (rnr > pkts / 8)
 		t_fail("%llu RNR NAKs for %llu packets", (unsigned long long)rnr, (unsigned long long)pkts);
+	told_to_come_again(&r, &a);
 	t_ep_close(&a);
 	t_ep_close(&b);
 	rig_close(&r);
