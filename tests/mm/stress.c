@@ -116,7 +116,8 @@ static bool complete(struct t_dev *d, const struct st_churn *c, uint64_t handled
 static void phase(struct t_dev *d, const struct st_churn *c, const char *carrier, double seconds)
 {
 	struct ibv_mr *implicit = ibv_reg_mr(d->pd, NULL, SIZE_MAX, ST_ODP);
-	uint64_t faults = t_counter(d->name, "page_faults"), inv = t_counter(d->name, "page_invalidations"), handled = t_counter(d->name, "page_invalidations_handled");
+	uint64_t faults = t_counter(d->name, "page_faults");
+	uint64_t inv = t_counter(d->name, "page_invalidations"), handled = t_counter(d->name, "page_invalidations_handled");
 	pthread_t th[2 * THREADS];
 	struct st_counts n;
 	int before = t_fails;

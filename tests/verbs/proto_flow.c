@@ -584,6 +584,8 @@ static void one_slot(struct t_dev *d)
 static void why_first(struct t_dev *d)
 {
 	struct t_opt oa = { .depth = 16, .rnr_retry = 7, .min_rnr = 1 }, ob = oa;
+	uint8_t *p = t_map(T_PAGE);
+	struct ibv_mr *m = t_reg(d->pd, p, T_PAGE, T_ALL_ACCESS);
 
 	oa.scq = oa.rcq = ibv_create_cq(d->ctx, 64, NULL, NULL, 0);
 	ob.scq = ob.rcq = ibv_create_cq(d->ctx, 64, NULL, NULL, 0);
@@ -592,8 +594,6 @@ static void why_first(struct t_dev *d)
 	for (int round = 0; round < (t_debug ? 60 : 200); round++) {
 		const bool receiver = round & 1;
 		struct t_ep a, b;
-		uint8_t *p = t_map(T_PAGE);
-		struct ibv_mr *m = t_reg(d->pd, p, T_PAGE, T_ALL_ACCESS);
 		struct ibv_wc wc;
 		int fails = t_fails;
 
@@ -617,8 +617,6 @@ static void why_first(struct t_dev *d)
 			t_expect("what is flushed after it", receiver ? b.scq : a.rcq, IBV_WC_WR_FLUSH_ERR, &wc);
 		t_ep_close(&a);
 		t_ep_close(&b);
-		ibv_dereg_mr(m);
-		munmap(p, T_PAGE);
 		t_drain(oa.scq);
 		t_drain(ob.scq);
 		if (t_fails != fails) {
@@ -628,6 +626,8 @@ static void why_first(struct t_dev *d)
 	}
 	ibv_destroy_cq(oa.scq);
 	ibv_destroy_cq(ob.scq);
+	ibv_dereg_mr(m);
+	munmap(p, T_PAGE);
 }
 
 const struct t_test pr_flow[] = {

@@ -10,6 +10,7 @@
 #include <netinet/ip.h>
 #include <netinet/ip6.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define GRH 40
 #define LEN 99
@@ -51,7 +52,7 @@ static void check_header(const char *what, const uint8_t *at, const struct t_dev
 		t_fail("%s: sl %u", what, wc->sl);
 }
 
-static void one_gid(struct t_dev *like, int gidx)
+static void one_gid(struct t_dev *like, int gidx, bool v4)
 {
 	const struct t_opt o = { .type = IBV_QPT_UD };
 	struct t_dev *d = t_dev_open(like->name, gidx);
@@ -64,6 +65,8 @@ static void one_gid(struct t_dev *like, int gidx)
 	struct t_ep a, b;
 	struct ibv_wc wc;
 
+	if (is_v4(&d->gid) != v4)
+		t_fail("GID %d is %s", gidx, what);
 	t_pair_open(&a, d, &b, d, &o);
 	t_pat_fill(p, LEN, 61, 0);
 	t_recv_one(&b, in, GRH + LEN, m->lkey, 1);
@@ -95,13 +98,14 @@ static void one_gid(struct t_dev *like, int gidx)
 	t_ep_close(&a);
 	t_ep_close(&b);
 	ibv_dereg_mr(m);
+	munmap(p, 4 * T_PAGE);
 	t_dev_close(d);
 }
 
 static void ud_header(struct t_dev *d)
 {
-	one_gid(d, 0);
-	one_gid(d, d->gidx);
+	one_gid(d, 0, false);
+	one_gid(d, d->gidx, true);
 }
 
 const struct t_test pr_grh[] = {
