@@ -152,7 +152,7 @@ static __always_inline bool side_find(struct side *s)
 		return true;
 	no = s->cur->addr >> PRXE_LEAF_SHIFT;
 	if (no != s->no) {
-		s->leaf = prxe_mirror_hit(s->cur->mr->mirror, s->cur->addr);
+		s->leaf = prxe_mirror_hit(s->cur->mr->mirror, s->cur->addr, s->write);
 		s->no = no;
 		if (s->leaf)
 			side_table(s);

@@ -90,7 +90,7 @@ static void reap_later(struct prxe_mirror *mirror, unsigned long delay)
 
 /* ---- leaves ---- */
 
-DEFINE_PER_CPU_ALIGNED(struct prxe_leaf_cache[PRXE_LEAF_CACHE], prxe_leaf_caches);
+DEFINE_PER_CPU_ALIGNED(struct prxe_leaf_cache[2][PRXE_LEAF_CACHE], prxe_leaf_caches);
 atomic_long_t prxe_leaf_removals __read_mostly;
 
 /* What prxe_mirror_hit() does not remember, to be remembered in @c. */
@@ -98,13 +98,12 @@ noinline struct prxe_leaf *prxe_mirror_find(struct prxe_mirror *mirror, unsigned
 {
 	/* Before the look: what is remembered is not older than the count. */
 	unsigned long removals = atomic_long_read_acquire(&prxe_leaf_removals);
+	struct prxe_leaf *leaf = prxe_mirror_leaf(mirror, va);
 
-	c->leaf = prxe_mirror_leaf(mirror, va);
-	/* NULL is not worth remembering: a fault will change it. */
-	c->mirror = c->leaf ? mirror : NULL;
-	c->no = va >> PRXE_LEAF_SHIFT;
-	c->removals = removals;
-	return c->leaf;
+	/* That there is none is not worth remembering: a fault will change it. */
+	if (leaf)
+		*c = (struct prxe_leaf_cache){ .mirror = mirror, .no = va >> PRXE_LEAF_SHIFT, .removals = removals, .leaf = leaf };
+	return leaf;
 }
 
 static void leaf_free_rcu(struct rcu_head *rcu)
@@ -240,7 +239,7 @@ struct prxe_leaf *prxe_leaf_pin(struct prxe_mirror *mirror, unsigned long va, gf
 	/* Removal needs populate: the leaf stays, and the count of removals is as it is. */
 	local_bh_disable();
 	preempt_disable();
-	leaf = prxe_mirror_hit(mirror, va);
+	leaf = prxe_mirror_hit(mirror, va, false);
 	preempt_enable();
 	local_bh_enable();
 	if (leaf)

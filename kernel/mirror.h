@@ -94,22 +94,25 @@ static inline struct prxe_leaf *prxe_mirror_leaf(struct prxe_mirror *mirror, uns
  * all has been removed since, which is counted. A removal erases, counts, and only then asks RCU to free: whoever does not see the new count is
  * inside an RCU section that the freeing waits for. The mirror's address may be used again, but not before its leaves were removed.
  */
-#define PRXE_LEAF_CACHE		16
+#define PRXE_LEAF_CACHE		16	/* of each: leaves that are read from, leaves that are written */
 struct prxe_leaf_cache {
 	const struct prxe_mirror *mirror;
 	unsigned long no;		/* va >> PRXE_LEAF_SHIFT */
 	unsigned long removals;		/* prxe_leaf_removals when it was found */
 	struct prxe_leaf *leaf;
 };
-DECLARE_PER_CPU_ALIGNED(struct prxe_leaf_cache[PRXE_LEAF_CACHE], prxe_leaf_caches);
+DECLARE_PER_CPU_ALIGNED(struct prxe_leaf_cache[2][PRXE_LEAF_CACHE], prxe_leaf_caches);
 extern atomic_long_t prxe_leaf_removals;
 
 struct prxe_leaf *prxe_mirror_find(struct prxe_mirror *mirror, unsigned long va, struct prxe_leaf_cache *c);
 
-/* As prxe_mirror_leaf(), for hits: from what this CPU found last. Inside RCU, preemption off. */
-static __always_inline struct prxe_leaf *prxe_mirror_hit(struct prxe_mirror *mirror, unsigned long va)
+/*
+ * As prxe_mirror_leaf(), for hits: from what this CPU found last. Inside RCU, preemption off. What a transfer reads and what it writes (@write) are
+ * remembered apart, so that the two never take each other's place.
+ */
+static __always_inline struct prxe_leaf *prxe_mirror_hit(struct prxe_mirror *mirror, unsigned long va, bool write)
 {
-	struct prxe_leaf_cache *c = this_cpu_ptr(&prxe_leaf_caches[0]);
+	struct prxe_leaf_cache *c = this_cpu_ptr(&prxe_leaf_caches[write][0]);
 	unsigned long no = va >> PRXE_LEAF_SHIFT;
 
 	c += (no ^ no >> 4 ^ (unsigned long)mirror >> 8) % PRXE_LEAF_CACHE;

@@ -490,6 +490,9 @@ static void whole_leaf(void **state)
 	shut_down();
 }
 
+/* From one leaf to the next for which a CPU has the same place. */
+#define SAME_PLACE	(256 * PRXE_LEAF_SIZE)
+
 /* What a CPU remembers of the table is never older than the table. */
 static void remembered(void **state)
 {
@@ -499,24 +502,50 @@ static void remembered(void **state)
 	map_large();
 	for (int i = 0; i < 3; i++) {
 		for (u32 page = 0; page < PAGES; page += 512)
-			assert_null(prxe_mirror_hit(mirror, va_of(page)));
+			assert_null(prxe_mirror_hit(mirror, va_of(page), i & 1));
 		assert_int_equal(publish_at(512, 1, HMM_PFN_WRITE, true), 0);
 		leaf = leaf_at(512);
 		assert_non_null(leaf);
 		for (int k = 0; k < 2; k++) {
-			assert_ptr_equal(prxe_mirror_hit(mirror, va_of(512 + k)), leaf);
-			assert_ptr_equal(prxe_mirror_hit(mirror, va_of(1023)), leaf);
-			/* 16 leaves on is the same place, with another number. */
-			assert_null(prxe_mirror_hit(mirror, va_of(512) + 16 * PRXE_LEAF_SIZE));
-			assert_null(prxe_mirror_hit(mirror, va_of(512) + 17 * 16 * PRXE_LEAF_SIZE));
+			assert_ptr_equal(prxe_mirror_hit(mirror, va_of(512 + k), i & 1), leaf);
+			assert_ptr_equal(prxe_mirror_hit(mirror, va_of(1023), i & 1), leaf);
+			assert_null(prxe_mirror_hit(mirror, va_of(512) + SAME_PLACE, i & 1));
 		}
-		assert_ptr_equal(prxe_mirror_hit(mirror, va_of(512)), leaf);
+		assert_ptr_equal(prxe_mirror_hit(mirror, va_of(512), i & 1), leaf);
 		take(512, 1024);
 		shim_work_run(true);
 		/* Not freed yet, and not found any more. */
-		assert_null(prxe_mirror_hit(mirror, va_of(512)));
+		assert_null(prxe_mirror_hit(mirror, va_of(512), i & 1));
 		shim_rcu_drain();
 	}
+	shut_down();
+}
+
+/* What a transfer reads does not make a CPU forget what it writes. */
+static void remembered_apart(void **state)
+{
+	struct prxe_leaf_cache (*caches)[PRXE_LEAF_CACHE] = this_cpu_ptr(&prxe_leaf_caches[0]);
+	struct prxe_leaf *from, *to;
+
+	start_up();
+	memset(caches, 0, sizeof(prxe_leaf_caches));
+	from = prxe_leaf_pin(mirror, BASE, GFP_KERNEL);
+	to = prxe_leaf_pin(mirror, BASE + SAME_PLACE, GFP_KERNEL);
+	assert_false(IS_ERR(from) || IS_ERR(to));
+	for (int k = 0; k < 3; k++) {
+		int places = 0;
+
+		assert_ptr_equal(prxe_mirror_hit(mirror, BASE, false), from);
+		assert_ptr_equal(prxe_mirror_hit(mirror, BASE + SAME_PLACE, true), to);
+		/* Nor does a look at what is not there. */
+		assert_null(prxe_mirror_hit(mirror, BASE + 2 * SAME_PLACE, k & 1));
+		for (int i = 0; i < PRXE_LEAF_CACHE; i++) {
+			places += caches[0][i].leaf == from && caches[1][i].leaf == to;
+		}
+		assert_int_equal(places, 1);	/* the same one: it is what they would fight for */
+	}
+	prxe_leaf_unpin(from);
+	prxe_leaf_unpin(to);
 	shut_down();
 }
 
@@ -601,6 +630,7 @@ int main(void)
 		cmocka_unit_test(edges),
 		cmocka_unit_test(whole_leaf),
 		cmocka_unit_test(remembered),
+		cmocka_unit_test(remembered_apart),
 		cmocka_unit_test(failures),
 		cmocka_unit_test(no_mirror),
 	};
