@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -265,6 +266,50 @@ static void device_memory(struct t_dev *d)
 	bench_close(&w);
 }
 
+static volatile sig_atomic_t bus_errors;
+
+static void on_bus_error(int sig)
+{
+	(void)sig;
+	bus_errors++;
+}
+
+/* A page that the machine has lost: its status, the pages around it go on, and it is ordinary memory once it was mapped anew. */
+static void poisoned(struct t_dev *d)
+{
+	struct sigaction act = { .sa_handler = on_bus_error }, was;
+	uint8_t *p = t_map_between(ROOM), *bad = p + T_PAGE;
+	struct ibv_mr *m;
+	struct bench w;
+
+	bench_open(&w, d);
+	t_pat_fill(p, ROOM, 5, 0);
+	m = t_reg(d->pd, p, ROOM, ODP_ALL);
+	ev_write("WRITE from it before", &w.a, bad, LEN, m, w.ok, w.mok);
+	t_pat_check("WRITE from it before", w.ok, LEN, 5, T_PAGE);
+	t_pat_fill(w.ok, ROOM, 1, 0);
+	sigaction(SIGBUS, &act, &was);
+	if (madvise(bad, T_PAGE, MADV_HWPOISON))
+		t_die("MADV_HWPOISON: %s", strerror(errno));
+	t_note("poisoned: %d SIGBUS", (int)bus_errors);
+	all_ways(&w, bad, m); /* it was in use */
+	t_pat_check("before the poison", p, T_PAGE, 5, 0);
+	t_pat_check("behind the poison", bad + T_PAGE, ROOM - 2 * T_PAGE, 5, 2 * T_PAGE);
+	ev_write("WRITE before the poison", &w.a, w.ok, T_PAGE, w.mok, p, m);
+	t_pat_check("WRITE before the poison", p, T_PAGE, 1, 0);
+	ev_read("READ behind the poison", &w.a, w.ok, LEN, w.mok, bad + T_PAGE, m);
+	t_pat_check("READ behind the poison", w.ok, LEN, 5, 2 * T_PAGE);
+	t_pat_fill(w.ok, ROOM, 1, 0);
+	if (mmap(bad, T_PAGE, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != bad)
+		t_die("mmap: %s", strerror(errno));
+	ev_write("WRITE to new memory there", &w.a, w.ok + 5, LEN, w.mok, bad, m);
+	t_pat_check("WRITE to new memory there", bad, LEN, 1, 5);
+	sigaction(SIGBUS, &was, NULL);
+	ibv_dereg_mr(m);
+	munmap(p - T_PAGE, ROOM + 2 * T_PAGE);
+	bench_close(&w);
+}
+
 const struct t_test ev_errors[] = {
 	{ "unmapped", unmapped, "every access to unmapped memory, fresh and after use" },
 	{ "partly", partly, "a hole in the middle of the range" },
@@ -272,5 +317,6 @@ const struct t_test ev_errors[] = {
 	{ "read_only", read_only, "PROT_READ: reads work, writes do not" },
 	{ "secret", secret, "memfd_secret: an error status, no oops" },
 	{ "device_memory", device_memory, "VM_PFNMAP memory: an error status" },
+	{ "poisoned", poisoned, "a page with a memory error: an error status, and the pages around it work" },
 	{ 0 },
 };
