@@ -4,12 +4,13 @@
 #                            GIDA GIDB (IPv4), GIDA6 GIDB6 (IPv6)
 . "$(dirname "$0")/../verbs/lib/sh.sh"
 
-cleanup() {
+ns_down() {
 	for s in A B; do
 		ip netns exec w$s rdma link delete wire$s 2>/dev/null || rdma link delete wire$s 2>/dev/null
 		ip netns delete w$s 2>/dev/null
 	done
 }
+cleanup() { ns_down; }
 
 has_both_gids() { gid_of "$1" "0000:ffff:$2" >/dev/null && gid_of "$1" "fd00:0077:" >/dev/null; }
 

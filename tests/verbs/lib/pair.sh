@@ -3,18 +3,20 @@
 port=19000
 log=/tmp/perftest-log
 
-# pair NAME ARGS...: server and client on this host; both must succeed
-pair() {
-	local rc=0 srv cli
-	port=$((port + 1))
-	timeout $((25 * slow)) "$@" >$log.srv 2>&1 &
+listening() { ss -Hltn | grep -q ":$port "; }
+# two READY SERVER... -- CLIENT...: both must succeed; READY, a function, succeeds once the server can be asked
+two() {
+	local ready=$1 server=() rc=0 srv cli
+	shift
+	while [ "$1" != -- ]; do server+=("$1"); shift; done
+	shift
+	timeout $((25 * slow)) "${server[@]}" >$log.srv 2>&1 &
 	srv=$!
 	for _ in $(seq 100); do
-		ss -ltn 2>/dev/null | grep -q ":$port " && break
-		kill -0 $srv 2>/dev/null || break
+		$ready || ! kill -0 $srv 2>/dev/null && break
 		sleep 0.1
 	done
-	timeout $((25 * slow)) "$@" 127.0.0.1 >$log.cli 2>&1
+	timeout $((25 * slow)) "$@" >$log.cli 2>&1
 	cli=$?
 	wait $srv || rc=$?
 	if [ $cli != 0 ] || [ $rc != 0 ]; then
@@ -23,6 +25,11 @@ pair() {
 	else
 		say "$*: $(grep -E '^ *[0-9]+ |bytes in' $log.cli | tail -n 1 | tr -s ' ')"
 	fi
+}
+# pair NAME ARGS...: the same program on both sides, the client's with an address; the caller gave it port $port + 1
+pair() {
+	port=$((port + 1))
+	two listening "$@" -- "$@" 127.0.0.1
 }
 # pt PERFTEST-PROGRAM ARGS..., pp PINGPONG ARGS...: on $DEV and $GID
 pt() { pair "$1" -d "$DEV" -x "$GID" -F -p $((port + 1)) "${@:2}"; }

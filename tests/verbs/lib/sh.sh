@@ -65,6 +65,11 @@ gid_of() {
 	done
 	return 1
 }
+# The netdev that DEV's GID belongs to, and its IPv4 address
+netdev() { cat "/sys/class/infiniband/$DEV/ports/1/gid_attrs/ndevs/$GID"; }
+ipv4() { ip -4 -o addr show dev "$(netdev)" | awk '{ sub("/.*", "", $4); print $4; exit }'; }
+# counter NAME [DEVICE]: of hw_counters, as it is now: what was read lately is kept for 10 ms
+counter() { sleep 0.02; cat "/sys/class/infiniband/${2:-$DEV}/ports/1/hw_counters/$1"; }
 # wait_for SECONDS CMD...: until it succeeds
 wait_for() {
 	_end=$(($(date +%s) + $1 * slow)); shift
