@@ -78,45 +78,74 @@ static uint8_t *fresh(size_t size, int prot)
 
 /* ---- registration ---- */
 
-static bool reg_pair(struct t_dev *d, uint8_t *p, size_t size, bool odp, int pair)
+#define SIZES 16 /* of --reg, at most */
+#define REGS 25 /* registrations that make one number, at most */
+
+struct region {
+	size_t size;
+	uint8_t *p;
+	bool go[2]; /* PINNED, ODP_COLD */
+	double reg[REGS], dereg[REGS];
+};
+
+static int reg_count(const struct region *r, enum variant v)
 {
-	unsigned acc = T_ALL_ACCESS | (odp ? IBV_ACCESS_ON_DEMAND : 0);
-	int n = odp || size <= 64 << 10 ? 25 : size <= 4 << 20 ? 9 : 1;
-	double reg[25], dereg[25];
+	return v == ODP_COLD || r->size <= 64 << 10 ? REGS : r->size <= 4 << 20 ? 9 : 1;
+}
 
-	for (int i = 0; i < n; i++) {
-		double t0 = t_now(), t1, t2;
-		struct ibv_mr *mr = ibv_reg_mr(d->pd, p, size, acc);
+static bool reg_once(struct t_dev *d, struct region *r, enum variant v, int i)
+{
+	double t0 = t_now(), t1;
+	struct ibv_mr *mr = ibv_reg_mr(d->pd, r->p, r->size, T_ALL_ACCESS | (v == ODP_COLD ? IBV_ACCESS_ON_DEMAND : 0));
 
-		t1 = t_now();
-		if (!mr) {
-			fprintf(stderr, "registering %zu bytes %s: %s\n", size,
-				odp ? "with ODP" : "pinned", strerror(errno));
-			return false;
-		}
-		if (ibv_dereg_mr(mr))
-			t_die("ibv_dereg_mr: %s", strerror(errno));
-		t2 = t_now();
-		reg[i] = (t1 - t0) * 1e6;
-		dereg[i] = (t2 - t1) * 1e6;
+	t1 = t_now();
+	if (!mr) {
+		fprintf(stderr, "registering %zu bytes %s: %s\n", r->size, v == ODP_COLD ? "with ODP" : "pinned", strerror(errno));
+		return false;
 	}
-	out("reg", size, variant_name[odp], pair, t_median(reg, n));
-	out("dereg", size, variant_name[odp], pair, t_median(dereg, n));
+	if (ibv_dereg_mr(mr))
+		t_die("ibv_dereg_mr: %s", strerror(errno));
+	r->reg[i] = (t1 - t0) * 1e6;
+	r->dereg[i] = (t_now() - t1) * 1e6;
 	return true;
 }
 
-static void bench_reg(struct t_dev *d, size_t size)
+/* All sizes in turn, again and again: a machine that is slower for some milliseconds is so for all of them. */
+static void bench_reg(struct t_dev *d)
 {
-	bool reserved = size > opt.populate, go[2] = { !reserved, d->odp };
-	uint8_t *p = fresh(size, reserved ? PROT_NONE : PROT_READ | PROT_WRITE);
+	struct region *r = calloc(SIZES, sizeof(*r));
+	size_t n = 0;
 
-	if (!reserved)
-		memset(p, 1, size);
-	for (int pair = 1; pair <= opt.pairs; pair++)
-		for (int odp = 0; odp < 2; odp++)
-			if (go[odp] && t_list_has(opt.variants, variant_name[odp]))
-				go[odp] = reg_pair(d, p, size, odp, pair);
-	munmap(p, size);
+	for (const char *s = opt.reg; *s; n++) {
+		bool reserved;
+
+		if (!r || n == SIZES)
+			t_die("--reg: too many sizes");
+		r[n].size = parse_size(s, &s);
+		reserved = r[n].size > opt.populate;
+		r[n].go[PINNED] = !reserved && t_list_has(opt.variants, variant_name[PINNED]);
+		r[n].go[ODP_COLD] = d->odp && t_list_has(opt.variants, variant_name[ODP_COLD]);
+		r[n].p = fresh(r[n].size, reserved ? PROT_NONE : PROT_READ | PROT_WRITE);
+		if (!reserved)
+			memset(r[n].p, 1, r[n].size);
+	}
+	for (int pair = 1; pair <= opt.pairs; pair++) {
+		for (enum variant v = PINNED; v <= ODP_COLD; v++) {
+			for (int k = 0; k < REGS; k++)
+				for (size_t i = 0; i < n; i++)
+					if (r[i].go[v] && k < reg_count(&r[i], v))
+						r[i].go[v] = reg_once(d, &r[i], v, k);
+			for (size_t i = 0; i < n; i++) {
+				if (!r[i].go[v])
+					continue;
+				out("reg", r[i].size, variant_name[v], pair, t_median(r[i].reg, reg_count(&r[i], v)));
+				out("dereg", r[i].size, variant_name[v], pair, t_median(r[i].dereg, reg_count(&r[i], v)));
+			}
+		}
+	}
+	while (n--)
+		munmap(r[n].p, r[n].size);
+	free(r);
 }
 
 static const struct t_opt bench_qp = { .depth = DEPTH };
@@ -350,8 +379,7 @@ int main(int argc, char **argv)
 	if (*opt.reg) {
 		struct t_dev *d = t_dev_open(opt.dev, opt.gid);
 
-		for (const char *s = opt.reg; *s;)
-			bench_reg(d, parse_size(s, &s));
+		bench_reg(d);
 		t_dev_close(d);
 	}
 	return rc || t_fails;

@@ -49,21 +49,23 @@ rp_open "$raw" || exit 1
 rp_host >>"$raw/machine.txt"
 
 row() { # METRIC SIZE TITLE us|''
-	local p o r
+	local p o r ends
 	p=$(rp_median "$1" "$2" pinned)
 	o=$(rp_median "$1" "$2" odp)
 	r=$(rp_ratio "$1" "$2" odp pinned)
+	mapfile -t ends < <(rp_ratio_ends "$1" "$2" odp pinned)
 	if [ "$4" = us ]; then
-		printf '%s\t%s\t%s\t%s\n' "$3" "$(rp_us "$p")" "$(rp_us "$o")" "$(small "$r")"
+		p=$(rp_us "$p") o=$(rp_us "$o")
 	else
-		printf '%s\t%s\t%s\t%s\n' "$3" "$(rp_num "$p") $4" "$(rp_num "$o") $4" "$(small "$r")"
+		p="$(rp_num "$p") $4" o="$(rp_num "$o") $4"
 	fi
+	printf '%s\t%s\t%s\t%s\t%s .. %s\n' "$3" "$p" "$o" "$(small "$r")" "$(small "${ends[0]-}")" "$(small "${ends[1]-${ends[0]-}}")"
 }
 
 small() { awk -v r="$1" 'BEGIN { if (r == "") print "-"; else printf((r < 0.01 ? "%.5f\n" : (r < 0.1 ? "%.3f\n" : "%.2f\n")), r) }'; }
 
 table() {
-	printf ' \tpinned\tODP\tODP / pinned\n'
+	printf ' \tpinned\tODP\tODP / pinned\tof single pairs\n'
 	for s in 4096 65536 1048576; do
 		row write_bw $s "bandwidth, WRITE of $(rp_size $s)" MiB/s
 	done
@@ -98,7 +100,7 @@ touch=$(rp_median touch 67108864 memset)
 	rp_head "prxe: pinned against ODP"
 	[ "$type" = prxe ] || echo "<p><strong>Measured over $type, not over prxe.</strong></p>"
 	rp_table <"$raw/table.tsv"
-	echo "<p>Medians of ${PRXE_BENCH_PAIRS:-3} interleaved pairs; the ratio is the median of the pairs' ratios. Data check: <strong>$(verdict)</strong>."
+	echo "<p>Medians of ${PRXE_BENCH_PAIRS:-3} interleaved pairs; the ratio is the median of the pairs' ratios, beside the lowest and the highest of them. Data check: <strong>$(verdict)</strong>."
 	[ -z "$touch" ] || echo " The processor's own first touch (memset) of 64 MiB: $(rp_us "$touch")."
 	echo "</p>"
 	for s in 4096 65536 1048576; do

@@ -5,6 +5,7 @@
 #   rp_open DIR                 the measurements: DIR/samples.tsv, machine.txt, commands.txt
 #   rp_median METRIC SIZE VARIANT            the median of the runs, '' when there is none
 #   rp_ratio METRIC SIZE VARIANT TO          the median of the pairs' ratios VARIANT / TO
+#   rp_ratio_ends METRIC SIZE VARIANT TO     the lowest and the highest of them, a line each
 #   rp_num VALUE / rp_us MICROSECONDS / rp_size BYTES      for people
 #   rp_csv                      the CSV of all medians
 #   rp_bars TITLE UNIT [log]    an SVG from standard input's lines: group, series, value (tab separated)
@@ -24,13 +25,14 @@ rp_median() { # METRIC SIZE VARIANT
 		awk '{ a[NR] = $1 } END { if (NR) print NR % 2 ? a[(NR + 1) / 2] : (a[NR / 2] + a[NR / 2 + 1]) / 2 }'
 }
 
-rp_ratio() { # METRIC SIZE VARIANT TO
+rp_ratios() { # METRIC SIZE VARIANT TO
 	awk -F'\t' -v m="$1" -v s="$2" -v v="$3" -v t="$4" '
 		$1 == m && $2 == s && $3 == v { x[$4] = $6 }
 		$1 == m && $2 == s && $3 == t { y[$4] = $6 }
-		END { for (p in x) if (y[p] > 0) print x[p] / y[p] }' "$RP/samples.tsv" | sort -g |
-		awk '{ a[NR] = $1 } END { if (NR) printf "%.4g\n", NR % 2 ? a[(NR + 1) / 2] : (a[NR / 2] + a[NR / 2 + 1]) / 2 }'
+		END { for (p in x) if (y[p] > 0) print x[p] / y[p] }' "$RP/samples.tsv" | sort -g
 }
+rp_ratio() { rp_ratios "$@" | awk '{ a[NR] = $1 } END { if (NR) printf "%.4g\n", NR % 2 ? a[(NR + 1) / 2] : (a[NR / 2] + a[NR / 2 + 1]) / 2 }'; }
+rp_ratio_ends() { rp_ratios "$@" | sed -n '1p;$p'; }
 
 rp_num() { # VALUE
 	awk -v x="${1:-}" 'BEGIN {
