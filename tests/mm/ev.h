@@ -7,7 +7,7 @@
 
 #define ODP_ALL (T_ALL_ACCESS | IBV_ACCESS_ON_DEMAND)
 
-extern const struct t_test ev_contents[], ev_errors[], ev_revoke[], ev_reg[], ev_peer[], ev_files[], ev_post[];
+extern const struct t_test ev_contents[], ev_errors[], ev_revoke[], ev_reg[], ev_peer[], ev_files[], ev_post[], ev_numa[];
 extern int ev_rounds; /* how often the racing tests repeat */
 
 /* One transfer between local memory and remote memory of the pair; its completion status, -1: none. */

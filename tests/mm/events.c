@@ -51,7 +51,7 @@ bool ev_must(const char *what, struct t_ep *a, struct t_ep *b, enum ibv_wr_opcod
 
 int main(int argc, char **argv)
 {
-	static const struct t_test *const all[] = { ev_peer, ev_contents, ev_errors, ev_revoke, ev_reg, ev_files, ev_post, NULL };
+	static const struct t_test *const all[] = { ev_peer, ev_contents, ev_errors, ev_revoke, ev_reg, ev_files, ev_post, ev_numa, NULL };
 
 	t_init();
 	ev_rounds = t_debug ? 3 : 10;

@@ -25,6 +25,8 @@
 TEST_PASSED=0
 TEST_FAILED=0
 TEST_BUILD=1
+# Two NUMA nodes, for what moves pages and for policies. Pages stay where they are unless a test turns balancing on.
+TEST_KERNEL_ARGS="numa=fake=2 numa_balancing=disable"
 
 test_header() { # FILE KEY DEFAULT
 	local v
@@ -110,7 +112,7 @@ test_batch() { # K MEM MODARGS DISK LEAKS NAME...
 			printf '%s %s %s %s\n' "$i" "$limit" "$(test_header "$TOP/tests/${names[i]}.test" link prxe)" "${names[i]}" >>"$job/t/list"
 		done
 		msg "booting a guest ($what) for ${#names[@]} test(s)"
-		vm_run "$k" --mem "$mem" --modargs "$modargs" ${opts[@]+"${opts[@]}"} --timeout $total --job "$job" -- \
+		PRXE_KERNEL_ARGS="$TEST_KERNEL_ARGS ${PRXE_KERNEL_ARGS:-}" vm_run "$k" --mem "$mem" --modargs "$modargs" ${opts[@]+"${opts[@]}"} --timeout $total --job "$job" -- \
 			/src/tests/vm/guest/batch >"$job/vm.log" 2>&1 &
 		pid=$!
 		# shellcheck disable=SC2064
