@@ -74,7 +74,7 @@ compare() { # VALUE OP LIMIT
 show() { # VALUE UNIT
 	case $2 in
 	us) rp_us "$1" ;;
-	insn) awk -v x="$1" 'BEGIN { if (x == "") print "-"; else printf "%.2f k\n", x }' ;;	# counted: a microsecond is a thousand
+	insn) awk -v x="$1" 'BEGIN { if (x == "") print "-"; else if (x >= 1e4) printf "%.1f M\n", x / 1e3; else printf "%.2f k\n", x }' ;;	# counted: a microsecond is a thousand
 	*) printf '%s %s\n' "$(awk -v x="$1" -v n="$(rp_num "$1")" 'BEGIN { if (x >= 1e6) printf "%.2f M\n", x / 1e6; else print n }')" "$2" ;;
 	esac
 }
@@ -161,6 +161,13 @@ touch_table() {
 	done
 }
 
+maps_rows() { # PREFIX UNIT
+	goal "munmap of 1 GiB, mirrored; not mirrored" "${1}munmap" 1073741824 mirrored plain "$2" '<=' 1.15
+	goal "fork with 1 GiB, mirrored; not mirrored" "${1}fork" 1073741824 mirrored plain "$2" '<=' 1.15
+	goal "munmap of 256 MiB in small pages" "${1}munmap" 268435456 mirrored-small plain-small "$2" '<=' 1.15
+	goal "fork with 256 MiB in small pages" "${1}fork" 268435456 mirrored-small plain-small "$2" '<=' 1.15
+}
+
 paging() {
 	[ -n "$(rp_median fault_resident 4096 cpu)" ] || return
 	printf 'on-demand paging\tprxe\tits peer\tratio\tgoal\t\n'
@@ -172,10 +179,7 @@ paging() {
 	versus "the same, another process's memory" fault_swapped 4096 other cpu
 	goal "first WRITE into 256 MiB; memset and copy" touch_write 268435456 first memset+again us '<=' 1.3
 	goal "first READ into 256 MiB; memset and copy" touch_read 268435456 first memset+again us '<=' 1.3
-	goal "munmap of 1 GiB, mirrored; not mirrored" munmap 1073741824 mirrored plain us '<=' 1.15
-	goal "fork with 1 GiB, mirrored; not mirrored" fork 1073741824 mirrored plain us '<=' 1.15
-	goal "munmap of 256 MiB in small pages" munmap 268435456 mirrored-small plain-small us '<=' 1.15
-	goal "fork with 256 MiB in small pages" fork 268435456 mirrored-small plain-small us '<=' 1.15
+	maps_rows '' us
 	goal "registering one of 100,000 MRs of 4 MiB; pinned" mr_reg 4194304 odp pinned us '<=' 0.1
 	versus "the same; the first 100 of them" mr_reg 4194304 odp odp-first
 	versus "deregistering one of them; pinned" mr_dereg 4194304 odp pinned
@@ -201,6 +205,7 @@ counted() {
 	flat_row "registration with ODP, slowest of 4 KiB to 1 TiB against fastest" n_reg
 	goal "fault on a resident page, the poster's memory; CPU's minor fault" n_fault_resident 4096 own cpu insn '<=' 1.5
 	goal "the same, another process's memory" n_fault_resident 4096 other cpu insn '<=' 1.5
+	maps_rows n_ insn
 	goal "registering one of 100,000 MRs of 4 MiB; pinned" n_mr_reg 4194304 odp pinned insn '<=' 0.1
 }
 

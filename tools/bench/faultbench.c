@@ -9,7 +9,7 @@
  *                   variants cpu, own (the poster's memory), other (another process's memory): the time that it adds to an access, a page
  *   touch_write, touch_read   the first transfer into fresh memory; variants first, memset+again: what the CPU's first touch and the copy take
  *   munmap, fork    of memory that is mirrored, plain otherwise; huge or small pages
- *                   (fork: the median of several)
+ *                   (the median of several)
  *   mr_reg, mr_dereg  of one of very many MRs; variants odp, pinned; odp-first: of the first thousandth
  * Variants alternate, so that a pair sees the same machine.
  */
@@ -376,6 +376,7 @@ static void prefetch(struct t_dev *d, struct ibv_mr *mr, uint8_t *p, size_t size
 }
 
 #define FORKS 5
+#define UNMAPS 3
 
 static double time_fork(void)
 {
@@ -395,7 +396,7 @@ static void map_once(struct t_dev *d, size_t size, bool small, bool mirrored, in
 	const char *variant = mirrored ? small ? "mirrored-small" : "mirrored" : small ? "plain-small" : "plain";
 	uint8_t *p = fresh(size, small);
 	struct ibv_mr *mr = NULL;
-	double t, forks[FORKS];
+	double forks[FORKS], unmaps[UNMAPS];
 
 	memset(p, 1, size);
 	if (mirrored)
@@ -409,11 +410,20 @@ static void map_once(struct t_dev *d, size_t size, bool small, bool mirrored, in
 			p[o] = (uint8_t)i;
 	}
 	out("fork", size, variant, pair, t_median(forks, FORKS));
-	if (mirrored)
-		prefetch(d, mr, p, size);
-	t = t_now();
-	munmap(p, size);
-	out("munmap", size, variant, pair, t_now() - t);
+	for (int i = 0; i < UNMAPS; i++) {
+		if (i) {
+			if (mmap(p, size, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != p)
+				t_die("mmap of %zu bytes: %s", size, strerror(errno));
+			madvise(p, size, small ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
+			memset(p, 1, size);
+		}
+		if (mirrored)
+			prefetch(d, mr, p, size);
+		unmaps[i] = t_now();
+		munmap(p, size);
+		unmaps[i] = t_now() - unmaps[i];
+	}
+	out("munmap", size, variant, pair, t_median(unmaps, UNMAPS));
 	if (mr)
 		ibv_dereg_mr(mr);
 }

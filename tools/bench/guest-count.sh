@@ -19,4 +19,6 @@ note "counting instructions: faults, very many MRs ..."
 modprobe -q zram num_devices=1 && echo 256M >/sys/block/zram0/disksize && mkswap -q /dev/zram0 && swapon /dev/zram0 ||
 	note "  no swap on zram: its faults are left out"
 try timeout -k 2 300 prxe-faultbench --dev prxe0 --gid 1 --pairs 3 --parts faults,mrs
+note "counting instructions: munmap and fork ..."
+try timeout -k 2 300 prxe-faultbench --dev prxe0 --gid 1 --pairs 1 --parts maps
 exit $failed
