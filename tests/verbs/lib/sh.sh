@@ -23,7 +23,8 @@ _no_loss() {
 		[ ! -r "$_f" ] || [ "$(cat "$_f")" = 0 ] || fail "$_f: $(cat "$_f") packets"
 	done
 }
-finish() { _no_loss; [ "$FAILED" = 0 ] && echo "${0##*/}: ok"; exit "$FAILED"; }
+# What cleanup() finds wrong counts too.
+finish() { _no_loss; trap - EXIT; _restore; [ "$FAILED" = 0 ] && echo "${0##*/}: ok"; exit "$FAILED"; }
 debug() { [ "$slow" != 1 ]; }
 # pick STABLE DEBUG: a size for this kernel
 pick() { if debug; then echo "$2"; else echo "$1"; fi; }
