@@ -164,13 +164,13 @@ static void finish(struct rig *r, enum side side, uint64_t seq)
 	while (waits(r) && t_now() < stop)
 		;
 	if (!r->done)
-		t_fail("%s is in swap: no completion within %.0f s", side_name[side], stop - r->posted);
+		t_fail("%s is slow: no completion within %.0f s", side_name[side], stop - r->posted);
 	else if (r->wc.status)
-		t_fail("%s is in swap: '%s'", side_name[side], ibv_wc_status_str(r->wc.status));
+		t_fail("%s is slow: '%s'", side_name[side], ibv_wc_status_str(r->wc.status));
 	if (!r->done || r->wc.status)
 		t_die("cannot go on");
 	if (r->done - r->posted < 0.9 * slow_seconds())
-		t_fail("%s is in swap: done after %.2f s: the device is not slow", side_name[side], r->done - r->posted);
+		t_fail("%s is slow: done after %.2f s: the device is not slow", side_name[side], r->done - r->posted);
 	t_pat_check(side_name[side], r->slow + 100, ROOM - 200, slow, 100);
 	t_pat_check(side_name[side], r->fast + 100, ROOM - 200, fast, 100);
 	/* before and behind it: as they were */
