@@ -10,7 +10,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
@@ -392,27 +391,16 @@ static void thp(struct t_dev *d)
 /* A single-threaded program that serves its own userfaultfd: post_send may not wait for memory. */
 static void uffd(struct t_dev *d)
 {
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register reg = { 0 };
 	struct bench w;
 	struct ibv_wc wc;
 	uint8_t *p = t_map_between(ROOM);
 	unsigned served = 0;
 	struct ibv_mr *m;
-	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	int fd = t_uffd(p, ROOM);
 	double end;
 
-	if (fd < 0 || ioctl(fd, UFFDIO_API, &api)) {
-		t_note("uffd: userfaultfd: %s: not run", strerror(errno));
-		return;
-	}
 	bench_open(&w, d);
 	t_pat_fill(w.src, LEN, 140, 0);
-	reg.range.start = (uintptr_t)p;
-	reg.range.len = ROOM;
-	reg.mode = UFFDIO_REGISTER_MODE_MISSING;
-	if (ioctl(fd, UFFDIO_REGISTER, &reg))
-		t_die("UFFDIO_REGISTER: %s", strerror(errno));
 	m = t_reg(d->pd, p, ROOM, ODP_ALL);
 	/* Round 0: userfaultfd memory is the source; round 1 (dropped again): the target. */
 	for (int round = 0; round < 2; round++) {

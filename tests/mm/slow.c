@@ -10,7 +10,6 @@
 #include "t.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -369,17 +368,6 @@ static void together(struct t_dev *d)
 
 #define HANDLER_SECONDS 10.0
 
-static int uffd_open(void *p)
-{
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register reg = { .range = { (uintptr_t)p, ROOM }, .mode = UFFDIO_REGISTER_MODE_MISSING };
-	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-
-	if (fd < 0 || ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &reg))
-		t_die("userfaultfd: %s", strerror(errno));
-	return fd;
-}
-
 /* With rnr_retry 7 it is waited for as long as it takes. */
 static void handler(struct t_dev *d)
 {
@@ -391,7 +379,7 @@ static void handler(struct t_dev *d)
 	int fd;
 
 	rig_open(&r, d);
-	fd = uffd_open(r.slow);
+	fd = t_uffd(r.slow, ROOM);
 	beside_open(&s, &r);
 	t_pat_fill(r.fast, ROOM, 401, 0);
 	r.done = 0;

@@ -4,15 +4,11 @@
  * exec, close or deregistration; prefetch does what the manual says; reregistration takes effect.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/userfaultfd.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "t.h"
@@ -49,29 +45,11 @@ static void rig_close(struct rig *r)
 	t_dev_close(r->d);
 }
 
-/* Userfaultfd memory whose faults nobody serves; -1 when this kernel does not let us. */
-static int unserved(void *p, size_t len)
-{
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register reg = { .range = { (uintptr_t)p, len }, .mode = UFFDIO_REGISTER_MODE_MISSING };
-	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-
-	if (fd < 0 || ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &reg)) {
-		t_note("userfaultfd: %s: not run", strerror(errno));
-		return -1;
-	}
-	return fd;
-}
-
 /* Post WRITEs that wait for faults on both sides for ever, and see that the faults have begun. */
-static bool hang(struct rig *r, bool source)
+static void hang(struct rig *r, bool source)
 {
-	uint8_t *p = source ? r->src : r->dst;
-	int fd = unserved(p, ROOM);
-	struct pollfd pf = { .fd = fd, .events = POLLIN };
+	struct pollfd pf = { .fd = t_uffd(source ? r->src : r->dst, ROOM), .events = POLLIN };
 
-	if (fd < 0)
-		return false;
 	for (int i = 0; i < 8; i++)
 		if (t_post_one(&r->a, IBV_WR_RDMA_WRITE, r->src + i * T_PAGE, T_PAGE, r->msrc->lkey,
 			       (uintptr_t)r->dst + i * T_PAGE, r->mdst->rkey, i))
@@ -79,7 +57,6 @@ static bool hang(struct rig *r, bool source)
 	if (poll(&pf, 1, (int)(t_slow(10) * 1000)) != 1)
 		t_die("no fault was seen");
 	t_none("a transfer through memory that is not there", r->a.scq, 0.05);
-	return true;
 }
 
 enum end { END_KILL, END_EXIT, END_EXEC, END_CLOSE, END_QUIET };
@@ -88,14 +65,11 @@ static const char *const end_name[] = { "kill", "exit", "exec", "close", "close 
 static void hang_child(const struct t_dev *like, enum end end, bool source, int ready)
 {
 	struct rig r;
-	char c = 'r';
 
 	rig_open(&r, like, ROOM);
-	t_pat_fill(r.src, 0, 0, 0);
-	if (!hang(&r, source))
-		c = 's';
-	if (write(ready, &c, 1) != 1 || c == 's')
-		_exit(0);
+	hang(&r, source);
+	if (write(ready, "r", 1) != 1)
+		_exit(9);
 	switch (end) {
 	case END_KILL:
 		pause();
@@ -149,8 +123,6 @@ static void hangs(struct t_dev *like)
 			} else if (end != END_KILL && status) {
 				t_fail("%s, %s: status %#x", end_name[end], source ? "source" : "target", status);
 			}
-			if (c == 's')
-				return;
 		}
 }
 
@@ -165,21 +137,20 @@ static void others_go_on(struct t_dev *like)
 
 	rig_open(&r, like, ROOM);
 	t_pair_open(&c, r.d, &d, r.d, &o);
-	if (hang(&r, false)) {
-		p = t_map(ROOM);
-		m = t_reg(r.d->pd, p, ROOM, ODP_ALL);
-		for (int i = 0; i < 50; i++) {
-			t_pat_fill(p, ROOM / 2, 900 + i, 0);
-			t_drop(p + ROOM / 2, ROOM / 2);
-			if (t_post_one(&c, IBV_WR_RDMA_WRITE, p, ROOM / 2, m->lkey, (uintptr_t)p + ROOM / 2, m->rkey, i))
-				t_die("post");
-			if (!t_expect("beside a QP that waits for a fault", c.scq, IBV_WC_SUCCESS, NULL))
-				break;
-			t_pat_check("beside a QP that waits for a fault", p + ROOM / 2, ROOM / 2, 900 + i, 0);
-		}
-		t_drop(p, ROOM);	/* and invalidations pass */
-		ibv_dereg_mr(m);
+	hang(&r, false);
+	p = t_map(ROOM);
+	m = t_reg(r.d->pd, p, ROOM, ODP_ALL);
+	for (int i = 0; i < 50; i++) {
+		t_pat_fill(p, ROOM / 2, 900 + i, 0);
+		t_drop(p + ROOM / 2, ROOM / 2);
+		if (t_post_one(&c, IBV_WR_RDMA_WRITE, p, ROOM / 2, m->lkey, (uintptr_t)p + ROOM / 2, m->rkey, i))
+			t_die("post");
+		if (!t_expect("beside a QP that waits for a fault", c.scq, IBV_WC_SUCCESS, NULL))
+			break;
+		t_pat_check("beside a QP that waits for a fault", p + ROOM / 2, ROOM / 2, 900 + i, 0);
 	}
+	t_drop(p, ROOM);	/* and invalidations pass */
+	ibv_dereg_mr(m);
 	t_ep_close(&c);
 	t_ep_close(&d);
 	rig_close(&r);
@@ -281,22 +252,20 @@ static void told_to_come_again(struct rig *r, struct t_ep *a)
 	uint64_t rnr = t_counter(r->d->name, "send_rnr_err"), timeouts = t_counter(r->d->name, "completer_retry_err");
 	uint8_t *p = t_map(T_PAGE);
 	struct ibv_mr *m = t_reg(r->d->pd, p, T_PAGE, ODP_ALL);
-	int fd = unserved(p, T_PAGE);
+	int fd = t_uffd(p, T_PAGE);
 	double stop = t_now() + t_slow(5);
 
-	if (fd >= 0) {
-		if (t_post_one(a, IBV_WR_RDMA_WRITE, r->src, 100, r->msrc->lkey, (uintptr_t)p, m->rkey, 2))
-			t_die("post");
-		while (t_counter(r->d->name, "send_rnr_err") == rnr && t_now() < stop)
-			usleep(1000);
-		if (t_now() >= stop)
-			t_fail("a fault that does not end: no RNR NAK");
-		if (t_counter(r->d->name, "completer_retry_err") != timeouts)
-			t_fail("a fault that does not end: an ACK timeout");
-		close(fd);
-		t_expect("a fault that ended at last", a->scq, IBV_WC_SUCCESS, NULL);
-		t_pat_check("a fault that ended at last", p, 100, 71, 0);
-	}
+	if (t_post_one(a, IBV_WR_RDMA_WRITE, r->src, 100, r->msrc->lkey, (uintptr_t)p, m->rkey, 2))
+		t_die("post");
+	while (t_counter(r->d->name, "send_rnr_err") == rnr && t_now() < stop)
+		usleep(1000);
+	if (t_now() >= stop)
+		t_fail("a fault that does not end: no RNR NAK");
+	if (t_counter(r->d->name, "completer_retry_err") != timeouts)
+		t_fail("a fault that does not end: an ACK timeout");
+	close(fd);
+	t_expect("a fault that ended at last", a->scq, IBV_WC_SUCCESS, NULL);
+	t_pat_check("a fault that ended at last", p, 100, 71, 0);
 	ibv_dereg_mr(m);
 	munmap(p, T_PAGE);
 }

@@ -4,8 +4,12 @@
 #include "t.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 const char *const t_kind_name[K_N] = { "pin", "odp", "shm" };
@@ -28,6 +32,17 @@ void *t_map_between(size_t size)
 	if (mprotect(p, T_PAGE, PROT_NONE) || mprotect(p + T_PAGE + size, T_PAGE, PROT_NONE))
 		t_die("mprotect: %s", strerror(errno));
 	return p + T_PAGE;
+}
+
+int t_uffd(void *p, size_t len)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .range = { (uintptr_t)p, len }, .mode = UFFDIO_REGISTER_MODE_MISSING };
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &reg))
+		t_die("userfaultfd: %s", strerror(errno));
+	return fd;
 }
 
 struct ibv_mr *t_reg(struct ibv_pd *pd, void *p, size_t len, unsigned access)

@@ -68,6 +68,8 @@ void t_arena_open(struct t_arena *a, enum t_kind kind, size_t size, struct ibv_p
 		  uint64_t other_iova, unsigned more_access);
 void t_arena_close(struct t_arena *a);
 void t_drop(void *p, size_t len); /* MADV_DONTNEED of the pages that [p, p + len) touches */
+/* A userfaultfd that is asked for the pages of [p, p + len) that are missing: nonblocking. */
+int t_uffd(void *p, size_t len);
 struct ibv_mr *t_reg(struct ibv_pd *pd, void *p, size_t len, unsigned access);
 
 /* ---- ep.c ---- */
