@@ -205,8 +205,9 @@ count_for() { # SECONDS TOOL DEV0 DEV1 SIZE OPTION...
 
 # Interleaved runs of variants. VARIANTS: lines "name dev0 dev1 options", METRIC's value is taken from what perf set.
 #   series METRIC TOOL SIZE PAIRS SECONDS COMMON-OPTIONS <<VARIANTS
+# With SERIES_BUDGET (seconds) a fast machine takes up to three times as many pairs: as many as begin within that time.
 series() {
-	local metric=$1 tool=$2 size=$3 pairs=$4 seconds=$5 common=$6 v p unit value failed=0
+	local metric=$1 tool=$2 size=$3 pairs=$4 seconds=$5 common=$6 v p unit value failed=0 end=$((SECONDS + ${SERIES_BUDGET:-0}))
 	local -a names=() d0=() d1=() opts=() counts=()
 	while read -r n a b o; do
 		[ -n "$n" ] || continue
@@ -221,7 +222,7 @@ series() {
 	for v in "${!names[@]}"; do
 		[ "$v" -gt 0 ] && [ "${d0[v]}" = "${d0[v - 1]}" ] && counts[v]=${counts[v - 1]}
 	done
-	for ((p = 1; p <= pairs; p++)); do
+	for ((p = 1; p <= pairs || (p <= 3 * pairs && SECONDS < end); p++)); do
 		for v in "${!names[@]}"; do
 			# shellcheck disable=SC2086
 			perf "$tool" "${d0[v]}" "${d1[v]}" -s "$size" -n "${counts[v]}" $common ${opts[v]} || {

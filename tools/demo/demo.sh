@@ -100,7 +100,7 @@ touch=$(rp_median touch 67108864 memset)
 	rp_head "prxe: pinned against ODP"
 	[ "$type" = prxe ] || echo "<p><strong>Measured over $type, not over prxe.</strong></p>"
 	rp_table <"$raw/table.tsv"
-	echo "<p>Medians of ${PRXE_BENCH_PAIRS:-3} interleaved pairs; the ratio is the median of the pairs' ratios, beside the lowest and the highest of them. Data check: <strong>$(verdict)</strong>."
+	echo "<p>Medians of ${PRXE_BENCH_PAIRS:-3 or more} interleaved pairs; the ratio is the median of the pairs' ratios, beside the lowest and the highest of them. Data check: <strong>$(verdict)</strong>."
 	[ -z "$touch" ] || echo " The processor's own first touch (memset) of 64 MiB: $(rp_us "$touch")."
 	echo "</p>"
 	for s in 4096 65536 1048576; do
