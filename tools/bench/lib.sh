@@ -207,7 +207,7 @@ count_for() { # SECONDS TOOL DEV0 DEV1 SIZE OPTION...
 #   series METRIC TOOL SIZE PAIRS SECONDS COMMON-OPTIONS <<VARIANTS
 # With SERIES_BUDGET (seconds) a fast machine takes up to three times as many pairs: as many as begin within that time.
 series() {
-	local metric=$1 tool=$2 size=$3 pairs=$4 seconds=$5 common=$6 v p unit value failed=0 end=$((SECONDS + ${SERIES_BUDGET:-0}))
+	local metric=$1 tool=$2 size=$3 pairs=$4 seconds=$5 common=$6 v p unit value failed=0 end
 	local -a names=() d0=() d1=() opts=() counts=()
 	while read -r n a b o; do
 		[ -n "$n" ] || continue
@@ -222,6 +222,7 @@ series() {
 	for v in "${!names[@]}"; do
 		[ "$v" -gt 0 ] && [ "${d0[v]}" = "${d0[v - 1]}" ] && counts[v]=${counts[v - 1]}
 	done
+	end=$((SECONDS + ${SERIES_BUDGET:-0}))
 	for ((p = 1; p <= pairs || (p <= 3 * pairs && SECONDS < end); p++)); do
 		for v in "${!names[@]}"; do
 			# shellcheck disable=SC2086
