@@ -323,6 +323,8 @@ static const char *others_once(struct rig *r, enum side side, uint64_t seq)
 		if (side != TARGET) /* there it may have come before or after */
 			t_pat_check("a second post on the same memory", r->away + 100, ROOM - 200, seq, 100);
 	}
+	if (!late)
+		t_expect("a transfer whose source is registered no more", s.e.scq, IBV_WC_LOC_PROT_ERR, NULL);
 	beside_close(&s);
 	return late;
 }
@@ -398,6 +400,7 @@ static void handler(struct t_dev *d)
 		t_die("UFFDIO_COPY: %s", strerror(errno));
 	finish(&r, TARGET, 400);
 	t_expect("a second post on the same memory", r.b.scq, IBV_WC_SUCCESS, NULL);
+	t_expect("a transfer whose source is registered no more", s.e.scq, IBV_WC_LOC_PROT_ERR, NULL);
 	if (t_counter(d->name, "completer_retry_err") != timeouts)
 		t_fail("waiting for a handler became an ACK timeout");
 	beside_close(&s);
@@ -422,8 +425,9 @@ __attribute__((noreturn)) static void waiter(const char *dev, int gid, int sock)
 	post_away(&r, &r.a, r.mslow);
 	t_put(sock, "p", 1);
 	t_get(sock, &c, 1); /* or killed */
-	t_wait(r.a.scq, &wc, t_slow(10));
-	if (wc.status == IBV_WC_SUCCESS)
+	if (!t_wait(r.a.scq, &wc, t_slow(10)))
+		t_fail("a transfer of a device that has gone: no completion");
+	else if (wc.status == IBV_WC_SUCCESS)
 		t_fail("a transfer of a device that has gone: success");
 	rig_close(&r);
 	t_dev_close(d);
