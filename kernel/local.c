@@ -6,6 +6,7 @@
  * would make them, the copy from MR to MR, the peer's completion, then its own. What the peer's own send side must do (flush)
  * is left to the peer's worker. A message is carried in chunks; between two of them nothing is held, and the next one starts at the gate again.
  */
+#include <rdma/ib_mad.h>
 #include "local.h"
 #include "mr.h"
 #include "srq.h"
@@ -66,7 +67,6 @@ static void peer_advance(struct attempt *a)
 
 	resp->psn = prxe_psn_add(a->wqe->last_psn, 1);
 	resp->msn = (resp->msn + 1) & PRXE_PSN_MASK;
-	resp->done = 0;
 }
 
 /* ---- failures ---- */
@@ -171,6 +171,9 @@ static enum verdict do_send(struct attempt *a)
 		return v;
 	if (wqe->length > rwqe->length)
 		return refuse(a, IB_WC_REM_INV_REQ_ERR, IB_WC_LOC_LEN_ERR, -1);
+	/* Between two chunks the wire may have used up the receive WQE, or begun to fill it: then from the first byte again. */
+	if (!prxe_resp_claim(&a->peer->resp, &wqe->fill))
+		wqe->done = 0;
 	if (wqe->done < wqe->length) {
 		struct prxe_sgl sgl = { .sge = rwqe->sge, .num = rwqe->num_sge };
 		u32 want = chunk(wqe);
@@ -350,15 +353,30 @@ static enum verdict do_flush(struct attempt *a)
 	}
 }
 
-/* A fault that was waited for ended with an error: what the operation that needed the memory comes to. */
+static bool is_send(const struct prxe_wqe *wqe)
+{
+	return wqe->opcode == IB_WR_SEND || wqe->opcode == IB_WR_SEND_WITH_IMM || wqe->opcode == IB_WR_SEND_WITH_INV;
+}
+
+/* The receive WQE that the fault was for is in use still, and by this message. */
+static bool still_fills(const struct attempt *a)
+{
+	const struct prxe_rwqe *rwqe = &a->peer->resp.rwqe;
+
+	return rwqe->valid && a->wqe->fill && rwqe->fill == a->wqe->fill;
+}
+
+/*
+ * A fault that was waited for ended with an error: what the operation that needed the memory comes to. V_MORE: the receive WQE
+ * is another one by now.
+ */
 static enum verdict fault_failed(struct attempt *a, bool remote)
 {
 	if (!remote)
 		return own_error(a, IB_WC_LOC_PROT_ERR);
-	if (a->wqe->opcode == IB_WR_SEND || a->wqe->opcode == IB_WR_SEND_WITH_IMM ||
-	    a->wqe->opcode == IB_WR_SEND_WITH_INV)
-		return refuse(a, IB_WC_REM_OP_ERR, IB_WC_LOC_QP_OP_ERR, -1);
-	return refuse_access(a);
+	if (!is_send(a->wqe))
+		return refuse_access(a);
+	return still_fills(a) ? refuse(a, IB_WC_REM_OP_ERR, IB_WC_LOC_QP_OP_ERR, -1) : V_MORE;
 }
 
 static enum verdict execute(struct attempt *a, int fault_error, bool fault_remote)
@@ -370,9 +388,13 @@ static enum verdict execute(struct attempt *a, int fault_error, bool fault_remot
 		return V_LOST;
 	if (fault_error)
 		return fault_failed(a, fault_remote);
-	if (a->qp->req.drop) {
-		a->qp->req.drop = false;
+	if (wqe->drop)
 		return refuse(a, 0, 0, -1);
+	if (a->peer->resp.msg && !wqe->done_atomic) {
+		/* Inside a message that came by the wire: on RC a bad request; on UC the new message ends the old one. */
+		if (a->qp->type == IB_QPT_RC)
+			return refuse_request(a);
+		a->peer->resp.msg = 0;
 	}
 	switch (wqe->opcode) {
 	case IB_WR_RDMA_WRITE:
@@ -461,7 +483,8 @@ static enum prxe_step conclude(struct attempt *a, enum verdict v)
 	case V_MORE:
 		return PRXE_STEP_MORE;
 	case V_MISS:
-		return prxe_req_park(qp, &a->miss, a->miss_remote) ? PRXE_STEP_MORE : PRXE_STEP_BLOCKED;
+		return prxe_req_park(qp, PRXE_PARK_SEND, qp->req.sq->index, wqe->first_psn, &a->miss, a->miss_remote) ?
+			       PRXE_STEP_MORE : PRXE_STEP_BLOCKED;
 	case V_RNR:
 		return wait_rnr(a);
 	case V_LOST:
@@ -483,9 +506,8 @@ enum prxe_step prxe_local_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 	struct attempt a = { .qp = qp, .wqe = wqe };
 	enum verdict v = V_LOST;
 	int fault_error;
-	bool fault_remote;
 
-	if (prxe_req_faulting(qp, &fault_error, &fault_remote))
+	if (prxe_req_faulting(qp, PRXE_PARK_SEND, &fault_error))
 		return PRXE_STEP_BLOCKED;
 	if (wqe->state == PRXE_WQE_FETCHED)
 		begin(qp, wqe);
@@ -493,7 +515,7 @@ enum prxe_step prxe_local_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 	if (a.peer) {
 		prxe_mem_begin();
 		spin_lock(&a.peer->resp.lock);
-		v = execute(&a, fault_error, fault_remote);
+		v = execute(&a, fault_error, qp->req.park[PRXE_PARK_SEND].remote);
 		spin_unlock(&a.peer->resp.lock);
 		prxe_mem_end();
 	}
@@ -502,8 +524,36 @@ enum prxe_step prxe_local_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 
 /* ---- UD ---- */
 
-/* Under the receiver's resp.lock: GRH and message, or nothing. */
-static enum verdict deliver_ud(struct attempt *a)
+/* The receiver takes no such datagram, or has no room for it: UD promises nothing. */
+static enum verdict drop_ud(struct attempt *a)
+{
+	prxe_count(a->peer->dev, dropped);
+	return V_DONE;
+}
+
+/* Its receive WQE cannot be used: the receiver's own error. */
+static enum verdict fail_ud(struct attempt *a, enum ib_wc_status status)
+{
+	prxe_resp_fail(a->peer, status, -1);
+	return V_DONE;
+}
+
+/* Type, state and Q_Key, as a packet's are checked: whoever has the number by now is left alone unless the message is for it. */
+static bool takes_ud(const struct attempt *a)
+{
+	const struct prxe_qp *peer = a->peer;
+	u32 qkey;
+
+	if (peer->dead || !prxe_qp_receives(peer))
+		return false;
+	if (peer->type != IB_QPT_UD && peer->type != IB_QPT_GSI)
+		return false;
+	qkey = peer->type == IB_QPT_GSI ? IB_QP1_QKEY : READ_ONCE(peer->attr.qkey);
+	return qkey == a->wqe->ud.qkey;
+}
+
+/* Under the receiver's resp.lock: GRH and message, or nothing. @fault_error: of the receiver's memory, that was waited for. */
+static enum verdict deliver_ud(struct attempt *a, int fault_error)
 {
 	struct prxe_wqe *wqe = a->wqe;
 	struct prxe_qp *peer = a->peer;
@@ -516,45 +566,35 @@ static enum verdict deliver_ud(struct attempt *a)
 		.wc_flags = IB_WC_GRH | IB_WC_WITH_NETWORK_HDR_TYPE,
 		.network_hdr_type = wqe->ud.av.family == AF_INET ? RDMA_NETWORK_IPV4 : RDMA_NETWORK_IPV6,
 	};
-	struct prxe_av *av = &wqe->ud.av;
 	u8 grh[sizeof(struct ib_grh)];
 	ssize_t n;
+	int err;
 
-	a->status = IB_WC_SUCCESS;
-	if (peer->dead || (peer->type != IB_QPT_UD && peer->type != IB_QPT_GSI) || !prxe_qp_receives(peer) ||
-	    peer->attr.qkey != wqe->ud.qkey)
-		return V_DONE;
-	switch (prxe_resp_take(peer)) {
-	case 0:
-		break;
-	case -EAGAIN:
-		prxe_count(peer->dev, dropped);
-		return V_DONE;
-	default:
-		prxe_resp_fail(peer, IB_WC_LOC_QP_OP_ERR, -1);
-		return V_DONE;
-	}
-	if (rwqe->length < wc.byte_len) {
-		prxe_resp_fail(peer, IB_WC_LOC_LEN_ERR, -1);
-		return V_DONE;
-	}
+	if (!takes_ud(a))
+		return drop_ud(a);
+	if (fault_error && still_fills(a))
+		return fail_ud(a, IB_WC_LOC_QP_OP_ERR);
+	err = prxe_resp_take(peer);
+	if (err && err != -EAGAIN)
+		return fail_ud(a, IB_WC_LOC_QP_OP_ERR);
+	if (err || rwqe->length < wc.byte_len)
+		return drop_ud(a);
+	/* Always from the first byte, so that what another datagram wrote there before is written over. */
+	wqe->fill = 0;
+	prxe_resp_claim(&peer->resp, &wqe->fill);
 	sgl.num = rwqe->num_sge;
-	prxe_av_grh(av, wqe->length, grh);
+	prxe_av_grh(&wqe->ud.av, wqe->length, grh);
 	n = prxe_sgl_scatter(peer, sgl, 0, grh, sizeof(grh), &a->miss);
 	if (n < (ssize_t)sizeof(grh)) {
 		a->miss_remote = true;
-		if (n < 0 && n != -ESTALE) {
-			prxe_resp_fail(peer, IB_WC_LOC_PROT_ERR, -1);
-			return V_DONE;
-		}
+		if (n < 0 && n != -ESTALE)
+			return fail_ud(a, IB_WC_LOC_PROT_ERR);
 		return stopped(a, n);
 	}
 	if (wqe->length) {
 		n = prxe_wqe_gather_sgl(a->qp, wqe, 0, peer, sgl, sizeof(grh), wqe->length, &a->miss);
-		if (n == -EPERM) {
-			prxe_resp_fail(peer, IB_WC_LOC_PROT_ERR, -1);
-			return V_DONE;
-		}
+		if (n == -EPERM)
+			return fail_ud(a, IB_WC_LOC_PROT_ERR);
 		a->miss_remote = a->miss.write;
 		if (n < (ssize_t)wqe->length)
 			return stopped(a, n);
@@ -568,53 +608,54 @@ static enum verdict deliver_ud(struct attempt *a)
 	return V_DONE;
 }
 
-static struct prxe_qp *ud_peer(struct prxe_qp *qp, struct prxe_wqe *wqe, bool *here)
+bool prxe_local_reaches(struct prxe_qp *qp, const struct prxe_av *av)
+{
+	bool here;
+
+	if (READ_ONCE(prxe_force_wire))
+		return false;
+	rcu_read_lock();
+	here = prxe_av_local_dev(qp->dev, av);
+	rcu_read_unlock();
+	return here;
+}
+
+/* With a reference; NULL: nobody has the number, or the address has left this host. */
+static struct prxe_qp *ud_peer(struct prxe_qp *qp, const struct prxe_wqe *wqe)
 {
 	struct prxe_qp *peer = NULL;
-	struct prxe_dev *dev = NULL;
+	struct prxe_dev *dev;
 
 	rcu_read_lock();
-	if (!READ_ONCE(prxe_force_wire))
-		dev = prxe_av_local_dev(qp->dev, &wqe->ud.av);
+	dev = prxe_av_local_dev(qp->dev, &wqe->ud.av);
 	if (dev)
 		peer = prxe_qp_lookup(dev, wqe->ud.qpn);
 	rcu_read_unlock();
-	*here = dev;
 	return peer;
 }
 
 enum prxe_step prxe_local_ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 {
 	struct attempt a = { .qp = qp, .wqe = wqe, .status = IB_WC_SUCCESS };
+	bool remote = qp->req.park[PRXE_PARK_SEND].remote;
 	enum verdict v = V_DONE;
 	int fault_error;
-	bool fault_remote, here;
 
-	a.peer = ud_peer(qp, wqe, &here);
-	if (!here)
-		return prxe_wire_ud_step(qp, wqe);
-	if (prxe_req_faulting(qp, &fault_error, &fault_remote)) {
-		v = V_LOST;
-	} else if (fault_error && !fault_remote) {
-		a.status = IB_WC_LOC_PROT_ERR;
-	} else if (a.peer && !qp->req.drop) {
-		wqe->state = PRXE_WQE_SENT;
-		prxe_mem_begin();
-		spin_lock(&a.peer->resp.lock);
-		if (fault_error) {
-			prxe_resp_fail(a.peer, IB_WC_LOC_QP_OP_ERR, -1);
-			a.status = IB_WC_SUCCESS;
-		} else {
-			v = deliver_ud(&a);
-		}
-		spin_unlock(&a.peer->resp.lock);
-		prxe_mem_end();
-	}
-	if (a.peer)
-		prxe_qp_put(a.peer);
-	if (v == V_LOST)
+	if (prxe_req_faulting(qp, PRXE_PARK_SEND, &fault_error))
 		return PRXE_STEP_BLOCKED;
-	if (v == V_DONE)
-		qp->req.drop = false;
+	wqe->state = PRXE_WQE_SENT;
+	if (fault_error && !remote) {
+		a.status = IB_WC_LOC_PROT_ERR;
+	} else if (!wqe->drop) {
+		a.peer = ud_peer(qp, wqe);
+		if (a.peer) {
+			prxe_mem_begin();
+			spin_lock(&a.peer->resp.lock);
+			v = deliver_ud(&a, fault_error);
+			spin_unlock(&a.peer->resp.lock);
+			prxe_mem_end();
+			prxe_qp_put(a.peer);
+		}
+	}
 	return conclude(&a, v);
 }

@@ -59,6 +59,7 @@ struct prxe_dev {
 	DECLARE_HASHTABLE(mcast, 8);
 	unsigned int mcast_groups;
 	atomic_t num_ah, num_srq, num_cq;
+	atomic_t held;			/* bytes of received packets that wait; wire_hold.c */
 };
 
 static inline struct prxe_dev *to_prxe_dev(struct ib_device *ib)

@@ -4,6 +4,7 @@
  */
 #include <linux/delay.h>
 #include <linux/jiffies.h>
+#include <linux/memcontrol.h>
 #include <linux/slab.h>
 #include "ah.h"
 #include "mcast.h"
@@ -22,8 +23,10 @@
 
 void prxe_qp_put(struct prxe_qp *qp)
 {
-	if (refcount_dec_and_test(&qp->ref))
-		kfree_rcu(qp, rcu);
+	if (!refcount_dec_and_test(&qp->ref))
+		return;
+	mem_cgroup_put(qp->memcg);
+	kfree_rcu(qp, rcu);
 }
 
 struct prxe_qp *prxe_qp_lookup(struct prxe_dev *dev, u32 qpn)
@@ -281,6 +284,7 @@ int prxe_create_qp(struct ib_qp *ib, struct ib_qp_init_attr *init, struct ib_uda
 	qp->srq = init->srq ? to_prxe_srq(init->srq) : NULL;
 	qp->type = init->qp_type;
 	qp->user = uctx;
+	qp->memcg = uctx ? get_mem_cgroup_from_mm(current->mm) : NULL;
 	qp->sq_sig_all = init->sq_sig_type == IB_SIGNAL_ALL_WR;
 	qp->state = IB_QPS_RESET;
 	qp->attr.path_mtu = prxe_port_mtu(dev);

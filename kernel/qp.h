@@ -14,6 +14,7 @@
 #define PRXE_QP_H
 
 #include <linux/hrtimer.h>
+#include <linux/lockdep.h>
 #include <linux/mutex.h>
 #include <linux/refcount.h>
 #include <linux/skbuff.h>
@@ -23,11 +24,13 @@
 #include "cq.h"
 #include "fault.h"
 #include "packet.h"
+#include "park.h"
 #include "prxe.h"
 #include "queue.h"
 #include "sgl.h"
 
 struct dst_entry;
+struct mem_cgroup;
 
 /* An address, complete: what a route, headers and the choice of carrier need. */
 struct prxe_av {
@@ -46,6 +49,9 @@ struct prxe_route {
 	union ib_gid sgid, dgid;
 };
 
+/* How a UD message travels: chosen when it starts, and kept until it is over whatever happens to addresses meanwhile. */
+enum prxe_carrier { PRXE_CARRIER_NONE, PRXE_CARRIER_LOCAL, PRXE_CARRIER_WIRE };
+
 enum prxe_wqe_state { PRXE_WQE_FETCHED, PRXE_WQE_STARTED /* wire: has its PSNs */, PRXE_WQE_SENT /* all packets are out */, PRXE_WQE_DONE };
 
 /* The kernel's copy of a send WQE, checked; user space cannot change it. One for each slot of the SQ, at the slot's index. */
@@ -58,7 +64,10 @@ struct prxe_wqe {
 	u8 state;			/* enum prxe_wqe_state */
 	u8 status;			/* enum ib_wc_status: what a WQE that failed its checks completes with, in its turn */
 	u8 done_atomic;			/* the atomic was executed: orig is its result, only the landing is left */
-	u32 done;			/* bytes carried so far (local), or sent (wire) */
+	u8 carrier;			/* UD: enum prxe_carrier */
+	u8 drop;			/* local UC and UD: the receiver's memory did not come in time, the message is lost */
+	u32 done;			/* bytes carried so far (local) */
+	u64 fill;			/* local: its number in the receive WQE that it fills; prxe_resp_claim() */
 	u32 first_psn, last_psn;
 	__be32 imm;
 	u32 inv_rkey;
@@ -92,6 +101,7 @@ struct prxe_wqe {
 /* A receive WQE taken from the RQ or SRQ, copied and checked. */
 struct prxe_rwqe {
 	bool valid;
+	u64 fill;			/* number of the message whose bytes stand in its memory; 0: nobody's */
 	u64 wr_id;
 	u32 num_sge;
 	u64 length;			/* of all SGEs */
@@ -117,15 +127,10 @@ struct prxe_req {
 	bool waiting;			/* for the timer: nothing new is executed */
 	bool lost;			/* local carrier: it waits because the peer did not answer */
 	bool deadline;			/* UC, UD: the timer bounds the wait for a receiver's memory */
-	bool drop;			/* that deadline passed: the message is lost */
 	bool timer_fired;		/* set by the timer, any context */
 	u32 err_delay_ms;		/* in error: when to look for late receive WQEs again; the owner, or under resp.lock */
 
-	bool parked;			/* a fault is queued; its struct prxe_qp_fault is on its own */
-	u32 fault_epoch;		/* of the fault that counts: an older one is nobody's any more */
-	bool fault_done;		/* set by the fault thread (release), then a kick; see prxe_req_fault_result() */
-	int fault_error;		/* valid with fault_done */
-	bool fault_remote;		/* the range was the peer's (local carrier): errors are remote access errors */
+	struct prxe_park park[PRXE_PARK_NUM];	/* faults that it waits for */
 
 	struct prxe_qp *peer;		/* local carrier: cached, a reference */
 
@@ -142,11 +147,11 @@ struct prxe_req {
 	u8 late_syndrome;
 	u32 late_psn;
 	struct sk_buff *pend;		/* packet that waits for a part of its payload, at pend_at */
-	void *pend_at;
+	u8 *pend_at;
+	u32 pend_index, pend_psn;	/* the WQE and the PSN that pend and pend_done are of */
 	struct sk_buff *held;		/* ready to leave, inside a batch */
 	u32 pend_done;			/* bytes of the next packet's payload, or of a READ's landing, that are ready */
-	u32 land_done;			/* bytes of the response at the head of acks that have landed */
-	bool park_landing;		/* the fault is for a response, not for sending */
+	u32 land_psn, land_done;	/* response that waits for a part of its landing, and how much of it is there */
 	bool timer_on;			/* the ACK or RNR timer runs */
 	bool rnr_wait;			/* nothing is sent before rnr_until */
 	ktime_t rnr_until;
@@ -161,7 +166,7 @@ struct prxe_req {
 struct prxe_resource {
 	u32 type;			/* PRXE_OPF_READ, PRXE_OPF_ATOMIC, PRXE_OPF_ATOMIC_WRITE, PRXE_OPF_FLUSH, 0 empty */
 	u32 first_psn, last_psn;
-	u64 va; u32 rkey, length;	/* READ */
+	u64 va; u32 rkey, length;	/* what was asked for: a repetition asks for the same, or for the rest of a READ */
 	u64 orig;			/* atomic: its saved result */
 };
 
@@ -171,6 +176,7 @@ struct prxe_resp {
 	struct prxe_queue *rq;		/* NULL with an SRQ; rq->index: next to take */
 	spinlock_t post_lock;		/* kernel consumers' producers */
 	struct prxe_rwqe rwqe;		/* being filled, or kept for a retry */
+	u64 fills;			/* the last number that a message got; prxe_resp_claim() */
 	u32 done;			/* bytes of the current inbound SEND or WRITE that have landed */
 	u32 psn;			/* expected */
 	u32 msn;
@@ -178,6 +184,7 @@ struct prxe_resp {
 
 	/* wire (wire_resp.c, wire_read.c) */
 	u32 msg;			/* PRXE_OPF_SEND or PRXE_OPF_WRITE inside such a message, else 0 */
+	u64 fill;			/* of a SEND: its number in rwqe */
 	bool drop_msg;			/* UC: the rest of a broken message */
 	bool preparing;			/* UC: a fault broke it; the receive WQE is made present for the next, up to prepared */
 	u32 prepared;
@@ -195,14 +202,15 @@ struct prxe_resp {
 	struct sk_buff_head parked;	/* requests that wait for their turn, in PSN order up to recv_psn */
 	struct sk_buff_head dups;	/* repeated READs and atomics that wait for their turn */
 	u32 recv_psn;
-	u32 pkt_done;			/* bytes of the next packet's payload that have landed */
+	struct sk_buff_head out;	/* answers to be sent when the lock is dropped, in order */
+	bool sending;			/* somebody sends them, without the lock: whoever else has some leaves them to it */
 	struct hrtimer park_timer;	/* bounds how long parked requests wait for faults */
 	bool park_timing;		/* the timer runs, and will see what is true then */
 	u32 park_psn;			/* psn when it was started */
 	bool faulting;			/* a fault is queued */
 	u32 fault_epoch;		/* of the fault that counts */
-	int fault_error;		/* what the last fault came to; for the packet at fault_psn */
-	u32 fault_psn;
+	int fault_error;		/* what the last fault came to; for the packet or message fault_key only */
+	u64 fault_key;
 	u32 rnr_psn;			/* the last PSN that was told to wait for a fault, and how long */
 	u8 rnr_code;
 	atomic_t skb_out;		/* READ responses in flight; any context */
@@ -234,6 +242,8 @@ struct prxe_qp {
 	atomic_t explaining;		/* completions with an error that are on their way to a CQ: nothing is flushed before them */
 	bool last_wqe_told;		/* IB_EVENT_QP_LAST_WQE_REACHED was raised; under resp.lock */
 	unsigned long events;		/* bits of enum ib_event_type to be raised by event_work */
+	atomic_t held;			/* bytes of received packets that wait on this QP; any context */
+	struct mem_cgroup *memcg;	/* pays for packets that wait; a reference; NULL: a kernel consumer's */
 	struct list_head mcast;		/* groups that it is a member of; under dev->mcast_lock */
 	struct work_struct event_work;	/* holds a reference while queued */
 	struct work_struct work;	/* prxe_qp_work(): both sides; holds a reference while queued */
@@ -338,14 +348,6 @@ void prxe_req_complete(struct prxe_qp *qp, struct prxe_wqe *wqe, enum ib_wc_stat
 void prxe_qp_event(struct prxe_qp *qp, int event);
 /* Owner: execute LOCAL_INV, REG_MR, BIND_MW: a status. */
 enum ib_wc_status prxe_req_local_op(struct prxe_qp *qp, struct prxe_wqe *wqe);
-/* Owner: memory is missing. Tries without waiting where that is allowed; true: go on at once (with what prxe_req_faulting()
- * says first); false: parked. Takes the miss over. Outside prxe_mem_begin(). */
-bool prxe_req_park(struct prxe_qp *qp, struct prxe_miss *miss, bool remote);
-/*
- * Owner: is a fault of this side still queued? If not, *error is what the last one came to: 0 for none or a good one, else its errno (reported
- * once), and *remote whose memory it was.
- */
-bool prxe_req_faulting(struct prxe_qp *qp, int *error, bool *remote);
 /* Owner: may a new WQE start (not in SQD; all that began is over when asked)? */
 bool prxe_req_may_start(struct prxe_qp *qp);
 /* Owner: wait @ns for the timer, then be kicked. */
@@ -361,6 +363,19 @@ enum prxe_step {
 /* ---- responder.c: what both carriers share; resp.lock held ---- */
 /* Take a receive WQE into resp.rwqe unless one is there: 0, -EAGAIN none posted, -EINVAL a malformed one. */
 int prxe_resp_take(struct prxe_qp *qp);
+/*
+ * The message whose number is *@fill wants to go on filling resp.rwqe, which was taken. True: what it wrote before stands there. False: it has
+ * written nothing there yet, or somebody else did since: it has a new number now, and starts at its first byte.
+ */
+static inline bool prxe_resp_claim(struct prxe_resp *r, u64 *fill)
+{
+	lockdep_assert_held(&r->lock);
+	if (*fill && *fill == r->rwqe.fill)
+		return true;
+	r->rwqe.fill = ++r->fills;
+	*fill = r->rwqe.fill;
+	return false;
+}
 /* Complete resp.rwqe. @wc has opcode, byte_len, flags, imm, src_qp... set; wr_id, qp, port are filled here. */
 void prxe_resp_complete(struct prxe_qp *qp, struct ib_wc *wc, bool solicited);
 /* The message failed: complete resp.rwqe (if any) with @status, QP into error with @event (or -1). */

@@ -24,10 +24,6 @@
 /* A receive WQE posted to a QP in error has no system call to announce it: look again, ever more rarely. */
 #define ERR_DELAY_FIRST_MS	2
 #define ERR_DELAY_MAX_MS	256
-/* How long a UC or UD message waits for one fault of its receiver: long for an ordinary fault, short for its sender. */
-#define DROP_NS			(50 * NSEC_PER_MSEC)
-/* When there is no memory to queue a fault. */
-#define PARK_RETRY_NS		(1 * NSEC_PER_MSEC)
 
 struct budget {
 	unsigned int bytes, wqes;
@@ -59,94 +55,6 @@ void prxe_req_wait(struct prxe_qp *qp, u64 ns)
 	WRITE_ONCE(qp->req.timer_fired, false);
 	qp->req.waiting = true;
 	hrtimer_start(&qp->req.timer, ns_to_ktime(ns), HRTIMER_MODE_REL_SOFT);
-}
-
-/* ---- faults ---- */
-
-/* A fault of the send side. It stands alone, because its QP may be reset or destroyed before it ends. */
-struct prxe_qp_fault {
-	struct prxe_fault_req req;
-	struct prxe_qp *qp;	/* a reference */
-	u32 epoch;
-};
-
-static void req_fault_done(struct prxe_fault_req *req)
-{
-	struct prxe_qp_fault *f = container_of(req, struct prxe_qp_fault, req);
-	struct prxe_qp *qp = f->qp;
-
-	if (READ_ONCE(qp->req.fault_epoch) == f->epoch) {
-		qp->req.fault_error = req->result;
-		smp_store_release(&qp->req.fault_done, true);
-		prxe_req_kick(qp, true);
-	}
-	kfree(f);
-	prxe_qp_put(qp);
-}
-
-/* -EBUSY is churn: the gate runs again and finds out. */
-static int final_error(int err)
-{
-	return err == -EBUSY || err == -EAGAIN ? 0 : err;
-}
-
-bool prxe_req_park(struct prxe_qp *qp, struct prxe_miss *miss, bool remote)
-{
-	struct prxe_qp_fault *f;
-	int err;
-
-	qp->req.fault_remote = remote;
-	qp->req.deadline = false;
-	if (in_task() && !in_interrupt()) {
-		err = prxe_fault_try(miss);
-		if (err != -EAGAIN) {
-			prxe_miss_drop(miss);
-			qp->req.parked = true;
-			qp->req.fault_error = err;
-			qp->req.fault_done = true;
-			return true;
-		}
-	}
-	f = kmalloc(sizeof(*f), GFP_ATOMIC | __GFP_NOWARN);
-	if (!f) {
-		prxe_miss_drop(miss);
-		prxe_req_wait(qp, PARK_RETRY_NS);
-		return false;
-	}
-	refcount_inc(&qp->ref);
-	f->qp = qp;
-	f->epoch = qp->req.fault_epoch;
-	f->req.done = req_fault_done;
-	qp->req.fault_done = false;
-	qp->req.parked = true;
-	if (remote && qp->type != IB_QPT_RC) {
-		qp->req.deadline = true;
-		prxe_req_wait(qp, DROP_NS);
-	}
-	prxe_fault_queue(&f->req, miss);
-	return false;
-}
-
-bool prxe_req_faulting(struct prxe_qp *qp, int *error, bool *remote)
-{
-	*error = 0;
-	*remote = qp->req.fault_remote;
-	if (!qp->req.parked)
-		return false;
-	if (!smp_load_acquire(&qp->req.fault_done))
-		return true;
-	*error = final_error(qp->req.fault_error);
-	qp->req.parked = false;
-	qp->req.fault_done = false;
-	return false;
-}
-
-/* Whatever fault is on its way is nobody's from here on. */
-static void req_forget_fault(struct prxe_qp *qp)
-{
-	WRITE_ONCE(qp->req.fault_epoch, qp->req.fault_epoch + 1);
-	qp->req.parked = false;
-	qp->req.fault_done = false;
 }
 
 /* ---- fetching ---- */
@@ -323,7 +231,10 @@ struct prxe_wqe *prxe_req_fetch(struct prxe_qp *qp)
 	wqe->flags = w.wr.send_flags;
 	wqe->state = PRXE_WQE_FETCHED;
 	wqe->done_atomic = 0;
+	wqe->carrier = PRXE_CARRIER_NONE;
+	wqe->drop = 0;
 	wqe->done = 0;
+	wqe->fill = 0;
 	wqe->length = 0;
 	wqe->num_sge = 0;
 	wqe->imm = w.wr.ex.imm_data;
@@ -404,7 +315,8 @@ static enum prxe_step req_flush(struct prxe_qp *qp, struct budget *b)
 
 	if (!qp->req.flushing) {
 		qp->req.flushing = true;
-		req_forget_fault(qp);
+		prxe_req_forget_faults(qp);
+		prxe_wire_req_forget(qp);
 		qp->req.waiting = false;
 		WRITE_ONCE(qp->req.err_delay_ms, ERR_DELAY_FIRST_MS);
 	}
@@ -460,7 +372,17 @@ static enum prxe_step req_serve_local(struct prxe_qp *qp, struct budget *b)
 	return READ_ONCE(qp->state) == IB_QPS_ERR ? PRXE_STEP_MORE : PRXE_STEP_BLOCKED;
 }
 
-/* UD and GSI: each message to where its own address leads. */
+/*
+ * UD and GSI: each message to where its own address leads. That is looked up once, when the message starts: an address that comes or
+ * goes, or force_wire, changes the way of later messages only.
+ */
+static enum prxe_step ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
+{
+	if (wqe->carrier == PRXE_CARRIER_NONE)
+		wqe->carrier = prxe_local_reaches(qp, &wqe->ud.av) ? PRXE_CARRIER_LOCAL : PRXE_CARRIER_WIRE;
+	return wqe->carrier == PRXE_CARRIER_LOCAL ? prxe_local_ud_step(qp, wqe) : prxe_wire_ud_step(qp, wqe);
+}
+
 static enum prxe_step req_serve_ud(struct prxe_qp *qp, struct budget *b)
 {
 	while (READ_ONCE(qp->state) == IB_QPS_RTS || READ_ONCE(qp->state) == IB_QPS_SQD) {
@@ -474,7 +396,7 @@ static enum prxe_step req_serve_ud(struct prxe_qp *qp, struct budget *b)
 			prxe_req_complete(qp, wqe, wqe->status);
 			step = PRXE_STEP_DONE;
 		} else {
-			step = prxe_local_ud_step(qp, wqe);
+			step = ud_step(qp, wqe);
 		}
 		if (step == PRXE_STEP_BLOCKED)
 			return step;
@@ -485,16 +407,32 @@ static enum prxe_step req_serve_ud(struct prxe_qp *qp, struct budget *b)
 }
 
 /*
- * UC and UD wait for a receiver's memory for DROP_NS at most: then the message is lost, as on the wire. The timer has just ended; true: go on.
+ * UC and UD wait for a receiver's memory for a bounded time (park.c): then the message is lost, as on the wire. The timer has
+ * just ended; true: go on.
  */
 static bool drop_deadline(struct prxe_qp *qp)
 {
-	if (qp->type == IB_QPT_RC || !qp->req.fault_remote || !qp->req.deadline)
+	if (qp->type == IB_QPT_RC || !qp->req.park[PRXE_PARK_SEND].remote || !qp->req.deadline)
 		return false;
-	req_forget_fault(qp);
-	qp->req.drop = true;
+	prxe_req_forget_faults(qp);
+	if (qp->req.sq->index != qp->req.fetch)
+		prxe_req_wqe(qp, qp->req.sq->index)->drop = 1;
 	prxe_count(qp->dev, dropped_fault);
 	return true;
+}
+
+/* One WQE at a time: a wait for memory or for the timer stops everything. True: it is not over yet. */
+static bool req_waits(struct prxe_qp *qp)
+{
+	const struct prxe_park *park = &qp->req.park[PRXE_PARK_SEND];
+
+	if (qp->req.waiting) {
+		/* A fault that ends before its deadline ends the wait. */
+		if (!READ_ONCE(qp->req.timer_fired) && !(qp->req.deadline && prxe_park_is_done(park)))
+			return true;
+		qp->req.waiting = false;
+	}
+	return park->parked && !prxe_park_is_done(park) && !drop_deadline(qp);
 }
 
 static enum prxe_step req_serve(struct prxe_qp *qp, struct budget *b)
@@ -511,15 +449,7 @@ static enum prxe_step req_serve(struct prxe_qp *qp, struct budget *b)
 	if (!qp->local && (qp->type == IB_QPT_RC || qp->type == IB_QPT_UC)) {
 		step = prxe_wire_req_step(qp, &b->bytes);
 	} else {
-		if (qp->req.waiting) {
-			/* A fault that ends before its deadline ends the wait. */
-			bool ready = qp->req.deadline && smp_load_acquire(&qp->req.fault_done);
-
-			if (!READ_ONCE(qp->req.timer_fired) && !ready)
-				return PRXE_STEP_BLOCKED;
-			qp->req.waiting = false;
-		}
-		if (qp->req.parked && !smp_load_acquire(&qp->req.fault_done) && !drop_deadline(qp))
+		if (req_waits(qp))
 			return PRXE_STEP_BLOCKED;
 		step = qp->local ? req_serve_local(qp, b) : req_serve_ud(qp, b);
 	}
@@ -631,6 +561,8 @@ void prxe_req_init(struct prxe_qp *qp)
 	spin_lock_init(&qp->req.post_lock);
 	prxe_hrtimer_setup(&qp->req.timer, req_timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_SOFT);
 	skb_queue_head_init(&qp->req.acks);
+	prxe_park_init(&qp->req.park[PRXE_PARK_SEND]);
+	prxe_park_init(&qp->req.park[PRXE_PARK_LAND]);
 	INIT_WORK(&qp->work, prxe_qp_work);
 	prxe_wire_req_reset(qp);
 }
@@ -640,14 +572,13 @@ void prxe_req_reset(struct prxe_qp *qp)
 	struct prxe_queue *q = qp->req.sq;
 
 	hrtimer_cancel(&qp->req.timer);
-	req_forget_fault(qp);
+	prxe_req_forget_faults(qp);
 	if (qp->req.peer) {
 		prxe_qp_put(qp->req.peer);
 		qp->req.peer = NULL;
 	}
 	qp->req.waiting = false;
 	qp->req.lost = false;
-	qp->req.drop = false;
 	qp->req.flushing = false;
 	qp->req.sqd_told = false;
 	prxe_wire_req_reset(qp);

@@ -9,7 +9,11 @@
 
 void prxe_resp_init(struct prxe_qp *qp)
 {
+	static atomic_t qps;
+
 	spin_lock_init(&qp->resp.lock);
+	/* A number is never used by another QP: senders keep it, and may find another QP under the same QP number. */
+	qp->resp.fills = (u64)atomic_inc_return(&qps) << 32;
 	spin_lock_init(&qp->resp.post_lock);
 	prxe_wire_resp_init(qp);
 }
@@ -39,6 +43,7 @@ int prxe_resp_take(struct prxe_qp *qp)
 	lockdep_assert_held(&qp->resp.lock);
 	if (rwqe->valid)
 		return 0;
+	rwqe->fill = 0;
 	if (qp->srq)
 		err = prxe_srq_take(qp->srq, rwqe);
 	else

@@ -519,7 +519,13 @@ static int wire_rcv(struct sock *sk, struct sk_buff *skb)
 	struct prxe_dev *dev = NULL;
 	struct prxe_pkt pkt;
 
-	if (!pnet || !pskb_may_pull(skb, sizeof(struct udphdr) + PRXE_BTH_BYTES))
+	if (!pnet)
+		goto drop_quiet;
+	/* The device first: what is wrong with a packet is counted there. */
+	dev = find_dev(pnet, skb, v6);
+	if (!dev)
+		goto drop_quiet;
+	if (!pskb_may_pull(skb, sizeof(struct udphdr) + PRXE_BTH_BYTES))
 		goto malformed;
 	/* IP options and extension headers have no place in RoCEv2, and the ICRC knows no way to cover them. */
 	if (skb_transport_offset(skb) - skb_network_offset(skb) !=
@@ -533,10 +539,6 @@ static int wire_rcv(struct sock *sk, struct sk_buff *skb)
 	if (skb_has_frag_list(skb) && skb_linearize(skb))
 		goto malformed;
 	__skb_pull(skb, sizeof(struct udphdr));
-
-	dev = find_dev(pnet, skb, v6);
-	if (!dev)
-		goto drop;
 	if (prxe_pkt_parse(&pkt, skb->data, skb_headlen(skb), skb->len))
 		goto malformed;
 	/* The one P_Key is the default one; a limited member may talk to this full one. */
@@ -565,6 +567,7 @@ static int wire_rcv(struct sock *sk, struct sk_buff *skb)
 	skb_dst_drop(skb);
 	nf_reset_ct(skb);
 	skb->dev = NULL;
+	memset(PRXE_RX(skb), 0, sizeof(struct prxe_rx));
 	if (!qp) {
 		union ib_gid src, dst;
 
@@ -575,17 +578,15 @@ static int wire_rcv(struct sock *sk, struct sk_buff *skb)
 	if (pkt.flags & PRXE_OPF_REQ)
 		prxe_wire_resp_rcv(qp, skb, &pkt);
 	else
-		prxe_wire_req_rcv(qp, skb);
+		prxe_wire_req_rcv(qp, skb, &pkt);
 	prxe_qp_put(qp);
 	return 0;
 
 malformed:
-	if (dev)
-		prxe_count(dev, rcvd_malformed);
+	prxe_count(dev, rcvd_malformed);
 	goto drop_quiet;
 drop:
-	if (dev)
-		prxe_count(dev, dropped);
+	prxe_count(dev, dropped);
 drop_quiet:
 	if (qp)
 		prxe_qp_put(qp);

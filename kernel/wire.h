@@ -59,13 +59,31 @@ static inline bool prxe_wire_skb_limit(atomic_t *out, bool *need)
 /* The 40 bytes in front of a UD message. */
 void prxe_wire_grh(const struct sk_buff *skb, u8 grh[40]);
 
+/* What is known of a received packet; in skb->cb, zeroed when it comes in. */
+struct prxe_rx {
+	u64 fill;		/* of a SEND's first packet, or a datagram: its number in the receive WQE; prxe_resp_claim() */
+	u32 done;		/* bytes of its payload that have landed; of a READ, that are ready to be sent */
+	unsigned long since;	/* jiffies when it began to wait */
+	struct prxe_qp *qp;	/* that it waits on */
+};
+#define PRXE_RX(skb)	((struct prxe_rx *)(skb)->cb)
+
+/* ---- wire_hold.c ---- */
+/*
+ * The packet has to wait on @qp. Takes it; returns what to queue instead, a copy that is counted and charged to the QP's owner
+ * until it is freed, or NULL: there is no room, it was dropped. One that is held already is returned. Any context but hardirq.
+ */
+struct sk_buff *prxe_wire_hold(struct prxe_qp *qp, struct sk_buff *skb);
+
 /* ---- wire_req.c ---- */
 /* Owner: take responses, time, and send what the window allows. Blocked: kicks come from responses, timer, faults, skb_out. */
 int /* enum prxe_step */ prxe_wire_req_step(struct prxe_qp *qp, unsigned int *budget);
 void prxe_wire_req_reset(struct prxe_qp *qp);
+/* Owner: nothing more is sent or taken of what is under way; the QP is in error. */
+void prxe_wire_req_forget(struct prxe_qp *qp);
 void prxe_wire_req_start(struct prxe_qp *qp);
-/* Softirq: a response arrived; the skb is queued and the send side kicked. Takes the skb. */
-void prxe_wire_req_rcv(struct prxe_qp *qp, struct sk_buff *skb);
+/* Softirq: a response arrived; if it may say something new it is queued and the send side kicked. Takes the skb. */
+void prxe_wire_req_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt);
 /* UD, GSI: one message in one packet; owner. enum prxe_step. */
 int prxe_wire_ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe);
 

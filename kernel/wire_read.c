@@ -35,6 +35,16 @@ static struct prxe_resource *new_resource(struct prxe_qp *qp)
 	return res;
 }
 
+static void fill_resource(struct prxe_resource *res, u32 type, const struct prxe_pkt *pkt, u32 last_psn)
+{
+	res->type = type;
+	res->first_psn = pkt->psn;
+	res->last_psn = last_psn;
+	res->va = pkt->va;
+	res->rkey = pkt->rkey;
+	res->length = pkt->dma_len;
+}
+
 static struct prxe_resource *find_resource(struct prxe_qp *qp, u32 type, u32 psn)
 {
 	u32 i;
@@ -74,9 +84,10 @@ static void start_read(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 	r->read_last = prxe_psn_add(pkt->psn, prxe_pkts(pkt->dma_len, qp->mtu_shift) - 1);
 }
 
-enum prxe_exec prxe_read_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
+enum prxe_exec prxe_read_exec(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
 	u32 ready = min(pkt->dma_len, READ_READY);
+	struct prxe_rx *rx = PRXE_RX(skb);
 	struct prxe_resp *r = &qp->resp;
 	struct prxe_resource *res;
 	struct prxe_cursor cur;
@@ -92,18 +103,18 @@ enum prxe_exec prxe_read_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 	if (err)
 		return prxe_resp_no_access(qp);
 	/* What the first responses are made from is present before the first of them leaves. */
-	while (r->pkt_done < ready) {
-		u32 n = min_t(u32, ready - r->pkt_done, PRXE_MEM_CHUNK);
+	while (rx->done < ready) {
+		u32 n = min_t(u32, ready - rx->done, PRXE_MEM_CHUNK);
 		struct prxe_miss miss = {};
 		ssize_t got;
 
 		prxe_mem_begin();
-		got = prxe_gate(qp, pkt->rkey, true, pkt->va + r->pkt_done, n, IB_ACCESS_REMOTE_READ, &cur);
+		got = prxe_gate(qp, pkt->rkey, true, pkt->va + rx->done, n, IB_ACCESS_REMOTE_READ, &cur);
 		if (!got)
-			got = prxe_copy_probe(&cur, false, n, pkt->dma_len - r->pkt_done - n, &miss);
+			got = prxe_copy_probe(&cur, false, n, pkt->dma_len - rx->done - n, &miss);
 		prxe_mem_end();
 		if (got > 0)
-			r->pkt_done += got;
+			rx->done += got;
 		if (miss.mirror)
 			return prxe_resp_fault(qp, &miss, pkt->psn) ? prxe_resp_no_access(qp) : PRXE_EXEC_WAIT;
 		if (got <= 0)
@@ -114,15 +125,9 @@ enum prxe_exec prxe_read_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 		prxe_resp_timer_start(qp);
 		return PRXE_EXEC_WAIT;
 	}
-	r->pkt_done = 0;
 	r->fault_error = 0;
 	start_read(qp, pkt);
-	res->type = PRXE_OPF_READ;
-	res->first_psn = pkt->psn;
-	res->last_psn = r->read_last;
-	res->va = pkt->va;
-	res->rkey = pkt->rkey;
-	res->length = pkt->dma_len;
+	fill_resource(res, PRXE_OPF_READ, pkt, r->read_last);
 	r->psn = prxe_psn_add(r->read_last, 1);
 	r->msn = (r->msn + 1) & PRXE_PSN_MASK;
 	return PRXE_EXEC_DONE;
@@ -186,7 +191,7 @@ bool prxe_read_respond(struct prxe_qp *qp)
 	r->read_psn = prxe_psn_add(r->read_psn, 1);
 	if (last)
 		r->reading = false;
-	prxe_wire_xmit(qp, &qp->av, skb, &r->route);
+	prxe_resp_out(qp, skb);
 	return true;
 }
 
@@ -201,16 +206,14 @@ static void answer(struct prxe_qp *qp, const struct prxe_resource *res)
 		prxe_resp_send_aeth(qp, PRXE_READ_ONLY, qp->resp.aeth, res->first_psn, 0);
 }
 
-static enum prxe_exec executed(struct prxe_qp *qp, struct prxe_resource *res, u32 type, u32 psn, u64 orig)
+static enum prxe_exec executed(struct prxe_qp *qp, struct prxe_resource *res, u32 type, const struct prxe_pkt *pkt, u64 orig)
 {
 	struct prxe_resp *r = &qp->resp;
 
 	r->fault_error = 0;
-	res->type = type;
-	res->first_psn = psn;
-	res->last_psn = psn;
+	fill_resource(res, type, pkt, pkt->psn);
 	res->orig = orig;
-	r->psn = prxe_psn_add(psn, 1);
+	r->psn = prxe_psn_add(pkt->psn, 1);
 	r->msn = (r->msn + 1) & PRXE_PSN_MASK;
 	/* Its answer acknowledges everything before it as well. */
 	r->ack_due = false;
@@ -262,7 +265,7 @@ enum prxe_exec prxe_atomic_exec(struct prxe_qp *qp, const struct sk_buff *skb, c
 		return prxe_resp_bad_request(qp);
 	if (err)
 		return prxe_resp_no_access(qp);
-	return executed(qp, res, write ? PRXE_OPF_ATOMIC_WRITE : PRXE_OPF_ATOMIC, pkt->psn, orig);
+	return executed(qp, res, write ? PRXE_OPF_ATOMIC_WRITE : PRXE_OPF_ATOMIC, pkt, orig);
 }
 
 enum prxe_exec prxe_flush_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
@@ -282,39 +285,70 @@ enum prxe_exec prxe_flush_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 		prxe_resp_timer_start(qp);
 		return PRXE_EXEC_WAIT;
 	}
-	return executed(qp, res, PRXE_OPF_FLUSH, pkt->psn, 0);
+	return executed(qp, res, PRXE_OPF_FLUSH, pkt, 0);
 }
 
 /* ---- repetitions ---- */
 
+static u32 dup_type(const struct prxe_pkt *pkt)
+{
+	return pkt->flags & (PRXE_OPF_READ | PRXE_OPF_ATOMIC | PRXE_OPF_ATOMIC_WRITE | PRXE_OPF_FLUSH);
+}
+
+/*
+ * What @pkt asks for again, or NULL. What is too old to be remembered, or is not what was asked for then, gets no answer (IBTA
+ * 9.7.5.1.1), and changes nothing: anybody could send it.
+ */
+static struct prxe_resource *dup_resource(struct prxe_qp *qp, const struct prxe_pkt *pkt)
+{
+	struct prxe_resource *res = find_resource(qp, dup_type(pkt), pkt->psn);
+	u64 off;
+
+	if (!res || pkt->rkey != res->rkey)
+		return NULL;
+	off = pkt->va - res->va;
+	if (res->type != PRXE_OPF_READ)
+		return res->first_psn == pkt->psn && !off && pkt->dma_len == res->length ? res : NULL;
+	/* All of it, or from the start of a packet to the end or before it. */
+	if (pkt->va < res->va || off > res->length || pkt->dma_len > res->length - off)
+		return NULL;
+	if (off != (u64)((pkt->psn - res->first_psn) & PRXE_PSN_MASK) << qp->mtu_shift)
+		return NULL;
+	return res;
+}
+
 void prxe_dup_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 {
-	u32 type = pkt->flags & (PRXE_OPF_READ | PRXE_OPF_ATOMIC | PRXE_OPF_ATOMIC_WRITE | PRXE_OPF_FLUSH);
-	struct prxe_resource *res = find_resource(qp, type, pkt->psn);
+	struct prxe_resource *res = dup_resource(qp, pkt);
 
-	/* What is too old to be remembered, or is not what was asked for then, gets no answer (IBTA 9.7.5.1.1). */
 	if (!res)
 		return;
-	if (type != PRXE_OPF_READ) {
-		if (res->first_psn == pkt->psn)
-			answer(qp, res);
-		return;
-	}
-	if (pkt->rkey != res->rkey || pkt->va < res->va || pkt->va - res->va > res->length ||
-	    pkt->dma_len > res->length - (pkt->va - res->va) ||
-	    prxe_pkts(pkt->dma_len, qp->mtu_shift) > ((res->last_psn - pkt->psn) & PRXE_PSN_MASK) + 1)
-		return;
-	start_read(qp, pkt);
+	if (res->type == PRXE_OPF_READ)
+		start_read(qp, pkt);
+	else
+		answer(qp, res);
+}
+
+/* The READ that is being answered, and repetitions behind it, are asked for again: by @pkt, or by what will follow it. */
+static void forget_answers(struct prxe_qp *qp)
+{
+	prxe_read_forget(qp);
+	__skb_queue_purge(&qp->resp.dups);
 }
 
 void prxe_dup_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
 	struct prxe_resp *r = &qp->resp;
 
+	lockdep_assert_held(&r->lock);
 	prxe_count(qp->dev, duplicate_request);
 	if (pkt->flags & (PRXE_OPF_SEND | PRXE_OPF_WRITE)) {
 		if (pkt->ackreq)
 			r->ack_due = true;
+		kfree_skb(skb);
+		return;
+	}
+	if (pkt->payload_len > sizeof(u64) || !dup_resource(qp, pkt)) {
 		kfree_skb(skb);
 		return;
 	}
@@ -324,20 +358,20 @@ void prxe_dup_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt
 		 * wait for memory and nothing has left yet, it is told so. (Not in the middle of a READ: some
 		 * requesters take nothing but responses there.)
 		 */
-		if (r->faulting && pkt->psn == r->read_psn && pkt->psn == r->read_first) {
-			prxe_read_forget(qp);
-			__skb_queue_purge(&r->dups);
+		bool tell = r->faulting && pkt->psn == r->read_psn && pkt->psn == r->read_first;
+
+		forget_answers(qp);
+		if (tell) {
 			prxe_resp_send_rnr(qp, pkt->psn, PRXE_RNR_FAULT_LAST);
 			kfree_skb(skb);
 			return;
 		}
-		prxe_read_forget(qp);
-		__skb_queue_purge(&r->dups);
 	}
 	if (skb_queue_len(&r->dups) >= DUPS_MAX) {
 		kfree_skb(skb);
 		return;
 	}
-	__skb_queue_tail(&r->dups, skb);
+	skb = prxe_wire_hold(qp, skb);
+	if (skb)
+		__skb_queue_tail(&r->dups, skb);
 }
-

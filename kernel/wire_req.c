@@ -18,7 +18,8 @@
 #define ACK_EVERY	32U	/* packets, at most, for one AckReq */
 #define BATCH_BYTES	(64U << 10)	/* sent with BH off at a time */
 #define PKT_COST	4096U	/* of the caller's budget, at least */
-#define MAX_ACKS	2048	/* responses queued, far above what the window allows */
+#define MAX_ACKS	(2 * WINDOW)	/* responses queued */
+#define FEW_ACKS	WINDOW	/* beyond, they are held and paid for: nobody takes them as they come */
 #define ALLOC_RETRY_NS	NSEC_PER_MSEC
 /* Local ACK timeouts below what an operating system can answer in are taken for this. */
 #define MIN_TIMEOUT_NS	(4 * NSEC_PER_MSEC)
@@ -59,6 +60,20 @@ static void forget_pend(struct prxe_qp *qp)
 	qp->req.pend_done = 0;
 }
 
+/*
+ * The packet at @psn of the WQE at @index is about to be made. What is half made stays if it is that one; it never is another
+ * one, because whoever changes the position forgets it.
+ */
+static void pend_is_for(struct prxe_qp *qp, u32 index, u32 psn)
+{
+	bool same = qp->req.pend_index == index && qp->req.pend_psn == psn;
+
+	if (!same && (WARN_ON_ONCE(qp->req.pend) || qp->req.pend_done))
+		forget_pend(qp);
+	qp->req.pend_index = index;
+	qp->req.pend_psn = psn;
+}
+
 static u32 rd_count(const struct prxe_qp *qp)
 {
 	return qp->req.rd_head - qp->req.rd_tail;
@@ -81,20 +96,11 @@ static void rewind_to_una(struct prxe_qp *qp)
 	forget_pend(qp);
 }
 
-/* A NAK, or a response that was overtaken, asks for a retransmission. Once for each una: what is lost again is the timer's. */
-static void rewind_on_nak(struct prxe_qp *qp)
-{
-	if (qp->req.rewound_set && qp->req.rewound == qp->req.una)
-		return;
-	qp->req.rewound = qp->req.una;
-	qp->req.rewound_set = true;
-	rewind_to_una(qp);
-}
 
-/* una moves on. */
+/* una moves on; softirqs look at it. */
 static void progress(struct prxe_qp *qp, u32 una)
 {
-	qp->req.una = una;
+	WRITE_ONCE(qp->req.una, una);
 	qp->req.rewound_set = false;
 	qp->req.retry = qp->attr.retry_cnt;
 	qp->req.rnr_retry = qp->attr.rnr_retry;
@@ -156,6 +162,21 @@ static bool take_retry(struct prxe_qp *qp)
 	return false;
 }
 
+/*
+ * A sequence NAK, or a response that was overtaken, asks for a retransmission, which uses up a retry as one by the ACK timer does
+ * (IBTA 9.7.5.1.3). At most one for each una: if the same packet is lost again, the ACK timer recovers it.
+ */
+static void rewind_on_nak(struct prxe_qp *qp)
+{
+	if (qp->req.rewound_set && qp->req.rewound == qp->req.una)
+		return;
+	if (!take_retry(qp))
+		return;
+	qp->req.rewound = qp->req.una;
+	qp->req.rewound_set = true;
+	rewind_to_una(qp);
+}
+
 /* ---- responses ---- */
 
 enum resp_result {
@@ -174,6 +195,9 @@ static enum resp_result land(struct prxe_qp *qp, struct prxe_wqe *wqe, const str
 {
 	struct prxe_sgl sgl = { .sge = wqe->sge, .num = wqe->num_sge };
 
+	if (qp->req.land_psn != pkt->psn)
+		qp->req.land_done = 0;
+	qp->req.land_psn = pkt->psn;
 	while (qp->req.land_done < len) {
 		u32 done = qp->req.land_done;
 		ssize_t n;
@@ -341,38 +365,120 @@ static enum resp_result take_response(struct prxe_qp *qp, struct sk_buff *skb, s
 	return take_data(qp, skb, &pkt, miss);
 }
 
-/* Returns PRXE_STEP_DONE when all are taken. */
+/* What is queued has to wait: from here on it is counted and paid for, as what comes later. What finds no room is lost. */
+static void hold_responses(struct prxe_qp *qp)
+{
+	struct sk_buff_head *acks = &qp->req.acks, all, held;
+	struct sk_buff *skb;
+
+	__skb_queue_head_init(&all);
+	__skb_queue_head_init(&held);
+	spin_lock_bh(&acks->lock);
+	skb_queue_splice_init(acks, &all);
+	spin_unlock_bh(&acks->lock);
+	while ((skb = __skb_dequeue(&all))) {
+		skb = prxe_wire_hold(qp, skb);
+		if (skb)
+			__skb_queue_tail(&held, skb);
+	}
+	spin_lock_bh(&acks->lock);
+	skb_queue_splice(&held, acks);
+	spin_unlock_bh(&acks->lock);
+}
+
+/* Take what has come. PRXE_STEP_DONE: go on to send, whether or not the rest waits for memory to land in. */
 static enum prxe_step take_responses(struct prxe_qp *qp)
 {
+	u32 una = qp->req.una;
 	struct sk_buff *skb;
-	bool any = false;
 
 	while ((skb = skb_dequeue(&qp->req.acks))) {
 		struct prxe_miss miss = {};
 
 		if (take_response(qp, skb, &miss) == RESP_MISS) {
 			skb_queue_head(&qp->req.acks, skb);
-			qp->req.park_landing = true;
-			return prxe_req_park(qp, &miss, false) ? PRXE_STEP_MORE : PRXE_STEP_BLOCKED;
+			if (prxe_req_park(qp, PRXE_PARK_LAND, qp->req.sq->index, qp->req.una, &miss, false))
+				return PRXE_STEP_MORE;
+			hold_responses(qp);
+			break;
 		}
 		consume_skb(skb);
-		any = true;
 		resync(qp);
 		take_late_nak(qp);
 		if (READ_ONCE(qp->state) == IB_QPS_ERR)
 			return PRXE_STEP_MORE;
 	}
-	if (any)
+	/* Only what acknowledges something new shows that the peer is there: anybody can repeat old ones. */
+	if (una != qp->req.una)
 		qp->req.last_heard = ktime_get();
 	return PRXE_STEP_DONE;
 }
 
-void prxe_wire_req_rcv(struct prxe_qp *qp, struct sk_buff *skb)
+/* The responses first: they are taken whatever the next packet to be sent waits for. */
+static enum prxe_step serve_responses(struct prxe_qp *qp)
 {
-	if (qp->local || qp->type != IB_QPT_RC || skb_queue_len_lockless(&qp->req.acks) >= MAX_ACKS) {
+	bool was_parked = qp->req.park[PRXE_PARK_LAND].parked;
+	struct prxe_wqe *wqe;
+	int error;
+
+	if (prxe_req_faulting(qp, PRXE_PARK_LAND, &error)) {
+		/* The time that a fault of ours takes is not the peer's silence. */
+		qp->req.last_heard = ktime_get();
+		return PRXE_STEP_DONE;
+	}
+	if (was_parked)
+		qp->req.last_heard = ktime_get();
+	if (error) {
+		wqe = oldest(qp);
+		if (wqe && wqe->state != PRXE_WQE_FETCHED)
+			landing_failed(qp, wqe);
+		if (READ_ONCE(qp->state) == IB_QPS_ERR)
+			return PRXE_STEP_MORE;
+	}
+	return take_responses(qp);
+}
+
+/*
+ * May this response say something? By position, kind and length; the owner of the send side judges it exactly. Lockless: una only
+ * moves on, and sent_high is moved before a packet leaves, so that what answers it passes.
+ */
+static bool may_matter(const struct prxe_qp *qp, const struct prxe_pkt *pkt)
+{
+	return prxe_psn_cmp(pkt->psn, READ_ONCE(qp->req.una)) >= 0 && prxe_psn_cmp(pkt->psn, READ_ONCE(qp->req.sent_high)) < 0;
+}
+
+/* Syndromes that exist (IBTA 9.7.5.2.1); one of a response with data says ACK. */
+static bool syndrome_ok(const struct prxe_pkt *pkt)
+{
+	u8 type = PRXE_AETH_TYPE(pkt->syndrome);
+
+	if (!(pkt->flags & PRXE_OPF_AETH) || type == PRXE_AETH_ACK)
+		return true;
+	if (!(pkt->flags & PRXE_OPF_ACK))
+		return false;
+	return type == PRXE_AETH_RNR || (type == PRXE_AETH_NAK && PRXE_AETH_VALUE(pkt->syndrome) <= PRXE_NAK_RD_REQ);
+}
+
+void prxe_wire_req_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
+{
+	u32 queued = skb_queue_len_lockless(&qp->req.acks);
+
+	if (!syndrome_ok(pkt) || pkt->payload_len > 1U << qp->mtu_shift) {
+		prxe_count(qp->dev, rcvd_malformed);
+		kfree_skb(skb);
+		return;
+	}
+	if (qp->local || qp->type != IB_QPT_RC || queued >= MAX_ACKS || !may_matter(qp, pkt)) {
 		prxe_count(qp->dev, dropped);
 		kfree_skb(skb);
 		return;
+	}
+	if (queued >= FEW_ACKS || READ_ONCE(qp->req.park[PRXE_PARK_LAND].parked)) {
+		skb = prxe_wire_hold(qp, skb);
+		if (!skb) {
+			prxe_count(qp->dev, dropped);
+			return;
+		}
 	}
 	skb_queue_tail(&qp->req.acks, skb);
 	prxe_req_kick(qp, true);
@@ -470,9 +576,13 @@ static enum send_result send_failed(struct prxe_qp *qp, struct prxe_wqe *wqe, en
 	return SEND_FAILED;
 }
 
-/* [pos, pos + len) of the WQE's memory into @at, from pend_done on. */
-static enum send_result gather(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pos, u8 *at, u32 len, struct prxe_miss *miss)
+/* [pos, pos + len) of the WQE's memory into the packet that is being made, from pend_done on. */
+static enum send_result gather(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pos, u32 len, struct prxe_miss *miss)
 {
+	u8 *at = qp->req.pend_at;
+
+	if (WARN_ON_ONCE(len > skb_tail_pointer(qp->req.pend) - PRXE_ICRC_BYTES - at))
+		return SEND_FAILED;
 	while (qp->req.pend_done < len) {
 		u32 done = qp->req.pend_done;
 		ssize_t n;
@@ -519,7 +629,7 @@ static void sent(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pkts)
 		qp->req.last_heard = ktime_get();
 	qp->req.psn = prxe_psn_add(qp->req.psn, pkts);
 	if (prxe_psn_cmp(qp->req.psn, qp->req.sent_high) > 0)
-		qp->req.sent_high = qp->req.psn;
+		WRITE_ONCE(qp->req.sent_high, qp->req.psn);	/* before the packet leaves: may_matter() */
 	qp->req.pend_done = 0;
 	if (prxe_psn_cmp(qp->req.psn, wqe->last_psn) > 0) {
 		wqe->state = PRXE_WQE_SENT;
@@ -554,6 +664,7 @@ static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 	enum send_result r;
 	struct sk_buff *skb;
 
+	pend_is_for(qp, qp->req.send, qp->req.psn);
 	if (!qp->req.pend) {
 		struct prxe_pkt pkt = {
 			.opcode = send_opcode(qp, wqe, first, last),
@@ -573,11 +684,11 @@ static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 			if (pkt.ackreq)
 				qp->req.unasked = 0;
 		}
-		qp->req.pend = prxe_wire_alloc(qp, &qp->av, &pkt, &qp->req.pend_at, PRXE_ACCOUNT_REQ);
+		qp->req.pend = prxe_wire_alloc(qp, &qp->av, &pkt, (void **)&qp->req.pend_at, PRXE_ACCOUNT_REQ);
 		if (!qp->req.pend)
 			return SEND_NOMEM;
 	}
-	r = gather(qp, wqe, pos, qp->req.pend_at, len, miss);
+	r = gather(qp, wqe, pos, len, miss);
 	if (r == SEND_FAILED)
 		return send_failed(qp, wqe, IB_WC_LOC_PROT_ERR);
 	if (r != SEND_OK)
@@ -618,6 +729,7 @@ static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 
 	if (outstanding(qp) && ((qp->req.psn - qp->req.una) & PRXE_PSN_MASK) + pkts > WINDOW)
 		return SEND_BLOCKED;
+	pend_is_for(qp, qp->req.send, qp->req.psn);
 	if (!qp->req.rd_last) {
 		qp->req.rd_last = kcalloc(PRXE_MAX_RD_ATOM, sizeof(*qp->req.rd_last), GFP_ATOMIC | __GFP_NOWARN);
 		if (!qp->req.rd_last)
@@ -659,13 +771,21 @@ static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 	return SEND_OK;
 }
 
+/* The packet that comes next waits for its memory. (One before it, that is sent again, does not.) */
+static bool send_waits(const struct prxe_qp *qp)
+{
+	const struct prxe_park *park = &qp->req.park[PRXE_PARK_SEND];
+
+	return park->parked && park->index == qp->req.send && park->psn == qp->req.psn;
+}
+
 /* The next packet, or the next WQE that needs none. */
 static enum send_result send_next(struct prxe_qp *qp, struct prxe_miss *miss, u32 *bytes)
 {
 	struct prxe_wqe *wqe;
 
 	*bytes = 0;
-	if (qp->req.rnr_wait || prxe_wire_skb_limit(&qp->req.skb_out, &qp->req.need_skb))
+	if (qp->req.rnr_wait || send_waits(qp) || prxe_wire_skb_limit(&qp->req.skb_out, &qp->req.need_skb))
 		return SEND_BLOCKED;
 	if (qp->req.send != qp->req.fetch)
 		wqe = prxe_req_wqe(qp, qp->req.send);
@@ -743,8 +863,8 @@ static enum prxe_step send_batch(struct prxe_qp *qp, unsigned int *budget)
 	case SEND_FAILED:
 		return PRXE_STEP_MORE;
 	case SEND_MISS:
-		qp->req.park_landing = false;
-		return prxe_req_park(qp, &miss, false) ? PRXE_STEP_MORE : PRXE_STEP_BLOCKED;
+		return prxe_req_park(qp, PRXE_PARK_SEND, qp->req.send, qp->req.psn, &miss, false) ? PRXE_STEP_MORE :
+												    PRXE_STEP_BLOCKED;
 	case SEND_NOMEM:
 		prxe_req_wait(qp, ALLOC_RETRY_NS);
 		qp->req.timer_on = true;
@@ -754,101 +874,96 @@ static enum prxe_step send_batch(struct prxe_qp *qp, unsigned int *budget)
 	}
 }
 
-/* A fault is over. Its error is the WQE's that it was for, which may have to wait for its turn. */
-static void fault_failed(struct prxe_qp *qp)
+/* The fault for a packet that was to be sent failed: its WQE fails, when its turn comes. */
+static void send_fault_failed(struct prxe_qp *qp)
 {
-	struct prxe_wqe *wqe;
+	const struct prxe_park *park = &qp->req.park[PRXE_PARK_SEND];
+	struct prxe_wqe *wqe = prxe_req_wqe(qp, park->index);
+	u32 mask = qp->req.sq->mask;
 
-	if (qp->req.park_landing) {
-		wqe = oldest(qp);
-		if (wqe && wqe->state != PRXE_WQE_FETCHED)
-			landing_failed(qp, wqe);
-	} else if (qp->req.send != qp->req.fetch) {
-		wqe = prxe_req_wqe(qp, qp->req.send);
-		if (wqe->state == PRXE_WQE_STARTED || wqe->state == PRXE_WQE_SENT)
-			send_failed(qp, wqe, IB_WC_LOC_PROT_ERR);
-	}
+	/* It cannot be over without this packet, but what is shared with user space is never trusted for that. */
+	if (((park->index - qp->req.sq->index) & mask) >= ((qp->req.fetch - qp->req.sq->index) & mask))
+		return;
+	if (wqe->state != PRXE_WQE_STARTED && wqe->state != PRXE_WQE_SENT)
+		return;
+	if (prxe_psn_cmp(park->psn, wqe->first_psn) >= 0 && prxe_psn_cmp(park->psn, wqe->last_psn) <= 0)
+		send_failed(qp, wqe, IB_WC_LOC_PROT_ERR);
 }
 
 int prxe_wire_req_step(struct prxe_qp *qp, unsigned int *budget)
 {
-	bool was_parked = qp->req.parked, remote;
 	enum prxe_step step;
 	int error;
 
+	step = serve_responses(qp);
+	if (step != PRXE_STEP_DONE)
+		return step;
 	if (qp->req.waiting) {
 		if (!READ_ONCE(qp->req.timer_fired))
 			return PRXE_STEP_BLOCKED;
 		qp->req.waiting = false;
-		qp->req.timer_on = false;
-		WRITE_ONCE(qp->req.timer_fired, false);
 	}
-	if (prxe_req_faulting(qp, &error, &remote))
-		return PRXE_STEP_BLOCKED;
-	if (error) {
-		fault_failed(qp);
-		if (READ_ONCE(qp->state) == IB_QPS_ERR)
-			return PRXE_STEP_MORE;
-	}
-	/* The time that a fault of ours took is not the peer's silence. */
-	if (was_parked)
-		qp->req.last_heard = ktime_get();
-
-	step = take_responses(qp);
-	if (step != PRXE_STEP_DONE)
-		return step;
 	if (!look_at_clock(qp))
 		return PRXE_STEP_MORE;
+	if (!prxe_req_faulting(qp, PRXE_PARK_SEND, &error) && error)
+		send_fault_failed(qp);
 	return send_batch(qp, budget);
 }
 
 /* ---- UD and GSI ---- */
+
+static struct sk_buff *alloc_ud(struct prxe_qp *qp, const struct prxe_wqe *wqe)
+{
+	bool imm = wqe->opcode == IB_WR_SEND_WITH_IMM;
+	struct prxe_pkt pkt = {
+		.opcode = PRXE_UD | (imm ? PRXE_SEND_ONLY_IMM : PRXE_SEND_ONLY),
+		.se = !!(wqe->flags & IB_SEND_SOLICITED),
+		.qpn = wqe->ud.qpn,
+		.psn = qp->req.psn,
+		.qkey = wqe->ud.qkey,
+		.src_qp = qp->qpn,
+		.imm = (__force u32)wqe->imm,
+		.payload_len = wqe->length,
+	};
+
+	return prxe_wire_alloc(qp, &wqe->ud.av, &pkt, (void **)&qp->req.pend_at, PRXE_ACCOUNT_REQ);
+}
+
+static enum prxe_step ud_failed(struct prxe_qp *qp, struct prxe_wqe *wqe)
+{
+	forget_pend(qp);
+	finish(qp, wqe, IB_WC_LOC_PROT_ERR);
+	return PRXE_STEP_DONE;
+}
 
 int prxe_wire_ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 {
 	struct prxe_miss miss = {};
 	enum send_result r;
 	struct sk_buff *skb;
-	bool remote;
 	int error;
 
-	if (prxe_req_faulting(qp, &error, &remote))
+	if (prxe_req_faulting(qp, PRXE_PARK_SEND, &error))
 		return PRXE_STEP_BLOCKED;
-	if (error) {
-		forget_pend(qp);
-		finish(qp, wqe, IB_WC_LOC_PROT_ERR);
-		return PRXE_STEP_DONE;
-	}
+	if (error)
+		return ud_failed(qp, wqe);
 	if (prxe_wire_skb_limit(&qp->req.skb_out, &qp->req.need_skb))
 		return PRXE_STEP_BLOCKED;
+	pend_is_for(qp, qp->req.sq->index, qp->req.psn);
 	if (!qp->req.pend) {
-		bool imm = wqe->opcode == IB_WR_SEND_WITH_IMM;
-		struct prxe_pkt pkt = {
-			.opcode = PRXE_UD | (imm ? PRXE_SEND_ONLY_IMM : PRXE_SEND_ONLY),
-			.se = !!(wqe->flags & IB_SEND_SOLICITED),
-			.qpn = wqe->ud.qpn,
-			.psn = qp->req.psn,
-			.qkey = wqe->ud.qkey,
-			.src_qp = qp->qpn,
-			.imm = (__force u32)wqe->imm,
-			.payload_len = wqe->length,
-		};
-
 		wqe->state = PRXE_WQE_STARTED;
-		qp->req.pend = prxe_wire_alloc(qp, &wqe->ud.av, &pkt, &qp->req.pend_at, PRXE_ACCOUNT_REQ);
+		qp->req.pend = alloc_ud(qp, wqe);
 		if (!qp->req.pend) {
 			prxe_req_wait(qp, ALLOC_RETRY_NS);
 			return PRXE_STEP_BLOCKED;
 		}
 	}
-	r = gather(qp, wqe, 0, qp->req.pend_at, wqe->length, &miss);
+	r = gather(qp, wqe, 0, wqe->length, &miss);
 	if (r == SEND_MISS)
-		return prxe_req_park(qp, &miss, false) ? PRXE_STEP_MORE : PRXE_STEP_BLOCKED;
-	if (r == SEND_FAILED) {
-		forget_pend(qp);
-		finish(qp, wqe, IB_WC_LOC_PROT_ERR);
-		return PRXE_STEP_DONE;
-	}
+		return prxe_req_park(qp, PRXE_PARK_SEND, qp->req.sq->index, qp->req.psn, &miss, false) ? PRXE_STEP_MORE :
+													 PRXE_STEP_BLOCKED;
+	if (r == SEND_FAILED)
+		return ud_failed(qp, wqe);
 	skb = qp->req.pend;
 	qp->req.pend = NULL;
 	qp->req.pend_done = 0;
@@ -864,19 +979,24 @@ int prxe_wire_ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 
 /* ---- life ---- */
 
-void prxe_wire_req_reset(struct prxe_qp *qp)
+void prxe_wire_req_forget(struct prxe_qp *qp)
 {
 	forget_pend(qp);
 	skb_queue_purge(&qp->req.acks);
+	qp->req.land_done = 0;
+	qp->req.late_nak = false;
+}
+
+void prxe_wire_req_reset(struct prxe_qp *qp)
+{
+	prxe_wire_req_forget(qp);
 	prxe_route_drop(&qp->req.route);
 	kfree(qp->req.rd_last);
 	qp->req.rd_last = NULL;
 	qp->req.rd_head = 0;
 	qp->req.rd_tail = 0;
 	qp->req.unasked = 0;
-	qp->req.land_done = 0;
 	qp->req.rewound_set = false;
-	qp->req.late_nak = false;
 	qp->req.timer_on = false;
 	qp->req.timer_fired = false;
 	qp->req.rnr_wait = false;
@@ -886,8 +1006,8 @@ void prxe_wire_req_reset(struct prxe_qp *qp)
 /* RTS: psn and the retry counters are set. */
 void prxe_wire_req_start(struct prxe_qp *qp)
 {
-	qp->req.una = qp->req.psn;
-	qp->req.sent_high = qp->req.psn;
+	WRITE_ONCE(qp->req.una, qp->req.psn);
+	WRITE_ONCE(qp->req.sent_high, qp->req.psn);
 	qp->req.send = qp->req.sq->index;
 	qp->req.last_heard = ktime_get();
 }

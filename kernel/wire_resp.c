@@ -11,6 +11,9 @@
  * again (RNR NAK), what is parked is dropped, and the fault goes on. resp.psn is the oldest PSN that is not executed, recv_psn the next one
  * to be parked.
  */
+#include <linux/delay.h>
+#include <linux/jiffies.h>
+#include <linux/lockdep.h>
 #include <linux/slab.h>
 #include "mem.h"
 #include "mr.h"
@@ -25,6 +28,17 @@
 #define PASS_BYTES	(64U << 10)	/* READ responses and parked requests in one pass */
 #define WORK_PASSES	4		/* of the worker, with the lock dropped between them */
 #define SEND_AHEAD	(256U << 10)	/* of receive memory to fault ahead when a message's length is unknown */
+#define WAIT_MAX	msecs_to_jiffies(50)	/* that a UC or UD packet waits for memory .. */
+#define LOOK_NS		(25 * NSEC_PER_MSEC)	/* .. and when that is looked at */
+#define AHEAD_MAX	(1 << 16)	/* PSNs: a packet further ahead is none of our requester's */
+#define OUT_MAX		512U		/* answers that wait to be sent; more are lost, as on the way */
+#define OUT_ROUNDS	8
+
+/* What a missing page of the WRITE, READ or atomic at @psn, or of the receive WQE of a SEND, is asked for by. */
+static u64 fault_key(const struct prxe_pkt *pkt, u64 fill)
+{
+	return pkt->flags & PRXE_OPF_SEND ? fill : pkt->psn;
+}
 
 /* ---- answers ---- */
 
@@ -45,8 +59,48 @@ bool prxe_resp_send_aeth(struct prxe_qp *qp, u8 opcode, u8 syndrome, u32 psn, u6
 	/* Without memory it is lost, as on the way; the requester asks again. */
 	if (!skb)
 		return false;
-	prxe_wire_xmit(qp, &qp->av, skb, &qp->resp.route);
+	prxe_resp_out(qp, skb);
 	return true;
+}
+
+void prxe_resp_out(struct prxe_qp *qp, struct sk_buff *skb)
+{
+	lockdep_assert_held(&qp->resp.lock);
+	if (skb_queue_len(&qp->resp.out) < OUT_MAX)
+		__skb_queue_tail(&qp->resp.out, skb);
+	else
+		kfree_skb(skb);
+}
+
+/*
+ * Drop resp.lock, and send what was queued under it. One CPU sends at a time, so that answers leave in the order in which they
+ * were queued; what others queue meanwhile it sends too, for a bounded time, then the worker does.
+ */
+static void resp_unlock(struct prxe_qp *qp)
+{
+	struct prxe_resp *r = &qp->resp;
+	struct sk_buff_head out;
+	struct sk_buff *skb;
+	int i;
+
+	if (likely(skb_queue_empty(&r->out)) || r->sending) {
+		spin_unlock_bh(&r->lock);
+		return;
+	}
+	r->sending = true;
+	__skb_queue_head_init(&out);
+	for (i = 0; i < OUT_ROUNDS && !skb_queue_empty(&r->out); i++) {
+		skb_queue_splice_init(&r->out, &out);
+		/* BH stay off: the other side's softirq runs once for all of them. */
+		spin_unlock(&r->lock);
+		while ((skb = __skb_dequeue(&out)))
+			prxe_wire_xmit(qp, &qp->av, skb, &r->route);
+		spin_lock(&r->lock);
+	}
+	r->sending = false;
+	if (!skb_queue_empty(&r->out))
+		prxe_qp_schedule(qp);
+	spin_unlock_bh(&r->lock);
 }
 
 static void send_ack(struct prxe_qp *qp)
@@ -93,14 +147,12 @@ static void forget_packets(struct prxe_qp *qp)
 	prxe_read_forget(qp);
 	__skb_queue_purge(&qp->resp.dups);
 	__skb_queue_purge(&qp->resp.parked);
-	qp->resp.pkt_done = 0;
 	qp->resp.ack_due = false;
 	qp->resp.gap = false;
 }
 
 enum prxe_exec prxe_resp_refuse(struct prxe_qp *qp, u32 psn, enum prxe_nak code, enum ib_wc_status status, int event)
 {
-	qp->resp.pkt_done = 0;
 	qp->resp.msg = 0;
 	if (qp->type != IB_QPT_RC) {
 		qp->resp.drop_msg = true;
@@ -149,7 +201,7 @@ static void resp_fault_done(struct prxe_fault_req *req)
 		qp->resp.fault_error = req->result == -EBUSY || req->result == -EAGAIN ? 0 : req->result;
 		more = run(qp, PASS_BYTES);
 	}
-	spin_unlock_bh(&qp->resp.lock);
+	resp_unlock(qp);
 	if (more)
 		prxe_qp_schedule(qp);
 	kfree(f);
@@ -164,6 +216,8 @@ static u64 park_ns(const struct prxe_qp *qp)
 {
 	u64 timeout = prxe_timeout_ns(READ_ONCE(qp->attr.timeout) & 31);
 
+	if (qp->type != IB_QPT_RC)
+		return LOOK_NS;
 	/* It comes with RTS. */
 	if (READ_ONCE(qp->state) < IB_QPS_RTS)
 		return PARK_MIN_NS;
@@ -179,7 +233,7 @@ void prxe_resp_timer_start(struct prxe_qp *qp)
 	hrtimer_start(&qp->resp.park_timer, ns_to_ktime(park_ns(qp)), HRTIMER_MODE_REL_SOFT);
 }
 
-int prxe_resp_fault(struct prxe_qp *qp, struct prxe_miss *miss, u32 psn)
+int prxe_resp_fault(struct prxe_qp *qp, struct prxe_miss *miss, u64 key)
 {
 	struct resp_fault *f;
 
@@ -187,7 +241,7 @@ int prxe_resp_fault(struct prxe_qp *qp, struct prxe_miss *miss, u32 psn)
 		prxe_miss_drop(miss);
 		return 0;
 	}
-	if (qp->resp.fault_error && qp->resp.fault_psn == psn) {
+	if (qp->resp.fault_error && qp->resp.fault_key == key) {
 		int err = qp->resp.fault_error;
 
 		qp->resp.fault_error = 0;
@@ -207,7 +261,7 @@ int prxe_resp_fault(struct prxe_qp *qp, struct prxe_miss *miss, u32 psn)
 	f->req.done = resp_fault_done;
 	qp->resp.faulting = true;
 	qp->resp.fault_error = 0;
-	qp->resp.fault_psn = psn;
+	qp->resp.fault_key = key;
 	prxe_fault_queue(&f->req, miss);
 	return 0;
 }
@@ -226,7 +280,6 @@ static void rnr_for_fault(struct prxe_qp *qp, u32 more)
 	qp->resp.rnr_psn = qp->resp.psn;
 	qp->resp.rnr_code = code;
 	__skb_queue_purge(&qp->resp.parked);
-	qp->resp.pkt_done = 0;
 	qp->resp.ack_due = false;
 	qp->resp.gap = false;
 	qp->resp.nak_sent = true;
@@ -236,18 +289,49 @@ static void rnr_for_fault(struct prxe_qp *qp, u32 more)
 		prxe_count_add(qp->dev, lost_to_fault, pkts);
 }
 
-/* resp.lock held. True: another park_ns(). */
+/* A UC or UD packet for which memory, or room to wait in, did not come. Takes the skb. */
+static void lost_to_wait(struct prxe_qp *qp, struct sk_buff *skb)
+{
+	prxe_count(qp->dev, dropped_fault);
+	kfree_skb(skb);
+	if (qp->type == IB_QPT_UC && !qp->resp.preparing) {
+		qp->resp.preparing = true;
+		qp->resp.prepared = 0;
+	}
+}
+
+/*
+ * UC and UD: packets that have waited for too long are lost. The fault goes on for those that come later. True: some are left,
+ * look again.
+ */
+static bool give_up_old(struct prxe_qp *qp)
+{
+	struct prxe_resp *r = &qp->resp;
+	struct sk_buff *skb;
+
+	lockdep_assert_held(&r->lock);
+	while ((skb = skb_peek(&r->parked)) && time_after_eq(jiffies, PRXE_RX(skb)->since + WAIT_MAX)) {
+		__skb_unlink(skb, &r->parked);
+		lost_to_wait(qp, skb);
+	}
+	return !skb_queue_empty(&r->parked);
+}
+
+/* True: another park_ns(). */
 static bool park_time_is_up(struct prxe_qp *qp)
 {
 	struct prxe_resp *r = &qp->resp;
 
+	lockdep_assert_held(&r->lock);
 	if (!may_run(qp))
 		return false;
 	if (!r->faulting) {
 		prxe_qp_schedule(qp);	/* there was no memory to queue a fault, or to send */
 		return false;
 	}
-	if (qp->type != IB_QPT_RC || r->reading || skb_queue_empty(&r->parked))
+	if (qp->type != IB_QPT_RC)
+		return give_up_old(qp);
+	if (r->reading || skb_queue_empty(&r->parked))
 		return false;
 	if (r->psn == r->park_psn) {
 		rnr_for_fault(qp, 0);
@@ -265,38 +349,39 @@ static enum hrtimer_restart park_timer(struct hrtimer *timer)
 	struct prxe_qp *qp = container_of(timer, struct prxe_qp, resp.park_timer);
 	bool again;
 
-	spin_lock(&qp->resp.lock);
+	spin_lock_bh(&qp->resp.lock);
 	again = park_time_is_up(qp);
 	if (again)
 		hrtimer_forward_now(timer, ns_to_ktime(park_ns(qp)));
 	else
 		qp->resp.park_timing = false;	/* from now on it may be started, before this has returned too */
-	spin_unlock(&qp->resp.lock);
+	resp_unlock(qp);
 	return again ? HRTIMER_RESTART : HRTIMER_NORESTART;
 }
 
 /* ---- SEND and RDMA WRITE ---- */
 
-/* Land the payload from pkt_done on. 0: all of it; 1: wait; negative: an error. */
-static int land(struct prxe_qp *qp, const struct sk_buff *skb, const struct prxe_pkt *pkt)
+/* Land the payload from where it stopped. 0: all of it; 1: wait; negative: an error. */
+static int land(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
+	struct prxe_rx *rx = PRXE_RX(skb);
 	struct prxe_resp *r = &qp->resp;
 
-	while (r->pkt_done < pkt->payload_len) {
-		u32 left = pkt->payload_len - r->pkt_done;
-		int off = pkt->payload_off + r->pkt_done;
+	while (rx->done < pkt->payload_len) {
+		u32 left = pkt->payload_len - rx->done;
+		int off = pkt->payload_off + rx->done;
 		struct prxe_miss miss = {};
 		struct prxe_cursor cur;
 		ssize_t n;
 
 		prxe_mem_begin();
 		if (pkt->flags & PRXE_OPF_WRITE) {
-			n = prxe_gate(qp, r->rkey, true, r->va + r->pkt_done, left, IB_ACCESS_REMOTE_WRITE, &cur);
+			n = prxe_gate(qp, r->rkey, true, r->va + rx->done, left, IB_ACCESS_REMOTE_WRITE, &cur);
 			if (!n)
 				n = prxe_copy_skb(&cur, skb, off, left, r->resid - pkt->payload_len, &miss);
 		} else {
 			struct prxe_sgl sgl = { .sge = r->rwqe.sge, .num = r->rwqe.num_sge };
-			u64 pos = (u64)r->done + r->pkt_done;
+			u64 pos = (u64)r->done + rx->done;
 			u64 ahead = 0;
 
 			if (!(pkt->flags & PRXE_OPF_LAST))
@@ -305,9 +390,9 @@ static int land(struct prxe_qp *qp, const struct sk_buff *skb, const struct prxe
 		}
 		prxe_mem_end();
 		if (n > 0)
-			r->pkt_done += n;
+			rx->done += n;
 		if (miss.mirror) {
-			int err = prxe_resp_fault(qp, &miss, pkt->psn);
+			int err = prxe_resp_fault(qp, &miss, fault_key(pkt, r->fill));
 
 			return err ?: 1;
 		}
@@ -315,6 +400,20 @@ static int land(struct prxe_qp *qp, const struct sk_buff *skb, const struct prxe
 			return n ?: -EFAULT;
 	}
 	return 0;
+}
+
+/*
+ * The receive WQE is about to be filled by this packet of a SEND. A local sender may have used it meanwhile: what a first packet
+ * wrote is written again then. False: what earlier packets wrote is gone.
+ */
+static bool fill_receive(struct prxe_resp *r, struct prxe_rx *rx, bool first)
+{
+	if (!first)
+		return r->fill == r->rwqe.fill;
+	if (!prxe_resp_claim(r, &rx->fill))
+		rx->done = 0;
+	r->fill = rx->fill;
+	return true;
 }
 
 static void complete_recv(struct prxe_qp *qp, const struct prxe_pkt *pkt, u32 bytes)
@@ -359,6 +458,7 @@ static enum prxe_exec exec_data(struct prxe_qp *qp, struct sk_buff *skb, const s
 	struct prxe_cursor cur;
 	int err;
 
+	lockdep_assert_held(&r->lock);
 	if (first ? r->msg : r->msg != kind)
 		return prxe_resp_bad_request(qp);
 	if (pkt->payload_len > mtu || (!last && pkt->payload_len != mtu) || (last && !first && !pkt->payload_len))
@@ -393,6 +493,8 @@ static enum prxe_exec exec_data(struct prxe_qp *qp, struct sk_buff *skb, const s
 	}
 	if (kind == PRXE_OPF_SEND && (u64)r->done + pkt->payload_len > r->rwqe.length)
 		return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_INV_REQ, IB_WC_LOC_LEN_ERR, -1);
+	if (kind == PRXE_OPF_SEND && !fill_receive(r, PRXE_RX(skb), first))
+		return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_REM_OP, IB_WC_LOC_QP_OP_ERR, -1);
 
 	err = land(qp, skb, pkt);
 	if (err > 0)
@@ -406,7 +508,6 @@ static enum prxe_exec exec_data(struct prxe_qp *qp, struct sk_buff *skb, const s
 		return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_REM_ACC, IB_WC_LOC_ACCESS_ERR, IB_EVENT_QP_ACCESS_ERR);
 
 	/* Executed. */
-	r->pkt_done = 0;
 	r->fault_error = 0;
 	r->done += pkt->payload_len;
 	if (kind == PRXE_OPF_WRITE) {
@@ -427,34 +528,21 @@ static enum prxe_exec exec_data(struct prxe_qp *qp, struct sk_buff *skb, const s
 
 /* ---- UD ---- */
 
-static enum prxe_exec exec_ud(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
+/* GRH and payload of a datagram into the receive WQE, from where it stopped. 0: all of it; 1: wait; negative: an error. */
+static int land_ud(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
-	struct prxe_sgl sgl = { .sge = qp->resp.rwqe.sge };
-	struct prxe_resp *r = &qp->resp;
 	u32 total = sizeof(struct ib_grh) + pkt->payload_len;
+	struct prxe_rwqe *rwqe = &qp->resp.rwqe;
+	struct prxe_sgl sgl = { .sge = rwqe->sge, .num = rwqe->num_sge };
+	struct prxe_rx *rx = PRXE_RX(skb);
 	u8 grh[sizeof(struct ib_grh)];
-	struct ib_wc wc = {
-		.opcode = IB_WC_RECV,
-		.byte_len = total,
-		.src_qp = pkt->src_qp,
-		.wc_flags = IB_WC_GRH | IB_WC_WITH_NETWORK_HDR_TYPE,
-		.network_hdr_type = skb->protocol == htons(ETH_P_IPV6) ? RDMA_NETWORK_IPV6 : RDMA_NETWORK_IPV4,
-	};
-	enum ib_wc_status status = IB_WC_LOC_QP_OP_ERR;
-	int err;
 
-	err = prxe_resp_take(qp);
-	if (err == -EAGAIN || (!err && total > r->rwqe.length)) {
-		prxe_count(qp->dev, dropped);
-		r->pkt_done = 0;
-		return PRXE_EXEC_DONE;
-	}
-	if (err)
-		goto failed;
-	sgl.num = r->rwqe.num_sge;
+	/* A local datagram may have been through the same receive WQE: then from the first byte again. */
+	if (!prxe_resp_claim(&qp->resp, &rx->fill))
+		rx->done = 0;
 	prxe_wire_grh(skb, grh);
-	while (r->pkt_done < total) {
-		u32 done = r->pkt_done;
+	while (rx->done < total) {
+		u32 done = rx->done;
 		struct prxe_miss miss = {};
 		ssize_t n;
 
@@ -466,29 +554,48 @@ static enum prxe_exec exec_ud(struct prxe_qp *qp, struct sk_buff *skb, const str
 						 &miss);
 		prxe_mem_end();
 		if (n > 0)
-			r->pkt_done += n;
-		if (miss.mirror) {
-			if (!prxe_resp_fault(qp, &miss, pkt->psn))
-				return PRXE_EXEC_WAIT;
-			goto failed;
-		}
-		if (n <= 0) {
-			status = IB_WC_LOC_PROT_ERR;
-			goto failed;
-		}
+			rx->done += n;
+		if (miss.mirror)
+			return prxe_resp_fault(qp, &miss, rx->fill) ?: 1;
+		if (n <= 0)
+			return -EACCES;
 	}
-	r->pkt_done = 0;
+	return 0;
+}
+
+static enum prxe_exec exec_ud(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
+{
+	struct prxe_resp *r = &qp->resp;
+	struct ib_wc wc = {
+		.opcode = IB_WC_RECV,
+		.byte_len = sizeof(struct ib_grh) + pkt->payload_len,
+		.src_qp = pkt->src_qp,
+		.wc_flags = IB_WC_GRH | IB_WC_WITH_NETWORK_HDR_TYPE,
+		.network_hdr_type = skb->protocol == htons(ETH_P_IPV6) ? RDMA_NETWORK_IPV6 : RDMA_NETWORK_IPV4,
+	};
+	int err;
+
+	lockdep_assert_held(&r->lock);
+	err = prxe_resp_take(qp);
+	if (err == -EAGAIN || (!err && wc.byte_len > r->rwqe.length)) {
+		prxe_count(qp->dev, dropped);
+		return PRXE_EXEC_DONE;
+	}
+	if (!err) {
+		err = land_ud(qp, skb, pkt);
+		if (err > 0)
+			return PRXE_EXEC_WAIT;
+	}
+	if (err) {
+		prxe_resp_fail(qp, err == -EACCES ? IB_WC_LOC_PROT_ERR : IB_WC_LOC_QP_OP_ERR, -1);
+		return PRXE_EXEC_DONE;
+	}
 	r->fault_error = 0;
 	if (pkt->flags & PRXE_OPF_IMM) {
 		wc.wc_flags |= IB_WC_WITH_IMM;
 		wc.ex.imm_data = (__force __be32)pkt->imm;
 	}
 	prxe_resp_complete(qp, &wc, pkt->se);
-	return PRXE_EXEC_DONE;
-
-failed:
-	r->pkt_done = 0;
-	prxe_resp_fail(qp, status, -1);
 	return PRXE_EXEC_DONE;
 }
 
@@ -532,7 +639,6 @@ static enum prxe_exec exec_uc(struct prxe_qp *qp, struct sk_buff *skb, const str
 		if (r->msg)
 			r->drop_msg = true;
 		r->msg = 0;
-		r->pkt_done = 0;
 		r->psn = pkt->psn;
 	}
 	if (pkt->flags & PRXE_OPF_FIRST)
@@ -556,7 +662,7 @@ static enum prxe_exec exec(struct prxe_qp *qp, struct sk_buff *skb, const struct
 		if (pkt->flags & (PRXE_OPF_SEND | PRXE_OPF_WRITE))
 			return exec_data(qp, skb, pkt);
 		if (pkt->flags & PRXE_OPF_READ)
-			return prxe_read_exec(qp, pkt);
+			return prxe_read_exec(qp, skb, pkt);
 		if (pkt->flags & (PRXE_OPF_ATOMIC | PRXE_OPF_ATOMIC_WRITE))
 			return prxe_atomic_exec(qp, skb, pkt);
 		if (pkt->flags & PRXE_OPF_FLUSH)
@@ -569,12 +675,22 @@ static enum prxe_exec exec(struct prxe_qp *qp, struct sk_buff *skb, const struct
 	}
 }
 
+/* A local sender under the same address may have been faster: then what waited is a repetition, or ahead. */
+static bool is_turn(const struct prxe_qp *qp, const struct prxe_pkt *pkt)
+{
+	if (qp->type != IB_QPT_RC || pkt->psn == qp->resp.psn)
+		return true;
+	prxe_count(qp->dev, dropped);
+	return false;
+}
+
 /* Do what can be done now, about @budget bytes of it. True: there is more to do at once. */
 static bool run(struct prxe_qp *qp, unsigned int budget)
 {
 	struct prxe_resp *r = &qp->resp;
 	bool more = false;
 
+	lockdep_assert_held(&r->lock);
 	while (may_run(qp)) {
 		struct prxe_pkt pkt;
 		struct sk_buff *skb;
@@ -599,7 +715,8 @@ static bool run(struct prxe_qp *qp, unsigned int budget)
 			continue;
 		}
 		skb = __skb_dequeue(&r->parked);
-		if (!prxe_pkt_parse(&pkt, skb->data, skb_headlen(skb), skb->len) && exec(qp, skb, &pkt) == PRXE_EXEC_WAIT) {
+		if (!prxe_pkt_parse(&pkt, skb->data, skb_headlen(skb), skb->len) && is_turn(qp, &pkt) &&
+		    exec(qp, skb, &pkt) == PRXE_EXEC_WAIT) {
 			__skb_queue_head(&r->parked, skb);
 			break;
 		}
@@ -638,40 +755,44 @@ static bool rcv_in_order(struct prxe_qp *qp, struct sk_buff *skb, const struct p
 		return false;
 	}
 	/* Parked already, or ahead. */
-	if (prxe_psn_cmp(pkt->psn, r->recv_psn) > 0 && !r->nak_sent)
+	if (diff > AHEAD_MAX)
+		prxe_count(qp->dev, dropped);
+	else if (prxe_psn_cmp(pkt->psn, r->recv_psn) > 0 && !r->nak_sent)
 		r->gap = true;
 	kfree_skb(skb);
 	return false;
+}
+
+/* A packet cannot wait: too many do, or there is no memory. On RC its sender is told, and sends it again. */
+static void no_room(struct prxe_qp *qp)
+{
+	if (qp->type != IB_QPT_RC)
+		lost_to_wait(qp, NULL);
+	else if (qp->resp.faulting && !qp->resp.reading)
+		rnr_for_fault(qp, 1);
+	else
+		qp->resp.gap = true;
 }
 
 /* Behind what waits. Takes the skb. */
 static void park(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
 	struct prxe_resp *r = &qp->resp;
-	u32 len = skb_queue_len(&r->parked);
+	u32 max = qp->type == IB_QPT_RC && (r->reading || !r->faulting) ? QUEUE_PKTS : PARK_PKTS;
 
-	if (qp->type != IB_QPT_RC) {
-		if (len >= PARK_PKTS) {
-			prxe_count(qp->dev, dropped_fault);
-			kfree_skb(skb);
-			if (qp->type == IB_QPT_UC && !r->preparing) {
-				r->preparing = true;
-				r->prepared = 0;
-			}
-			return;
-		}
-	} else if (r->faulting && !r->reading) {
-		if (len >= PARK_PKTS) {
-			kfree_skb(skb);
-			rnr_for_fault(qp, 1);
-			return;
-		}
-		prxe_resp_timer_start(qp);
-	} else if (len >= QUEUE_PKTS) {
-		r->gap = true;
+	/* One that is too long is refused in its turn, and need not wait for it. */
+	if (skb_queue_len(&r->parked) >= max || pkt->payload_len > 1U << qp->mtu_shift) {
 		kfree_skb(skb);
+		skb = NULL;
+	} else {
+		skb = prxe_wire_hold(qp, skb);
+	}
+	if (!skb) {
+		no_room(qp);
 		return;
 	}
+	if (r->faulting && (qp->type != IB_QPT_RC || !r->reading))
+		prxe_resp_timer_start(qp);
 	__skb_queue_tail(&r->parked, skb);
 	r->recv_psn = prxe_psn_add(pkt->psn, request_psns(qp, pkt));
 }
@@ -691,6 +812,11 @@ void prxe_wire_resp_rcv(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_pkt
 			goto go_on;
 		r->nak_sent = false;
 		r->gap = false;
+	} else if (pkt->payload_len > 1U << qp->mtu_shift) {
+		/* No message of UD, and no packet of UC, is longer; it came in IP fragments. */
+		prxe_count(qp->dev, rcvd_malformed);
+		kfree_skb(skb);
+		goto go_on;
 	}
 	if (!r->reading && !r->faulting && skb_queue_empty(&r->parked) && skb_queue_empty(&r->dups) &&
 	    exec(qp, skb, pkt) == PRXE_EXEC_DONE)
@@ -700,7 +826,7 @@ void prxe_wire_resp_rcv(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_pkt
 go_on:
 	more = run(qp, PASS_BYTES);
 out:
-	spin_unlock_bh(&r->lock);
+	resp_unlock(qp);
 	if (more)
 		prxe_qp_schedule(qp);
 }
@@ -713,7 +839,7 @@ bool prxe_wire_resp_work(struct prxe_qp *qp)
 	for (i = 0; i < WORK_PASSES && more; i++) {
 		spin_lock_bh(&qp->resp.lock);
 		more = run(qp, PASS_BYTES);
-		spin_unlock_bh(&qp->resp.lock);
+		resp_unlock(qp);
 		cond_resched();
 	}
 	return more;
@@ -725,6 +851,7 @@ void prxe_wire_resp_init(struct prxe_qp *qp)
 {
 	__skb_queue_head_init(&qp->resp.parked);
 	__skb_queue_head_init(&qp->resp.dups);
+	__skb_queue_head_init(&qp->resp.out);
 	prxe_hrtimer_setup(&qp->resp.park_timer, park_timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_SOFT);
 }
 
@@ -735,6 +862,13 @@ void prxe_wire_resp_reset(struct prxe_qp *qp)
 
 	spin_lock_bh(&r->lock);
 	forget_packets(qp);
+	__skb_queue_purge(&r->out);
+	/* Whoever sends what was taken from there uses the route; it waits for nothing. */
+	while (r->sending) {
+		spin_unlock_bh(&r->lock);
+		usleep_range(5, 50);
+		spin_lock_bh(&r->lock);
+	}
 	r->fault_epoch++;
 	r->faulting = false;
 	r->fault_error = 0;

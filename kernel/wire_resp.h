@@ -24,7 +24,10 @@ enum prxe_exec {
 #define PRXE_RNR_FAULT_LAST	24
 
 /* ---- wire_resp.c ---- */
-/* Answers. False: there was no memory for it, so it is lost as on the way. @orig: of an atomic acknowledge. */
+/*
+ * Answers: queued, and sent when resp.lock is dropped. False: there was no memory for it, so it is lost as on the way. @orig: of
+ * an atomic acknowledge.
+ */
 bool prxe_resp_send_aeth(struct prxe_qp *qp, u8 opcode, u8 syndrome, u32 psn, u64 orig);
 bool prxe_resp_send_rnr(struct prxe_qp *qp, u32 psn, u8 code);
 /*
@@ -36,14 +39,17 @@ enum prxe_exec prxe_resp_refuse(struct prxe_qp *qp, u32 psn, enum prxe_nak code,
 enum prxe_exec prxe_resp_bad_request(struct prxe_qp *qp);
 enum prxe_exec prxe_resp_no_access(struct prxe_qp *qp);
 /*
- * Memory for the packet at @psn is missing. Takes the miss over. 0: wait; else the error that the fault for this very packet ended with.
+ * Memory is missing for the packet, or the message, that @key stands for: a PSN, or a number of prxe_resp_claim(), which is
+ * larger than any PSN. Takes the miss over. 0: wait; else the error that the fault for this very one ended with.
  */
-int prxe_resp_fault(struct prxe_qp *qp, struct prxe_miss *miss, u32 psn);
+int prxe_resp_fault(struct prxe_qp *qp, struct prxe_miss *miss, u64 key);
+/* Queue a packet to be sent when resp.lock is dropped. */
+void prxe_resp_out(struct prxe_qp *qp, struct sk_buff *skb);
 /* Bounds the wait for a fault; also who found no kernel memory starts it, to try again. */
 void prxe_resp_timer_start(struct prxe_qp *qp);
 
 /* ---- wire_read.c ---- */
-enum prxe_exec prxe_read_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt);
+enum prxe_exec prxe_read_exec(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt);
 enum prxe_exec prxe_atomic_exec(struct prxe_qp *qp, const struct sk_buff *skb, const struct prxe_pkt *pkt);
 enum prxe_exec prxe_flush_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt);
 /* One response of the READ that is going on. True: it left (or the READ is over); false: not now. */

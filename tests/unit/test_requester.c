@@ -100,6 +100,9 @@ int prxe_wire_req_step(struct prxe_qp *qp, unsigned int *budget) { return PRXE_S
 bool prxe_wire_resp_work(struct prxe_qp *qp) { return false; }
 enum prxe_step prxe_local_step(struct prxe_qp *qp, struct prxe_wqe *wqe) { return w.step(qp, wqe); }
 enum prxe_step prxe_local_ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe) { return w.step(qp, wqe); }
+bool prxe_local_reaches(struct prxe_qp *qp, const struct prxe_av *av) { return true; }
+int prxe_wire_ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe) { return PRXE_STEP_BLOCKED; }
+void prxe_wire_req_forget(struct prxe_qp *qp) { }
 void prxe_qp_put(struct prxe_qp *qp) { SHIM_ASSERT(!refcount_dec_and_test(&qp->ref)); }
 void prxe_qp_schedule(struct prxe_qp *qp)
 {
@@ -475,12 +478,11 @@ static enum prxe_step world_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 {
 	struct prxe_miss miss = { .len = 1 };
 	enum prxe_step step = PRXE_STEP_MORE;
-	bool remote;
 	int error;
 
 	if (inside++)
 		__atomic_fetch_add(&broken, 1, __ATOMIC_RELAXED);
-	if (prxe_req_faulting(qp, &error, &remote)) {
+	if (prxe_req_faulting(qp, PRXE_PARK_SEND, &error)) {
 		step = PRXE_STEP_BLOCKED;
 		goto out;
 	}
@@ -488,7 +490,7 @@ static enum prxe_step world_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 	switch (rnd_below(&step_rnd, 40)) {
 	case 0:
 		faults++;
-		if (!prxe_req_park(qp, &miss, false))
+		if (!prxe_req_park(qp, PRXE_PARK_SEND, qp->req.sq->index, 0, &miss, false))
 			step = PRXE_STEP_BLOCKED;
 		break;
 	case 1:
