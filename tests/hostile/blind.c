@@ -348,7 +348,7 @@ static void one_stale(const struct stale *s, struct mem *other)
 		if (i != MISSING)
 			t_gap_serve(&g, i, 7);
 	fake_open(&e, &o);
-	/* Something that is over, so that PSNs before the READ are old ones. */
+	/* Something that is over before it. */
 	fake_send(&e, (struct sp_hdr){ .op = SP_WRITE_ONLY, .psn = FAKE_PSN, .dma_len = 16,
 				       .va = (uintptr_t)other->va, .rkey = other->mr->rkey },
 		  scratch, 16);
@@ -678,6 +678,8 @@ static void flood_requests(void)
 	before = meminfo("MemAvailable");
 	flood((struct sp_hdr){ .op = SP_SEND_MIDDLE, .psn = FAKE_PSN + 1 }, e.me.qpn, BIG_BYTES,
 	      300, 1);
+	flood((struct sp_hdr){ .op = SP_SEND_MIDDLE, .psn = FAKE_PSN + 7 }, e.me.qpn, BIG_BYTES,
+	      150, 7919);
 	flood((struct sp_hdr){ .op = SP_READ_REQ, .psn = FAKE_PSN - 200 }, e.me.qpn, 0, 300, 1);
 	held_less("one RC responder", before, 8);
 	t_gap_serve(&g, 0, GUARD);

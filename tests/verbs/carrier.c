@@ -246,13 +246,15 @@ static void half_goes_on(struct half *h, int from, uint32_t imm, uint32_t len)
 		t_fail("a message after it does not arrive");
 }
 
-static void ud_half_one(struct t_dev *d, int first, bool same)
+/* @len: of the second one; with its GRH it fits before the missing page, or not. */
+static void ud_half_one(struct t_dev *d, int first, bool same, uint32_t len)
 {
 	const struct t_opt o = { .type = IBV_QPT_UD, .depth = 8 };
 	const int other = same ? 0 : 1;
 	struct half h;
 
-	t_context("%s first, from %s", carrier_name[first], same ? "one QP" : "two QPs");
+	t_context("%s first, from %s, then %u bytes", carrier_name[first],
+		  same ? "one QP" : "two QPs", len);
 	half_open(&h, d, &o);
 	t_ep_connect(&h.b, &h.a[0].me);
 	half_receive(&h);
@@ -271,7 +273,7 @@ static void ud_half_one(struct t_dev *d, int first, bool same)
 		h.src = mem_open(d);
 	}
 	carrier(!first);
-	half_send(&h, other, 2, 700);
+	half_send(&h, other, 2, len);
 	usleep(2000);
 	t_gap_serve(&h.g, 1, GUARD);
 	if (!half_take(&h, 2, t_slow(0.3)))
@@ -288,22 +290,22 @@ static void ud_half_one(struct t_dev *d, int first, bool same)
 
 static void ud_landing(struct t_dev *d)
 {
-	for (int first = 0; first < 2; first++)
-		for (int same = 0; same < 2; same++)
-			ud_half_one(d, first, same);
+	for (int i = 0; i < 8; i++)
+		ud_half_one(d, i & 1, i & 2, i & 4 ? 700 : 200);
 }
 
 /*
  * A sender that is reset and connected again on the other carrier while a message of its waits half
  * landed. RC: with the PSN that the receiver stands at, so that it goes on.
  */
-static void reconnect_one(struct t_dev *d, enum ibv_qp_type type, int first)
+static void reconnect_one(struct t_dev *d, enum ibv_qp_type type, int first, uint32_t len)
 {
 	const struct t_opt o = { .type = type, .depth = 8, .mtu = IBV_MTU_1024 };
 	struct t_ep *a;
 	struct half h;
 
-	t_context("%s, %s first", type == IBV_QPT_RC ? "RC" : "UC", carrier_name[first]);
+	t_context("%s, %s first, then %u bytes", type == IBV_QPT_RC ? "RC" : "UC",
+		  carrier_name[first], len);
 	half_open(&h, d, &o);
 	a = &h.a[0];
 	carrier(first);
@@ -320,7 +322,7 @@ static void reconnect_one(struct t_dev *d, enum ibv_qp_type type, int first)
 	if (type == IBV_QPT_UC)
 		a->o.psn = (a->o.psn + 1000) & 0xffffff;
 	t_ep_connect(a, &h.b.me);
-	half_send(&h, 0, 2, 800);
+	half_send(&h, 0, 2, len);
 	usleep(2000);
 	t_gap_serve(&h.g, 1, GUARD);
 	half_take(&h, 2, t_slow(0.2));
@@ -333,10 +335,8 @@ static void reconnect_one(struct t_dev *d, enum ibv_qp_type type, int first)
 
 static void reconnect(struct t_dev *d)
 {
-	for (int first = 0; first < 2; first++) {
-		reconnect_one(d, IBV_QPT_UC, first);
-		reconnect_one(d, IBV_QPT_RC, first);
-	}
+	for (int i = 0; i < 8; i++)
+		reconnect_one(d, i & 2 ? IBV_QPT_RC : IBV_QPT_UC, i & 1, i & 4 ? 800 : 200);
 }
 
 /* ---- what a datagram may do to its receiver ---- */
