@@ -11,7 +11,7 @@ LINK = $(CC) $(CFLAGS) $(TCFLAGS) -I$(LIBDIR) -I$(LIBDIR).. -o $@ $(filter %.c,$
 all:
 
 # One archive for each directory that is built: directories may be built at the same time.
-$(LIB): $(LIBSRC) $(LIBDIR)t.h
+$(LIB): $(LIBSRC) $(wildcard $(LIBDIR)*.h)
 	@mkdir -p $(OUT)/bin $(OUT)/obj/$(notdir $(CURDIR))
 	set -e; for f in $(LIBSRC); do \
 		$(CC) $(CFLAGS) $(TCFLAGS) -c $$f -o $(OUT)/obj/$(notdir $(CURDIR))/$$(basename $$f .c).o; done

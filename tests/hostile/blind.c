@@ -1,0 +1,829 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * prxe-blind: what single packets may do. Packets with the wrong PSN, key, length or syndrome
+ * change nothing; what waits for memory waits for a bounded time in bounded memory; what a peer
+ * says is heard whatever the QP waits for.
+ */
+#define _GNU_SOURCE
+#include "lib/gap.h"
+#include "two.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define GRH 40
+#define GUARD 0xbbbb
+#define EVIL 0xeeee
+#define BIG_BYTES 60000
+
+static uint8_t scratch[SP_MAX];
+
+static void must_stay(const char *what, struct t_ep *e, enum ibv_qp_state want)
+{
+	enum ibv_qp_state is = t_ep_query_state(e);
+
+	if (is != want)
+		t_fail("%s: QP state %d, expected %d", what, is, want);
+}
+
+/* Nobody reads what arrived meanwhile. */
+static void forget_arrived(void)
+{
+	struct sp_hdr h;
+
+	while (sp_next(&two.to_a, FAKE_QPN, &h, NULL, NULL, 0))
+		;
+}
+
+struct mem {
+	uint8_t *va;
+	size_t size;
+	struct ibv_mr *mr;
+};
+
+static struct mem mem_open(struct t_dev *d, size_t size, uint64_t seq)
+{
+	struct mem m = { .va = t_map_between(size), .size = size };
+
+	m.mr = t_reg(d->pd, m.va, size, T_ALL_ACCESS);
+	t_pat_fill(m.va, size, seq, 0);
+	return m;
+}
+
+static void mem_close(struct mem *m)
+{
+	ibv_dereg_mr(m->mr);
+	munmap(m->va - T_PAGE, m->size + 2 * T_PAGE);
+}
+
+/* ---- stale responses ---- */
+
+#define GHOST_OPT { .timeout = 14, .retry_cnt = 2 }
+
+/* @una: the PSN that is outstanding, and the only one. */
+static bool ghost(struct t_ep *e, int kind, uint32_t una, unsigned n)
+{
+	static const uint8_t rnr = SP_SYN_RNR | 20;
+	static const struct {
+		const char *what;
+		uint8_t op, syndrome;
+		int32_t off;
+	} g[] = {
+		{ "old ACKs", SP_ACK, SP_SYN_ACK, -1 },
+		{ "very old ACKs", SP_ACK, SP_SYN_ACK, -1000000 },
+		{ "ACKs of what was not sent", SP_ACK, SP_SYN_ACK, 1 },
+		{ "ACKs half the space away", SP_ACK, SP_SYN_ACK, 0x800000 },
+		{ "old sequence NAKs", SP_ACK, SP_SYN_NAK, -3 },
+		{ "old RNR NAKs", SP_ACK, rnr, -2 },
+		{ "RNR NAKs of what was not sent", SP_ACK, rnr, 5 },
+		{ "fatal NAKs of what was not sent", SP_ACK, SP_SYN_NAK | 2, 7 },
+		{ "old READ responses", SP_READ_ONLY, SP_SYN_ACK, -1 },
+		{ "READ responses in the middle", SP_READ_MIDDLE, 0, 9 },
+		{ "old atomic acknowledges", SP_ATOMIC_ACK, SP_SYN_ACK, -9 },
+		{ "a reserved syndrome", SP_ACK, 0x40, 0 },
+	};
+	struct sp_hdr h;
+
+	if (kind >= (int)ARRAY_LEN(g))
+		return false;
+	t_context("%s", g[kind].what);
+	h = (struct sp_hdr){ .op = g[kind].op, .syndrome = g[kind].syndrome,
+			     .psn = una + (uint32_t)g[kind].off };
+	if (g[kind].off < -1)
+		h.psn -= n % 50;
+	fake_send(e, h, NULL, 0);
+	return true;
+}
+
+/* Until the QP's only WRITE completes: how long that takes, with packets of @kind (-1: none). */
+static double ghosts_until(int kind, double limit)
+{
+	const struct t_opt o = GHOST_OPT;
+	struct mem m = mem_open(two.a, T_PAGE, 1);
+	double from, took;
+	struct ibv_wc wc;
+	struct t_ep e;
+	bool got;
+
+	fake_open(&e, &o);
+	from = t_now();
+	if (t_post_one(&e, IBV_WR_RDMA_WRITE, m.va, 64, m.mr->lkey, 0x1000, 0x100, 1))
+		t_die("ibv_post_send");
+	for (unsigned n = 0; !(got = t_wait(e.scq, &wc, 0.008)) && t_now() - from < limit; n++)
+		if (kind >= 0)
+			ghost(&e, kind, e.o.psn, n);
+	took = t_now() - from;
+	if (got && wc.status != IBV_WC_RETRY_EXC_ERR)
+		t_fail("'%s', expected '%s'", ibv_wc_status_str(wc.status),
+		       ibv_wc_status_str(IBV_WC_RETRY_EXC_ERR));
+	t_ep_close(&e);
+	mem_close(&m);
+	forget_arrived();
+	return got ? took : -1;
+}
+
+static void ghosts(void)
+{
+	double quiet = ghosts_until(-1, t_limit), limit = quiet * 2 + t_slow(0.2), took;
+	struct t_ep none = { .me.qpn = FAKE_QPN };
+
+	if (quiet < 0) {
+		t_fail("a peer that says nothing: no completion");
+		return;
+	}
+	/* On debug some of them; each takes a second there. */
+	for (int kind = 0; ghost(&none, kind, 0, 0); kind += t_debug ? 2 : 1) {
+		took = ghosts_until(kind, limit);
+		if (took < 0)
+			t_fail("no completion within %.2f s, %.2f s without them", limit, quiet);
+	}
+}
+
+/* ---- responses with a syndrome that they cannot have ---- */
+
+static void one_syndrome(bool atomic, uint8_t syndrome)
+{
+	const struct t_opt o = { .timeout = 18 };
+	struct mem land = mem_open(two.a, T_PAGE, GUARD);
+	struct sp_hdr req, resp = { .syndrome = syndrome, .orig = 0x1111111111111111 };
+	const uint32_t len = atomic ? 8 : 100;
+	uint64_t orig = 0x0807060504030201;
+	struct ibv_wc wc;
+	struct t_ep e;
+
+	t_context("%s with syndrome %#x", atomic ? "an atomic acknowledge" : "a READ response",
+		  syndrome);
+	fake_open(&e, &o);
+	if (t_post_one(&e, atomic ? IBV_WR_ATOMIC_FETCH_AND_ADD : IBV_WR_RDMA_READ, land.va, len,
+		       land.mr->lkey, 0x1000, 0x100, 1))
+		t_die("ibv_post_send");
+	if (!fake_next("a request", &req, NULL, NULL))
+		goto out;
+	t_pat_fill(scratch, len, EVIL, 0);
+	resp.op = atomic ? SP_ATOMIC_ACK : SP_READ_ONLY;
+	resp.psn = req.psn;
+	fake_send(&e, resp, scratch, atomic ? 0 : len);
+	if (t_wait(e.scq, &wc, 0.03)) {
+		if (!wc.status)
+			t_fail("it completes the WR");
+		t_pat_check("its landing", land.va, T_PAGE, GUARD, 0);
+		goto out;
+	}
+	t_pat_check("its landing", land.va, T_PAGE, GUARD, 0);
+	/* It was not taken at all: then the right one is. */
+	t_pat_fill(scratch, len, 5, 0);
+	resp.syndrome = SP_SYN_ACK;
+	resp.orig = orig;
+	fake_send(&e, resp, scratch, atomic ? 0 : len);
+	if (!t_expect("the right one", e.scq, IBV_WC_SUCCESS, NULL))
+		goto out;
+	if (!atomic)
+		t_pat_check("the right one", land.va, len, 5, 0);
+	else if (memcmp(land.va, &orig, 8))
+		t_fail("the right one: %#llx", *(unsigned long long *)(void *)land.va);
+	t_pat_check("behind it", land.va + len, T_PAGE - len, GUARD, len);
+out:
+	t_ep_close(&e);
+	mem_close(&land);
+	forget_arrived();
+}
+
+static void syndromes(void)
+{
+	static const uint8_t all[] = { 0x20, 0x34, 0x40, 0x5f, 0x60, 0x61, 0x62, 0x63, 0x64, 0x7f,
+				       0x80, 0x9f, 0xe0 };
+
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		for (int atomic = 0; atomic < 2; atomic++)
+			one_syndrome(atomic, all[i]);
+}
+
+/* ---- a peer that asks for everything again, for ever ---- */
+
+static void nak_storm(void)
+{
+	const struct t_opt o = GHOST_OPT;
+	struct mem m = mem_open(two.a, 8 * T_PAGE, 1);
+
+	for (int unasked = 0; unasked < 2; unasked++) {
+		double from, limit = t_slow(2);
+		unsigned packets = 0;
+		struct ibv_wc wc;
+		struct sp_hdr h;
+		struct t_ep e;
+		bool got;
+
+		t_context("%s", unasked ? "a sequence NAK every 3 ms" : "one for each packet");
+		fake_open(&e, &o);
+		from = t_now();
+		if (t_post_one(&e, IBV_WR_RDMA_WRITE, m.va, 3 * T_PAGE, m.mr->lkey, 0, 1, 1))
+			t_die("ibv_post_send");
+		while (!(got = t_wait(e.scq, &wc, 0)) && t_now() - from < limit) {
+			if (sp_next(&two.to_a, FAKE_QPN, &h, NULL, NULL, 0.003)) {
+				packets++;
+				if (!unasked)
+					fake_ack(&e, e.o.psn, SP_SYN_NAK);
+			}
+			if (unasked)
+				fake_ack(&e, e.o.psn, SP_SYN_NAK);
+		}
+		if (!got)
+			t_fail("no completion within %.1f s", limit);
+		else if (wc.status != IBV_WC_RETRY_EXC_ERR)
+			t_fail("'%s'", ibv_wc_status_str(wc.status));
+		/* Its three or more packets, each time that it went back. */
+		if (packets > 100)
+			t_fail("%u packets were sent", packets);
+		t_ep_close(&e);
+		forget_arrived();
+	}
+	mem_close(&m);
+}
+
+/* ---- packets that are none ---- */
+
+static void malformed(void)
+{
+	enum { EACH = 5 };
+	static const uint8_t unknown[] = { 0x15, 0x1f, 0x18, 0x3f, 0x40, 0x61, 0x7f, 0x80,
+					   0xc0, 0xff };
+	uint64_t sent = 0, before = t_counter(two.a->name, "rcvd_malformed"), now;
+	uint8_t bytes[64] = { 0 };
+	struct t_ep e;
+
+	t_ep_open(&e, two.a, NULL);
+	for (int k = 0; k < EACH; k++) {
+		/* Too short for a BTH, for its opcode's headers, or for the ICRC. */
+		for (size_t n = 1; n < 12; n += 2, sent++)
+			sp_send_udp(&two.to_a, two.ipb, two.ipa, bytes, n);
+		for (size_t n = 12; n < 32; n += 4, sent++) {
+			bytes[0] = SP_RC | SP_WRITE_ONLY;
+			sp_send_udp(&two.to_a, two.ipb, two.ipa, bytes, n);
+		}
+		bytes[0] = SP_RC | SP_SEND_ONLY;
+		sp_send_udp(&two.to_a, two.ipb, two.ipa, bytes, 12);
+		sent++;
+		for (size_t i = 0; i < ARRAY_LEN(unknown); i++, sent++) {
+			struct sp_hdr h = { .op = unknown[i], .qpn = e.me.qpn };
+
+			sp_send(&two.to_a, two.ipb, two.ipa, &h, NULL, 0);
+		}
+		for (unsigned v = 1; v < 16; v += 7, sent++) {
+			struct sp_hdr h = { .op = SP_RC | SP_SEND_ONLY, .qpn = e.me.qpn,
+					    .ver = (uint8_t)v };
+
+			sp_send(&two.to_a, two.ipb, two.ipa, &h, NULL, 0);
+		}
+		for (unsigned i = 0; i < 2; i++, sent++) {
+			/* More padding than payload; a connection's packet to the multicast QP. */
+			struct sp_hdr h = { .op = SP_RC | SP_SEND_ONLY,
+					    .qpn = i ? SP_MASK : e.me.qpn, .more_pad = i ? 0 : 3 };
+
+			sp_send(&two.to_a, two.ipb, two.ipa, &h, NULL, 0);
+		}
+		bytes[0] = SP_RC | SP_SEND_ONLY;
+		sp_send_raw(&two.to_a, two.ipb, two.ipa, bytes, 12, SP_OPTIONS);
+		sent++;
+	}
+	now = t_counter(two.a->name, "rcvd_malformed");
+	if (now - before != sent)
+		t_fail("%llu malformed packets, %llu counted", (unsigned long long)sent,
+		       (unsigned long long)(now - before));
+	t_ep_close(&e);
+}
+
+/* ---- stale requests beside a READ that is being answered ---- */
+
+#define READ_PAGES 128
+#define MISSING 100	/* READ_PAGES: nobody has this one yet */
+
+struct stale {
+	const char *what;
+	uint8_t op;
+	int32_t off;	/* from the READ's first PSN */
+};
+
+/* Which of the READ's responses came, from where on its first; all must be right. */
+static unsigned responses(const struct t_ep *e, uint32_t first, uint32_t mtu, bool *seen,
+			  double seconds)
+{
+	double end = t_now() + seconds;
+	unsigned n = 0, all = (unsigned)(READ_PAGES * T_PAGE / mtu);
+	struct sp_hdr h;
+	size_t len;
+
+	while (n < all && sp_next(&two.to_a, FAKE_QPN, &h, scratch, &len, end - t_now())) {
+		uint32_t k = (h.psn - first) & SP_MASK;
+
+		if (h.op < SP_READ_FIRST || h.op > SP_READ_ONLY || k >= all)
+			continue;
+		if (h.op != SP_READ_MIDDLE && h.syndrome >> 5)
+			continue;
+		if (len != mtu || t_pat_diff(scratch, len, 7, (uint64_t)k * mtu) >= 0)
+			t_fail("response %u of QP %u has wrong data", k, e->me.qpn);
+		n += !seen[k];
+		seen[k] = true;
+	}
+	return n;
+}
+
+static void one_stale(const struct stale *s, struct mem *other)
+{
+	const struct t_opt o = { .mtu = IBV_MTU_1024, .timeout = 18 };
+	const unsigned mtu = 1024, all = (unsigned)(READ_PAGES * T_PAGE / mtu);
+	bool seen[READ_PAGES * T_PAGE / 1024] = { 0 };
+	struct sp_hdr h = { .op = SP_READ_REQ, .psn = FAKE_PSN + 1 }, bad;
+	const uint32_t first = FAKE_PSN + 1;
+	struct t_gap g;
+	struct t_ep e;
+	unsigned n;
+
+	t_context("%s", s->what);
+	t_gap_open(&g, two.a->pd, READ_PAGES);
+	for (unsigned i = 0; i < READ_PAGES; i++)
+		if (i != MISSING)
+			t_gap_serve(&g, i, 7);
+	fake_open(&e, &o);
+	/* Something that is over before it. */
+	fake_send(&e, (struct sp_hdr){ .op = SP_WRITE_ONLY, .psn = FAKE_PSN, .dma_len = 16,
+				       .va = (uintptr_t)other->va, .rkey = other->mr->rkey },
+		  scratch, 16);
+	h.va = (uintptr_t)g.va;
+	h.rkey = g.mr->rkey;
+	h.dma_len = READ_PAGES * T_PAGE;
+	fake_send(&e, h, NULL, 0);
+	if (!t_gap_asked(&g, t_limit))
+		t_fail("the READ's page was not asked for");
+	bad = (struct sp_hdr){ .op = s->op, .psn = first + (uint32_t)s->off, .va = 0x1000,
+			       .rkey = g.mr->rkey ^ 0x5500, .dma_len = 8, .feth = 1 };
+	t_pat_fill(scratch, 8, EVIL, 0);
+	fake_send(&e, bad, scratch, s->op == SP_ATOMIC_WRITE ? 8 : 0);
+	t_gap_serve(&g, MISSING, 7);
+	n = responses(&e, first, mtu, seen, t_slow(2));
+	if (n != all)
+		t_fail("%u of %u responses came", n, all);
+	must_stay("the responder", &e, IBV_QPS_RTS);
+	t_ep_close(&e);
+	t_gap_close(&g);
+	forget_arrived();
+}
+
+static void stale_requests(void)
+{
+	static const struct stale all[] = {
+		{ "nothing stale", SP_ACK, -100 },
+		{ "an old READ", SP_READ_REQ, -50 },
+		{ "a very old READ", SP_READ_REQ, -0x7ff000 },
+		{ "an old FLUSH", SP_FLUSH, -2 },
+		{ "an old FETCH_ADD", SP_FETCH_ADD, -1 },
+		{ "an old CMP_SWAP", SP_CMP_SWAP, -3000 },
+		{ "an old ATOMIC WRITE", SP_ATOMIC_WRITE, -7 },
+		{ "a READ at this PSN with another key", SP_READ_REQ, 0 },
+		{ "a READ in the middle with another key", SP_READ_REQ, 60 },
+		{ "a FLUSH at this PSN", SP_FLUSH, 0 },
+		{ "a FETCH_ADD in the middle", SP_FETCH_ADD, 30 },
+	};
+	struct mem other = mem_open(two.a, T_PAGE, GUARD);
+
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		one_stale(&all[i], &other);
+	mem_close(&other);
+}
+
+/* ---- datagrams above the path MTU ---- */
+
+static uint64_t refused(void)
+{
+	return t_counter(two.a->name, "dropped") + t_counter(two.a->name, "rcvd_malformed");
+}
+
+static void ud_mtu(void)
+{
+	const uint32_t mtu = 128U << two.a->port.active_mtu;
+	const uint32_t len[] = { mtu + 1, mtu + 4, 2 * mtu, BIG_BYTES };
+	struct mem land = mem_open(two.a, BIG_BYTES + T_PAGE, GUARD);
+	struct sp_hdr h = { .op = SP_UD | SP_SEND_ONLY, .qkey = T_QKEY, .src_qp = 5 };
+	struct t_addr peer = { .qpn = 5, .gid = two.b->gid };
+	uint64_t before = refused();
+	struct ibv_wc wc;
+	struct t_ep e;
+
+	t_ep_open(&e, two.a, &(struct t_opt){ .type = IBV_QPT_UD });
+	t_ep_connect(&e, &peer);
+	t_recv_one(&e, land.va, (uint32_t)land.size, land.mr->lkey, 1);
+	h.qpn = e.me.qpn;
+	for (size_t i = 0; i < ARRAY_LEN(len); i++) {
+		t_pat_fill(scratch, len[i], EVIL, 0);
+		sp_send(&two.to_a, two.ipb, two.ipa, &h, scratch, len[i]);
+	}
+	if (!t_none("datagrams above the path MTU", e.rcq, t_slow(0.05)))
+		goto out;
+	t_pat_check("the receive buffer", land.va, land.size, GUARD, 0);
+	if (refused() - before != ARRAY_LEN(len))
+		t_fail("%zu were refused, %llu counted", ARRAY_LEN(len),
+		       (unsigned long long)(refused() - before));
+	t_pat_fill(scratch, mtu, 9, 0);
+	sp_send(&two.to_a, two.ipb, two.ipa, &h, scratch, mtu);
+	if (t_expect("one of the path MTU", e.rcq, IBV_WC_SUCCESS, &wc) &&
+	    (wc.byte_len != mtu + GRH || wc.src_qp != 5))
+		t_fail("byte_len %u, src_qp %u", wc.byte_len, wc.src_qp);
+	t_pat_check("one of the path MTU", land.va + GRH, mtu, 9, 0);
+out:
+	must_stay("the receiver", &e, IBV_QPS_RTS);
+	t_ep_close(&e);
+	mem_close(&land);
+}
+
+/* ---- the peer is heard, and its silence too, while the send side waits for memory ---- */
+
+/* A WRITE of what is there, and a WRITE of what nobody has yet. */
+static void two_writes(struct t_ep *e, struct t_gap *g, struct mem *m, const struct t_opt *o)
+{
+	struct ibv_sge sg[2];
+	struct ibv_send_wr wr[2] = { 0 }, *bad;
+
+	t_gap_open(g, two.a->pd, 1);
+	*m = mem_open(two.a, T_PAGE, 3);
+	fake_open(e, o);
+	sg[0] = t_sge(m->va, 700, m->mr->lkey);
+	sg[1] = t_sge(g->va, 900, g->mr->lkey);
+	for (unsigned i = 0; i < 2; i++) {
+		wr[i].wr_id = i + 1;
+		wr[i].sg_list = &sg[i];
+		wr[i].num_sge = 1;
+		wr[i].opcode = IBV_WR_RDMA_WRITE;
+		wr[i].send_flags = IBV_SEND_SIGNALED;
+		wr[i].wr.rdma.remote_addr = 0x1000;
+		wr[i].wr.rdma.rkey = 0x100;
+	}
+	wr[0].next = &wr[1];
+	if (ibv_post_send(e->qp, wr, &bad))
+		t_die("ibv_post_send: %s", strerror(errno));
+	if (!t_gap_asked(g, t_limit))
+		t_fail("the second one's source was not asked for");
+}
+
+static bool is_write(const char *what, const struct sp_hdr *h, size_t len, uint32_t psn,
+		     uint32_t want, uint64_t seq)
+{
+	if (h->op != SP_WRITE_ONLY || h->psn != (psn & SP_MASK) || len != want) {
+		t_fail("%s: opcode %#x PSN %u with %zu bytes, expected PSN %u with %u", what, h->op,
+		       h->psn, len, psn & SP_MASK, want);
+		return false;
+	}
+	return t_pat_check(what, scratch, want, seq, 0);
+}
+
+static void lost_meanwhile(void)
+{
+	const struct t_opt o = { .timeout = 14, .retry_cnt = 7 };
+	struct ibv_wc wc;
+	struct sp_hdr h;
+	struct t_gap g;
+	struct t_ep e;
+	struct mem m;
+	size_t len;
+
+	two_writes(&e, &g, &m, &o);
+	/* The first packet got lost: it comes again. */
+	if (fake_next("the first WRITE", &h, scratch, &len))
+		is_write("the first WRITE", &h, len, e.o.psn, 700, 3);
+	if (sp_next(&two.to_a, FAKE_QPN, &h, scratch, &len, t_slow(0.5)))
+		is_write("its repetition", &h, len, e.o.psn, 700, 3);
+	else
+		t_fail("what got lost is not sent again while the next one waits for memory");
+	fake_ack(&e, e.o.psn, SP_SYN_ACK);
+	if (!t_wait(e.scq, &wc, t_slow(0.1)))
+		t_fail("what was acknowledged does not complete");
+	else if (wc.status || wc.wr_id != 1)
+		t_fail("WR %llu: '%s'", (unsigned long long)wc.wr_id, ibv_wc_status_str(wc.status));
+	forget_arrived();
+	t_gap_serve(&g, 0, 4);
+	if (fake_next("the second WRITE", &h, scratch, &len))
+		is_write("the second WRITE", &h, len, e.o.psn + 1, 900, 4);
+	fake_ack(&e, e.o.psn + 1, SP_SYN_ACK);
+	t_expect("the second WRITE", e.scq, IBV_WC_SUCCESS, NULL);
+	t_ep_close(&e);
+	t_gap_close(&g);
+	mem_close(&m);
+	forget_arrived();
+}
+
+/* A peer that has gone is found out, though the next WR waits for memory. */
+static void silence_meanwhile(void)
+{
+	const struct t_opt o = GHOST_OPT;
+	struct ibv_wc wc;
+	struct t_gap g;
+	struct t_ep e;
+	struct mem m;
+
+	two_writes(&e, &g, &m, &o);
+	if (!t_wait(e.scq, &wc, t_slow(2)))
+		t_fail("a silent peer is not found out while a WR waits for memory");
+	else if (wc.wr_id != 1 || wc.status != IBV_WC_RETRY_EXC_ERR)
+		t_fail("WR %llu: '%s'", (unsigned long long)wc.wr_id, ibv_wc_status_str(wc.status));
+	else
+		t_expect("the second WRITE", e.scq, IBV_WC_WR_FLUSH_ERR, NULL);
+	t_gap_serve(&g, 0, 4);
+	fake_again(&e);
+	t_ep_close(&e);
+	t_gap_close(&g);
+	mem_close(&m);
+	forget_arrived();
+}
+
+/*
+ * A READ whose landing has gone when its response comes: the response waits, for longer than all
+ * retries; that is no silence of the peer's. What was sent behind it completes behind it.
+ */
+static void landing_meanwhile(void)
+{
+	const struct t_opt o = GHOST_OPT;
+	struct mem m = mem_open(two.a, T_PAGE, 3);
+	struct ibv_wc wc;
+	struct sp_hdr h;
+	struct t_gap g;
+	struct t_ep e;
+
+	t_gap_open(&g, two.a->pd, 1);
+	t_gap_serve(&g, 0, GUARD);
+	fake_open(&e, &o);
+	if (t_post_one(&e, IBV_WR_RDMA_READ, g.va, 800, g.mr->lkey, 0x1000, 0x100, 1) ||
+	    t_post_one(&e, IBV_WR_RDMA_WRITE, m.va, 700, m.mr->lkey, 0x1000, 0x100, 2))
+		t_die("ibv_post_send");
+	for (int i = 0; i < 2; i++)
+		fake_next("a READ and a WRITE", &h, NULL, NULL);
+	t_drop(g.va, T_PAGE);
+	t_pat_fill(scratch, 800, 11, 0);
+	fake_send(&e, (struct sp_hdr){ .op = SP_READ_ONLY, .psn = e.o.psn,
+				       .syndrome = SP_SYN_ACK }, scratch, 800);
+	fake_ack(&e, e.o.psn + 1, SP_SYN_ACK);
+	if (!t_gap_asked(&g, t_limit))
+		t_fail("the landing was not asked for");
+	t_none("a READ whose landing is missing", e.scq, 0.5);
+	t_gap_serve(&g, 0, GUARD);
+	for (uint64_t id = 1; id <= 2; id++)
+		if (t_expect("served", e.scq, IBV_WC_SUCCESS, &wc) && wc.wr_id != id)
+			t_fail("WR %llu in the place of %llu", (unsigned long long)wc.wr_id,
+			       (unsigned long long)id);
+	t_pat_check("the READ's landing", g.va, 800, 11, 0);
+	t_pat_check("behind it", g.va + 800, T_PAGE - 800, GUARD, 800);
+	t_ep_close(&e);
+	t_gap_close(&g);
+	mem_close(&m);
+	forget_arrived();
+}
+
+/* ---- memory that strangers fill ---- */
+
+static long meminfo(const char *key)
+{
+	char line[128];
+	long kb = -1;
+	FILE *f = fopen("/proc/meminfo", "re");
+
+	while (f && fgets(line, sizeof(line), f))
+		if (!strncmp(line, key, strlen(key)))
+			kb = atol(line + strlen(key) + 1);
+	if (kb < 0)
+		t_die("/proc/meminfo has no %s", key);
+	fclose(f);
+	return kb;
+}
+
+/* KiB that the kernel has more of its own than @before; @before 0: what it has. */
+static long held(long before)
+{
+	return before - meminfo("MemAvailable");
+}
+
+static void held_less(const char *what, long before, long limit_mb)
+{
+	long kb = held(before);
+
+	t_note("%s: %ld KiB of memory", what, kb);
+	if (kb > limit_mb << 10)
+		t_fail("%s: %ld MiB of memory are held, at most %ld are right", what, kb >> 10,
+		       limit_mb);
+}
+
+/* @n packets to @qpn, the same but for their PSNs; ready made, because there are many. */
+static void flood(struct sp_hdr h, uint32_t qpn, size_t len, unsigned n, uint32_t psn_step)
+{
+	static uint8_t bth[SP_MAX];
+	const unsigned frag = two.to_a.frag;
+	size_t bytes;
+
+	h.qpn = qpn;
+	t_pat_fill(scratch, len, EVIL, 0);
+	two.to_a.frag = 9000;
+	for (unsigned i = 0; i < n; i++) {
+		bytes = sp_build(bth, &h, scratch, len);
+		sp_send_raw(&two.to_a, two.ipb, two.ipa, bth, bytes, 0);
+		h.psn += psn_step;
+	}
+	two.to_a.frag = frag;
+}
+
+/* Responses to a requester that waits for its own memory. */
+static void flood_responses(void)
+{
+	const struct t_opt o = { .timeout = 20 };
+	const unsigned n = t_debug ? 400 : 600;
+	struct t_gap g;
+	struct t_ep e;
+	struct mem m;
+	long before;
+
+	two_writes(&e, &g, &m, &o);
+	before = meminfo("MemAvailable");
+	flood((struct sp_hdr){ .op = SP_READ_MIDDLE, .psn = e.o.psn + 7 }, e.me.qpn, BIG_BYTES, n,
+	      7919);
+	flood((struct sp_hdr){ .op = SP_READ_MIDDLE, .psn = e.o.psn }, e.me.qpn, BIG_BYTES, n / 2,
+	      0);
+	held_less("one RC requester", before, 8);
+	/* And goes on, as if nothing had come. */
+	fake_ack(&e, e.o.psn, SP_SYN_ACK);
+	t_expect("the first WRITE", e.scq, IBV_WC_SUCCESS, NULL);
+	t_gap_serve(&g, 0, 4);
+	usleep(20000);
+	fake_ack(&e, e.o.psn + 1, SP_SYN_ACK);
+	t_expect("the second WRITE", e.scq, IBV_WC_SUCCESS, NULL);
+	t_ep_close(&e);
+	t_gap_close(&g);
+	mem_close(&m);
+	forget_arrived();
+}
+
+/* Requests to a responder that waits for its receive buffer: in order, of any length. */
+static void flood_requests(void)
+{
+	const struct t_opt o = { .timeout = 20 };
+	struct t_gap g;
+	struct t_ep e;
+	long before;
+
+	t_gap_open(&g, two.a->pd, 2);
+	fake_open(&e, &o);
+	t_recv_one(&e, g.va, T_PAGE, g.mr->lkey, 1);
+	fake_send(&e, (struct sp_hdr){ .op = SP_SEND_ONLY, .psn = FAKE_PSN, .ackreq = true },
+		  scratch, 100);
+	if (!t_gap_asked(&g, t_limit))
+		t_fail("the receive buffer was not asked for");
+	before = meminfo("MemAvailable");
+	flood((struct sp_hdr){ .op = SP_SEND_MIDDLE, .psn = FAKE_PSN + 1 }, e.me.qpn, BIG_BYTES,
+	      300, 1);
+	flood((struct sp_hdr){ .op = SP_SEND_MIDDLE, .psn = FAKE_PSN + 7 }, e.me.qpn, BIG_BYTES,
+	      150, 7919);
+	flood((struct sp_hdr){ .op = SP_READ_REQ, .psn = FAKE_PSN - 200 }, e.me.qpn, 0, 300, 1);
+	held_less("one RC responder", before, 8);
+	t_gap_serve(&g, 0, GUARD);
+	t_ep_close(&e);
+	t_gap_close(&g);
+	forget_arrived();
+}
+
+#define FLOODED 24	/* UD QPs */
+
+/* Datagrams for buffers that nobody serves; after about a second they are given up, and counted. */
+static void flood_datagrams(void)
+{
+	const uint32_t mtu = 128U << two.a->port.active_mtu;
+	const struct sp_hdr h = { .op = SP_UD | SP_SEND_ONLY, .qkey = T_QKEY, .src_qp = 5 };
+	const unsigned small = t_debug ? 60 : 150, big = t_debug ? 40 : 80;
+	struct t_addr peer = { .qpn = 5, .gid = two.b->gid };
+	const struct t_opt o = { .type = IBV_QPT_UD, .depth = 4 };
+	uint64_t lost = t_counter(two.a->name, "dropped_fault");
+	struct mem land = mem_open(two.a, 2 * T_PAGE, GUARD);
+	struct t_ep e[FLOODED];
+	struct t_gap g;
+	struct ibv_wc wc;
+	long before;
+	double end;
+
+	t_gap_open(&g, two.a->pd, 2 * FLOODED);
+	for (unsigned i = 0; i < FLOODED; i++) {
+		t_ep_open(&e[i], two.a, &o);
+		t_ep_connect(&e[i], &peer);
+		t_recv_one(&e[i], g.va + 2 * i * T_PAGE, 2 * T_PAGE, g.mr->lkey, 1);
+		t_recv_one(&e[i], land.va, 2 * T_PAGE, land.mr->lkey, 2);
+	}
+	before = meminfo("MemAvailable");
+	for (unsigned i = 0; i < FLOODED; i++) {
+		flood(h, e[i].me.qpn, mtu, small, 1);
+		flood(h, e[i].me.qpn, BIG_BYTES, big, 1);
+	}
+	held_less("UD receivers", before, 64);
+	/* Each has one at least that waited, and lost it. */
+	for (end = t_now() + t_slow(3); t_now() < end; usleep(50000))
+		if (t_counter(two.a->name, "dropped_fault") >= lost + FLOODED &&
+		    held(before) < 8192)
+			break;
+	if (t_counter(two.a->name, "dropped_fault") < lost + FLOODED)
+		t_fail("%llu datagrams were given up and counted, %u wait at least",
+		       (unsigned long long)(t_counter(two.a->name, "dropped_fault") - lost),
+		       FLOODED);
+	held_less("UD receivers, later", before, 8);
+	for (unsigned i = 0; i < 2 * FLOODED; i++)
+		t_gap_serve(&g, i, GUARD);
+	/* What was not given up is received now, of those; then they are as others are. */
+	usleep(100000);
+	for (unsigned i = 0; i < FLOODED; i++) {
+		struct sp_hdr good = h;
+		const uint8_t *at;
+
+		if (t_drain(e[i].rcq))
+			continue;
+		good.qpn = e[i].me.qpn;
+		t_pat_fill(scratch, 500, 20 + i, 0);
+		sp_send(&two.to_a, two.ipb, two.ipa, &good, scratch, 500);
+		if (!t_expect("a datagram after it", e[i].rcq, IBV_WC_SUCCESS, &wc))
+			break;
+		at = wc.wr_id == 1 ? g.va + 2 * i * T_PAGE : land.va;
+		t_pat_check("a datagram after it", at + GRH, 500, 20 + i, 0);
+		must_stay("a UD receiver", &e[i], IBV_QPS_RTS);
+	}
+	for (unsigned i = 0; i < FLOODED; i++)
+		t_ep_close(&e[i]);
+	t_gap_close(&g);
+	mem_close(&land);
+}
+
+/* A message of UC whose receive buffer nobody serves is given up too, and the next one arrives. */
+static void uc_given_up(void)
+{
+	const struct t_opt o = { .type = IBV_QPT_UC, .mtu = IBV_MTU_1024 };
+	uint64_t lost = t_counter(two.a->name, "dropped_fault");
+	struct ibv_wc wc;
+	struct t_gap g;
+	struct t_ep e;
+	double end;
+
+	t_gap_open(&g, two.a->pd, 2);
+	fake_open(&e, &o);
+	t_recv_one(&e, g.va, 2 * T_PAGE, g.mr->lkey, 1);
+	t_pat_fill(scratch, 500, EVIL, 0);
+	fake_send(&e, (struct sp_hdr){ .op = SP_UC | SP_SEND_ONLY, .psn = FAKE_PSN }, scratch, 500);
+	if (!t_gap_asked(&g, t_limit))
+		t_fail("the receive buffer was not asked for");
+	for (end = t_now() + t_slow(3); t_now() < end; usleep(50000))
+		if (t_counter(two.a->name, "dropped_fault") > lost)
+			break;
+	if (t_counter(two.a->name, "dropped_fault") == lost)
+		t_fail("a message was not given up, or not counted");
+	for (unsigned i = 0; i < 2; i++)
+		t_gap_serve(&g, i, GUARD);
+	usleep(100000);
+	if (!t_drain(e.rcq)) {
+		t_pat_fill(scratch, 1000, 31, 0);
+		fake_send(&e, (struct sp_hdr){ .op = SP_UC | SP_SEND_ONLY, .psn = FAKE_PSN + 1 },
+			  scratch, 1000);
+		if (t_expect("the next message", e.rcq, IBV_WC_SUCCESS, &wc) && wc.byte_len != 1000)
+			t_fail("byte_len %u", wc.byte_len);
+		t_pat_check("the next message", g.va, 1000, 31, 0);
+	}
+	t_ep_close(&e);
+	t_gap_close(&g);
+}
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} tests[] = {
+	{ "malformed", malformed },
+	{ "ghosts", ghosts },
+	{ "syndromes", syndromes },
+	{ "nak_storm", nak_storm },
+	{ "stale_requests", stale_requests },
+	{ "ud_mtu", ud_mtu },
+	{ "lost_meanwhile", lost_meanwhile },
+	{ "silence_meanwhile", silence_meanwhile },
+	{ "landing_meanwhile", landing_meanwhile },
+	{ "uc_given_up", uc_given_up },
+	{ "flood_responses", flood_responses },
+	{ "flood_requests", flood_requests },
+	{ "flood_datagrams", flood_datagrams },
+};
+
+int main(int argc, char **argv)
+{
+	t_init();
+	t_watchdog(100);
+	two_open(argc, argv, true);
+	for (size_t i = 0; i < ARRAY_LEN(tests); i++) {
+		struct t_mark m;
+
+		if (optind < argc && !t_named(argc, argv, tests[i].name))
+			continue;
+		m = t_begin(tests[i].name);
+		tests[i].run();
+		t_end(&m);
+	}
+	two_close();
+	return t_done("blind");
+}
