@@ -345,6 +345,13 @@ static void with_options(struct sp *s, const uint8_t *ip, size_t n)
 	out(s, o, n + 4);
 }
 
+/* What this thread sent last. */
+static __thread struct {
+	uint8_t ip[IP_BYTES + UDP_BYTES + SP_MAX + ICRC_BYTES];
+	size_t total;
+	unsigned how;
+} last;
+
 /*
  * A CRC finds every burst of 32 bits; what it does not cover (the byte with FECN and BECN) is left
  * as it is.
@@ -374,27 +381,33 @@ static size_t mutate(struct sp *s, uint8_t *ip, size_t total, unsigned how)
 void sp_send_raw(struct sp *s, uint32_t src, uint32_t dst, const uint8_t *bth, size_t n,
 		 unsigned how)
 {
-	static __thread uint8_t ip[IP_BYTES + UDP_BYTES + SP_MAX + ICRC_BYTES];
-	size_t total = IP_BYTES + UDP_BYTES + n + ICRC_BYTES;
-	uint8_t *p = udp_packet(s, ip, src, dst, n + ICRC_BYTES);
+	uint8_t *ip = last.ip, *p;
 	uint32_t c;
 
 	if (n > SP_MAX)
 		t_die("a packet of %zu bytes", n);
+	last.how = how;
+	last.total = IP_BYTES + UDP_BYTES + n + ICRC_BYTES;
+	p = udp_packet(s, ip, src, dst, n + ICRC_BYTES);
 	memcpy(p, bth, n);
 	c = icrc(ip, p, n);
 	if (how & SP_BAD_ICRC)
 		c ^= 1U << (s->id & 31);
 	memcpy(p + n, &c, ICRC_BYTES);
 	if (how & (SP_FLIP | SP_CUT))
-		total = mutate(s, ip, total, how);
+		last.total = mutate(s, ip, last.total, how);
+	sp_again(s);
+}
+
+void sp_again(struct sp *s)
+{
 	s->packets++;
-	if (how & SP_OPTIONS)
-		with_options(s, ip, total);
-	else if (total <= s->frag)
-		out(s, ip, total);
+	if (last.how & SP_OPTIONS)
+		with_options(s, last.ip, last.total);
+	else if (last.total <= s->frag)
+		out(s, last.ip, last.total);
 	else
-		out_in_pieces(s, ip, total, how);
+		out_in_pieces(s, last.ip, last.total, last.how);
 }
 
 void sp_send(struct sp *s, uint32_t src, uint32_t dst, const struct sp_hdr *h,

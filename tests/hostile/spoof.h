@@ -71,6 +71,8 @@ size_t sp_build(uint8_t *at, const struct sp_hdr *h, const void *payload, size_t
 /* Sends @n such bytes, in whole or not. Addresses in network order. */
 void sp_send_raw(struct sp *s, uint32_t src, uint32_t dst, const uint8_t *bth, size_t n,
 		 unsigned how);
+/* The last one once more: nothing is computed again. */
+void sp_again(struct sp *s);
 void sp_send(struct sp *s, uint32_t src, uint32_t dst, const struct sp_hdr *h,
 	     const void *payload, size_t len);
 /* A whole UDP payload, with nothing of RoCE added. */
