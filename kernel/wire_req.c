@@ -96,7 +96,6 @@ static void rewind_to_una(struct prxe_qp *qp)
 	forget_pend(qp);
 }
 
-
 /* una moves on; softirqs look at it. */
 static void progress(struct prxe_qp *qp, u32 una)
 {
