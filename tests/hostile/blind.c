@@ -543,7 +543,7 @@ static void silence_meanwhile(void)
  */
 static void landing_meanwhile(void)
 {
-	const struct t_opt o = GHOST_OPT;
+	const struct t_opt o = { .timeout = 14, .retry_cnt = 6 };
 	struct mem m = mem_open(two.a, T_PAGE, 3);
 	struct ibv_wc wc;
 	struct sp_hdr h;
@@ -565,7 +565,7 @@ static void landing_meanwhile(void)
 	fake_ack(&e, e.o.psn + 1, SP_SYN_ACK);
 	if (!t_gap_asked(&g, t_limit))
 		t_fail("the landing was not asked for");
-	t_none("a READ whose landing is missing", e.scq, 0.5);
+	t_none("a READ whose landing is missing", e.scq, 0.6);
 	t_gap_serve(&g, 0, GUARD);
 	for (uint64_t id = 1; id <= 2; id++)
 		if (t_expect("served", e.scq, IBV_WC_SUCCESS, &wc) && wc.wr_id != id)

@@ -325,7 +325,7 @@ static void reconnect_one(struct t_dev *d, enum ibv_qp_type type, int first, uin
 	half_send(&h, 0, 2, len);
 	usleep(2000);
 	t_gap_serve(&h.g, 1, GUARD);
-	half_take(&h, 2, t_slow(0.2));
+	half_take(&h, 2, t_slow(0.1));
 	/* UC goes on; RC need not agree on a PSN, after a peer that forgot what it sent. */
 	if (type == IBV_QPT_UC)
 		half_goes_on(&h, 0, 3, 2500);
@@ -564,7 +564,7 @@ static void behind_fault(struct t_dev *d)
 
 		t_context("%s: a %s without its memory", carrier_name[wire], kind_name[kind]);
 		carrier(wire);
-		t_pair_open(&a, d, &b, d, &(struct t_opt){ .timeout = 14, .retry_cnt = 1 });
+		t_pair_open(&a, d, &b, d, &(struct t_opt){ .timeout = 14, .retry_cnt = 2 });
 		t_gap_open(&g, d->pd, 1);
 		t_pat_fill(near.va, ROOM, 82, 0);
 		t_pat_fill(far.va, ROOM, 81, 0);
@@ -582,7 +582,7 @@ static void behind_fault(struct t_dev *d)
 		if (!t_gap_asked(&g, t_limit))
 			t_fail("the memory was not asked for");
 		/* Longer than all retries: that is no silence of the peer's. */
-		t_none("what waits, or is behind it", a.scq, 0.2);
+		t_none("what waits, or is behind it", a.scq, 0.25);
 		t_gap_serve(&g, 0, 82);
 		for (uint64_t id = 1; id <= 2; id++)
 			if (t_expect("served", a.scq, IBV_WC_SUCCESS, &wc) && wc.wr_id != id)
