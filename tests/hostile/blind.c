@@ -298,8 +298,9 @@ static void malformed(void)
 
 /* ---- stale requests beside a READ that is being answered ---- */
 
-#define READ_PAGES 128
-#define MISSING 100	/* READ_PAGES: nobody has this one yet */
+/* Its first 256 KiB are looked at before it is answered: it stops behind them, in the middle. */
+#define READ_PAGES 80
+#define MISSING 70	/* nobody has this page yet */
 
 struct stale {
 	const char *what;
@@ -389,7 +390,7 @@ static void stale_requests(void)
 	};
 	struct mem other = mem_open(two.a, T_PAGE, GUARD);
 
-	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+	for (size_t i = 0; i < ARRAY_LEN(all); i += t_debug ? 2 : 1)
 		one_stale(&all[i], &other);
 	mem_close(&other);
 }
