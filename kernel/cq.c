@@ -45,6 +45,7 @@ int prxe_create_cq(struct ib_cq *ib, const struct ib_cq_init_attr *attr, struct 
 	if (attr->flags && !(uctx && uctx->features & PRXE_FEAT_CQE_TIMESTAMP))
 		return -EOPNOTSUPP;
 	spin_lock_init(&cq->lock);
+	mutex_init(&cq->resize_mutex);
 	INIT_WORK(&cq->work, cq_work);
 	cq->user = uctx;
 	cq->timestamp = attr->flags & IB_UVERBS_CQ_FLAGS_TIMESTAMP_COMPLETION;
@@ -82,13 +83,48 @@ static u32 cq_consumer(const struct prxe_queue *q)
 	return smp_load_acquire(&q->ring->consumer) & q->mask;	/* before its slot is written again */
 }
 
+/*
+ * Fill @q with the CQEs that user space has not taken out of the present ring, and put it in its
+ * place. What stands between consumer and producer does not change, so most of it is copied without
+ * the lock; only the few CQEs that were added meanwhile are copied under it. (User space that moves
+ * the consumer meanwhile finds CQEs twice, or is refused; all indices stay inside the rings.)
+ */
+static int cq_replace(struct prxe_cq *cq, struct prxe_queue *q, u32 elems)
+{
+	struct prxe_queue *old = cq->queue;	/* only a resize changes it */
+	u32 from = cq_consumer(old), copied = 0, n;
+
+	lockdep_assert_held(&cq->resize_mutex);
+	for (;;) {
+		spin_lock_irq(&cq->lock);
+		n = (old->index - from) & old->mask;
+		if (n > elems || n < copied) {
+			spin_unlock_irq(&cq->lock);
+			return -EINVAL;
+		}
+		if (n - copied <= PRXE_QUEUE_STEP)
+			break;
+		spin_unlock_irq(&cq->lock);
+		prxe_queue_copy_all(q, copied, old, from + copied, n - copied);
+		copied = n;
+	}
+	prxe_queue_copy(q, copied, old, from + copied, n - copied);
+	q->index = n;
+	smp_store_release(&q->ring->producer, n);	/* the elements first */
+	cq->queue = q;
+	cq->ib.cqe = elems;
+	spin_unlock_irq(&cq->lock);
+	prxe_queue_destroy(old);
+	return 0;
+}
+
 int prxe_resize_cq(struct ib_cq *ib, int cqe, struct ib_udata *udata)
 {
 	struct prxe_cq *cq = to_prxe_cq(ib);
 	struct rxe_resize_cq_resp resp = {};
-	struct prxe_queue *old, *q;
 	struct prxe_ucontext *uctx;
-	u32 elems = cqe, i, n;
+	struct prxe_queue *q;
+	u32 elems = cqe;
 	int err;
 
 	if (!udata || !cq->user)
@@ -100,29 +136,13 @@ int prxe_resize_cq(struct ib_cq *ib, int cqe, struct ib_udata *udata)
 	if (IS_ERR(q))
 		return PTR_ERR(q);
 	err = ib_copy_to_udata(udata, &resp, sizeof(resp));
-	if (err)
-		goto err_queue;
-
-	spin_lock_irq(&cq->lock);
-	old = cq->queue;
-	i = cq_consumer(old);
-	n = (old->index - i) & old->mask;
-	if (n > elems) {
-		spin_unlock_irq(&cq->lock);
-		err = -EINVAL;
-		goto err_queue;
+	if (!err) {
+		mutex_lock(&cq->resize_mutex);
+		err = cq_replace(cq, q, elems);
+		mutex_unlock(&cq->resize_mutex);
 	}
-	for (; n; n--, i = prxe_queue_next(old, i), q->index++)
-		memcpy(prxe_queue_at(q, q->index), prxe_queue_at(old, i), sizeof(struct cqe));
-	smp_store_release(&q->ring->producer, q->index);	/* the elements first */
-	cq->queue = q;
-	cq->ib.cqe = elems;
-	spin_unlock_irq(&cq->lock);
-	prxe_queue_destroy(old);
-	return 0;
-
-err_queue:
-	prxe_queue_destroy(q);
+	if (err)
+		prxe_queue_destroy(q);
 	return err;
 }
 

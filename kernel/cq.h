@@ -2,6 +2,7 @@
 #ifndef PRXE_CQ_H
 #define PRXE_CQ_H
 
+#include <linux/mutex.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
 #include <rdma/ib_verbs.h>
@@ -17,6 +18,7 @@ struct prxe_cq {
 	bool timestamp;			/* CQEs carry one: PRXE_FEAT_CQE_TIMESTAMP */
 	bool overflowed;		/* CQE lost: IB_EVENT_CQ_ERR sent, nothing is posted any more */
 	bool dying;
+	struct mutex resize_mutex;	/* one resize at a time: the core does not serialise them */
 	struct work_struct work;	/* kernel consumers' comp_handler: never from post_send, never concurrent */
 };
 

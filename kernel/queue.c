@@ -124,6 +124,23 @@ out:
 	return err;
 }
 
+void prxe_queue_copy(struct prxe_queue *dst, u32 to, const struct prxe_queue *src, u32 from, u32 n)
+{
+	for (; n; n--, to++, from++)
+		memcpy(prxe_queue_at(dst, to), prxe_queue_at(src, from), 1UL << src->shift);
+}
+
+void prxe_queue_copy_all(struct prxe_queue *dst, u32 to, const struct prxe_queue *src, u32 from,
+			 u32 n)
+{
+	u32 done;
+
+	for (done = 0; done < n; done += PRXE_QUEUE_STEP) {
+		prxe_queue_copy(dst, to + done, src, from + done, min(n - done, PRXE_QUEUE_STEP));
+		cond_resched();
+	}
+}
+
 /*
  * User space may write to the element while this reads: each member is read once, into @out, and judged there.
  */

@@ -53,6 +53,17 @@ void prxe_mmap_free(struct rdma_user_mmap_entry *entry);
  */
 int prxe_rq_take(struct prxe_queue *q, u32 max_sge, struct prxe_rwqe *out);
 
+/*
+ * One end of a resize: copy @n elements of @src, from index @from on, to @dst, from @to on. The
+ * rings have elements of the same size. Sleeps when there are many; a few can be copied under a
+ * spinlock by prxe_queue_copy().
+ */
+void prxe_queue_copy_all(struct prxe_queue *dst, u32 to, const struct prxe_queue *src, u32 from,
+			 u32 n);
+void prxe_queue_copy(struct prxe_queue *dst, u32 to, const struct prxe_queue *src, u32 from, u32 n);
+/* Elements that may be copied while a spinlock is held: 16 KiB at most. */
+#define PRXE_QUEUE_STEP		16
+
 /* The kernel's own view: addresses are inside the ring whatever user space wrote. */
 static inline void *prxe_queue_at(const struct prxe_queue *q, u32 index)
 {
