@@ -47,6 +47,7 @@ int prxe_create_cq(struct ib_cq *ib, const struct ib_cq_init_attr *attr, struct 
 	spin_lock_init(&cq->lock);
 	mutex_init(&cq->resize_mutex);
 	INIT_WORK(&cq->work, cq_work);
+	prxe_late_cq_init(cq);
 	cq->user = uctx;
 	cq->timestamp = attr->flags & IB_UVERBS_CQ_FLAGS_TIMESTAMP_COMPLETION;
 	cq->queue = prxe_queue_create(dev, &elems, uctx ? sizeof(struct cqe) : sizeof(struct ib_wc),
@@ -72,6 +73,7 @@ int prxe_destroy_cq(struct ib_cq *ib, struct ib_udata *udata)
 	/* No QP uses it any more (the core counts), so nothing is posted: only the handler's work may still be there. */
 	WRITE_ONCE(cq->dying, true);
 	cancel_work_sync(&cq->work);
+	prxe_late_cq_exit(cq);
 	prxe_queue_destroy(cq->queue);
 	atomic_dec(&to_prxe_dev(ib->device)->num_cq);
 	return 0;
@@ -140,6 +142,7 @@ int prxe_resize_cq(struct ib_cq *ib, int cqe, struct ib_udata *udata)
 		mutex_lock(&cq->resize_mutex);
 		err = cq_replace(cq, q, elems);
 		mutex_unlock(&cq->resize_mutex);
+		prxe_late_ask(cq);
 	}
 	if (err)
 		prxe_queue_destroy(q);
@@ -290,5 +293,6 @@ int prxe_req_notify_cq(struct ib_cq *ib, enum ib_cq_notify_flags flags)
 	cq->notify |= flags & IB_CQ_SOLICITED_MASK;
 	missed = flags & IB_CQ_REPORT_MISSED_EVENTS && cq_count(cq->queue);
 	spin_unlock_irqrestore(&cq->lock, irq);
+	prxe_late_ask(cq);
 	return missed;
 }

@@ -6,6 +6,7 @@
 #include <linux/jiffies.h>
 #include <linux/slab.h>
 #include "ah.h"
+#include "late.h"
 #include "mcast.h"
 #include "prxe.h"
 #include "qp.h"
@@ -272,6 +273,7 @@ int prxe_create_qp(struct ib_qp *ib, struct ib_qp_init_attr *init, struct ib_uda
 	mutex_init(&qp->mutex);
 	spin_lock_init(&qp->state_lock);
 	INIT_LIST_HEAD(&qp->mcast);
+	INIT_LIST_HEAD(&qp->late.node);
 	INIT_WORK(&qp->event_work, event_work);
 	qp->ibqp = ib;
 	qp->dev = dev;
@@ -400,6 +402,7 @@ static void to_reset(struct prxe_qp *qp)
 	spin_unlock(&qp->state_lock);
 	qp->last_wqe_told = false;
 	spin_unlock_bh(&qp->resp.lock);
+	prxe_late_forget(qp);
 	prxe_req_reset(qp);
 	prxe_resp_reset(qp);
 	memset(&qp->attr, 0, sizeof(qp->attr));
@@ -509,6 +512,13 @@ static int modify(struct prxe_qp *qp, struct ib_qp_attr *attr, int mask)
 	}
 }
 
+/* Any verb on a QP in error is a reason to look for receive WQEs that came late. */
+static void look_if_in_error(struct prxe_qp *qp)
+{
+	if (READ_ONCE(qp->state) == IB_QPS_ERR)
+		prxe_qp_schedule(qp);
+}
+
 int prxe_modify_qp(struct ib_qp *ib, struct ib_qp_attr *attr, int mask, struct ib_udata *udata)
 {
 	struct prxe_qp *qp = to_prxe_qp(ib);
@@ -519,6 +529,7 @@ int prxe_modify_qp(struct ib_qp *ib, struct ib_qp_attr *attr, int mask, struct i
 	mutex_lock(&qp->mutex);
 	err = modify(qp, attr, mask);
 	mutex_unlock(&qp->mutex);
+	look_if_in_error(qp);
 	return err;
 }
 
@@ -540,6 +551,7 @@ int prxe_query_qp(struct ib_qp *ib, struct ib_qp_attr *attr, int mask, struct ib
 	if (attr->qp_state >= IB_QPS_RTR)
 		attr->rq_psn = READ_ONCE(qp->resp.psn) & PRXE_PSN_MASK;
 	mutex_unlock(&qp->mutex);
+	look_if_in_error(qp);
 
 	init->event_handler = ib->event_handler;
 	init->qp_context = ib->qp_context;
@@ -575,6 +587,7 @@ int prxe_destroy_qp(struct ib_qp *ib, struct ib_udata *udata)
 	spin_unlock(&qp->state_lock);
 	spin_unlock_bh(&qp->resp.lock);
 	prxe_mcast_leave_all(qp);
+	prxe_late_forget(qp);
 	prxe_req_reset(qp);
 	prxe_resp_reset(qp);
 	if (cancel_work_sync(&qp->work))

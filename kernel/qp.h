@@ -119,7 +119,6 @@ struct prxe_req {
 	bool deadline;			/* UC, UD: the timer bounds the wait for a receiver's memory */
 	bool drop;			/* that deadline passed: the message is lost */
 	bool timer_fired;		/* set by the timer, any context */
-	u32 err_delay_ms;		/* in error: when to look for late receive WQEs again; the owner, or under resp.lock */
 
 	bool parked;			/* a fault is queued; its struct prxe_qp_fault is on its own */
 	u32 fault_epoch;		/* of the fault that counts: an older one is nobody's any more */
@@ -233,6 +232,7 @@ struct prxe_qp {
 	bool local;			/* carrier, chosen at RTR */
 	atomic_t explaining;		/* completions with an error that are on their way to a CQ: nothing is flushed before them */
 	bool last_wqe_told;		/* IB_EVENT_QP_LAST_WQE_REACHED was raised; under resp.lock */
+	struct prxe_late_qp late;	/* receive WQEs that come when it is in error */
 	unsigned long events;		/* bits of enum ib_event_type to be raised by event_work */
 	struct list_head mcast;		/* groups that it is a member of; under dev->mcast_lock */
 	struct work_struct event_work;	/* holds a reference while queued */

@@ -13,7 +13,7 @@
 struct prxe_dev;
 struct prxe_rwqe;
 
-/* The shared header (offsets are ABI). 64: doorbell elision, a prxe extension in rxe's padding. */
+/* The shared header (offsets are ABI). 64, 260: prxe extensions in rxe's padding. */
 struct prxe_ring {
 	__u32 log2_elem_size;
 	__u32 index_mask;
@@ -23,7 +23,8 @@ struct prxe_ring {
 	__u32 producer;			/* @128 */
 	__u32 pad3[31];
 	__u32 consumer;			/* @256 */
-	__u32 pad4[31];
+	__u32 rq_doorbell;		/* @260 kernel-written, of an RQ: ring after posting */
+	__u32 pad4[30];
 	__u8 data[];			/* @384 */
 };
 

@@ -10,6 +10,7 @@
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include "ah.h"
+#include "late.h"
 #include "local.h"
 #include "mr.h"
 #include "qp.h"
@@ -21,9 +22,6 @@
 /* What the worker does before it lets others have the CPU. */
 #define WORKER_BYTES		(8U << 20)
 #define WORKER_WQES		4096
-/* A receive WQE posted to a QP in error has no system call to announce it: look again, ever more rarely. */
-#define ERR_DELAY_FIRST_MS	2
-#define ERR_DELAY_MAX_MS	256
 /* How long a UC or UD message waits for one fault of its receiver: long for an ordinary fault, short for its sender. */
 #define DROP_NS			(50 * NSEC_PER_MSEC)
 /* When there is no memory to queue a fault. */
@@ -406,7 +404,6 @@ static enum prxe_step req_flush(struct prxe_qp *qp, struct budget *b)
 		qp->req.flushing = true;
 		req_forget_fault(qp);
 		qp->req.waiting = false;
-		WRITE_ONCE(qp->req.err_delay_ms, ERR_DELAY_FIRST_MS);
 	}
 	while ((wqe = req_oldest(qp))) {
 		prxe_req_complete(qp, wqe, IB_WC_WR_FLUSH_ERR);
@@ -566,24 +563,6 @@ void prxe_req_kick(struct prxe_qp *qp, bool budget)
 		req_run(qp, false);
 }
 
-/*
- * Receive WQEs that user space posts to a QP in error are flushed too (IBTA 10.3.1), but nothing announces them. Under resp.lock, so that the timer is not
- * started after destroy has made the QP dead and stopped it.
- */
-static void look_again(struct prxe_qp *qp)
-{
-	if (!qp->user || qp->srq)
-		return;
-	spin_lock_bh(&qp->resp.lock);
-	if (!qp->dead && READ_ONCE(qp->state) == IB_QPS_ERR) {
-		u32 ms = clamp_t(u32, READ_ONCE(qp->req.err_delay_ms), ERR_DELAY_FIRST_MS, ERR_DELAY_MAX_MS);
-
-		WRITE_ONCE(qp->req.err_delay_ms, ms * 2);
-		hrtimer_start(&qp->req.timer, ms_to_ktime(ms), HRTIMER_MODE_REL_SOFT);
-	}
-	spin_unlock_bh(&qp->resp.lock);
-}
-
 void prxe_qp_work(struct work_struct *work)
 {
 	struct prxe_qp *qp = container_of(work, struct prxe_qp, work);
@@ -595,7 +574,7 @@ void prxe_qp_work(struct work_struct *work)
 			req_run(qp, true);
 		if (prxe_qp_flushes(qp)) {
 			prxe_resp_flush(qp);
-			look_again(qp);
+			prxe_late_look(qp);
 		}
 	}
 	if (again)
@@ -770,6 +749,9 @@ int prxe_req_doorbell(struct prxe_qp *qp)
 	if (READ_ONCE(qp->state) < IB_QPS_RTS)
 		return -EINVAL;
 	prxe_req_kick(qp, true);
+	/* In error it may be for a receive WQE. */
+	if (READ_ONCE(qp->state) == IB_QPS_ERR)
+		prxe_qp_schedule(qp);
 	return 0;
 }
 
