@@ -118,6 +118,7 @@ int prxe_mmap(struct ib_ucontext *uctx, struct vm_area_struct *vma)
 		err = vm_insert_page(vma, addr, vmalloc_to_page((void *)m->ring + off));
 		if (err)
 			break;
+		cond_resched();	/* there may be half a million of them */
 	}
 out:
 	rdma_user_mmap_entry_put(entry);

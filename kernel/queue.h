@@ -63,7 +63,7 @@ void prxe_queue_copy_all(struct prxe_queue *dst, u32 to, const struct prxe_queue
 			 u32 n);
 void prxe_queue_copy(struct prxe_queue *dst, u32 to, const struct prxe_queue *src, u32 from, u32 n);
 /* Elements that may be copied while a spinlock is held: 16 KiB at most. */
-#define PRXE_QUEUE_STEP		16
+#define PRXE_QUEUE_STEP		16U
 
 /* The kernel's own view: addresses are inside the ring whatever user space wrote. */
 static inline void *prxe_queue_at(const struct prxe_queue *q, u32 index)
