@@ -6,9 +6,11 @@
  * would make them, the copy from MR to MR, the peer's completion, then its own. What the peer's own send side must do (flush)
  * is left to the peer's worker. A message is carried in chunks; between two of them nothing is held, and the next one starts at the gate again.
  */
+#include <net/route.h>
 #include "local.h"
 #include "mr.h"
 #include "srq.h"
+#include "vlan.h"
 #include "wire.h"
 
 /* What a locked step came to. */
@@ -519,6 +521,7 @@ static enum verdict deliver_ud(struct attempt *a)
 	struct prxe_av *av = &wqe->ud.av;
 	u8 grh[sizeof(struct ib_grh)];
 	ssize_t n;
+	u16 tci;
 
 	a->status = IB_WC_SUCCESS;
 	if (peer->dead || (peer->type != IB_QPT_UD && peer->type != IB_QPT_GSI) || !prxe_qp_receives(peer) ||
@@ -564,6 +567,9 @@ static enum verdict deliver_ud(struct attempt *a)
 		wc.ex.imm_data = wqe->imm;
 	}
 	wc.pkey_index = 0;
+	tci = prxe_av_vlan(peer->dev, &av->dgid, rt_tos2priority(av->tclass));
+	if (tci)
+		prxe_wc_set_vlan(&wc, tci);
 	prxe_resp_complete(peer, &wc, wqe->flags & IB_SEND_SOLICITED);
 	return V_DONE;
 }

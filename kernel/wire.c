@@ -24,6 +24,7 @@
 #include "icrc.h"
 #include "mcast.h"
 #include "qp.h"
+#include "vlan.h"
 #include "wire.h"
 
 #define MCAST_QPN	0xffffff
@@ -509,6 +510,27 @@ static bool qp_accepts(struct prxe_qp *qp, const struct prxe_pkt *pkt, const str
 	return !memcmp(&src, &qp->av.dgid, sizeof(src)) && !memcmp(&dst, &qp->av.sgid, sizeof(dst));
 }
 
+/*
+ * A datagram's VLAN, for its completion, stays on the skb as a tag: skb->dev does not. One over the
+ * loopback device came by none; then it is that of its destination.
+ */
+static void keep_vlan(const struct prxe_dev *dev, struct sk_buff *skb, bool v6)
+{
+	const struct net_device *ndev = skb->dev;
+	union ib_gid src, dst;
+	u16 tci = 0;
+
+	__vlan_hwaccel_clear_tag(skb);
+	if (ndev->flags & IFF_LOOPBACK) {
+		skb_gids(skb, v6, &src, &dst);
+		tci = prxe_av_vlan(dev, &dst, skb->priority);
+	} else if (is_vlan_dev(ndev)) {
+		tci = vlan_dev_vlan_id(ndev) | (skb->priority << VLAN_PRIO_SHIFT & VLAN_PRIO_MASK);
+	}
+	if (tci)
+		__vlan_hwaccel_put_tag(skb, htons(ETH_P_8021Q), tci);
+}
+
 /* Softirq, under RCU; @skb is at the UDP header. Takes it. */
 static int wire_rcv(struct sock *sk, struct sk_buff *skb)
 {
@@ -564,6 +586,8 @@ static int wire_rcv(struct sock *sk, struct sk_buff *skb)
 	skb_orphan(skb);
 	skb_dst_drop(skb);
 	nf_reset_ct(skb);
+	if (PRXE_TRANSPORT(pkt.opcode) == PRXE_UD)
+		keep_vlan(dev, skb, v6);
 	skb->dev = NULL;
 	if (!qp) {
 		union ib_gid src, dst;

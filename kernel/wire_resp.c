@@ -15,6 +15,7 @@
 #include "mem.h"
 #include "mr.h"
 #include "qp.h"
+#include "vlan.h"
 #include "wire.h"
 #include "wire_resp.h"
 
@@ -483,6 +484,8 @@ static enum prxe_exec exec_ud(struct prxe_qp *qp, struct sk_buff *skb, const str
 		wc.wc_flags |= IB_WC_WITH_IMM;
 		wc.ex.imm_data = (__force __be32)pkt->imm;
 	}
+	if (skb_vlan_tag_present(skb))
+		prxe_wc_set_vlan(&wc, skb_vlan_tag_get(skb));
 	prxe_resp_complete(qp, &wc, pkt->se);
 	return PRXE_EXEC_DONE;
 
