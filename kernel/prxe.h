@@ -33,7 +33,7 @@
 #define PRXE_MAX_MSG		(1U << 31)
 #define PRXE_MAX_FAST_PAGES	512
 #define PRXE_GID_TABLE		1024
-#define PRXE_MAX_AH		32767
+#define PRXE_MAX_AH		32767	/* of a user's context */
 #define PRXE_MAX_KEYS		(1U << 24)	/* indices of keys: MRs and MWs together */
 
 struct prxe_net;
@@ -48,7 +48,7 @@ struct prxe_dev {
 	struct xarray qps;		/* qpn -> struct prxe_qp; RCU reads, holders take prxe_qp_tryget() */
 	u32 next_qpn;
 	struct xarray ahs;		/* ah_num -> struct prxe_ah; RCU reads */
-	u32 next_ah;
+	u32 next_ah, next_kernel_ah;
 	struct prxe_stats __percpu *stats;
 	bool was_up;			/* what consumers were told of the port last */
 	bool going;			/* unregistering: no new work */
@@ -58,7 +58,7 @@ struct prxe_dev {
 	spinlock_t mcast_lock;		/* the members of multicast groups; mcast.c */
 	DECLARE_HASHTABLE(mcast, 8);
 	unsigned int mcast_groups;
-	atomic_t num_ah, num_srq, num_cq;
+	atomic_t num_srq, num_cq;
 };
 
 static inline struct prxe_dev *to_prxe_dev(struct ib_device *ib)
@@ -72,6 +72,7 @@ struct prxe_ucontext {
 	struct mutex lock;		/* guards mirror: taken by registration, never inside mmap() */
 	struct prxe_mirror *mirror;	/* of the process that registered ODP memory first; kept until the context closes */
 	u64 features;
+	atomic_t num_ah, num_mcast;	/* AHs and multicast memberships, limited for each */
 };
 
 struct prxe_pd {
