@@ -5,7 +5,6 @@
 #ifndef PRXE_H
 #define PRXE_H
 
-#include <linux/hashtable.h>
 #include <linux/list.h>
 #include <linux/netdevice.h>
 #include <linux/percpu.h>
@@ -37,6 +36,7 @@
 #define PRXE_MAX_KEYS		(1U << 24)	/* indices of keys: MRs and MWs together */
 
 struct prxe_net;
+struct rhashtable;
 
 struct prxe_dev {
 	struct ib_device ib;		/* first */
@@ -55,8 +55,8 @@ struct prxe_dev {
 	bool leaving;			/* its consumers are being removed: user QPs are in error, and stay there */
 	u8 mac[ETH_ALEN];
 	__be64 guid;
-	spinlock_t mcast_lock;		/* the members of multicast groups; mcast.c */
-	DECLARE_HASHTABLE(mcast, 8);
+	spinlock_t mcast_lock;		/* writers of multicast groups and their members; mcast.c */
+	struct rhashtable *mcast;	/* groups by GID; RCU reads */
 	unsigned int mcast_groups;
 	atomic_t num_srq, num_cq;
 };

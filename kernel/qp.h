@@ -219,7 +219,8 @@ struct prxe_qp {
 	struct rcu_head rcu;
 	enum ib_qp_type type;
 	u32 qpn;
-	const struct prxe_ucontext *user;	/* whose it is, to compare only; NULL: a kernel consumer's */
+	/* Whose it is; NULL: a kernel consumer's. Followed by verbs only: a QP may outlive it. */
+	struct prxe_ucontext *user;
 	bool dead;			/* set under resp.lock by the owner of the send side */
 	bool sq_sig_all;
 	struct mutex mutex;		/* modify, query, destroy; sleeps */
