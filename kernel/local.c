@@ -370,6 +370,7 @@ static enum verdict execute(struct attempt *a, int fault_error, bool fault_remot
 	/* The atomic is done; what is left is between us and our own memory. */
 	if (!wqe->done_atomic && !peer_answers(a->qp, a->peer, wqe))
 		return V_LOST;
+	prxe_qp_established(a->peer);
 	if (fault_error)
 		return fault_failed(a, fault_remote);
 	if (a->qp->req.drop) {

@@ -79,6 +79,15 @@ void prxe_qp_event(struct prxe_qp *qp, int event)
 		prxe_qp_put(qp);
 }
 
+void prxe_qp_comm_est(struct prxe_qp *qp)
+{
+	lockdep_assert_held(&qp->resp.lock);
+	if (qp->comm_est_told || (qp->type != IB_QPT_RC && qp->type != IB_QPT_UC))
+		return;
+	qp->comm_est_told = true;
+	prxe_qp_event(qp, IB_EVENT_COMM_EST);
+}
+
 /* ---- state ---- */
 
 void prxe_qp_set_error(struct prxe_qp *qp, int event)
@@ -400,6 +409,7 @@ static void to_reset(struct prxe_qp *qp)
 	spin_lock(&qp->state_lock);
 	WRITE_ONCE(qp->state, IB_QPS_RESET);
 	spin_unlock(&qp->state_lock);
+	qp->comm_est_told = false;
 	qp->last_wqe_told = false;
 	spin_unlock_bh(&qp->resp.lock);
 	prxe_late_forget(qp);

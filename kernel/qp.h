@@ -232,6 +232,7 @@ struct prxe_qp {
 	struct prxe_av av;		/* RC, UC */
 	bool local;			/* carrier, chosen at RTR */
 	atomic_t explaining;		/* completions with an error that are on their way to a CQ: nothing is flushed before them */
+	bool comm_est_told;		/* IB_EVENT_COMM_EST was raised; under resp.lock */
 	bool last_wqe_told;		/* IB_EVENT_QP_LAST_WQE_REACHED was raised; under resp.lock */
 	struct prxe_late_qp late;	/* receive WQEs that come when it is in error */
 	unsigned long events;		/* bits of enum ib_event_type to be raised by event_work */
@@ -308,6 +309,17 @@ static inline bool prxe_qp_receives(const struct prxe_qp *qp)
 	enum ib_qp_state s = READ_ONCE(qp->state);
 
 	return s == IB_QPS_RTR || s == IB_QPS_RTS || s == IB_QPS_SQD || s == IB_QPS_SQE;
+}
+
+/*
+ * A packet or message has reached a connected QP, by either carrier: the first one in RTR raises
+ * IB_EVENT_COMM_EST (IBTA 11.6.3.1). Under its resp.lock.
+ */
+void prxe_qp_comm_est(struct prxe_qp *qp);
+static inline void prxe_qp_established(struct prxe_qp *qp)
+{
+	if (unlikely(READ_ONCE(qp->state) == IB_QPS_RTR))
+		prxe_qp_comm_est(qp);
 }
 
 /* ---- av.c ---- */

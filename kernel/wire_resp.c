@@ -695,6 +695,7 @@ void prxe_wire_resp_rcv(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_pkt
 		r->nak_sent = false;
 		r->gap = false;
 	}
+	prxe_qp_established(qp);
 	if (!r->reading && !r->faulting && skb_queue_empty(&r->parked) && skb_queue_empty(&r->dups) &&
 	    exec(qp, skb, pkt) == PRXE_EXEC_DONE)
 		consume_skb(skb);
