@@ -106,6 +106,24 @@ void prxe_qp_set_error(struct prxe_qp *qp, int event)
 	prxe_qp_schedule(qp);
 }
 
+void prxe_qp_send_error(struct prxe_qp *qp)
+{
+	bool changed = false;
+
+	if (qp->type == IB_QPT_RC) {
+		prxe_qp_set_error(qp, -1);
+		return;
+	}
+	spin_lock_bh(&qp->state_lock);
+	if ((qp->state == IB_QPS_RTS || qp->state == IB_QPS_SQD) && !qp->dead) {
+		WRITE_ONCE(qp->state, IB_QPS_SQE);
+		changed = true;
+	}
+	spin_unlock_bh(&qp->state_lock);
+	if (changed)
+		prxe_qp_schedule(qp);
+}
+
 void prxe_qp_explained(struct prxe_qp *qp)
 {
 	if (atomic_dec_and_test(&qp->explaining))
@@ -453,9 +471,13 @@ static int to_rts(struct prxe_qp *qp, enum ib_qp_state cur)
 		prxe_req_start(qp);
 		ok = qp_move(qp, cur, IB_QPS_RTS);
 		prxe_req_disown(qp);	/* and looks at what was posted */
-	} else {
+	} else if (cur == IB_QPS_RTS) {
 		ok = qp_move(qp, cur, IB_QPS_RTS);
-		prxe_qp_schedule(qp);
+	} else {
+		prxe_req_own(qp);
+		prxe_req_resume(qp, cur);
+		ok = qp_move(qp, cur, IB_QPS_RTS);
+		prxe_req_disown(qp);
 	}
 	return ok ? 0 : -EINVAL;
 }

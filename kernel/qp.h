@@ -269,6 +269,23 @@ static inline void prxe_qp_explain(struct prxe_qp *qp)
 }
 void prxe_qp_explained(struct prxe_qp *qp);
 
+/* In a state whose send WQEs are flushed: of all QPs, or of UC and UD whose send failed. */
+static inline bool prxe_qp_send_over(const struct prxe_qp *qp)
+{
+	enum ib_qp_state s = READ_ONCE(qp->state);
+
+	return s == IB_QPS_ERR || s == IB_QPS_SQE;
+}
+
+/* The same, and the reason is told. */
+static inline bool prxe_qp_send_flushes(const struct prxe_qp *qp)
+{
+	if (!prxe_qp_send_over(qp))
+		return false;
+	smp_rmb();
+	return !atomic_read(&qp->explaining);
+}
+
 /* In error, and the reason is told. If it is not yet, the worker is queued when it is. */
 static inline bool prxe_qp_flushes(const struct prxe_qp *qp)
 {
@@ -298,6 +315,12 @@ void prxe_qp_schedule(struct prxe_qp *qp);
  * enum ib_event_type to raise, or -1.
  */
 void prxe_qp_set_error(struct prxe_qp *qp, int event);
+/*
+ * A send has failed: an RC QP goes into error. One of the other types goes into IB_QPS_SQE: its
+ * send WQEs are flushed, it goes on receiving, and modify takes it back to RTS (IBTA 10.3.1).
+ * The send side's owner.
+ */
+void prxe_qp_send_error(struct prxe_qp *qp);
 /*
  * The device is being taken from its users (dev->leaving is set): all their QPs into error, and what was posted to them
  * completes before this returns. Sleeps.
@@ -334,6 +357,8 @@ void prxe_av_grh(const struct prxe_av *av, u32 len, u8 grh[40]);
 void prxe_req_init(struct prxe_qp *qp);		/* at creation */
 void prxe_req_reset(struct prxe_qp *qp);	/* on the way to RESET: nothing is pending after it; sleeps */
 void prxe_req_start(struct prxe_qp *qp);	/* at RTS: psn, retries from attr */
+/* Owner, from SQE or SQD to RTS: what was posted in SQE is flushed; PSNs go on. Sleeps. */
+void prxe_req_resume(struct prxe_qp *qp, enum ib_qp_state from);
 /* Make the send side look at its queue. @budget: the caller may do work itself (poster, fault thread, softirq). */
 void prxe_req_kick(struct prxe_qp *qp, bool budget);
 /* Become the send-side owner, waiting for the present one to leave (bounded: owners leave after their budget, and

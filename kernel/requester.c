@@ -351,7 +351,7 @@ void prxe_req_complete(struct prxe_qp *qp, struct prxe_wqe *wqe, enum ib_wc_stat
 	/* The state first: who sees the completion finds the QP in error. */
 	if (why) {
 		prxe_qp_explain(qp);
-		prxe_qp_set_error(qp, -1);
+		prxe_qp_send_error(qp);
 	}
 	/* The slot as well: who sees the completion may post another WR (IBTA 10.8.1). The shadow is the owner's until it fetches again. */
 	prxe_queue_consume_to(q, prxe_queue_next(q, q->index));
@@ -454,7 +454,7 @@ static enum prxe_step req_serve_local(struct prxe_qp *qp, struct budget *b)
 		if (!spend(b, wqe->done - min(before, wqe->done)) || READ_ONCE(qp->req.wanted))
 			return PRXE_STEP_MORE;
 	}
-	return READ_ONCE(qp->state) == IB_QPS_ERR ? PRXE_STEP_MORE : PRXE_STEP_BLOCKED;
+	return prxe_qp_send_over(qp) ? PRXE_STEP_MORE : PRXE_STEP_BLOCKED;
 }
 
 /* UD and GSI: each message to where its own address leads. */
@@ -478,7 +478,7 @@ static enum prxe_step req_serve_ud(struct prxe_qp *qp, struct budget *b)
 		if (!spend(b, wqe->length) || READ_ONCE(qp->req.wanted))
 			return PRXE_STEP_MORE;
 	}
-	return READ_ONCE(qp->state) == IB_QPS_ERR ? PRXE_STEP_MORE : PRXE_STEP_BLOCKED;
+	return prxe_qp_send_over(qp) ? PRXE_STEP_MORE : PRXE_STEP_BLOCKED;
 }
 
 /*
@@ -501,8 +501,8 @@ static enum prxe_step req_serve(struct prxe_qp *qp, struct budget *b)
 
 	if (qp->dead)
 		return PRXE_STEP_BLOCKED;
-	if (state == IB_QPS_ERR)
-		return prxe_qp_flushes(qp) ? req_flush(qp, b) : PRXE_STEP_BLOCKED;
+	if (prxe_qp_send_over(qp))
+		return prxe_qp_send_flushes(qp) ? req_flush(qp, b) : PRXE_STEP_BLOCKED;
 	if (state != IB_QPS_RTS && state != IB_QPS_SQD)
 		return PRXE_STEP_BLOCKED;
 	if (!qp->local && (qp->type == IB_QPT_RC || qp->type == IB_QPT_UC)) {
@@ -520,7 +520,7 @@ static enum prxe_step req_serve(struct prxe_qp *qp, struct budget *b)
 			return PRXE_STEP_BLOCKED;
 		step = qp->local ? req_serve_local(qp, b) : req_serve_ud(qp, b);
 	}
-	if (READ_ONCE(qp->state) == IB_QPS_ERR)
+	if (prxe_qp_send_over(qp))
 		return PRXE_STEP_MORE;
 	return step;
 }
@@ -642,6 +642,28 @@ void prxe_req_start(struct prxe_qp *qp)
 	qp->req.psn = qp->attr.sq_psn & PRXE_PSN_MASK;
 	qp->req.retry = qp->attr.retry_cnt;
 	qp->req.rnr_retry = qp->attr.rnr_retry;
+	prxe_wire_req_start(qp);
+}
+
+void prxe_req_resume(struct prxe_qp *qp, enum ib_qp_state from)
+{
+	u32 left = qp->req.sq->mask;	/* no more than it holds, whatever is posted meanwhile */
+	struct prxe_wqe *wqe;
+
+	qp->req.sqd_told = false;
+	if (from != IB_QPS_SQE)
+		return;
+	while (left-- && (wqe = req_oldest(qp))) {
+		prxe_req_complete(qp, wqe, IB_WC_WR_FLUSH_ERR);
+		cond_resched();
+	}
+	hrtimer_cancel(&qp->req.timer);
+	req_forget_fault(qp);
+	qp->req.waiting = false;
+	qp->req.lost = false;
+	qp->req.drop = false;
+	qp->req.flushing = false;
+	prxe_wire_req_reset(qp);
 	prxe_wire_req_start(qp);
 }
 
