@@ -531,6 +531,9 @@ static int modify(struct prxe_qp *qp, struct ib_qp_attr *attr, int mask)
 	case IB_QPS_RTS:
 		return to_rts(qp, cur);
 	case IB_QPS_SQD:
+		/* It is for this transition only. */
+		if (cur != IB_QPS_SQD && !(mask & IB_QP_EN_SQD_ASYNC_NOTIFY))
+			qp->attr.en_sqd_async_notify = 0;
 		if (!qp_move(qp, cur, next))
 			return -EINVAL;
 		prxe_qp_schedule(qp);	/* says when it has drained */
