@@ -520,6 +520,11 @@ static int modify(struct prxe_qp *qp, struct ib_qp_attr *attr, int mask)
 	} else if (mask & IB_QP_AV) {
 		store_av(qp, &attr->ah_attr, &av);
 	}
+	if (mask & IB_QP_MAX_DEST_RD_ATOMIC && cur >= IB_QPS_RTR) {
+		err = prxe_resource_resize(qp, attr->max_dest_rd_atomic);
+		if (err)
+			return err;
+	}
 	store_attr(qp, attr, mask);
 	if (!(mask & IB_QP_STATE))
 		return 0;

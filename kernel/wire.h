@@ -74,6 +74,8 @@ int prxe_wire_ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe);
 void prxe_wire_resp_rcv(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_pkt *pkt);
 /* Worker: go on with parked requests, READ responses; true when there is more to do at once. resp.lock not held. */
 bool prxe_wire_resp_work(struct prxe_qp *qp);
+/* max_dest_rd_atomic becomes @n: the newest remembered requests are kept. Sleeps. -ENOMEM. */
+int prxe_resource_resize(struct prxe_qp *qp, u32 n);
 void prxe_wire_resp_init(struct prxe_qp *qp);
 void prxe_wire_resp_reset(struct prxe_qp *qp);	/* drops what is parked; sleeps */
 

@@ -35,6 +35,28 @@ static struct prxe_resource *new_resource(struct prxe_qp *qp)
 	return res;
 }
 
+int prxe_resource_resize(struct prxe_qp *qp, u32 n)
+{
+	u32 size = clamp_t(u32, n, 1, PRXE_MAX_RD_ATOM), keep, i;
+	struct prxe_resp *r = &qp->resp;
+	struct prxe_resource *fresh, *old;
+
+	fresh = kcalloc(size, sizeof(*fresh), GFP_KERNEL_ACCOUNT);
+	if (!fresh)
+		return -ENOMEM;
+	spin_lock_bh(&r->lock);
+	old = r->res;
+	keep = old ? min(size, r->res_size) : 0;
+	for (i = 1; i <= keep; i++)
+		fresh[keep - i] = old[(r->res_head + r->res_size - i) % r->res_size];
+	r->res = fresh;
+	r->res_size = size;
+	r->res_head = keep % size;
+	spin_unlock_bh(&r->lock);
+	kfree(old);
+	return 0;
+}
+
 static struct prxe_resource *find_resource(struct prxe_qp *qp, u32 type, u32 psn)
 {
 	u32 i;
