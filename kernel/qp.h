@@ -186,6 +186,8 @@ struct prxe_resp {
 	u64 va; u32 rkey; u32 resid;	/* current RDMA WRITE */
 	struct prxe_resource *res;	/* res_size of them, a ring; made when first needed */
 	u32 res_size, res_head;
+	u32 rd_parked;			/* READs and atomics in parked, unless that is empty */
+	bool read_counts;		/* the READ is no repetition: one of max_dest_rd_atomic */
 	bool reading;			/* responses to a READ are being sent: [read_va, + read_left) from read_psn */
 	u64 read_va; u32 read_rkey, read_left, read_psn, read_first, read_last;
 	struct sk_buff *read_skb;	/* response that waits for a part of its payload, at read_at */

@@ -88,6 +88,7 @@ static void start_read(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 
 	prxe_read_forget(qp);
 	r->reading = true;
+	r->read_counts = false;
 	r->read_va = pkt->va;
 	r->read_rkey = pkt->rkey;
 	r->read_left = pkt->dma_len;
@@ -139,6 +140,7 @@ enum prxe_exec prxe_read_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 	r->pkt_done = 0;
 	r->fault_error = 0;
 	start_read(qp, pkt);
+	r->read_counts = true;
 	res->type = PRXE_OPF_READ;
 	res->first_psn = pkt->psn;
 	res->last_psn = r->read_last;

@@ -572,6 +572,40 @@ static enum prxe_exec exec(struct prxe_qp *qp, struct sk_buff *skb, const struct
 	}
 }
 
+#define OP_RD	(PRXE_OPF_READ | PRXE_OPF_ATOMIC)
+#define MARK_OVERUSE	1	/* of an skb in parked */
+
+/*
+ * RC: count a READ or atomic that waits. A requester that has more of them under way than
+ * max_dest_rd_atomic hears so (NAK invalid request) when the turn of the surplus one comes.
+ */
+static void count_rd(struct prxe_qp *qp, struct sk_buff *skb)
+{
+	struct prxe_resp *r = &qp->resp;
+
+	if (skb_queue_empty(&r->parked))
+		r->rd_parked = 0;
+	r->rd_parked++;
+	if (r->rd_parked + (r->reading && r->read_counts) > READ_ONCE(qp->attr.max_dest_rd_atomic))
+		skb->mark = MARK_OVERUSE;
+}
+
+/* The same packet after its wait. True: it is used up. */
+static bool exec_parked(struct prxe_qp *qp, struct sk_buff *skb)
+{
+	struct prxe_pkt pkt;
+
+	if (prxe_pkt_parse(&pkt, skb->data, skb_headlen(skb), skb->len))
+		return true;
+	if (skb->mark == MARK_OVERUSE)
+		prxe_resp_bad_request(qp);
+	else if (exec(qp, skb, &pkt) == PRXE_EXEC_WAIT)
+		return false;
+	if (qp->type == IB_QPT_RC && pkt.flags & OP_RD)
+		qp->resp.rd_parked--;
+	return true;
+}
+
 /* Do what can be done now, about @budget bytes of it. True: there is more to do at once. */
 static bool run(struct prxe_qp *qp, unsigned int budget)
 {
@@ -602,7 +636,7 @@ static bool run(struct prxe_qp *qp, unsigned int budget)
 			continue;
 		}
 		skb = __skb_dequeue(&r->parked);
-		if (!prxe_pkt_parse(&pkt, skb->data, skb_headlen(skb), skb->len) && exec(qp, skb, &pkt) == PRXE_EXEC_WAIT) {
+		if (!exec_parked(qp, skb)) {
 			__skb_queue_head(&r->parked, skb);
 			break;
 		}
@@ -675,6 +709,9 @@ static void park(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt 
 		kfree_skb(skb);
 		return;
 	}
+	skb->mark = 0;
+	if (qp->type == IB_QPT_RC && pkt->flags & OP_RD)
+		count_rd(qp, skb);
 	__skb_queue_tail(&r->parked, skb);
 	r->recv_psn = prxe_psn_add(pkt->psn, request_psns(qp, pkt));
 }
