@@ -107,6 +107,7 @@ const struct ib_device_ops prxe_device_ops = {
 	.post_recv = prxe_post_recv,
 	.post_send = prxe_post_send,
 	.post_srq_recv = prxe_post_srq_recv,
+	.process_mad = prxe_process_mad,
 	.query_ah = prxe_query_ah,
 	.query_device = prxe_query_device,
 	.query_pkey = prxe_query_pkey,

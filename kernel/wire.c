@@ -425,6 +425,7 @@ int prxe_wire_xmit(struct prxe_qp *qp, const struct prxe_av *av, struct sk_buff 
 		return err < 0 ? err : -ENOBUFS;
 	}
 	prxe_count(qp->dev, sent_pkts);
+	prxe_count_add(qp->dev, sent_bytes, bytes + PRXE_ICRC_BYTES);
 	return 0;
 }
 
@@ -580,6 +581,7 @@ static int wire_rcv(struct sock *sk, struct sk_buff *skb)
 		goto drop_quiet;
 	}
 	prxe_count(dev, rcvd_pkts);
+	prxe_count_add(dev, rcvd_bytes, skb->len);	/* from the BTH to the ICRC */
 
 	/* It may be kept: nothing of the network's that must not wait stays on it. */
 	skb->protocol = v6 ? htons(ETH_P_IPV6) : htons(ETH_P_IP);
