@@ -335,6 +335,7 @@ struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, st
 	p = skb_put(skb, total);
 	skb_reset_network_header(skb);
 	skb_set_transport_header(skb, ip_len);
+	skb->priority = rt_tos2priority(av->tclass);
 
 	if (av->family == AF_INET6) {
 		struct ipv6hdr *ip = (struct ipv6hdr *)p;
@@ -350,7 +351,6 @@ struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, st
 		struct iphdr *ip = (struct iphdr *)p;
 
 		skb->protocol = htons(ETH_P_IP);
-		skb->priority = rt_tos2priority(av->tclass);
 		ip->version = 4;
 		ip->ihl = 5;
 		ip->tos = av->tclass;
