@@ -123,8 +123,9 @@ int prxe_post_send(struct ibv_qp *ibqp, struct ibv_send_wr *wr, struct ibv_send_
 	prxe_unlock(&qp->sq.lock);
 
 	if (queued) {
-		err = prxe_doorbell(qp);
-		if (prxe_unlikely(err) && !ret) {
+		err = prxe_sq_ring(qp, &batch);
+		/* None was taken, whatever stopped the list further on. */
+		if (prxe_unlikely(err)) {
 			*bad_wr = first;
 			ret = err;
 		}
@@ -170,6 +171,7 @@ static int post_recv(struct prxe_rq *rq, struct ibv_recv_wr *wr, struct ibv_recv
 int prxe_post_recv(struct ibv_qp *ibqp, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad_wr)
 {
 	struct prxe_qp *qp = to_prxe_qp(ibqp);
+	int ret;
 
 	if (prxe_unlikely(ibqp->state == IBV_QPS_RESET)) {
 		*bad_wr = wr;
@@ -216,7 +218,7 @@ int prxe_bind_mw(struct ibv_qp *ibqp, struct ibv_mw *mw, struct ibv_mw_bind *bin
 	prxe_batch_publish(&batch);
 	prxe_unlock(&qp->sq.lock);
 
-	ret = prxe_doorbell(qp);
+	ret = prxe_sq_ring(qp, &batch);
 	if (!ret)
 		mw->rkey = rkey;
 	return ret;

@@ -170,4 +170,11 @@ static inline bool prxe_batch_publish(struct prxe_batch *b)
 	return true;
 }
 
+/* Take a published batch back, unless another one stands behind it. Nobody looks at the queue. */
+static inline void prxe_batch_withdraw(struct prxe_batch *b)
+{
+	if (prxe_ring_own(&b->ring->buf->producer_index) == b->next)
+		prxe_ring_publish(&b->ring->buf->producer_index, b->first);
+}
+
 #endif
