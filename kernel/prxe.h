@@ -88,6 +88,7 @@ static inline struct prxe_ucontext *to_prxe_ucontext(struct ib_ucontext *ib)
 extern bool prxe_force_wire;		/* writable at run time; read when a QP goes to RTR */
 extern bool prxe_rxe_compat;
 extern bool prxe_ageing;		/* reclaim's questions are answered */
+extern unsigned int prxe_park_ms;	/* a wire request waits that long for a fault */
 extern bool prxe_force_fault;		/* every ODP access goes through a fault; for tests */
 
 extern struct workqueue_struct *prxe_wq;	/* WQ_MEM_RECLAIM | WQ_UNBOUND: transport work */

@@ -20,6 +20,7 @@
 #include "wire_resp.h"
 
 #define PARK_PKTS	256U		/* what our requester has under way at most */
+#define PARK_MAX_MS	1000U		/* of the module parameter */
 #define PARK_MIN_NS	NSEC_PER_MSEC
 #define PARK_MAX_NS	(16 * NSEC_PER_MSEC)
 #define QUEUE_PKTS	512U		/* behind a READ */
@@ -164,10 +165,14 @@ static void resp_fault_done(struct prxe_fault_req *req)
 static u64 park_ns(const struct prxe_qp *qp)
 {
 	u64 timeout = prxe_timeout_ns(READ_ONCE(qp->attr.timeout) & 31);
+	u64 ns = min(READ_ONCE(prxe_park_ms), PARK_MAX_MS) * (u64)NSEC_PER_MSEC;
 
-	/* It comes with RTS. */
+	/* The timeout comes with RTS. */
 	if (READ_ONCE(qp->state) < IB_QPS_RTS)
-		return PARK_MIN_NS;
+		return ns ? min_t(u64, ns, PARK_MAX_NS) : PARK_MIN_NS;
+	/* What the administrator asks for, but never so long that the requester retransmits. */
+	if (ns)
+		return timeout ? min_t(u64, ns, max_t(u64, timeout / 2, PARK_MIN_NS)) : ns;
 	return timeout ? clamp_t(u64, timeout / 8, PARK_MIN_NS, PARK_MAX_NS) : PARK_MAX_NS;
 }
 
