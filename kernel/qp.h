@@ -239,6 +239,7 @@ struct prxe_qp {
 	struct prxe_late_qp late;	/* receive WQEs that come when it is in error */
 	unsigned long events;		/* bits of enum ib_event_type to be raised by event_work */
 	struct list_head mcast;		/* groups that it is a member of; under dev->mcast_lock */
+	bool lingers;			/* dead, with packets in the network: it holds the module */
 	struct work_struct event_work;	/* holds a reference while queued */
 	struct work_struct work;	/* prxe_qp_work(): both sides; holds a reference while queued */
 	struct prxe_req req;
@@ -307,6 +308,11 @@ static inline bool prxe_qp_tryget(struct prxe_qp *qp)
 {
 	return refcount_inc_not_zero(&qp->ref);
 }
+/*
+ * The network has let go of the last packet of a side of @qp, or @qp has just died. With a dead
+ * QP's last packet goes the QP's reference to the module. Any context.
+ */
+void prxe_qp_unlinger(struct prxe_qp *qp);
 void prxe_qp_put(struct prxe_qp *qp);	/* any context; frees by RCU */
 /* By number on a device, with a reference; any context. NULL when there is none. */
 struct prxe_qp *prxe_qp_lookup(struct prxe_dev *dev, u32 qpn);

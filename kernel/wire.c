@@ -5,10 +5,11 @@
  * A packet that leaves is one contiguous buffer, headers in front, payload behind: a copy from user memory, one pass for the ICRC.
  * Nothing of a user's is ever attached to it.
  */
-#include <linux/delay.h>
+#include <linux/jiffies.h>
 #include <linux/if_vlan.h>
 #include <linux/inetdevice.h>
 #include <linux/mutex.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/udp.h>
 #include <net/addrconf.h>
@@ -293,6 +294,8 @@ static void skb_gone(struct sk_buff *skb)
 	/* atomic_dec_return() is a full barrier; it pairs with prxe_wire_skb_limit(). */
 	if (out < PRXE_SKB_LOW && READ_ONCE(*need) && xchg(need, false))
 		prxe_qp_schedule(qp);
+	if (!out)
+		prxe_qp_unlinger(qp);
 	prxe_qp_put(qp);
 	this_cpu_dec(skbs_out);
 }
@@ -626,17 +629,38 @@ int prxe_wire_init(void)
 	return register_pernet_subsys(&pernet_ops);
 }
 
-/* No device is left. Queues below us may still hold packets; whoever holds them lets go of them sooner or later. */
+/*
+ * Packets whose QP died before hold the module (prxe_qp_unlinger()): what is left here is those of
+ * kernel consumers, the connection manager's datagrams for example, whose QPs have just gone with
+ * their devices. The exit of a module cannot fail and cannot be put off, so no signal ends this.
+ */
+static void wait_for_skbs(void)
+{
+	unsigned long tell = jiffies + HZ;
+	bool killed = false;
+	long n;
+
+	while ((n = skbs_out_sum())) {
+		if (time_after(jiffies, tell)) {
+			tell = jiffies + 10 * HZ;
+			pr_info("unloading waits for %ld packets of removed devices\n", n);
+			pr_info("a queueing discipline, ARP or a netdev that is not read has them\n");
+		}
+		if (!killed && fatal_signal_pending(current)) {
+			killed = true;
+			pr_info("unloading cannot be stopped: freeing them needs this module\n");
+		}
+		/* No load, no hung task. */
+		__set_current_state(TASK_IDLE);
+		schedule_timeout(max(HZ / 100, 1));
+	}
+}
+
+/* No device is left. */
 void prxe_wire_exit(void)
 {
-	unsigned int tries = 0;
-
 	unregister_pernet_subsys(&pernet_ops);
-	while (skbs_out_sum()) {
-		if (++tries % 1000 == 0)
-			pr_info("waiting for %ld packets that the network still holds\n", skbs_out_sum());
-		msleep(10);
-	}
+	wait_for_skbs();
 	/* The last destructor returns, and what it freed is freed. */
 	synchronize_rcu();
 	rcu_barrier();
