@@ -107,6 +107,7 @@ const struct ib_device_ops prxe_device_ops = {
 	.post_recv = prxe_post_recv,
 	.post_send = prxe_post_send,
 	.post_srq_recv = prxe_post_srq_recv,
+	.process_mad = prxe_process_mad,
 	.query_ah = prxe_query_ah,
 	.query_device = prxe_query_device,
 	.query_pkey = prxe_query_pkey,
@@ -224,7 +225,6 @@ int prxe_dev_add(const char *name, struct net_device *ndev)
 	dev->next_key = get_random_u32_below(PRXE_MAX_KEYS);
 	dev->next_qpn = PRXE_MIN_QPN + get_random_u32_below(PRXE_MAX_QP / 2);
 	spin_lock_init(&dev->mcast_lock);
-	hash_init(dev->mcast);
 	dev->ndev = ndev;
 	dev_hold(ndev);
 	ib_set_device_ops(&dev->ib, &prxe_device_ops);
@@ -234,6 +234,9 @@ int prxe_dev_add(const char *name, struct net_device *ndev)
 		err = -ENOMEM;
 		goto err_dealloc;
 	}
+	err = prxe_mcast_init(dev);
+	if (err)
+		goto err_dealloc;
 	dev->pnet = prxe_net_get(dev_net(ndev));
 	if (IS_ERR(dev->pnet)) {
 		err = PTR_ERR(dev->pnet);
@@ -314,6 +317,7 @@ void prxe_dealloc_driver(struct ib_device *ib)
 	xa_destroy(&dev->keys);
 	xa_destroy(&dev->qps);
 	xa_destroy(&dev->ahs);
+	prxe_mcast_exit(dev);
 	free_percpu(dev->stats);
 	dev_put(dev->ndev);
 	mutex_unlock(&end_lock);

@@ -6,10 +6,12 @@
  * would make them, the copy from MR to MR, the peer's completion, then its own. What the peer's own send side must do (flush)
  * is left to the peer's worker. A message is carried in chunks; between two of them nothing is held, and the next one starts at the gate again.
  */
+#include <net/route.h>
 #include <rdma/ib_mad.h>
 #include "local.h"
 #include "mr.h"
 #include "srq.h"
+#include "vlan.h"
 #include "wire.h"
 
 /* What a locked step came to. */
@@ -386,6 +388,7 @@ static enum verdict execute(struct attempt *a, int fault_error, bool fault_remot
 	/* The atomic is done; what is left is between us and our own memory. */
 	if (!wqe->done_atomic && !peer_answers(a->qp, a->peer, wqe))
 		return V_LOST;
+	prxe_qp_established(a->peer);
 	if (fault_error)
 		return fault_failed(a, fault_remote);
 	if (wqe->drop)
@@ -569,6 +572,7 @@ static enum verdict deliver_ud(struct attempt *a, int fault_error)
 	u8 grh[sizeof(struct ib_grh)];
 	ssize_t n;
 	int err;
+	u16 tci;
 
 	if (!takes_ud(a))
 		return drop_ud(a);
@@ -604,6 +608,9 @@ static enum verdict deliver_ud(struct attempt *a, int fault_error)
 		wc.ex.imm_data = wqe->imm;
 	}
 	wc.pkey_index = 0;
+	tci = prxe_av_vlan(peer->dev, &wqe->ud.av.dgid, rt_tos2priority(wqe->ud.av.tclass));
+	if (tci)
+		prxe_wc_set_vlan(&wc, tci);
 	prxe_resp_complete(peer, &wc, wqe->flags & IB_SEND_SOLICITED);
 	return V_DONE;
 }

@@ -45,6 +45,28 @@ static void fill_resource(struct prxe_resource *res, u32 type, const struct prxe
 	res->length = pkt->dma_len;
 }
 
+int prxe_resource_resize(struct prxe_qp *qp, u32 n)
+{
+	u32 size = clamp_t(u32, n, 1, PRXE_MAX_RD_ATOM), keep, i;
+	struct prxe_resp *r = &qp->resp;
+	struct prxe_resource *fresh, *old;
+
+	fresh = kcalloc(size, sizeof(*fresh), GFP_KERNEL_ACCOUNT);
+	if (!fresh)
+		return -ENOMEM;
+	spin_lock_bh(&r->lock);
+	old = r->res;
+	keep = old ? min(size, r->res_size) : 0;
+	for (i = 1; i <= keep; i++)
+		fresh[keep - i] = old[(r->res_head + r->res_size - i) % r->res_size];
+	r->res = fresh;
+	r->res_size = size;
+	r->res_head = keep % size;
+	spin_unlock_bh(&r->lock);
+	kfree(old);
+	return 0;
+}
+
 static struct prxe_resource *find_resource(struct prxe_qp *qp, u32 type, u32 psn)
 {
 	u32 i;
@@ -76,6 +98,7 @@ static void start_read(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 
 	prxe_read_forget(qp);
 	r->reading = true;
+	r->read_counts = false;
 	r->read_va = pkt->va;
 	r->read_rkey = pkt->rkey;
 	r->read_left = pkt->dma_len;
@@ -127,6 +150,7 @@ enum prxe_exec prxe_read_exec(struct prxe_qp *qp, struct sk_buff *skb, const str
 	}
 	r->fault_error = 0;
 	start_read(qp, pkt);
+	r->read_counts = true;
 	fill_resource(res, PRXE_OPF_READ, pkt, r->read_last);
 	r->psn = prxe_psn_add(r->read_last, 1);
 	r->msn = (r->msn + 1) & PRXE_PSN_MASK;

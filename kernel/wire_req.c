@@ -852,7 +852,7 @@ static enum prxe_step send_batch(struct prxe_qp *qp, unsigned int *budget)
 		total += max(bytes, PKT_COST / 4);
 		if (r == SEND_OK)
 			*budget -= min(*budget, max(bytes, PKT_COST));
-	} while (r == SEND_OK && *budget && total < BATCH_BYTES && READ_ONCE(qp->state) != IB_QPS_ERR);
+	} while (r == SEND_OK && *budget && total < BATCH_BYTES && !prxe_qp_send_over(qp));
 	flush_held(qp, true);
 	arm_timer(qp);
 	local_bh_enable();
