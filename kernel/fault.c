@@ -7,9 +7,11 @@
  * of ours is held while the MM works.
  */
 #include <linux/hmm.h>
+#include <linux/hugetlb_inline.h>
 #include <linux/magic.h>
 #include <linux/mm.h>
 #include <linux/mm_inline.h>
+#include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -20,14 +22,6 @@
 
 /* Rounds that an invalidation may spoil; from the middle on mmap_lock is held over the whole of one. */
 #define MAX_ROUNDS	32
-
-enum {
-	FAULT_WRITE	= BIT(0),
-	FAULT_STRICT	= BIT(1),	/* every page, not only the first */
-	FAULT_NOWAIT	= BIT(2),	/* never wait for memory or for mmap_lock: -EAGAIN */
-	FAULT_PRESENT	= BIT(3),	/* do not fault at all: publish what is there */
-	FAULT_LOOK	= BIT(4),	/* with NOWAIT: publish what is there, if the first page is; else -EAGAIN */
-};
 
 /* Snapshots up to this many pages stand on the stack. */
 #define FEW_PAGES	16
@@ -78,6 +72,9 @@ static int walk_vmas(struct walk *w)
 
 		if (!vma || vma_check(vma, w->flags & FAULT_WRITE))
 			break;
+		/* To walk hugetlbfs memory may be to wait for whoever clears a huge page. */
+		if ((w->flags & FAULT_NOWAIT) && is_vm_hugetlb_page(vma))
+			return -EAGAIN;
 		addr = min(vma->vm_end, w->end);
 	}
 	if (addr == w->end)
@@ -94,17 +91,32 @@ static bool usable(unsigned long pfn, bool write)
 }
 
 /*
- * May a poster fault this memory itself? RETRY_NOWAIT keeps the MM from waiting for userfaultfd, swap and page locks, but a file system
- * may still read, or wait until it is thawed: only memory without one.
+ * May a poster fault this memory itself? RETRY_NOWAIT keeps the MM from waiting for userfaultfd,
+ * swap and page locks in anonymous memory only. A file system may read, or wait until it is thawed;
+ * shared memory waits for its swap, whatever the flags say; hugetlbfs takes a mutex.
  */
-static bool poster_may_fault(const struct vm_area_struct *vma)
+static bool poster_may_fault(struct vm_area_struct *vma)
 {
-	unsigned long magic;
+	return vma_is_anonymous(vma);
+}
 
-	if (!vma->vm_file)
-		return true;
-	magic = file_inode(vma->vm_file)->i_sb->s_magic;
-	return magic == TMPFS_MAGIC || magic == HUGETLBFS_MAGIC;
+/*
+ * A file's page: would the MM have to read it? That is not to be tried without waiting: where no
+ * readahead is done it would be read at once, RETRY_NOWAIT or not, and with mmap_lock held.
+ */
+static bool must_read(const struct vm_area_struct *vma, unsigned long addr)
+{
+	const struct inode *inode;
+	void *entry;
+
+	if (!vma->vm_file || is_vm_hugetlb_page(vma))
+		return false;
+	inode = file_inode(vma->vm_file);
+	/* A look only: values stand for what is not in memory, of tmpfs for what is in swap. */
+	entry = xa_load(&vma->vm_file->f_mapping->i_pages, linear_page_index(vma, addr));
+	if (!entry)
+		return inode->i_sb->s_magic != TMPFS_MAGIC;
+	return xa_is_value(entry);
 }
 
 /* Fault one page, mmap_lock held. What handle_mm_fault() says: see its callers; mmap_lock may be dropped unless @nowait. */
@@ -119,6 +131,8 @@ static int fault_page(struct walk *w, unsigned long addr, bool nowait, bool agai
 	if (vma_check(vma, w->flags & FAULT_WRITE))
 		return -EFAULT;
 	if ((w->flags & FAULT_NOWAIT) && !poster_may_fault(vma))
+		return -EAGAIN;
+	if (nowait && must_read(vma, addr))
 		return -EAGAIN;
 	if (w->flags & FAULT_WRITE)
 		flags |= FAULT_FLAG_WRITE;
@@ -162,15 +176,17 @@ static int fault_page_wait(struct walk *w, unsigned long addr)
 }
 
 /*
- * Fault what the snapshot lacks. The first page is what somebody waits for; the others are faulted as far as that needs no waiting, which
- * at least starts their I/O, so that it is under way in parallel while we wait for the first. 0: look again. -EAGAIN: would wait, and
- * may not. Other errors are final.
+ * Fault what the snapshot lacks. First all of it as far as that needs no waiting, which at least
+ * starts reading from swap, in parallel. Then wait, if that is allowed, for what somebody waits
+ * for: the first page, or each if all must be had. 0: look again. -EAGAIN: would wait, and may
+ * not. Other errors are final.
  */
 static int walk_fault(struct walk *w)
 {
 	bool write = w->flags & FAULT_WRITE;
 	bool strict = w->flags & FAULT_STRICT;
-	bool first_waits = false;
+	bool wait = !(w->flags & (FAULT_NOWAIT | FAULT_QUICK));
+	bool waits = false;
 	unsigned long addr;
 	int ret;
 
@@ -179,12 +195,12 @@ static int walk_fault(struct walk *w)
 			continue;
 		if (fatal_signal_pending(current))
 			return -EINTR;
-		if (strict && !(w->flags & FAULT_NOWAIT))
+		if (strict && wait)
 			ret = fault_page_wait(w, addr);
 		else
 			ret = fault_page(w, addr, true, false);
 		if (ret == -EAGAIN) {
-			first_waits |= addr == w->start;
+			waits |= strict || addr == w->start;
 		} else if (ret) {
 			if (addr == w->start || strict)
 				return ret;
@@ -198,9 +214,9 @@ static int walk_fault(struct walk *w)
 		cond_resched();
 	}
 	w->tried = true;
-	if (!first_waits)
+	if (!waits)
 		return 0;
-	return w->flags & FAULT_NOWAIT ? -EAGAIN : fault_page_wait(w, w->start);
+	return wait ? fault_page_wait(w, w->start) : -EAGAIN;
 }
 
 /* What the page tables show now, without faulting. -EBUSY: overtaken by an invalidation. */
@@ -386,50 +402,48 @@ static int fault_pages(struct prxe_mirror *mirror, unsigned long va, unsigned lo
 	return ret;
 }
 
-static int fault_range(struct prxe_mirror *mirror, unsigned long va, unsigned long len, unsigned int flags)
+int prxe_fault_once(struct prxe_mirror *mirror, unsigned long va, unsigned long len,
+		    unsigned int flags)
 {
-	int ret;
+	int ret = fault_pages(mirror, va, len, flags);
 
-	if (READ_ONCE(mirror->dead) || !mmget_not_zero(mirror->mm))
-		return -ESRCH;
-	ret = fault_pages(mirror, va, len, flags);
-	mmput_async(mirror->mm);
+	/* What comes of a wait that was cut short says nothing of the memory: it may be EFAULT. */
+	if (ret && fatal_signal_pending(current))
+		ret = -EINTR;
 	trace_prxe_fault(mirror, va, len, flags, ret);
 	return ret;
 }
 
-int prxe_fault_range(struct prxe_mirror *mirror, unsigned long va, unsigned long len, bool write, bool strict)
+int prxe_fault_nowait(struct prxe_mirror *mirror, unsigned long va, unsigned long len,
+		      unsigned int flags)
 {
-	might_sleep();
-	return fault_range(mirror, va, len, (write ? FAULT_WRITE : 0) | (strict ? FAULT_STRICT : 0));
-}
+	int ret;
 
-int prxe_fault_present(struct prxe_mirror *mirror, unsigned long va, unsigned long len, bool write)
-{
-	might_sleep();
-	return fault_range(mirror, va, len, (write ? FAULT_WRITE : 0) | FAULT_PRESENT);
+	/*
+	 * A fault allocates in the owner's name, and may wait for its memory cgroup: that is the
+	 * owner's, or a thread's, to do. What the page tables show already anybody may look up.
+	 */
+	if ((current->flags & (PF_KTHREAD | PF_EXITING)) || current->mm != mirror->mm)
+		flags |= FAULT_LOOK;
+	if (READ_ONCE(mirror->dead) || !mmget_not_zero(mirror->mm))
+		return -ESRCH;
+	ret = prxe_fault_once(mirror, va, len, flags | FAULT_NOWAIT);
+	mmput_async(mirror->mm);
+	/* What may be over in a moment is for the threads to find out. */
+	return ret == -EBUSY || ret == -ENOMEM || ret == -EINTR ? -EAGAIN : ret;
 }
 
 int prxe_fault_try(const struct prxe_miss *miss)
 {
-	unsigned int flags = FAULT_NOWAIT | (miss->write ? FAULT_WRITE : 0);
-	struct prxe_mirror *mirror = miss->mirror;
 	int ret;
 
 	/* A softirq has the interrupted process as current: that is not the owner's context. */
 	if (!in_task() || in_softirq() || irqs_disabled())
 		return -EAGAIN;
-	/*
-	 * A fault allocates in the owner's name, and may wait for its memory cgroup: that is the owner's, or a thread's, to do. What the page
-	 * tables show already anybody may look up.
-	 */
-	if ((current->flags & (PF_KTHREAD | PF_EXITING)) || current->mm != mirror->mm)
-		flags |= FAULT_LOOK;
-	ret = fault_range(mirror, miss->va, miss->len, flags);
+	ret = prxe_fault_nowait(miss->mirror, miss->va, miss->len, miss->write ? FAULT_WRITE : 0);
 	if (!ret)
-		prxe_mirror_count_fault(mirror, true);
-	/* What may be over in a moment is for the threads to find out. */
-	return ret == -EBUSY || ret == -ENOMEM || ret == -EINTR ? -EAGAIN : ret;
+		prxe_mirror_count_fault(miss->mirror, true);
+	return ret;
 }
 
 void prxe_miss_drop(struct prxe_miss *miss)
