@@ -227,7 +227,7 @@ static void many_post(struct many *w)
 			t_die("post");
 }
 
-/* Of pages that nobody serves: accepted, or refused when there are too many, but never waited for. */
+/* Of pages that nobody serves: accepted, or refused when there are too many; never waited for. */
 static void many_prefetch(struct many *w)
 {
 	int refused = 0;
