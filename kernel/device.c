@@ -9,6 +9,7 @@
 #include "compat/compat_ops.h"
 #include "ah.h"
 #include "cq.h"
+#include "fault.h"
 #include "mcast.h"
 #include "mr.h"
 #include "prxe.h"
@@ -152,6 +153,7 @@ static void remove_client(struct ib_device *ib, void *data)
 {
 	if (is_ours(ib)) {
 		WRITE_ONCE(to_prxe_dev(ib)->leaving, true);
+		prxe_fault_advise_end(to_prxe_dev(ib));
 		prxe_qp_abandon_all(to_prxe_dev(ib));
 	}
 }

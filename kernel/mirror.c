@@ -534,7 +534,10 @@ static prxe_young_t mirror_test_young(struct mmu_notifier *mn, struct mm_struct 
 /* The address space goes; its leaves were invalidated just before, and nobody can fault any more. */
 static void mirror_release(struct mmu_notifier *mn, struct mm_struct *mm)
 {
-	WRITE_ONCE(container_of(mn, struct prxe_mirror, mn)->dead, true);
+	struct prxe_mirror *mirror = container_of(mn, struct prxe_mirror, mn);
+
+	WRITE_ONCE(mirror->dead, true);
+	prxe_fault_pool_orphan(mirror->pool);
 }
 
 static void mirror_free_notifier(struct mmu_notifier *mn)

@@ -58,7 +58,7 @@ struct prxe_mirror {
 	spinlock_t idle_lock;
 	struct list_head idle;
 	struct delayed_work reap;	/* removes idle leaves; holds a reference while pending */
-	struct prxe_fault_pool *pool;	/* threads for faults that may sleep; fault.c */
+	struct prxe_fault_pool *pool;	/* threads for faults that may sleep; pool.c */
 	atomic64_t faults, faults_handled;		/* misses; misses that ended well */
 	atomic64_t invalidations, invalidations_handled;/* callbacks; those that cleared something */
 	struct work_struct free;

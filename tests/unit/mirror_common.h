@@ -19,6 +19,7 @@ struct prxe_fault_pool *prxe_fault_pool_create(struct prxe_mirror *mirror)
 	return (void *)&pools;
 }
 void prxe_fault_pool_kill(struct prxe_fault_pool *pool) { }
+void prxe_fault_pool_orphan(struct prxe_fault_pool *pool) { }
 void prxe_fault_pool_destroy(struct prxe_fault_pool *pool) { pools--; }
 
 #define LEAVES 4
