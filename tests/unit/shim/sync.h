@@ -88,8 +88,10 @@ static inline bool atomic_add_unless(atomic_t *v, int n, int unless)
 #define atomic_long_read_acquire(v) smp_load_acquire(&(v)->counter)
 #ifdef MUTANT_NO_COUNT
 #define atomic_long_inc_return_release(v) atomic_long_read_acquire(v)
+#define atomic_long_inc_return(v) atomic_long_read_acquire(v)
 #else
 #define atomic_long_inc_return_release(v) shim_at(add_fetch, v, 1)
+#define atomic_long_inc_return(v) shim_at(add_fetch, v, 1)
 #endif
 #define atomic64_read(v)	READ_ONCE((v)->counter)
 #define atomic64_set(v, n)	WRITE_ONCE((v)->counter, n)
