@@ -504,8 +504,9 @@ static bool mirror_young(struct prxe_mirror *mirror, unsigned long start, unsign
 
 		for (; first < stop; first = (first & ~(size - 1)) + size) {
 			unsigned long *entry = prxe_leaf_entry(leaf, first, &size);
+			unsigned long need = PRXE_ENTRY_VALID | PRXE_ENTRY_ACCESSED;
 
-			if (!(READ_ONCE(*entry) & PRXE_ENTRY_ACCESSED))
+			if ((READ_ONCE(*entry) & need) != need)
 				continue;
 			young = true;
 			if (!clear)

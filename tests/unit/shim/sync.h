@@ -43,7 +43,14 @@ extern int shim_barrier_word;
 #define cpu_relax()	sched_yield()
 #define cond_resched()	might_sleep()
 #define xchg(p, v)	__atomic_exchange_n(p, v, __ATOMIC_SEQ_CST)
-#define cmpxchg(p, o, n) ({ typeof(*(p)) o_ = (o); __atomic_compare_exchange_n(p, &o_, n, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); o_; })
+/* A test may have something happen just before. */
+extern __thread void (*shim_on_cmpxchg)(void *p);
+#define cmpxchg(p, o, n) ({ \
+		typeof(*(p)) o_ = (o); \
+		if (shim_on_cmpxchg) \
+			shim_on_cmpxchg(p); \
+		__atomic_compare_exchange_n(p, &o_, n, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
+		o_; })
 #define try_cmpxchg(p, op, n) __atomic_compare_exchange_n(p, op, n, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
 
 typedef struct { int counter; } atomic_t;
@@ -111,6 +118,8 @@ static inline bool test_bit(unsigned int n, const unsigned long *p)
 }
 static inline void set_bit(unsigned int n, unsigned long *p)
 {
+	if (shim_on_cmpxchg)
+		shim_on_cmpxchg(p);
 	__atomic_or_fetch(&p[n / 64], 1UL << (n % 64), __ATOMIC_SEQ_CST);
 }
 static inline void clear_bit(unsigned int n, unsigned long *p)
