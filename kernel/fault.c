@@ -2,9 +2,10 @@
 /*
  * Faulting: bringing pages into the address space and their translations into its mirror.
  *
- * One round of it: mmu_interval_read_begin(), mmap_lock, look at the VMAs, take a snapshot of the page tables; if something
- * is missing, fault it and start again; else publish under the leaf's update lock, if no invalidation came between. No lock
- * of ours is held while the MM works.
+ * One round of it: mmap_lock, begin a walk of the leaf, look at the VMAs, take a snapshot of the
+ * page tables; if something is missing, fault it and start again; else publish under the leaf's
+ * update lock, if no invalidation of these pages came between. If one is in flight, wait for its
+ * end before the next round. No lock of ours is held while the MM works.
  */
 #include <linux/hmm.h>
 #include <linux/kthread.h>
@@ -20,8 +21,12 @@
 #include "prxe.h"
 #include "trace.h"
 
-/* Rounds that an invalidation may spoil; from the middle on mmap_lock is held over the whole of one. */
+/*
+ * Rounds for a leaf: snapshots that are taken, or given up because an invalidation is in flight.
+ * Then -EBUSY. From some on that were spoiled, only the page that somebody waits for is looked at.
+ */
 #define MAX_ROUNDS	32
+#define WIDE_ROUNDS	4
 
 enum {
 	FAULT_WRITE	= BIT(0),
@@ -205,12 +210,17 @@ static int walk_fault(struct walk *w)
 	return w->flags & FAULT_NOWAIT ? -EAGAIN : fault_page_wait(w, w->start);
 }
 
-/* What the page tables show now, without faulting. -EBUSY: overtaken by an invalidation. */
-static int walk_snapshot(struct walk *w, unsigned long seq)
+/*
+ * What the page tables show now, without faulting. Whether an invalidation has overtaken it, the
+ * leaf's walk knows: the mirror's notifier covers the whole address space, and its own seq never
+ * moves.
+ */
+static int walk_snapshot(struct walk *w)
 {
+	struct mmu_interval_notifier *ni = &w->mirror->ni;
 	struct hmm_range range = {
-		.notifier = &w->leaf->ni,
-		.notifier_seq = seq,
+		.notifier = ni,
+		.notifier_seq = READ_ONCE(ni->invalidate_seq),
 		.start = w->start,
 		.end = w->end,
 		.hmm_pfns = w->pfns,
@@ -222,10 +232,12 @@ static int walk_snapshot(struct walk *w, unsigned long seq)
 }
 
 /*
- * A single page of the process that runs: found as its CPU would find it, for a third of what walking for others costs. It shows nothing
- * that needs a closer look: special pages (the zero page), secret ones, what is protected from this process. The reference that it
- * takes is dropped at once: what keeps the translation right is the notifier's seq, as for any snapshot. What is missing is faulted
- * before the page tables are asked. False: ask them; also for large folios, of which more than a page may be published.
+ * A single page of the process that runs: found as its CPU would find it, for a third of what
+ * walking for others costs. It shows nothing that needs a closer look: special pages (the zero
+ * page), secret ones, what is protected from this process. The reference that it takes is dropped
+ * at once: what keeps the translation right is the leaf's walk, as for any snapshot. What is
+ * missing is faulted before the page tables are asked. False: ask them; also for large folios, of
+ * which more than a page may be published.
  */
 static bool walk_own(struct walk *w)
 {
@@ -271,70 +283,113 @@ static int walk_ready(const struct walk *w)
 	return w->tried && !(w->flags & FAULT_STRICT) && usable(w->pfns[0], w->flags & FAULT_WRITE);
 }
 
-/*
- * mmap_lock, without waiting now or in mmu_interval_read_begin() after it. That one waits for the end of what invalidates the leaf, which may be
- * all of a madvise() of many GiB. What takes long and does not hold mmap_lock for writing gathers pages to be freed, and the MM counts who
- * does. Left are single pages, and who starts in the same moment.
- */
-static bool lock_at_once(struct mm_struct *mm)
+/* What a round came to, beside 0 (published) and errors. */
+enum {
+	LOOK_MISSING = 1,	/* something is to be faulted first */
+	LOOK_STALE,		/* an invalidation came between */
+	LOOK_BUSY,		/* one is in flight */
+};
+
+/* One round, under mmap_lock. Never sleeps for an invalidation. */
+static int walk_look(struct walk *w)
 {
-	if (mm_tlb_flush_pending(mm) || !mmap_read_trylock(mm))
+	struct prxe_leaf_walk walk;
+	int ret;
+
+	if (prxe_leaf_begin(w->leaf, &walk, w->start, w->end))
+		return LOOK_BUSY;
+	ret = walk_vmas(w);
+	if (!ret && !walk_own(w))
+		ret = walk_snapshot(w);
+	if (!ret)
+		ret = walk_ready(w);
+	if (ret <= 0) {
+		prxe_leaf_end(w->leaf, &walk);
+		if (ret == -EBUSY)
+			return LOOK_STALE;
+		return ret ? ret : LOOK_MISSING;
+	}
+	ret = prxe_leaf_publish(w->leaf, &walk, w->start, (w->end - w->start) >> PAGE_SHIFT,
+				w->pfns, w->flags & FAULT_WRITE, gfp_of(w->flags));
+	return ret == -EAGAIN ? LOOK_STALE : ret;
+}
+
+static int walk_lock(struct walk *w)
+{
+	if (w->flags & FAULT_NOWAIT) {
+		if (!mmap_read_trylock(w->mirror->mm))
+			return -EAGAIN;
+	} else if (mmap_read_lock_killable(w->mirror->mm)) {
+		return -EINTR;
+	}
+	w->locked = true;
+	return 0;
+}
+
+/*
+ * The first page alone: what is behind it is no reason to wait, or to fail. False: that is all
+ * already.
+ */
+static bool walk_narrow(struct walk *w)
+{
+	if (w->flags & (FAULT_STRICT | FAULT_PRESENT) || w->end - w->start == PAGE_SIZE)
 		return false;
-	if (!mm_tlb_flush_pending(mm))
-		return true;
-	mmap_read_unlock(mm);
-	return false;
+	w->end = w->start + PAGE_SIZE;
+	return true;
+}
+
+/* These pages are being invalidated, and no lock is held. 0: look again. */
+static int walk_wait(struct walk *w)
+{
+	if (walk_narrow(w))
+		return 0;
+	if (w->flags & FAULT_NOWAIT)
+		return -EAGAIN;
+	return prxe_inflight_wait(&w->mirror->inflight, w->start, w->end - 1, &w->mirror->dead);
 }
 
 static int walk_leaf(struct walk *w)
 {
 	struct mm_struct *mm = w->mirror->mm;
-	unsigned long seq = 0;
 	int round, ret;
 
 	for (round = 0; round < MAX_ROUNDS; round++) {
-		bool hold = round >= MAX_ROUNDS / 2 || w->flags & FAULT_NOWAIT;
-
 		if (fatal_signal_pending(current))
 			return -EINTR;
-		if (!hold)
-			seq = mmu_interval_read_begin(&w->leaf->ni);
-		if (w->flags & FAULT_NOWAIT) {
-			if (!lock_at_once(mm))
-				return -EAGAIN;
-		} else if (mmap_read_lock_killable(mm)) {
-			return -EINTR;
-		}
-		w->locked = true;
-		if (hold)
-			seq = mmu_interval_read_begin(&w->leaf->ni);
-
-		ret = walk_vmas(w);
-		if (!ret && !walk_own(w))
-			ret = walk_snapshot(w, seq);
-		if (!ret)
-			ret = walk_ready(w);
-		if (ret > 0) {
-			ret = prxe_leaf_publish(w->leaf, seq, w->start, (w->end - w->start) >> PAGE_SHIFT, w->pfns,
-						w->flags & FAULT_WRITE, gfp_of(w->flags));
-			mmap_read_unlock(mm);
-			if (ret != -EAGAIN)
-				return ret;
-			continue;
-		}
-		if (w->flags & FAULT_LOOK)
+		ret = walk_lock(w);
+		if (ret)
+			return ret;
+		ret = walk_look(w);
+		if (ret && ret != LOOK_BUSY && ret != LOOK_STALE && w->flags & FAULT_LOOK)
 			ret = -EAGAIN;	/* whatever it is: a thread finds out */
-		else if (!ret)
-			ret = walk_fault(w);
+		if (ret == LOOK_MISSING)
+			ret = walk_fault(w) ?: LOOK_MISSING;
 		if (w->locked)
 			mmap_read_unlock(mm);
-		if (ret && ret != -EBUSY)
+		if (ret == LOOK_BUSY)
+			ret = walk_wait(w) ?: LOOK_BUSY;
+		else if (ret == LOOK_STALE && round >= WIDE_ROUNDS)
+			walk_narrow(w);
+		if (ret <= 0 && ret != -EBUSY)
 			return ret;
 	}
 	return -EBUSY;
 }
 
 /* ---- ranges ---- */
+
+/* [w->start, w->end), in one leaf. */
+static int fault_leaf(struct walk *w)
+{
+	int ret;
+
+	w->leaf = prxe_leaf_pin(w->mirror, w->start, gfp_of(w->flags));
+	if (IS_ERR(w->leaf))
+		return PTR_ERR(w->leaf);
+	ret = walk_leaf(w);
+	prxe_leaf_unpin(w->leaf);
+	return ret;
+}
 
 /* [va, va + len), leaf by leaf; the owner's mm_users are held. What is behind the first page is tried, but for FAULT_STRICT. */
 static int fault_pages(struct prxe_mirror *mirror, unsigned long va, unsigned long len, unsigned int flags)
@@ -362,17 +417,11 @@ static int fault_pages(struct prxe_mirror *mirror, unsigned long va, unsigned lo
 	while (start < end) {
 		unsigned long stop = min(end, (start & ~(PRXE_LEAF_SIZE - 1)) + PRXE_LEAF_SIZE);
 
-		w.leaf = prxe_leaf_pin(mirror, start, gfp_of(flags));
-		if (IS_ERR(w.leaf)) {
-			ret = PTR_ERR(w.leaf);
-		} else {
-			w.start = start;
-			w.end = stop;
-			w.looked = false;
-			w.tried = flags & FAULT_LOOK;
-			ret = walk_leaf(&w);
-			prxe_leaf_unpin(w.leaf);
-		}
+		w.start = start;
+		w.end = stop;
+		w.looked = false;
+		w.tried = flags & FAULT_LOOK;
+		ret = fault_leaf(&w);
 		if (ret) {
 			if (!first && !(flags & FAULT_STRICT))
 				ret = 0;

@@ -15,7 +15,6 @@ void prxe_mirror_put(struct prxe_mirror *m) { SHIM_ASSERT(!refcount_dec_and_test
 void prxe_mirror_count_fault(struct prxe_mirror *m, bool handled) { }
 struct prxe_leaf *prxe_mirror_find(struct prxe_mirror *m, unsigned long va, struct prxe_leaf_cache *c) { return prxe_mirror_leaf(m, va); }
 DEFINE_PER_CPU_ALIGNED(struct prxe_leaf_cache[2][PRXE_LEAF_CACHE], prxe_leaf_caches);
-atomic_long_t prxe_leaf_removals;
 
 static struct prxe_dev dev;
 static struct ib_pd pds[2];
