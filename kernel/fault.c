@@ -61,6 +61,20 @@ struct walk {
 	bool tried;			/* each missing page was faulted once */
 };
 
+/*
+ * Memory of files that users have: of tmpfs (memfd, SysV and other shared memory are kernel mounts
+ * of it), of hugetlbfs, and of what can be mounted. Not of the kernel's own pseudo file systems:
+ * their pages need not be in the kernel's mapping (memfd_secret, guest_memfd), or are the kernel's
+ * own (the rings of AIO and io_uring, dma-bufs).
+ */
+static bool file_may_be_used(const struct file *file)
+{
+	const struct super_block *sb = file_inode(file)->i_sb;
+
+	return sb->s_magic == TMPFS_MAGIC || sb->s_magic == HUGETLBFS_MAGIC ||
+	       !(sb->s_flags & SB_NOUSER);
+}
+
 /* May transfers use memory of this VMA so? */
 static int vma_check(const struct vm_area_struct *vma, bool write)
 {
@@ -68,8 +82,10 @@ static int vma_check(const struct vm_area_struct *vma, bool write)
 		return -EFAULT;
 	if (!(vma->vm_flags & VM_READ) || (write && !(vma->vm_flags & VM_WRITE)))
 		return -EFAULT;
-	/* memfd_secret: its pages are not in the kernel's mapping. */
-	if (vma->vm_file && file_inode(vma->vm_file)->i_sb->s_magic == SECRETMEM_MAGIC)
+	/* As for GUP: only the processor writes to a shadow stack, by calls. */
+	if (write && (vma->vm_flags & VM_SHADOW_STACK))
+		return -EFAULT;
+	if (vma->vm_file && !file_may_be_used(vma->vm_file))
 		return -EFAULT;
 	return 0;
 }
