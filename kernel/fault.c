@@ -299,6 +299,18 @@ static int walk_ready(const struct walk *w)
 	return w->tried && !(w->flags & FAULT_STRICT) && usable(w->pfns[0], w->flags & FAULT_WRITE);
 }
 
+/* Is there anything in the snapshot that can be published? */
+static bool walk_shows(const struct walk *w)
+{
+	unsigned long n = (w->end - w->start) >> PAGE_SHIFT;
+	unsigned long i;
+
+	for (i = 0; i < n; i++)
+		if (!IS_ERR_OR_NULL(prxe_leaf_page(w->pfns[i])))
+			return true;
+	return false;
+}
+
 /* What a round came to, beside 0 (published) and errors. */
 enum {
 	LOOK_MISSING = 1,	/* something is to be faulted first */
@@ -324,6 +336,10 @@ static int walk_look(struct walk *w)
 		if (ret == -EBUSY)
 			return LOOK_STALE;
 		return ret ? ret : LOOK_MISSING;
+	}
+	if (w->flags & FAULT_PRESENT && !walk_shows(w)) {
+		prxe_leaf_end(w->leaf, &walk);
+		return 0;	/* nothing for which a table would be needed */
 	}
 	ret = prxe_leaf_publish(w->leaf, &walk, w->start, (w->end - w->start) >> PAGE_SHIFT,
 				w->pfns, w->flags & FAULT_WRITE, gfp_of(w->flags));
@@ -392,6 +408,23 @@ static int walk_leaf(struct walk *w)
 	return -EBUSY;
 }
 
+/*
+ * Without a leaf, for a fault of what is present only: is there anything to publish? 1, 0, or an
+ * error. So a range that nobody has touched gets no tables.
+ */
+static int walk_probe(struct walk *w)
+{
+	int ret = walk_lock(w);
+
+	if (ret)
+		return ret;
+	ret = walk_vmas(w);
+	if (!ret)
+		ret = walk_snapshot(w);
+	mmap_read_unlock(w->mirror->mm);
+	return ret ? ret : walk_shows(w);
+}
+
 /* ---- ranges ---- */
 
 /* [w->start, w->end), in one leaf. */
@@ -399,6 +432,11 @@ static int fault_leaf(struct walk *w)
 {
 	int ret;
 
+	if (w->flags & FAULT_PRESENT) {
+		ret = walk_probe(w);
+		if (ret <= 0)
+			return ret;
+	}
 	w->leaf = prxe_leaf_pin(w->mirror, w->start, gfp_of(w->flags));
 	if (IS_ERR(w->leaf))
 		return PTR_ERR(w->leaf);
