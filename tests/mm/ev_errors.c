@@ -340,9 +340,9 @@ static void kernel_file(struct t_dev *d)
 		t_die("System V shared memory: %s", strerror(errno));
 	shmctl(id, IPC_RMID, NULL);
 	m = t_reg(d->pd, p, ROOM, ODP_ALL);
-	t_pat_fill(w.ok, ROOM, 6, 0);
+	t_pat_fill(w.ok, ROOM, 1, 0);
 	ev_write("WRITE to shared memory", &w.a, w.ok + 3, LEN, w.mok, p + T_PAGE - 8, m);
-	t_pat_check("WRITE to shared memory", p + T_PAGE - 8, LEN, 6, 3);
+	t_pat_check("WRITE to shared memory", p + T_PAGE - 8, LEN, 1, 3);
 	t_zero_check("beside it", p, T_PAGE - 8);
 	ibv_dereg_mr(m);
 	shmdt(p);

@@ -65,7 +65,7 @@ static int pagemap = -1;
 
 static size_t scan_room(void)
 {
-	return t_debug ? 128UL << 20 : 512UL << 20;
+	return t_debug ? 512UL << 20 : 2UL << 30;
 }
 
 static double scan(uint8_t *p)
