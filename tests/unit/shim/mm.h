@@ -125,9 +125,10 @@ void mmdrop(struct mm_struct *mm);
 #define mmget_not_zero(mm)	atomic_inc_not_zero(&(mm)->users)
 #define mmput(mm)		atomic_dec(&(mm)->users)
 #define mmput_async(mm)		mmput(mm)
-#define mmap_write_lock(mm)	do { might_sleep(); (mm)->write_locked++; } while (0)
+#define mmap_write_lock(mm) \
+	do { might_sleep(); __atomic_add_fetch(&(mm)->write_locked, 1, __ATOMIC_SEQ_CST); } while (0)
 #define mmap_write_lock_killable(mm) ({ mmap_write_lock(mm); 0; })
-#define mmap_write_unlock(mm)	((void)(mm)->write_locked--)
+#define mmap_write_unlock(mm)	((void)__atomic_sub_fetch(&(mm)->write_locked, 1, __ATOMIC_SEQ_CST))
 
 struct mem_cgroup;
 static inline struct mem_cgroup *get_mem_cgroup_from_mm(struct mm_struct *mm) { return (void *)mm; }
