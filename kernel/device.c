@@ -221,7 +221,7 @@ int prxe_dev_add(const char *name, struct net_device *ndev)
 	}
 	/* ib_dealloc_device() calls prxe_dealloc_driver() once the operations are set; it copes with any state. */
 	INIT_LIST_HEAD(&dev->node);
-	xa_init_flags(&dev->keys, XA_FLAGS_ALLOC1);
+	prxe_mr_keys_init(dev);
 	xa_init_flags(&dev->qps, XA_FLAGS_ALLOC);
 	xa_init_flags(&dev->ahs, XA_FLAGS_ALLOC1 | XA_FLAGS_LOCK_IRQ);
 	dev->next_key = get_random_u32_below(PRXE_MAX_KEYS);

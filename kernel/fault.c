@@ -2,9 +2,10 @@
 /*
  * Faulting: bringing pages into the address space and their translations into its mirror.
  *
- * One round of it: mmu_interval_read_begin(), mmap_lock, look at the VMAs, take a snapshot of the page tables; if something
- * is missing, fault it and start again; else publish under the leaf's update lock, if no invalidation came between. No lock
- * of ours is held while the MM works.
+ * One round of it: mmap_lock, begin a walk of the leaf, look at the VMAs, take a snapshot of the
+ * page tables; if something is missing, fault it and start again; else publish under the leaf's
+ * update lock, if no invalidation of these pages came between. If one is in flight, wait for its
+ * end before the next round. No lock of ours is held while the MM works.
  */
 #include <linux/hmm.h>
 #include <linux/hugetlb_inline.h>
@@ -20,8 +21,12 @@
 #include "prxe.h"
 #include "trace.h"
 
-/* Rounds that an invalidation may spoil; from the middle on mmap_lock is held over the whole of one. */
+/*
+ * Rounds for a leaf: snapshots that are taken, or given up because an invalidation is in flight.
+ * Then -EBUSY. From some on that were spoiled, only the page that somebody waits for is looked at.
+ */
 #define MAX_ROUNDS	32
+#define WIDE_ROUNDS	4
 
 /* Snapshots up to this many pages stand on the stack. */
 #define FEW_PAGES	16
@@ -48,6 +53,20 @@ struct walk {
 	bool tried;			/* each missing page was faulted once */
 };
 
+/*
+ * Memory of files that users have: of tmpfs (memfd, SysV and other shared memory are kernel mounts
+ * of it), of hugetlbfs, and of what can be mounted. Not of the kernel's own pseudo file systems:
+ * their pages need not be in the kernel's mapping (memfd_secret, guest_memfd), or are the kernel's
+ * own (the rings of AIO and io_uring, dma-bufs).
+ */
+static bool file_may_be_used(const struct file *file)
+{
+	const struct super_block *sb = file_inode(file)->i_sb;
+
+	return sb->s_magic == TMPFS_MAGIC || sb->s_magic == HUGETLBFS_MAGIC ||
+	       !(sb->s_flags & SB_NOUSER);
+}
+
 /* May transfers use memory of this VMA so? */
 static int vma_check(const struct vm_area_struct *vma, bool write)
 {
@@ -55,8 +74,10 @@ static int vma_check(const struct vm_area_struct *vma, bool write)
 		return -EFAULT;
 	if (!(vma->vm_flags & VM_READ) || (write && !(vma->vm_flags & VM_WRITE)))
 		return -EFAULT;
-	/* memfd_secret: its pages are not in the kernel's mapping. */
-	if (vma->vm_file && file_inode(vma->vm_file)->i_sb->s_magic == SECRETMEM_MAGIC)
+	/* As for GUP: only the processor writes to a shadow stack, by calls. */
+	if (write && (vma->vm_flags & VM_SHADOW_STACK))
+		return -EFAULT;
+	if (vma->vm_file && !file_may_be_used(vma->vm_file))
 		return -EFAULT;
 	return 0;
 }
@@ -219,12 +240,17 @@ static int walk_fault(struct walk *w)
 	return wait ? fault_page_wait(w, w->start) : -EAGAIN;
 }
 
-/* What the page tables show now, without faulting. -EBUSY: overtaken by an invalidation. */
-static int walk_snapshot(struct walk *w, unsigned long seq)
+/*
+ * What the page tables show now, without faulting. Whether an invalidation has overtaken it, the
+ * leaf's walk knows: the mirror's notifier covers the whole address space, and its own seq never
+ * moves.
+ */
+static int walk_snapshot(struct walk *w)
 {
+	struct mmu_interval_notifier *ni = &w->mirror->ni;
 	struct hmm_range range = {
-		.notifier = &w->leaf->ni,
-		.notifier_seq = seq,
+		.notifier = ni,
+		.notifier_seq = READ_ONCE(ni->invalidate_seq),
 		.start = w->start,
 		.end = w->end,
 		.hmm_pfns = w->pfns,
@@ -236,10 +262,12 @@ static int walk_snapshot(struct walk *w, unsigned long seq)
 }
 
 /*
- * A single page of the process that runs: found as its CPU would find it, for a third of what walking for others costs. It shows nothing
- * that needs a closer look: special pages (the zero page), secret ones, what is protected from this process. The reference that it
- * takes is dropped at once: what keeps the translation right is the notifier's seq, as for any snapshot. What is missing is faulted
- * before the page tables are asked. False: ask them; also for large folios, of which more than a page may be published.
+ * A single page of the process that runs: found as its CPU would find it, for a third of what
+ * walking for others costs. It shows nothing that needs a closer look: special pages (the zero
+ * page), secret ones, what is protected from this process. The reference that it takes is dropped
+ * at once: what keeps the translation right is the leaf's walk, as for any snapshot. What is
+ * missing is faulted before the page tables are asked. False: ask them; also for large folios, of
+ * which more than a page may be published.
  */
 static bool walk_own(struct walk *w)
 {
@@ -285,70 +313,151 @@ static int walk_ready(const struct walk *w)
 	return w->tried && !(w->flags & FAULT_STRICT) && usable(w->pfns[0], w->flags & FAULT_WRITE);
 }
 
-/*
- * mmap_lock, without waiting now or in mmu_interval_read_begin() after it. That one waits for the end of what invalidates the leaf, which may be
- * all of a madvise() of many GiB. What takes long and does not hold mmap_lock for writing gathers pages to be freed, and the MM counts who
- * does. Left are single pages, and who starts in the same moment.
- */
-static bool lock_at_once(struct mm_struct *mm)
+/* Is there anything in the snapshot that can be published? */
+static bool walk_shows(const struct walk *w)
 {
-	if (mm_tlb_flush_pending(mm) || !mmap_read_trylock(mm))
-		return false;
-	if (!mm_tlb_flush_pending(mm))
-		return true;
-	mmap_read_unlock(mm);
+	unsigned long n = (w->end - w->start) >> PAGE_SHIFT;
+	unsigned long i;
+
+	for (i = 0; i < n; i++)
+		if (!IS_ERR_OR_NULL(prxe_leaf_page(w->pfns[i])))
+			return true;
 	return false;
+}
+
+/* What a round came to, beside 0 (published) and errors. */
+enum {
+	LOOK_MISSING = 1,	/* something is to be faulted first */
+	LOOK_STALE,		/* an invalidation came between */
+	LOOK_BUSY,		/* one is in flight */
+};
+
+/* One round, under mmap_lock. Never sleeps for an invalidation. */
+static int walk_look(struct walk *w)
+{
+	struct prxe_leaf_walk walk;
+	int ret;
+
+	if (prxe_leaf_begin(w->leaf, &walk, w->start, w->end))
+		return LOOK_BUSY;
+	ret = walk_vmas(w);
+	if (!ret && !walk_own(w))
+		ret = walk_snapshot(w);
+	if (!ret)
+		ret = walk_ready(w);
+	if (ret <= 0) {
+		prxe_leaf_end(w->leaf, &walk);
+		if (ret == -EBUSY)
+			return LOOK_STALE;
+		return ret ? ret : LOOK_MISSING;
+	}
+	if (w->flags & FAULT_PRESENT && !walk_shows(w)) {
+		prxe_leaf_end(w->leaf, &walk);
+		return 0;	/* nothing for which a table would be needed */
+	}
+	ret = prxe_leaf_publish(w->leaf, &walk, w->start, (w->end - w->start) >> PAGE_SHIFT,
+				w->pfns, w->flags & FAULT_WRITE, gfp_of(w->flags));
+	return ret == -EAGAIN ? LOOK_STALE : ret;
+}
+
+static int walk_lock(struct walk *w)
+{
+	if (w->flags & FAULT_NOWAIT) {
+		if (!mmap_read_trylock(w->mirror->mm))
+			return -EAGAIN;
+	} else if (mmap_read_lock_killable(w->mirror->mm)) {
+		return -EINTR;
+	}
+	w->locked = true;
+	return 0;
+}
+
+/*
+ * The first page alone: what is behind it is no reason to wait, or to fail. False: that is all
+ * already.
+ */
+static bool walk_narrow(struct walk *w)
+{
+	if (w->flags & (FAULT_STRICT | FAULT_PRESENT) || w->end - w->start == PAGE_SIZE)
+		return false;
+	w->end = w->start + PAGE_SIZE;
+	return true;
+}
+
+/* These pages are being invalidated, and no lock is held. 0: look again. */
+static int walk_wait(struct walk *w)
+{
+	if (walk_narrow(w))
+		return 0;
+	if (w->flags & FAULT_NOWAIT)
+		return -EAGAIN;
+	return prxe_inflight_wait(&w->mirror->inflight, w->start, w->end - 1, &w->mirror->dead);
 }
 
 static int walk_leaf(struct walk *w)
 {
 	struct mm_struct *mm = w->mirror->mm;
-	unsigned long seq = 0;
 	int round, ret;
 
 	for (round = 0; round < MAX_ROUNDS; round++) {
-		bool hold = round >= MAX_ROUNDS / 2 || w->flags & FAULT_NOWAIT;
-
 		if (fatal_signal_pending(current))
 			return -EINTR;
-		if (!hold)
-			seq = mmu_interval_read_begin(&w->leaf->ni);
-		if (w->flags & FAULT_NOWAIT) {
-			if (!lock_at_once(mm))
-				return -EAGAIN;
-		} else if (mmap_read_lock_killable(mm)) {
-			return -EINTR;
-		}
-		w->locked = true;
-		if (hold)
-			seq = mmu_interval_read_begin(&w->leaf->ni);
-
-		ret = walk_vmas(w);
-		if (!ret && !walk_own(w))
-			ret = walk_snapshot(w, seq);
-		if (!ret)
-			ret = walk_ready(w);
-		if (ret > 0) {
-			ret = prxe_leaf_publish(w->leaf, seq, w->start, (w->end - w->start) >> PAGE_SHIFT, w->pfns,
-						w->flags & FAULT_WRITE, gfp_of(w->flags));
-			mmap_read_unlock(mm);
-			if (ret != -EAGAIN)
-				return ret;
-			continue;
-		}
-		if (w->flags & FAULT_LOOK)
+		ret = walk_lock(w);
+		if (ret)
+			return ret;
+		ret = walk_look(w);
+		if (ret && ret != LOOK_BUSY && ret != LOOK_STALE && w->flags & FAULT_LOOK)
 			ret = -EAGAIN;	/* whatever it is: a thread finds out */
-		else if (!ret)
-			ret = walk_fault(w);
+		if (ret == LOOK_MISSING)
+			ret = walk_fault(w) ?: LOOK_MISSING;
 		if (w->locked)
 			mmap_read_unlock(mm);
-		if (ret && ret != -EBUSY)
+		if (ret == LOOK_BUSY)
+			ret = walk_wait(w) ?: LOOK_BUSY;
+		else if (ret == LOOK_STALE && round >= WIDE_ROUNDS)
+			walk_narrow(w);
+		if (ret <= 0 && ret != -EBUSY)
 			return ret;
 	}
 	return -EBUSY;
 }
 
+/*
+ * Without a leaf, for a fault of what is present only: is there anything to publish? 1, 0, or an
+ * error. So a range that nobody has touched gets no tables.
+ */
+static int walk_probe(struct walk *w)
+{
+	int ret = walk_lock(w);
+
+	if (ret)
+		return ret;
+	ret = walk_vmas(w);
+	if (!ret)
+		ret = walk_snapshot(w);
+	mmap_read_unlock(w->mirror->mm);
+	return ret ? ret : walk_shows(w);
+}
+
 /* ---- ranges ---- */
+
+/* [w->start, w->end), in one leaf. */
+static int fault_leaf(struct walk *w)
+{
+	int ret;
+
+	if (w->flags & FAULT_PRESENT) {
+		ret = walk_probe(w);
+		if (ret <= 0)
+			return ret;
+	}
+	w->leaf = prxe_leaf_pin(w->mirror, w->start, gfp_of(w->flags));
+	if (IS_ERR(w->leaf))
+		return PTR_ERR(w->leaf);
+	ret = walk_leaf(w);
+	prxe_leaf_unpin(w->leaf);
+	return ret;
+}
 
 /* [va, va + len), leaf by leaf; the owner's mm_users are held. What is behind the first page is tried, but for FAULT_STRICT. */
 static int fault_pages(struct prxe_mirror *mirror, unsigned long va, unsigned long len, unsigned int flags)
@@ -376,17 +485,11 @@ static int fault_pages(struct prxe_mirror *mirror, unsigned long va, unsigned lo
 	while (start < end) {
 		unsigned long stop = min(end, (start & ~(PRXE_LEAF_SIZE - 1)) + PRXE_LEAF_SIZE);
 
-		w.leaf = prxe_leaf_pin(mirror, start, gfp_of(flags));
-		if (IS_ERR(w.leaf)) {
-			ret = PTR_ERR(w.leaf);
-		} else {
-			w.start = start;
-			w.end = stop;
-			w.looked = false;
-			w.tried = flags & FAULT_LOOK;
-			ret = walk_leaf(&w);
-			prxe_leaf_unpin(w.leaf);
-		}
+		w.start = start;
+		w.end = stop;
+		w.looked = false;
+		w.tried = flags & FAULT_LOOK;
+		ret = fault_leaf(&w);
 		if (ret) {
 			if (!first && !(flags & FAULT_STRICT))
 				ret = 0;

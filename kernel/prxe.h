@@ -43,13 +43,16 @@ struct prxe_dev {
 	struct net_device *ndev;	/* held until dealloc_driver */
 	struct prxe_net *pnet;		/* its namespace's UDP sockets; one reference */
 	struct list_head node;		/* all devices; RCU for readers, prxe_devs_lock for writers */
-	struct xarray keys;		/* index -> struct prxe_mr; XA_FLAGS_ALLOC1, RCU reads */
+	/* Read by every message. key.c: another number after each removal of a key. */
+	unsigned long key_removals ____cacheline_aligned_in_smp;
+	struct prxe_stats __percpu *stats;
+	/* index -> struct prxe_mr; XA_FLAGS_ALLOC1, RCU reads */
+	struct xarray keys ____cacheline_aligned_in_smp;
 	u32 next_key;
 	struct xarray qps;		/* qpn -> struct prxe_qp; RCU reads, holders take prxe_qp_tryget() */
 	u32 next_qpn;
 	struct xarray ahs;		/* ah_num -> struct prxe_ah; RCU reads */
 	u32 next_ah, next_kernel_ah;
-	struct prxe_stats __percpu *stats;
 	bool was_up;			/* what consumers were told of the port last */
 	bool going;			/* unregistering: no new work */
 	bool leaving;			/* its consumers are being removed: user QPs are in error, and stay there */
