@@ -176,6 +176,7 @@ static enum verdict do_send(struct attempt *a)
 	/* Between two chunks the wire may have used up the receive WQE, or begun to fill it: then from the first byte again. */
 	if (!prxe_resp_claim(&a->peer->resp, &wqe->fill))
 		wqe->done = 0;
+	wqe->rwqe_no = rwqe->no;
 	if (wqe->done < wqe->length) {
 		struct prxe_sgl sgl = { .sge = rwqe->sge, .num = rwqe->num_sge };
 		u32 want = chunk(wqe);
@@ -360,12 +361,12 @@ static bool is_send(const struct prxe_wqe *wqe)
 	return wqe->opcode == IB_WR_SEND || wqe->opcode == IB_WR_SEND_WITH_IMM || wqe->opcode == IB_WR_SEND_WITH_INV;
 }
 
-/* The receive WQE that the fault was for is in use still, and by this message. */
-static bool still_fills(const struct attempt *a)
+/* The receive WQE that the fault was for is in use still. */
+static bool still_there(const struct attempt *a)
 {
 	const struct prxe_rwqe *rwqe = &a->peer->resp.rwqe;
 
-	return rwqe->valid && a->wqe->fill && rwqe->fill == a->wqe->fill;
+	return rwqe->valid && rwqe->no == a->wqe->rwqe_no;
 }
 
 /*
@@ -378,7 +379,7 @@ static enum verdict fault_failed(struct attempt *a, bool remote)
 		return own_error(a, IB_WC_LOC_PROT_ERR);
 	if (!is_send(a->wqe))
 		return refuse_access(a);
-	return still_fills(a) ? refuse(a, IB_WC_REM_OP_ERR, IB_WC_LOC_QP_OP_ERR, -1) : V_MORE;
+	return still_there(a) ? refuse(a, IB_WC_REM_OP_ERR, IB_WC_LOC_QP_OP_ERR, -1) : V_MORE;
 }
 
 static enum verdict execute(struct attempt *a, int fault_error, bool fault_remote)
@@ -576,7 +577,7 @@ static enum verdict deliver_ud(struct attempt *a, int fault_error)
 
 	if (!takes_ud(a))
 		return drop_ud(a);
-	if (fault_error && still_fills(a))
+	if (fault_error && still_there(a))
 		return fail_ud(a, IB_WC_LOC_QP_OP_ERR);
 	err = prxe_resp_take(peer);
 	if (err && err != -EAGAIN)
@@ -586,6 +587,7 @@ static enum verdict deliver_ud(struct attempt *a, int fault_error)
 	/* Always from the first byte, so that what another datagram wrote there before is written over. */
 	wqe->fill = 0;
 	prxe_resp_claim(&peer->resp, &wqe->fill);
+	wqe->rwqe_no = rwqe->no;
 	sgl.num = rwqe->num_sge;
 	prxe_av_grh(&wqe->ud.av, wqe->length, grh);
 	n = prxe_sgl_scatter(peer, sgl, 0, grh, sizeof(grh), &a->miss);

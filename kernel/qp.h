@@ -68,6 +68,7 @@ struct prxe_wqe {
 	u8 drop;			/* local UC and UD: the receiver's memory did not come in time, the message is lost */
 	u32 done;			/* bytes carried so far (local) */
 	u64 fill;			/* local: its number in the receive WQE that it fills; prxe_resp_claim() */
+	u64 rwqe_no;			/* local: the number of that receive WQE */
 	u32 first_psn, last_psn;
 	__be32 imm;
 	u32 inv_rkey;
@@ -101,6 +102,7 @@ struct prxe_wqe {
 /* A receive WQE taken from the RQ or SRQ, copied and checked. */
 struct prxe_rwqe {
 	bool valid;
+	u64 no;				/* its own number: another one for each that is taken */
 	u64 fill;			/* number of the message whose bytes stand in its memory; 0: nobody's */
 	u64 wr_id;
 	u32 num_sge;
@@ -150,6 +152,7 @@ struct prxe_req {
 	u32 pend_index, pend_psn;	/* the WQE and the PSN that pend and pend_done are of */
 	struct sk_buff *held;		/* ready to leave, inside a batch */
 	u32 pend_done;			/* bytes of the next packet's payload, or of a READ's landing, that are ready */
+	bool land_lost;			/* responses found no room while one waited for its landing; any context */
 	u32 land_psn, land_done;	/* response that waits for a part of its landing, and how much of it is there */
 	bool timer_on;			/* the ACK or RNR timer runs */
 	bool rnr_wait;			/* nothing is sent before rnr_until */
@@ -175,7 +178,7 @@ struct prxe_resp {
 	struct prxe_queue *rq;		/* NULL with an SRQ; rq->index: next to take */
 	spinlock_t post_lock;		/* kernel consumers' producers */
 	struct prxe_rwqe rwqe;		/* being filled, or kept for a retry */
-	u64 fills;			/* the last number that a message got; prxe_resp_claim() */
+	u64 fills;			/* the last number that a receive WQE, or a message in one, got */
 	u32 done;			/* bytes of the current inbound SEND or WRITE that have landed */
 	u32 psn;			/* expected */
 	u32 msn;
@@ -210,7 +213,7 @@ struct prxe_resp {
 	u32 park_psn;			/* psn when it was started */
 	bool faulting;			/* a fault is queued */
 	u32 fault_epoch;		/* of the fault that counts */
-	int fault_error;		/* what the last fault came to; for the packet or message fault_key only */
+	int fault_error;		/* what the last fault came to; for the packet or receive WQE fault_key only */
 	u64 fault_key;
 	u32 rnr_psn;			/* the last PSN that was told to wait for a fault, and how long */
 	u8 rnr_code;

@@ -233,6 +233,7 @@ struct prxe_wqe *prxe_req_fetch(struct prxe_qp *qp)
 	wqe->drop = 0;
 	wqe->done = 0;
 	wqe->fill = 0;
+	wqe->rwqe_no = 0;
 	wqe->length = 0;
 	wqe->num_sge = 0;
 	wqe->imm = w.wr.ex.imm_data;

@@ -46,6 +46,7 @@ int prxe_resp_take(struct prxe_qp *qp)
 	if (rwqe->valid)
 		return 0;
 	rwqe->fill = 0;
+	rwqe->no = ++qp->resp.fills;
 	if (qp->srq)
 		err = prxe_srq_take(qp->srq, rwqe);
 	else

@@ -32,14 +32,14 @@
 #define SEND_AHEAD	(256U << 10)	/* of receive memory to fault ahead when a message's length is unknown */
 #define WAIT_MAX	msecs_to_jiffies(50)	/* that a UC or UD packet waits for memory .. */
 #define LOOK_NS		(25 * NSEC_PER_MSEC)	/* .. and when that is looked at */
-#define AHEAD_MAX	(1 << 16)	/* PSNs: a packet further ahead is none of our requester's */
+#define AHEAD_MAX	4096		/* PSNs: a packet further ahead is none of our requester's */
 #define OUT_MAX		512U		/* answers that wait to be sent; more are lost, as on the way */
 #define OUT_ROUNDS	8
 
 /* What a missing page of the WRITE, READ or atomic at @psn, or of the receive WQE of a SEND, is asked for by. */
-static u64 fault_key(const struct prxe_pkt *pkt, u64 fill)
+static u64 fault_key(const struct prxe_resp *r, const struct prxe_pkt *pkt)
 {
-	return pkt->flags & PRXE_OPF_SEND ? fill : pkt->psn;
+	return pkt->flags & PRXE_OPF_SEND ? r->rwqe.no : pkt->psn;
 }
 
 /* ---- answers ---- */
@@ -337,8 +337,14 @@ static bool park_time_is_up(struct prxe_qp *qp)
 	}
 	if (qp->type != IB_QPT_RC)
 		return give_up_old(qp);
-	if (r->reading || skb_queue_empty(&r->parked))
+	if (skb_queue_empty(&r->parked))
 		return false;
+	if (r->reading) {
+		/* What waits behind the READ is asked for again when that is over. */
+		__skb_queue_purge(&r->parked);
+		r->gap = true;
+		return false;
+	}
 	if (r->psn == r->park_psn) {
 		rnr_for_fault(qp, 0);
 		return false;
@@ -398,7 +404,7 @@ static int land(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *
 		if (n > 0)
 			rx->done += n;
 		if (miss.mirror) {
-			int err = prxe_resp_fault(qp, &miss, fault_key(pkt, r->fill));
+			int err = prxe_resp_fault(qp, &miss, fault_key(r, pkt));
 
 			return err ?: 1;
 		}
@@ -562,7 +568,7 @@ static int land_ud(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pk
 		if (n > 0)
 			rx->done += n;
 		if (miss.mirror)
-			return prxe_resp_fault(qp, &miss, rx->fill) ?: 1;
+			return prxe_resp_fault(qp, &miss, rwqe->no) ?: 1;
 		if (n <= 0)
 			return -EACCES;
 	}
@@ -833,7 +839,7 @@ static void park(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt 
 		no_room(qp);
 		return;
 	}
-	if (r->faulting && (qp->type != IB_QPT_RC || !r->reading))
+	if (r->faulting)
 		prxe_resp_timer_start(qp);
 	if (qp->type == IB_QPT_RC && pkt->flags & OP_RD)
 		count_rd(qp, skb);
@@ -907,13 +913,13 @@ void prxe_wire_resp_reset(struct prxe_qp *qp)
 
 	spin_lock_bh(&r->lock);
 	forget_packets(qp);
-	__skb_queue_purge(&r->out);
-	/* Whoever sends what was taken from there uses the route; it waits for nothing. */
+	/* Whoever sends uses the route, and waits for nothing; a last NAK leaves before it ends. */
 	while (r->sending) {
 		spin_unlock_bh(&r->lock);
 		usleep_range(5, 50);
 		spin_lock_bh(&r->lock);
 	}
+	__skb_queue_purge(&r->out);
 	r->fault_epoch++;
 	r->faulting = false;
 	r->fault_error = 0;
