@@ -8,6 +8,14 @@
 #include "ah.h"
 #include "prxe.h"
 
+/*
+ * Numbers: those of users and those of the kernel are apart, so that no user keeps the connection
+ * manager from answering. How many a user has, its context limits, the rdma cgroup (hca_object) and
+ * the memory cgroup.
+ */
+#define USER_NUMBERS	XA_LIMIT(1, (1U << 24) - 1)
+#define KERNEL_NUMBERS	XA_LIMIT(1U << 24, (1U << 25) - 1)
+
 static struct prxe_ah *to_prxe_ah(struct ib_ah *ib)
 {
 	return container_of(ib, struct prxe_ah, ib);
@@ -20,6 +28,22 @@ static void keep_attr(struct prxe_ah *ah, const struct rdma_ah_attr *attr)
 	ah->attr.grh.sgid_attr = NULL;
 }
 
+static int ah_number(struct prxe_dev *dev, struct prxe_ah_obj *obj, bool user)
+{
+	unsigned long flags;
+	int err;
+
+	xa_lock_irqsave(&dev->ahs, flags);
+	if (user)
+		err = __xa_alloc_cyclic(&dev->ahs, &obj->num, obj, USER_NUMBERS, &dev->next_ah,
+					GFP_ATOMIC);
+	else
+		err = __xa_alloc_cyclic(&dev->ahs, &obj->num, obj, KERNEL_NUMBERS,
+					&dev->next_kernel_ah, GFP_ATOMIC);
+	xa_unlock_irqrestore(&dev->ahs, flags);
+	return err < 0 ? err : 0;
+}
+
 int prxe_create_ah(struct ib_ah *ib, struct rdma_ah_init_attr *init, struct ib_udata *udata)
 {
 	struct prxe_dev *dev = to_prxe_dev(ib->device);
@@ -28,26 +52,19 @@ int prxe_create_ah(struct ib_ah *ib, struct rdma_ah_init_attr *init, struct ib_u
 	/* Kernel consumers make them in atomic context, under locks that interrupts take. */
 	gfp_t gfp = init->flags & RDMA_CREATE_AH_SLEEPABLE ? GFP_KERNEL : GFP_ATOMIC;
 	struct prxe_ah_obj *obj;
-	unsigned long flags;
-	int err;
+	int err = -ENOMEM;
 
-	if (atomic_inc_return(&dev->num_ah) > PRXE_MAX_AH) {
-		err = -ENOMEM;
+	ah->uctx = udata ? rdma_udata_to_drv_context(udata, struct prxe_ucontext, ib) : NULL;
+	if (ah->uctx && atomic_inc_return(&ah->uctx->num_ah) > PRXE_MAX_AH)
 		goto err_count;
-	}
 	obj = kzalloc(sizeof(*obj), gfp | (udata ? __GFP_ACCOUNT : 0));
-	if (!obj) {
-		err = -ENOMEM;
+	if (!obj)
 		goto err_count;
-	}
 	obj->pd = ib->pd;
 	err = prxe_av_init(dev, &obj->av, init->ah_attr, get_random_u32());
+	if (!err)
+		err = ah_number(dev, obj, udata);
 	if (err)
-		goto err_free;
-	xa_lock_irqsave(&dev->ahs, flags);
-	err = __xa_alloc_cyclic(&dev->ahs, &obj->num, obj, XA_LIMIT(1, U16_MAX), &dev->next_ah, GFP_ATOMIC);
-	xa_unlock_irqrestore(&dev->ahs, flags);
-	if (err < 0)
 		goto err_free;
 	ah->obj = obj;
 	keep_attr(ah, init->ah_attr);
@@ -64,7 +81,8 @@ int prxe_create_ah(struct ib_ah *ib, struct rdma_ah_init_attr *init, struct ib_u
 err_free:
 	kfree(obj);
 err_count:
-	atomic_dec(&dev->num_ah);
+	if (ah->uctx)
+		atomic_dec(&ah->uctx->num_ah);
 	return err;
 }
 
@@ -106,13 +124,15 @@ int prxe_query_ah(struct ib_ah *ib, struct rdma_ah_attr *attr)
 int prxe_destroy_ah(struct ib_ah *ib, u32 flags)
 {
 	struct prxe_dev *dev = to_prxe_dev(ib->device);
-	struct prxe_ah_obj *obj = to_prxe_ah(ib)->obj;
+	struct prxe_ah *ah = to_prxe_ah(ib);
+	struct prxe_ah_obj *obj = ah->obj;
 	unsigned long irq;
 
 	xa_lock_irqsave(&dev->ahs, irq);
 	__xa_erase(&dev->ahs, obj->num);
 	xa_unlock_irqrestore(&dev->ahs, irq);
-	atomic_dec(&dev->num_ah);
+	if (ah->uctx)
+		atomic_dec(&ah->uctx->num_ah);
 	kfree_rcu(obj, rcu);
 	return 0;
 }

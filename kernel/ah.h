@@ -14,6 +14,7 @@ struct prxe_ah {
 	struct ib_ah ib;		/* first */
 	struct prxe_ah_obj *obj;
 	struct rdma_ah_attr attr;
+	struct prxe_ucontext *uctx;	/* that it counts for; NULL: the kernel's */
 };
 
 int prxe_create_ah(struct ib_ah *ib, struct rdma_ah_init_attr *init, struct ib_udata *udata);

@@ -10,6 +10,7 @@
 #include <net/ipv6.h>
 #include <rdma/ib_cache.h>
 #include "qp.h"
+#include "vlan.h"
 
 #define DEFAULT_HOPS	64
 
@@ -115,6 +116,32 @@ struct prxe_dev *prxe_av_local_dev(struct prxe_dev *dev, const struct prxe_av *a
 	}
 	return NULL;
 }
+
+#if IS_ENABLED(CONFIG_VLAN_8021Q)
+u16 prxe_av_vlan(const struct prxe_dev *dev, const union ib_gid *gid, u32 prio)
+{
+	const struct net_device *ndev = NULL;
+	struct net *net = dev_net(dev->ndev);
+
+	/* The usual case: this netdev has no VLANs. */
+	if (likely(!rcu_access_pointer(dev->ndev->vlan_info)))
+		return 0;
+	if (is_v4(gid))
+		ndev = __ip_dev_find(net, v4(gid), false);
+#if IS_ENABLED(CONFIG_IPV6)
+	else
+		ndev = ipv6_dev_find(net, (const struct in6_addr *)gid->raw, NULL);
+#endif
+	if (!ndev || !is_vlan_dev(ndev))
+		return 0;
+	return vlan_dev_vlan_id(ndev) | (prio << VLAN_PRIO_SHIFT & VLAN_PRIO_MASK);
+}
+#else
+u16 prxe_av_vlan(const struct prxe_dev *dev, const union ib_gid *gid, u32 prio)
+{
+	return 0;
+}
+#endif
 
 void prxe_av_grh(const struct prxe_av *av, u32 len, u8 grh[40])
 {

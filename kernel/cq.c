@@ -45,7 +45,9 @@ int prxe_create_cq(struct ib_cq *ib, const struct ib_cq_init_attr *attr, struct 
 	if (attr->flags && !(uctx && uctx->features & PRXE_FEAT_CQE_TIMESTAMP))
 		return -EOPNOTSUPP;
 	spin_lock_init(&cq->lock);
+	mutex_init(&cq->resize_mutex);
 	INIT_WORK(&cq->work, cq_work);
+	prxe_late_cq_init(cq);
 	cq->user = uctx;
 	cq->timestamp = attr->flags & IB_UVERBS_CQ_FLAGS_TIMESTAMP_COMPLETION;
 	cq->queue = prxe_queue_create(dev, &elems, uctx ? sizeof(struct cqe) : sizeof(struct ib_wc),
@@ -71,6 +73,7 @@ int prxe_destroy_cq(struct ib_cq *ib, struct ib_udata *udata)
 	/* No QP uses it any more (the core counts), so nothing is posted: only the handler's work may still be there. */
 	WRITE_ONCE(cq->dying, true);
 	cancel_work_sync(&cq->work);
+	prxe_late_cq_exit(cq);
 	prxe_queue_destroy(cq->queue);
 	atomic_dec(&to_prxe_dev(ib->device)->num_cq);
 	return 0;
@@ -82,13 +85,48 @@ static u32 cq_consumer(const struct prxe_queue *q)
 	return smp_load_acquire(&q->ring->consumer) & q->mask;	/* before its slot is written again */
 }
 
+/*
+ * Fill @q with the CQEs that user space has not taken out of the present ring, and put it in its
+ * place. What stands between consumer and producer does not change, so most of it is copied without
+ * the lock; only the few CQEs that were added meanwhile are copied under it. (User space that moves
+ * the consumer meanwhile finds CQEs twice, or is refused; all indices stay inside the rings.)
+ */
+static int cq_replace(struct prxe_cq *cq, struct prxe_queue *q, u32 elems)
+{
+	struct prxe_queue *old = cq->queue;	/* only a resize changes it */
+	u32 from = cq_consumer(old), copied = 0, n;
+
+	lockdep_assert_held(&cq->resize_mutex);
+	for (;;) {
+		spin_lock_irq(&cq->lock);
+		n = (old->index - from) & old->mask;
+		if (n > elems || n < copied) {
+			spin_unlock_irq(&cq->lock);
+			return -EINVAL;
+		}
+		if (n - copied <= PRXE_QUEUE_STEP)
+			break;
+		spin_unlock_irq(&cq->lock);
+		prxe_queue_copy_all(q, copied, old, from + copied, n - copied);
+		copied = n;
+	}
+	prxe_queue_copy(q, copied, old, from + copied, n - copied);
+	q->index = n;
+	smp_store_release(&q->ring->producer, n);	/* the elements first */
+	cq->queue = q;
+	cq->ib.cqe = elems;
+	spin_unlock_irq(&cq->lock);
+	prxe_queue_destroy(old);
+	return 0;
+}
+
 int prxe_resize_cq(struct ib_cq *ib, int cqe, struct ib_udata *udata)
 {
 	struct prxe_cq *cq = to_prxe_cq(ib);
 	struct rxe_resize_cq_resp resp = {};
-	struct prxe_queue *old, *q;
 	struct prxe_ucontext *uctx;
-	u32 elems = cqe, i, n;
+	struct prxe_queue *q;
+	u32 elems = cqe;
 	int err;
 
 	if (!udata || !cq->user)
@@ -100,29 +138,14 @@ int prxe_resize_cq(struct ib_cq *ib, int cqe, struct ib_udata *udata)
 	if (IS_ERR(q))
 		return PTR_ERR(q);
 	err = ib_copy_to_udata(udata, &resp, sizeof(resp));
-	if (err)
-		goto err_queue;
-
-	spin_lock_irq(&cq->lock);
-	old = cq->queue;
-	i = cq_consumer(old);
-	n = (old->index - i) & old->mask;
-	if (n > elems) {
-		spin_unlock_irq(&cq->lock);
-		err = -EINVAL;
-		goto err_queue;
+	if (!err) {
+		mutex_lock(&cq->resize_mutex);
+		err = cq_replace(cq, q, elems);
+		mutex_unlock(&cq->resize_mutex);
+		prxe_late_ask(cq);
 	}
-	for (; n; n--, i = prxe_queue_next(old, i), q->index++)
-		memcpy(prxe_queue_at(q, q->index), prxe_queue_at(old, i), sizeof(struct cqe));
-	smp_store_release(&q->ring->producer, q->index);	/* the elements first */
-	cq->queue = q;
-	cq->ib.cqe = elems;
-	spin_unlock_irq(&cq->lock);
-	prxe_queue_destroy(old);
-	return 0;
-
-err_queue:
-	prxe_queue_destroy(q);
+	if (err)
+		prxe_queue_destroy(q);
 	return err;
 }
 
@@ -270,5 +293,6 @@ int prxe_req_notify_cq(struct ib_cq *ib, enum ib_cq_notify_flags flags)
 	cq->notify |= flags & IB_CQ_SOLICITED_MASK;
 	missed = flags & IB_CQ_REPORT_MISSED_EVENTS && cq_count(cq->queue);
 	spin_unlock_irqrestore(&cq->lock, irq);
+	prxe_late_ask(cq);
 	return missed;
 }

@@ -2,9 +2,11 @@
 #ifndef PRXE_CQ_H
 #define PRXE_CQ_H
 
+#include <linux/mutex.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
 #include <rdma/ib_verbs.h>
+#include "late.h"
 
 struct prxe_queue;
 
@@ -17,6 +19,8 @@ struct prxe_cq {
 	bool timestamp;			/* CQEs carry one: PRXE_FEAT_CQE_TIMESTAMP */
 	bool overflowed;		/* CQE lost: IB_EVENT_CQ_ERR sent, nothing is posted any more */
 	bool dying;
+	struct mutex resize_mutex;	/* one resize at a time: the core does not serialise them */
+	struct prxe_late_cq late;
 	struct work_struct work;	/* kernel consumers' comp_handler: never from post_send, never concurrent */
 };
 

@@ -9,6 +9,7 @@
 #include "compat/compat_ops.h"
 #include "ah.h"
 #include "cq.h"
+#include "fault.h"
 #include "mcast.h"
 #include "mr.h"
 #include "prxe.h"
@@ -107,6 +108,7 @@ const struct ib_device_ops prxe_device_ops = {
 	.post_recv = prxe_post_recv,
 	.post_send = prxe_post_send,
 	.post_srq_recv = prxe_post_srq_recv,
+	.process_mad = prxe_process_mad,
 	.query_ah = prxe_query_ah,
 	.query_device = prxe_query_device,
 	.query_pkey = prxe_query_pkey,
@@ -151,6 +153,7 @@ static void remove_client(struct ib_device *ib, void *data)
 {
 	if (is_ours(ib)) {
 		WRITE_ONCE(to_prxe_dev(ib)->leaving, true);
+		prxe_fault_advise_end(to_prxe_dev(ib));
 		prxe_qp_abandon_all(to_prxe_dev(ib));
 	}
 }
@@ -218,13 +221,12 @@ int prxe_dev_add(const char *name, struct net_device *ndev)
 	}
 	/* ib_dealloc_device() calls prxe_dealloc_driver() once the operations are set; it copes with any state. */
 	INIT_LIST_HEAD(&dev->node);
-	xa_init_flags(&dev->keys, XA_FLAGS_ALLOC1);
+	prxe_mr_keys_init(dev);
 	xa_init_flags(&dev->qps, XA_FLAGS_ALLOC);
 	xa_init_flags(&dev->ahs, XA_FLAGS_ALLOC1 | XA_FLAGS_LOCK_IRQ);
 	dev->next_key = get_random_u32_below(PRXE_MAX_KEYS);
 	dev->next_qpn = PRXE_MIN_QPN + get_random_u32_below(PRXE_MAX_QP / 2);
 	spin_lock_init(&dev->mcast_lock);
-	hash_init(dev->mcast);
 	dev->ndev = ndev;
 	dev_hold(ndev);
 	ib_set_device_ops(&dev->ib, &prxe_device_ops);
@@ -234,6 +236,9 @@ int prxe_dev_add(const char *name, struct net_device *ndev)
 		err = -ENOMEM;
 		goto err_dealloc;
 	}
+	err = prxe_mcast_init(dev);
+	if (err)
+		goto err_dealloc;
 	dev->pnet = prxe_net_get(dev_net(ndev));
 	if (IS_ERR(dev->pnet)) {
 		err = PTR_ERR(dev->pnet);
@@ -314,6 +319,7 @@ void prxe_dealloc_driver(struct ib_device *ib)
 	xa_destroy(&dev->keys);
 	xa_destroy(&dev->qps);
 	xa_destroy(&dev->ahs);
+	prxe_mcast_exit(dev);
 	free_percpu(dev->stats);
 	dev_put(dev->ndev);
 	mutex_unlock(&end_lock);

@@ -2,34 +2,31 @@
 /*
  * Faulting: bringing pages into the address space and their translations into its mirror.
  *
- * One round of it: mmu_interval_read_begin(), mmap_lock, look at the VMAs, take a snapshot of the page tables; if something
- * is missing, fault it and start again; else publish under the leaf's update lock, if no invalidation came between. No lock
- * of ours is held while the MM works.
+ * One round of it: mmap_lock, begin a walk of the leaf, look at the VMAs, take a snapshot of the
+ * page tables; if something is missing, fault it and start again; else publish under the leaf's
+ * update lock, if no invalidation of these pages came between. If one is in flight, wait for its
+ * end before the next round. No lock of ours is held while the MM works.
  */
 #include <linux/hmm.h>
-#include <linux/kthread.h>
+#include <linux/hugetlb_inline.h>
 #include <linux/magic.h>
 #include <linux/mm.h>
 #include <linux/mm_inline.h>
+#include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
-#include <linux/wait.h>
 #include "fault.h"
 #include "mirror.h"
 #include "prxe.h"
 #include "trace.h"
 
-/* Rounds that an invalidation may spoil; from the middle on mmap_lock is held over the whole of one. */
+/*
+ * Rounds for a leaf: snapshots that are taken, or given up because an invalidation is in flight.
+ * Then -EBUSY. From some on that were spoiled, only the page that somebody waits for is looked at.
+ */
 #define MAX_ROUNDS	32
-
-enum {
-	FAULT_WRITE	= BIT(0),
-	FAULT_STRICT	= BIT(1),	/* every page, not only the first */
-	FAULT_NOWAIT	= BIT(2),	/* never wait for memory or for mmap_lock: -EAGAIN */
-	FAULT_PRESENT	= BIT(3),	/* do not fault at all: publish what is there */
-	FAULT_LOOK	= BIT(4),	/* with NOWAIT: publish what is there, if the first page is; else -EAGAIN */
-};
+#define WIDE_ROUNDS	4
 
 /* Snapshots up to this many pages stand on the stack. */
 #define FEW_PAGES	16
@@ -56,6 +53,20 @@ struct walk {
 	bool tried;			/* each missing page was faulted once */
 };
 
+/*
+ * Memory of files that users have: of tmpfs (memfd, SysV and other shared memory are kernel mounts
+ * of it), of hugetlbfs, and of what can be mounted. Not of the kernel's own pseudo file systems:
+ * their pages need not be in the kernel's mapping (memfd_secret, guest_memfd), or are the kernel's
+ * own (the rings of AIO and io_uring, dma-bufs).
+ */
+static bool file_may_be_used(const struct file *file)
+{
+	const struct super_block *sb = file_inode(file)->i_sb;
+
+	return sb->s_magic == TMPFS_MAGIC || sb->s_magic == HUGETLBFS_MAGIC ||
+	       !(sb->s_flags & SB_NOUSER);
+}
+
 /* May transfers use memory of this VMA so? */
 static int vma_check(const struct vm_area_struct *vma, bool write)
 {
@@ -63,8 +74,10 @@ static int vma_check(const struct vm_area_struct *vma, bool write)
 		return -EFAULT;
 	if (!(vma->vm_flags & VM_READ) || (write && !(vma->vm_flags & VM_WRITE)))
 		return -EFAULT;
-	/* memfd_secret: its pages are not in the kernel's mapping. */
-	if (vma->vm_file && file_inode(vma->vm_file)->i_sb->s_magic == SECRETMEM_MAGIC)
+	/* As for GUP: only the processor writes to a shadow stack, by calls. */
+	if (write && (vma->vm_flags & VM_SHADOW_STACK))
+		return -EFAULT;
+	if (vma->vm_file && !file_may_be_used(vma->vm_file))
 		return -EFAULT;
 	return 0;
 }
@@ -80,6 +93,9 @@ static int walk_vmas(struct walk *w)
 
 		if (!vma || vma_check(vma, w->flags & FAULT_WRITE))
 			break;
+		/* To walk hugetlbfs memory may be to wait for whoever clears a huge page. */
+		if ((w->flags & FAULT_NOWAIT) && is_vm_hugetlb_page(vma))
+			return -EAGAIN;
 		addr = min(vma->vm_end, w->end);
 	}
 	if (addr == w->end)
@@ -96,17 +112,32 @@ static bool usable(unsigned long pfn, bool write)
 }
 
 /*
- * May a poster fault this memory itself? RETRY_NOWAIT keeps the MM from waiting for userfaultfd, swap and page locks, but a file system
- * may still read, or wait until it is thawed: only memory without one.
+ * May a poster fault this memory itself? RETRY_NOWAIT keeps the MM from waiting for userfaultfd,
+ * swap and page locks in anonymous memory only. A file system may read, or wait until it is thawed;
+ * shared memory waits for its swap, whatever the flags say; hugetlbfs takes a mutex.
  */
-static bool poster_may_fault(const struct vm_area_struct *vma)
+static bool poster_may_fault(struct vm_area_struct *vma)
 {
-	unsigned long magic;
+	return vma_is_anonymous(vma);
+}
 
-	if (!vma->vm_file)
-		return true;
-	magic = file_inode(vma->vm_file)->i_sb->s_magic;
-	return magic == TMPFS_MAGIC || magic == HUGETLBFS_MAGIC;
+/*
+ * A file's page: would the MM have to read it? That is not to be tried without waiting: where no
+ * readahead is done it would be read at once, RETRY_NOWAIT or not, and with mmap_lock held.
+ */
+static bool must_read(const struct vm_area_struct *vma, unsigned long addr)
+{
+	const struct inode *inode;
+	void *entry;
+
+	if (!vma->vm_file || is_vm_hugetlb_page(vma))
+		return false;
+	inode = file_inode(vma->vm_file);
+	/* A look only: values stand for what is not in memory, of tmpfs for what is in swap. */
+	entry = xa_load(&vma->vm_file->f_mapping->i_pages, linear_page_index(vma, addr));
+	if (!entry)
+		return inode->i_sb->s_magic != TMPFS_MAGIC;
+	return xa_is_value(entry);
 }
 
 /* Fault one page, mmap_lock held. What handle_mm_fault() says: see its callers; mmap_lock may be dropped unless @nowait. */
@@ -121,6 +152,8 @@ static int fault_page(struct walk *w, unsigned long addr, bool nowait, bool agai
 	if (vma_check(vma, w->flags & FAULT_WRITE))
 		return -EFAULT;
 	if ((w->flags & FAULT_NOWAIT) && !poster_may_fault(vma))
+		return -EAGAIN;
+	if (nowait && must_read(vma, addr))
 		return -EAGAIN;
 	if (w->flags & FAULT_WRITE)
 		flags |= FAULT_FLAG_WRITE;
@@ -164,15 +197,17 @@ static int fault_page_wait(struct walk *w, unsigned long addr)
 }
 
 /*
- * Fault what the snapshot lacks. The first page is what somebody waits for; the others are faulted as far as that needs no waiting, which
- * at least starts their I/O, so that it is under way in parallel while we wait for the first. 0: look again. -EAGAIN: would wait, and
- * may not. Other errors are final.
+ * Fault what the snapshot lacks. First all of it as far as that needs no waiting, which at least
+ * starts reading from swap, in parallel. Then wait, if that is allowed, for what somebody waits
+ * for: the first page, or each if all must be had. 0: look again. -EAGAIN: would wait, and may
+ * not. Other errors are final.
  */
 static int walk_fault(struct walk *w)
 {
 	bool write = w->flags & FAULT_WRITE;
 	bool strict = w->flags & FAULT_STRICT;
-	bool first_waits = false;
+	bool wait = !(w->flags & (FAULT_NOWAIT | FAULT_QUICK));
+	bool waits = false;
 	unsigned long addr;
 	int ret;
 
@@ -181,12 +216,12 @@ static int walk_fault(struct walk *w)
 			continue;
 		if (fatal_signal_pending(current))
 			return -EINTR;
-		if (strict && !(w->flags & FAULT_NOWAIT))
+		if (strict && wait)
 			ret = fault_page_wait(w, addr);
 		else
 			ret = fault_page(w, addr, true, false);
 		if (ret == -EAGAIN) {
-			first_waits |= addr == w->start;
+			waits |= strict || addr == w->start;
 		} else if (ret) {
 			if (addr == w->start || strict)
 				return ret;
@@ -200,17 +235,22 @@ static int walk_fault(struct walk *w)
 		cond_resched();
 	}
 	w->tried = true;
-	if (!first_waits)
+	if (!waits)
 		return 0;
-	return w->flags & FAULT_NOWAIT ? -EAGAIN : fault_page_wait(w, w->start);
+	return wait ? fault_page_wait(w, w->start) : -EAGAIN;
 }
 
-/* What the page tables show now, without faulting. -EBUSY: overtaken by an invalidation. */
-static int walk_snapshot(struct walk *w, unsigned long seq)
+/*
+ * What the page tables show now, without faulting. Whether an invalidation has overtaken it, the
+ * leaf's walk knows: the mirror's notifier covers the whole address space, and its own seq never
+ * moves.
+ */
+static int walk_snapshot(struct walk *w)
 {
+	struct mmu_interval_notifier *ni = &w->mirror->ni;
 	struct hmm_range range = {
-		.notifier = &w->leaf->ni,
-		.notifier_seq = seq,
+		.notifier = ni,
+		.notifier_seq = READ_ONCE(ni->invalidate_seq),
 		.start = w->start,
 		.end = w->end,
 		.hmm_pfns = w->pfns,
@@ -222,10 +262,12 @@ static int walk_snapshot(struct walk *w, unsigned long seq)
 }
 
 /*
- * A single page of the process that runs: found as its CPU would find it, for a third of what walking for others costs. It shows nothing
- * that needs a closer look: special pages (the zero page), secret ones, what is protected from this process. The reference that it
- * takes is dropped at once: what keeps the translation right is the notifier's seq, as for any snapshot. What is missing is faulted
- * before the page tables are asked. False: ask them; also for large folios, of which more than a page may be published.
+ * A single page of the process that runs: found as its CPU would find it, for a third of what
+ * walking for others costs. It shows nothing that needs a closer look: special pages (the zero
+ * page), secret ones, what is protected from this process. The reference that it takes is dropped
+ * at once: what keeps the translation right is the leaf's walk, as for any snapshot. What is
+ * missing is faulted before the page tables are asked. False: ask them; also for large folios, of
+ * which more than a page may be published.
  */
 static bool walk_own(struct walk *w)
 {
@@ -271,70 +313,151 @@ static int walk_ready(const struct walk *w)
 	return w->tried && !(w->flags & FAULT_STRICT) && usable(w->pfns[0], w->flags & FAULT_WRITE);
 }
 
-/*
- * mmap_lock, without waiting now or in mmu_interval_read_begin() after it. That one waits for the end of what invalidates the leaf, which may be
- * all of a madvise() of many GiB. What takes long and does not hold mmap_lock for writing gathers pages to be freed, and the MM counts who
- * does. Left are single pages, and who starts in the same moment.
- */
-static bool lock_at_once(struct mm_struct *mm)
+/* Is there anything in the snapshot that can be published? */
+static bool walk_shows(const struct walk *w)
 {
-	if (mm_tlb_flush_pending(mm) || !mmap_read_trylock(mm))
-		return false;
-	if (!mm_tlb_flush_pending(mm))
-		return true;
-	mmap_read_unlock(mm);
+	unsigned long n = (w->end - w->start) >> PAGE_SHIFT;
+	unsigned long i;
+
+	for (i = 0; i < n; i++)
+		if (!IS_ERR_OR_NULL(prxe_leaf_page(w->pfns[i])))
+			return true;
 	return false;
+}
+
+/* What a round came to, beside 0 (published) and errors. */
+enum {
+	LOOK_MISSING = 1,	/* something is to be faulted first */
+	LOOK_STALE,		/* an invalidation came between */
+	LOOK_BUSY,		/* one is in flight */
+};
+
+/* One round, under mmap_lock. Never sleeps for an invalidation. */
+static int walk_look(struct walk *w)
+{
+	struct prxe_leaf_walk walk;
+	int ret;
+
+	if (prxe_leaf_begin(w->leaf, &walk, w->start, w->end))
+		return LOOK_BUSY;
+	ret = walk_vmas(w);
+	if (!ret && !walk_own(w))
+		ret = walk_snapshot(w);
+	if (!ret)
+		ret = walk_ready(w);
+	if (ret <= 0) {
+		prxe_leaf_end(w->leaf, &walk);
+		if (ret == -EBUSY)
+			return LOOK_STALE;
+		return ret ? ret : LOOK_MISSING;
+	}
+	if (w->flags & FAULT_PRESENT && !walk_shows(w)) {
+		prxe_leaf_end(w->leaf, &walk);
+		return 0;	/* nothing for which a table would be needed */
+	}
+	ret = prxe_leaf_publish(w->leaf, &walk, w->start, (w->end - w->start) >> PAGE_SHIFT,
+				w->pfns, w->flags & FAULT_WRITE, gfp_of(w->flags));
+	return ret == -EAGAIN ? LOOK_STALE : ret;
+}
+
+static int walk_lock(struct walk *w)
+{
+	if (w->flags & FAULT_NOWAIT) {
+		if (!mmap_read_trylock(w->mirror->mm))
+			return -EAGAIN;
+	} else if (mmap_read_lock_killable(w->mirror->mm)) {
+		return -EINTR;
+	}
+	w->locked = true;
+	return 0;
+}
+
+/*
+ * The first page alone: what is behind it is no reason to wait, or to fail. False: that is all
+ * already.
+ */
+static bool walk_narrow(struct walk *w)
+{
+	if (w->flags & (FAULT_STRICT | FAULT_PRESENT) || w->end - w->start == PAGE_SIZE)
+		return false;
+	w->end = w->start + PAGE_SIZE;
+	return true;
+}
+
+/* These pages are being invalidated, and no lock is held. 0: look again. */
+static int walk_wait(struct walk *w)
+{
+	if (walk_narrow(w))
+		return 0;
+	if (w->flags & FAULT_NOWAIT)
+		return -EAGAIN;
+	return prxe_inflight_wait(&w->mirror->inflight, w->start, w->end - 1, &w->mirror->dead);
 }
 
 static int walk_leaf(struct walk *w)
 {
 	struct mm_struct *mm = w->mirror->mm;
-	unsigned long seq = 0;
 	int round, ret;
 
 	for (round = 0; round < MAX_ROUNDS; round++) {
-		bool hold = round >= MAX_ROUNDS / 2 || w->flags & FAULT_NOWAIT;
-
 		if (fatal_signal_pending(current))
 			return -EINTR;
-		if (!hold)
-			seq = mmu_interval_read_begin(&w->leaf->ni);
-		if (w->flags & FAULT_NOWAIT) {
-			if (!lock_at_once(mm))
-				return -EAGAIN;
-		} else if (mmap_read_lock_killable(mm)) {
-			return -EINTR;
-		}
-		w->locked = true;
-		if (hold)
-			seq = mmu_interval_read_begin(&w->leaf->ni);
-
-		ret = walk_vmas(w);
-		if (!ret && !walk_own(w))
-			ret = walk_snapshot(w, seq);
-		if (!ret)
-			ret = walk_ready(w);
-		if (ret > 0) {
-			ret = prxe_leaf_publish(w->leaf, seq, w->start, (w->end - w->start) >> PAGE_SHIFT, w->pfns,
-						w->flags & FAULT_WRITE, gfp_of(w->flags));
-			mmap_read_unlock(mm);
-			if (ret != -EAGAIN)
-				return ret;
-			continue;
-		}
-		if (w->flags & FAULT_LOOK)
+		ret = walk_lock(w);
+		if (ret)
+			return ret;
+		ret = walk_look(w);
+		if (ret && ret != LOOK_BUSY && ret != LOOK_STALE && w->flags & FAULT_LOOK)
 			ret = -EAGAIN;	/* whatever it is: a thread finds out */
-		else if (!ret)
-			ret = walk_fault(w);
+		if (ret == LOOK_MISSING)
+			ret = walk_fault(w) ?: LOOK_MISSING;
 		if (w->locked)
 			mmap_read_unlock(mm);
-		if (ret && ret != -EBUSY)
+		if (ret == LOOK_BUSY)
+			ret = walk_wait(w) ?: LOOK_BUSY;
+		else if (ret == LOOK_STALE && round >= WIDE_ROUNDS)
+			walk_narrow(w);
+		if (ret <= 0 && ret != -EBUSY)
 			return ret;
 	}
 	return -EBUSY;
 }
 
+/*
+ * Without a leaf, for a fault of what is present only: is there anything to publish? 1, 0, or an
+ * error. So a range that nobody has touched gets no tables.
+ */
+static int walk_probe(struct walk *w)
+{
+	int ret = walk_lock(w);
+
+	if (ret)
+		return ret;
+	ret = walk_vmas(w);
+	if (!ret)
+		ret = walk_snapshot(w);
+	mmap_read_unlock(w->mirror->mm);
+	return ret ? ret : walk_shows(w);
+}
+
 /* ---- ranges ---- */
+
+/* [w->start, w->end), in one leaf. */
+static int fault_leaf(struct walk *w)
+{
+	int ret;
+
+	if (w->flags & FAULT_PRESENT) {
+		ret = walk_probe(w);
+		if (ret <= 0)
+			return ret;
+	}
+	w->leaf = prxe_leaf_pin(w->mirror, w->start, gfp_of(w->flags));
+	if (IS_ERR(w->leaf))
+		return PTR_ERR(w->leaf);
+	ret = walk_leaf(w);
+	prxe_leaf_unpin(w->leaf);
+	return ret;
+}
 
 /* [va, va + len), leaf by leaf; the owner's mm_users are held. What is behind the first page is tried, but for FAULT_STRICT. */
 static int fault_pages(struct prxe_mirror *mirror, unsigned long va, unsigned long len, unsigned int flags)
@@ -362,17 +485,11 @@ static int fault_pages(struct prxe_mirror *mirror, unsigned long va, unsigned lo
 	while (start < end) {
 		unsigned long stop = min(end, (start & ~(PRXE_LEAF_SIZE - 1)) + PRXE_LEAF_SIZE);
 
-		w.leaf = prxe_leaf_pin(mirror, start, gfp_of(flags));
-		if (IS_ERR(w.leaf)) {
-			ret = PTR_ERR(w.leaf);
-		} else {
-			w.start = start;
-			w.end = stop;
-			w.looked = false;
-			w.tried = flags & FAULT_LOOK;
-			ret = walk_leaf(&w);
-			prxe_leaf_unpin(w.leaf);
-		}
+		w.start = start;
+		w.end = stop;
+		w.looked = false;
+		w.tried = flags & FAULT_LOOK;
+		ret = fault_leaf(&w);
 		if (ret) {
 			if (!first && !(flags & FAULT_STRICT))
 				ret = 0;
@@ -388,50 +505,48 @@ static int fault_pages(struct prxe_mirror *mirror, unsigned long va, unsigned lo
 	return ret;
 }
 
-static int fault_range(struct prxe_mirror *mirror, unsigned long va, unsigned long len, unsigned int flags)
+int prxe_fault_once(struct prxe_mirror *mirror, unsigned long va, unsigned long len,
+		    unsigned int flags)
 {
-	int ret;
+	int ret = fault_pages(mirror, va, len, flags);
 
-	if (READ_ONCE(mirror->dead) || !mmget_not_zero(mirror->mm))
-		return -ESRCH;
-	ret = fault_pages(mirror, va, len, flags);
-	mmput_async(mirror->mm);
+	/* What comes of a wait that was cut short says nothing of the memory: it may be EFAULT. */
+	if (ret && fatal_signal_pending(current))
+		ret = -EINTR;
 	trace_prxe_fault(mirror, va, len, flags, ret);
 	return ret;
 }
 
-int prxe_fault_range(struct prxe_mirror *mirror, unsigned long va, unsigned long len, bool write, bool strict)
+int prxe_fault_nowait(struct prxe_mirror *mirror, unsigned long va, unsigned long len,
+		      unsigned int flags)
 {
-	might_sleep();
-	return fault_range(mirror, va, len, (write ? FAULT_WRITE : 0) | (strict ? FAULT_STRICT : 0));
-}
+	int ret;
 
-int prxe_fault_present(struct prxe_mirror *mirror, unsigned long va, unsigned long len, bool write)
-{
-	might_sleep();
-	return fault_range(mirror, va, len, (write ? FAULT_WRITE : 0) | FAULT_PRESENT);
+	/*
+	 * A fault allocates in the owner's name, and may wait for its memory cgroup: that is the
+	 * owner's, or a thread's, to do. What the page tables show already anybody may look up.
+	 */
+	if ((current->flags & (PF_KTHREAD | PF_EXITING)) || current->mm != mirror->mm)
+		flags |= FAULT_LOOK;
+	if (READ_ONCE(mirror->dead) || !mmget_not_zero(mirror->mm))
+		return -ESRCH;
+	ret = prxe_fault_once(mirror, va, len, flags | FAULT_NOWAIT);
+	mmput_async(mirror->mm);
+	/* What may be over in a moment is for the threads to find out. */
+	return ret == -EBUSY || ret == -ENOMEM || ret == -EINTR ? -EAGAIN : ret;
 }
 
 int prxe_fault_try(const struct prxe_miss *miss)
 {
-	unsigned int flags = FAULT_NOWAIT | (miss->write ? FAULT_WRITE : 0);
-	struct prxe_mirror *mirror = miss->mirror;
 	int ret;
 
 	/* A softirq has the interrupted process as current: that is not the owner's context. */
 	if (!in_task() || in_softirq() || irqs_disabled())
 		return -EAGAIN;
-	/*
-	 * A fault allocates in the owner's name, and may wait for its memory cgroup: that is the owner's, or a thread's, to do. What the page
-	 * tables show already anybody may look up.
-	 */
-	if ((current->flags & (PF_KTHREAD | PF_EXITING)) || current->mm != mirror->mm)
-		flags |= FAULT_LOOK;
-	ret = fault_range(mirror, miss->va, miss->len, flags);
+	ret = prxe_fault_nowait(miss->mirror, miss->va, miss->len, miss->write ? FAULT_WRITE : 0);
 	if (!ret)
-		prxe_mirror_count_fault(mirror, true);
-	/* What may be over in a moment is for the threads to find out. */
-	return ret == -EBUSY || ret == -ENOMEM || ret == -EINTR ? -EAGAIN : ret;
+		prxe_mirror_count_fault(miss->mirror, true);
+	return ret;
 }
 
 void prxe_miss_drop(struct prxe_miss *miss)
@@ -439,372 +554,4 @@ void prxe_miss_drop(struct prxe_miss *miss)
 	if (miss->mirror)
 		prxe_mirror_put(miss->mirror);
 	miss->mirror = NULL;
-}
-
-/* ---- threads ---- */
-
-/*
- * Threads of one mirror. They are made by pool_work, in a workqueue, because requests come from contexts that cannot; the first
- * few as soon as nobody is idle, more (a fault may take as long as a userfaultfd server likes) only when requests had to wait.
- */
-#define THREADS_QUICK	4
-#define THREADS_MAX	16
-#define GROW_DELAY	msecs_to_jiffies(10)
-#define IDLE_TIME	(5 * HZ)
-#define BUSY_TRIES	16
-#define PREFETCHES_MAX	256	/* that go on beside their caller; more are done by their caller */
-
-struct prxe_fault_pool {
-	struct prxe_mirror *mirror;
-	spinlock_t lock;		/* BH off; everything below */
-	struct list_head queue;		/* struct prxe_fault_req: somebody waits for it */
-	struct list_head ahead;		/* the same: prefetch, when queue is empty */
-	atomic_t prefetches;		/* under way */
-	unsigned int queued, threads, idle;
-	bool dying;
-	struct list_head list;		/* struct fault_thread, of those that run */
-	wait_queue_head_t wait;
-	struct delayed_work work;	/* holds a reference on the mirror while pending */
-};
-
-struct fault_thread {
-	struct prxe_fault_pool *pool;	/* a reference on its mirror */
-	struct task_struct *task;	/* a reference; set before it runs */
-	struct list_head node;		/* pool->list */
-	struct list_head all;		/* all_threads; until it was joined */
-	struct completion exited;
-};
-
-static LIST_HEAD(all_threads);
-static DEFINE_MUTEX(all_threads_lock);
-static struct workqueue_struct *fault_wq;
-
-static void prefetch_done(struct prxe_fault_req *req);
-
-static void req_finish(struct prxe_fault_req *req, int result)
-{
-	req->result = result;
-	prxe_miss_drop(&req->miss);
-	req->done(req);
-	/* @req is its owner's again, or gone. */
-}
-
-/* pool->lock held, and a reference on the mirror. */
-static void pool_work_later(struct prxe_fault_pool *pool, unsigned long delay)
-{
-	lockdep_assert_held(&pool->lock);
-	refcount_inc(&pool->mirror->ref);
-	if (delay ? !queue_delayed_work(fault_wq, &pool->work, delay) : mod_delayed_work(fault_wq, &pool->work, 0))
-		/* Not the last one: whoever calls has one. */
-		WARN_ON_ONCE(refcount_dec_and_test(&pool->mirror->ref));
-}
-
-void prxe_fault_queue(struct prxe_fault_req *req, const struct prxe_miss *miss)
-{
-	struct prxe_fault_pool *pool = miss->mirror->pool;
-
-	req->miss = *miss;
-	req->result = 0;
-	spin_lock_bh(&pool->lock);
-	list_add_tail(&req->node, req->done == prefetch_done ? &pool->ahead : &pool->queue);
-	pool->queued++;
-	if (pool->dying)
-		pool_work_later(pool, 0);
-	else if (pool->queued > pool->idle && pool->threads < THREADS_MAX)
-		pool_work_later(pool, pool->threads < THREADS_QUICK ? 0 : GROW_DELAY);
-	/* Under the lock: once it is dropped the request may be over, and the mirror with it. */
-	if (pool->idle)
-		wake_up(&pool->wait);
-	spin_unlock_bh(&pool->lock);
-}
-
-static struct prxe_fault_req *pool_take(struct prxe_fault_pool *pool)
-{
-	struct prxe_fault_req *req = list_first_entry_or_null(&pool->queue, struct prxe_fault_req, node);
-
-	if (!req)
-		req = list_first_entry_or_null(&pool->ahead, struct prxe_fault_req, node);
-	if (req) {
-		list_del_init(&req->node);
-		pool->queued--;
-	}
-	return req;
-}
-
-/* The next request; NULL: this thread is to end, and was taken off the pool's books. */
-static struct prxe_fault_req *thread_next(struct fault_thread *t)
-{
-	struct prxe_fault_pool *pool = t->pool;
-	struct prxe_fault_req *req;
-	bool timeout = false;
-
-	spin_lock_bh(&pool->lock);
-	for (;;) {
-		req = pool->dying ? NULL : pool_take(pool);
-		/* One stays: making a thread takes longer than most faults. */
-		if (req || pool->dying || (timeout && pool->threads > 1))
-			break;
-		pool->idle++;
-		spin_unlock_bh(&pool->lock);
-		timeout = !wait_event_idle_exclusive_timeout(pool->wait,
-							     READ_ONCE(pool->dying) || READ_ONCE(pool->queued),
-							     IDLE_TIME);
-		spin_lock_bh(&pool->lock);
-		pool->idle--;
-	}
-	if (!req) {
-		pool->threads--;
-		list_del_init(&t->node);
-	}
-	spin_unlock_bh(&pool->lock);
-	return req;
-}
-
-/* Somebody else's fault brought what @miss needs. */
-static bool miss_is_over(const struct prxe_miss *miss)
-{
-	unsigned long need = PRXE_ENTRY_VALID | (miss->write ? PRXE_ENTRY_WRITE : 0);
-	unsigned long *entry = NULL, size;
-	struct prxe_leaf *leaf;
-	bool over = false;
-
-	if (READ_ONCE(prxe_force_fault))
-		return false;
-	rcu_read_lock();
-	leaf = prxe_mirror_leaf(miss->mirror, miss->va);
-	if (leaf)
-		entry = prxe_leaf_entry(leaf, miss->va, &size);
-	if (entry)
-		over = (READ_ONCE(*entry) & need) == need;
-	rcu_read_unlock();
-	return over;
-}
-
-static int fault_thread(void *arg)
-{
-	struct fault_thread *t = arg;
-	struct prxe_mirror *mirror = t->pool->mirror;
-	struct prxe_fault_req *req;
-
-	/* Before the look at pool->dying: who was too early for the one is in time for the other. */
-	allow_kernel_signal(SIGKILL);
-	while ((req = thread_next(t))) {
-		int tries = 0;
-		int ret = 0;
-
-		if (req->done != prefetch_done && miss_is_over(&req->miss)) {
-			prxe_mirror_count_fault(mirror, true);
-			req_finish(req, 0);
-			continue;
-		}
-		do {
-			if (tries)
-				schedule_timeout_killable(1);
-			ret = prxe_fault_range(mirror, req->miss.va, req->miss.len, req->miss.write, false);
-		} while (ret == -EBUSY && ++tries < BUSY_TRIES);
-		if (!ret && req->done != prefetch_done)
-			prxe_mirror_count_fault(mirror, true);
-		req_finish(req, ret);
-	}
-	prxe_mirror_put(mirror);
-	/* In the kernel's text: nothing of the module runs after the completion. */
-	kthread_complete_and_exit(&t->exited, 0);
-}
-
-/* Free what is left of threads that have ended; @all: wait for each, killing those that pool_kill() has missed. */
-static void threads_join(bool all)
-{
-	struct fault_thread *t, *next;
-
-	mutex_lock(&all_threads_lock);
-	list_for_each_entry_safe(t, next, &all_threads, all) {
-		if (all) {
-			send_sig(SIGKILL, t->task, 1);
-			wait_for_completion(&t->exited);
-		} else if (!completion_done(&t->exited)) {
-			continue;
-		}
-		list_del(&t->all);
-		put_task_struct(t->task);
-		kfree(t);
-	}
-	mutex_unlock(&all_threads_lock);
-}
-
-static int thread_start(struct prxe_fault_pool *pool)
-{
-	struct fault_thread *t = kzalloc(sizeof(*t), GFP_KERNEL);
-	struct task_struct *task;
-
-	if (!t)
-		return -ENOMEM;
-	t->pool = pool;
-	INIT_LIST_HEAD(&t->node);
-	init_completion(&t->exited);
-	task = kthread_create(fault_thread, t, "prxe_fault");
-	if (IS_ERR(task)) {
-		kfree(t);
-		return PTR_ERR(task);
-	}
-	get_task_struct(task);
-	t->task = task;
-
-	mutex_lock(&all_threads_lock);
-	list_add_tail(&t->all, &all_threads);
-	mutex_unlock(&all_threads_lock);
-
-	refcount_inc(&pool->mirror->ref);
-	spin_lock_bh(&pool->lock);
-	/* Also when the pool is dying by now: the thread sees that, and ends. */
-	pool->threads++;
-	list_add_tail(&t->node, &pool->list);
-	spin_unlock_bh(&pool->lock);
-	wake_up_process(task);
-	return 0;
-}
-
-static void pool_work(struct work_struct *work)
-{
-	struct prxe_fault_pool *pool = container_of(to_delayed_work(work), struct prxe_fault_pool, work);
-	struct prxe_fault_req *req;
-	bool grow;
-	int ret;
-
-	threads_join(false);
-	spin_lock_bh(&pool->lock);
-	while (pool->dying && (req = pool_take(pool))) {
-		spin_unlock_bh(&pool->lock);
-		req_finish(req, -EINTR);
-		spin_lock_bh(&pool->lock);
-	}
-	grow = !pool->dying && pool->queued > pool->idle && pool->threads < THREADS_MAX;
-	spin_unlock_bh(&pool->lock);
-
-	if (grow) {
-		ret = thread_start(pool);
-		spin_lock_bh(&pool->lock);
-		if (ret && !pool->threads) {
-			/* Nobody there to serve them: the requests end with the reason. */
-			while ((req = pool_take(pool))) {
-				spin_unlock_bh(&pool->lock);
-				req_finish(req, ret);
-				spin_lock_bh(&pool->lock);
-			}
-		} else if (!pool->dying && pool->queued > pool->idle + 1 && pool->threads < THREADS_MAX) {
-			pool_work_later(pool, pool->threads < THREADS_QUICK ? 1 : GROW_DELAY);
-		}
-		spin_unlock_bh(&pool->lock);
-	}
-	prxe_mirror_put(pool->mirror);
-}
-
-struct prxe_fault_pool *prxe_fault_pool_create(struct prxe_mirror *mirror)
-{
-	struct prxe_fault_pool *pool = kzalloc(sizeof(*pool), GFP_KERNEL);
-
-	if (!pool)
-		return NULL;
-	pool->mirror = mirror;
-	spin_lock_init(&pool->lock);
-	INIT_LIST_HEAD(&pool->queue);
-	INIT_LIST_HEAD(&pool->ahead);
-	INIT_LIST_HEAD(&pool->list);
-	init_waitqueue_head(&pool->wait);
-	INIT_DELAYED_WORK(&pool->work, pool_work);
-	return pool;
-}
-
-void prxe_fault_pool_kill(struct prxe_fault_pool *pool)
-{
-	struct fault_thread *t;
-
-	spin_lock_bh(&pool->lock);
-	pool->dying = true;
-	list_for_each_entry(t, &pool->list, node)
-		send_sig(SIGKILL, t->task, 1);
-	wake_up_all(&pool->wait);
-	pool_work_later(pool, 0);
-	spin_unlock_bh(&pool->lock);
-}
-
-void prxe_fault_pool_destroy(struct prxe_fault_pool *pool)
-{
-	kfree(pool);
-}
-
-/* ---- prefetch without waiting ---- */
-
-struct prefetch {
-	struct prxe_fault_req req;
-	struct prxe_mirror *mirror;	/* a reference */
-	unsigned long va;
-	u64 len;			/* left, from va on */
-	bool write;
-};
-
-static void prefetch_next(struct prefetch *p)
-{
-	struct prxe_miss miss = {
-		.mirror = p->mirror,
-		.va = p->va,
-		.len = min_t(u64, p->len, PRXE_LEAF_SIZE - (p->va & (PRXE_LEAF_SIZE - 1))),
-		.write = p->write,
-	};
-
-	refcount_inc(&p->mirror->ref);
-	prxe_fault_queue(&p->req, &miss);
-}
-
-static void prefetch_done(struct prxe_fault_req *req)
-{
-	struct prefetch *p = container_of(req, struct prefetch, req);
-	u64 part = min_t(u64, p->len, PRXE_LEAF_SIZE - (p->va & (PRXE_LEAF_SIZE - 1)));
-
-	p->va += part;
-	p->len -= part;
-	/* A leaf without memory does not end it, a dead address space does. */
-	if (p->len && (!req->result || req->result == -EFAULT) && !READ_ONCE(p->mirror->dead)) {
-		prefetch_next(p);
-		return;
-	}
-	atomic_dec(&p->mirror->pool->prefetches);
-	prxe_mirror_put(p->mirror);
-	kfree(p);
-}
-
-int prxe_fault_prefetch(struct prxe_mirror *mirror, unsigned long va, u64 len, bool write)
-{
-	struct prefetch *p;
-
-	if (atomic_inc_return(&mirror->pool->prefetches) > PREFETCHES_MAX) {
-		atomic_dec(&mirror->pool->prefetches);
-		return prxe_fault_range(mirror, va, len, write, false);
-	}
-	p = kzalloc(sizeof(*p), GFP_KERNEL_ACCOUNT);
-	if (!p) {
-		atomic_dec(&mirror->pool->prefetches);
-		return -ENOMEM;
-	}
-	refcount_inc(&mirror->ref);
-	p->mirror = mirror;
-	p->va = va;
-	p->len = len;
-	p->write = write;
-	p->req.done = prefetch_done;
-	prefetch_next(p);
-	return 0;
-}
-
-int prxe_fault_init(void)
-{
-	fault_wq = alloc_workqueue("prxe_fault", WQ_UNBOUND, 0);
-	return fault_wq ? 0 : -ENOMEM;
-}
-
-void prxe_fault_exit(void)
-{
-	/* Every pool is dying by now, so its work starts no thread. */
-	flush_workqueue(fault_wq);
-	threads_join(true);
-	destroy_workqueue(fault_wq);
 }

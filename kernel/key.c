@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * From a key to its MR or MW, for every packet and every SGE: what this CPU found last, and the device's table behind it.
+ * From a key to its MR or MW, for every packet and every SGE: what this CPU found last, and the
+ * device's table behind it.
  *
- * What a CPU remembers is true as long as no key was taken out of any table since: key_removals. A reader inside RCU that finds the count as
- * it was began before the removal's grace period did, so what it remembers is not freed before it is done; one that begins later finds
- * another count. What the key allows is not remembered: the gate reads it, and the window compares seq.
+ * What a CPU remembers of a device is true as long as no key was taken out of its table since,
+ * which dev->key_removals tells: a number that is new, never used before, after each removal. A
+ * reader inside RCU that finds the number as it was began before the removal's grace period did, so
+ * what it remembers is not freed before it is done; one that begins later finds another number.
+ * What the key allows is not remembered: the gate reads it, and the window compares seq.
  */
 #include <linux/lockdep.h>
 #include <linux/percpu.h>
@@ -23,13 +26,14 @@ struct key_cache {
 };
 
 static DEFINE_PER_CPU_ALIGNED(struct key_cache[KEY_CACHE], key_caches);
-static atomic_long_t key_removals __read_mostly;
+/* What numbers are drawn from, so that a device at the address of an old one has others. */
+static atomic_long_t key_numbers;
 
 struct prxe_mr *prxe_mr_hit(struct prxe_dev *dev, u32 key)
 {
 	u32 index = key >> 8;
-	/* Acquire: what is looked up below is at least as new as the count. */
-	unsigned long removals = atomic_long_read_acquire(&key_removals);
+	/* Acquire: what is looked up below is at least as new as the number. */
+	unsigned long removals = smp_load_acquire(&dev->key_removals);
 	struct key_cache *c;
 	struct prxe_mr *mr;
 
@@ -51,8 +55,21 @@ struct prxe_mr *prxe_mr_hit(struct prxe_dev *dev, u32 key)
 	return mr;
 }
 
+void prxe_mr_keys_init(struct prxe_dev *dev)
+{
+	xa_init_flags(&dev->keys, XA_FLAGS_ALLOC1);
+	dev->key_removals = atomic_long_inc_return(&key_numbers);
+}
+
 void prxe_mr_unpublish(struct prxe_mr *mr)
 {
-	xa_erase(&mr->dev->keys, mr->index);
-	atomic_long_inc_return_release(&key_removals);
+	struct prxe_dev *dev = mr->dev;
+
+	xa_erase(&dev->keys, mr->index);
+	/*
+	 * Two at once may store theirs in any order: each number is stored once. A full barrier,
+	 * and exchanged, so that who finds the later one also finds what the earlier one's store
+	 * came after.
+	 */
+	xchg(&dev->key_removals, atomic_long_inc_return(&key_numbers));
 }

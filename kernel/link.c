@@ -2,6 +2,7 @@
 /*
  * "rdma link add NAME type prxe netdev DEV", and what becomes of the netdev afterwards.
  */
+#include <linux/if_arp.h>
 #include <linux/if_vlan.h>
 #include <linux/netdevice.h>
 #include <rdma/rdma_netlink.h>
@@ -18,8 +19,12 @@ static int newlink(const char *name, struct net_device *ndev)
 		return -EPERM;
 	}
 	err = prxe_dev_add(name, ndev);
-	if (!err)
+	if (!err) {
 		pr_info("%s: added to netdev %s\n", name, netdev_name(ndev));
+		if (ndev->type != ARPHRD_ETHER)
+			pr_info("%s: %s is not Ethernet: verbs work there, rdma_cm does not\n",
+				name, netdev_name(ndev));
+	}
 	else if (err != -EEXIST && err != -EADDRINUSE)	/* said already */
 		pr_info("%s: cannot be added to netdev %s: error %d\n", name, netdev_name(ndev), err);
 	return err;

@@ -6,10 +6,12 @@
  * would make them, the copy from MR to MR, the peer's completion, then its own. What the peer's own send side must do (flush)
  * is left to the peer's worker. A message is carried in chunks; between two of them nothing is held, and the next one starts at the gate again.
  */
+#include <net/route.h>
 #include <rdma/ib_mad.h>
 #include "local.h"
 #include "mr.h"
 #include "srq.h"
+#include "vlan.h"
 #include "wire.h"
 
 /* What a locked step came to. */
@@ -174,6 +176,7 @@ static enum verdict do_send(struct attempt *a)
 	/* Between two chunks the wire may have used up the receive WQE, or begun to fill it: then from the first byte again. */
 	if (!prxe_resp_claim(&a->peer->resp, &wqe->fill))
 		wqe->done = 0;
+	wqe->rwqe_no = rwqe->no;
 	if (wqe->done < wqe->length) {
 		struct prxe_sgl sgl = { .sge = rwqe->sge, .num = rwqe->num_sge };
 		u32 want = chunk(wqe);
@@ -358,12 +361,12 @@ static bool is_send(const struct prxe_wqe *wqe)
 	return wqe->opcode == IB_WR_SEND || wqe->opcode == IB_WR_SEND_WITH_IMM || wqe->opcode == IB_WR_SEND_WITH_INV;
 }
 
-/* The receive WQE that the fault was for is in use still, and by this message. */
-static bool still_fills(const struct attempt *a)
+/* The receive WQE that the fault was for is in use still. */
+static bool still_there(const struct attempt *a)
 {
 	const struct prxe_rwqe *rwqe = &a->peer->resp.rwqe;
 
-	return rwqe->valid && a->wqe->fill && rwqe->fill == a->wqe->fill;
+	return rwqe->valid && rwqe->no == a->wqe->rwqe_no;
 }
 
 /*
@@ -376,7 +379,7 @@ static enum verdict fault_failed(struct attempt *a, bool remote)
 		return own_error(a, IB_WC_LOC_PROT_ERR);
 	if (!is_send(a->wqe))
 		return refuse_access(a);
-	return still_fills(a) ? refuse(a, IB_WC_REM_OP_ERR, IB_WC_LOC_QP_OP_ERR, -1) : V_MORE;
+	return still_there(a) ? refuse(a, IB_WC_REM_OP_ERR, IB_WC_LOC_QP_OP_ERR, -1) : V_MORE;
 }
 
 static enum verdict execute(struct attempt *a, int fault_error, bool fault_remote)
@@ -386,6 +389,7 @@ static enum verdict execute(struct attempt *a, int fault_error, bool fault_remot
 	/* The atomic is done; what is left is between us and our own memory. */
 	if (!wqe->done_atomic && !peer_answers(a->qp, a->peer, wqe))
 		return V_LOST;
+	prxe_qp_established(a->peer);
 	if (fault_error)
 		return fault_failed(a, fault_remote);
 	if (wqe->drop)
@@ -569,10 +573,11 @@ static enum verdict deliver_ud(struct attempt *a, int fault_error)
 	u8 grh[sizeof(struct ib_grh)];
 	ssize_t n;
 	int err;
+	u16 tci;
 
 	if (!takes_ud(a))
 		return drop_ud(a);
-	if (fault_error && still_fills(a))
+	if (fault_error && still_there(a))
 		return fail_ud(a, IB_WC_LOC_QP_OP_ERR);
 	err = prxe_resp_take(peer);
 	if (err && err != -EAGAIN)
@@ -582,6 +587,7 @@ static enum verdict deliver_ud(struct attempt *a, int fault_error)
 	/* Always from the first byte, so that what another datagram wrote there before is written over. */
 	wqe->fill = 0;
 	prxe_resp_claim(&peer->resp, &wqe->fill);
+	wqe->rwqe_no = rwqe->no;
 	sgl.num = rwqe->num_sge;
 	prxe_av_grh(&wqe->ud.av, wqe->length, grh);
 	n = prxe_sgl_scatter(peer, sgl, 0, grh, sizeof(grh), &a->miss);
@@ -604,6 +610,9 @@ static enum verdict deliver_ud(struct attempt *a, int fault_error)
 		wc.ex.imm_data = wqe->imm;
 	}
 	wc.pkey_index = 0;
+	tci = prxe_av_vlan(peer->dev, &wqe->ud.av.dgid, rt_tos2priority(wqe->ud.av.tclass));
+	if (tci)
+		prxe_wc_set_vlan(&wc, tci);
 	prxe_resp_complete(peer, &wc, wqe->flags & IB_SEND_SOLICITED);
 	return V_DONE;
 }

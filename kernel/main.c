@@ -26,6 +26,12 @@ bool prxe_force_fault;
 module_param_named(force_fault, prxe_force_fault, bool, 0644);
 MODULE_PARM_DESC(force_fault, "every access to ODP memory takes a page fault first; for tests");
 
+unsigned int prxe_park_ms;
+module_param_named(park_ms, prxe_park_ms, uint, 0644);
+MODULE_PARM_DESC(park_ms,
+		 "ms that a wire request waits for a fault before an RNR NAK: 1 to 1000, "
+		 "at most half the ACK timeout; 0: an eighth of it, 1 to 16");
+
 bool prxe_ageing = true;
 module_param_named(ageing, prxe_ageing, bool, 0644);
 MODULE_PARM_DESC(ageing, "reclaim is told which pages transfers have used; off: to compare");

@@ -4,8 +4,9 @@
  * attaches, as rdma_cm does it; here the Ethernet filter is opened.
  */
 #include <linux/etherdevice.h>
-#include <linux/jhash.h>
-#include <linux/once.h>
+#include <linux/lockdep.h>
+#include <linux/rculist.h>
+#include <linux/rhashtable.h>
 #include <linux/slab.h>
 #include <net/if_inet6.h>
 #include <net/ipv6.h>
@@ -13,12 +14,15 @@
 #include "qp.h"
 #include "wire.h"
 
-/* All under dev->mcast_lock. A group is there as long as it has members. */
+/*
+ * Written under dev->mcast_lock, read inside RCU. A group is there as long as it has members.
+ */
 struct prxe_mcast_group {
-	struct hlist_node node;		/* dev->mcast, by GID */
+	struct rhash_head node;		/* dev->mcast, by GID */
 	union ib_gid gid;
 	struct list_head members;
 	unsigned int count;
+	struct rcu_head rcu;
 };
 
 struct prxe_mcast_member {
@@ -27,7 +31,40 @@ struct prxe_mcast_member {
 	struct prxe_mcast_group *group;
 	union ib_gid gid;
 	struct prxe_qp *qp;		/* a reference */
+	struct prxe_ucontext *uctx;	/* that it counts for; NULL: the kernel's */
+	struct rcu_head rcu;
 };
+
+/* Users choose the GIDs: the table has a random seed of its own, and grows. */
+static const struct rhashtable_params group_params = {
+	.key_len = sizeof(union ib_gid),
+	.key_offset = offsetof(struct prxe_mcast_group, gid),
+	.head_offset = offsetof(struct prxe_mcast_group, node),
+	.automatic_shrinking = true,
+};
+
+int prxe_mcast_init(struct prxe_dev *dev)
+{
+	struct rhashtable *table = kzalloc(sizeof(*table), GFP_KERNEL);
+	int err;
+
+	if (!table)
+		return -ENOMEM;
+	err = rhashtable_init(table, &group_params);
+	if (err)
+		kfree(table);
+	else
+		dev->mcast = table;
+	return err;
+}
+
+void prxe_mcast_exit(struct prxe_dev *dev)
+{
+	if (!dev->mcast)
+		return;
+	rhashtable_destroy(dev->mcast);
+	kfree(dev->mcast);
+}
 
 static void gid_to_mac(const union ib_gid *gid, u8 mac[ETH_ALEN])
 {
@@ -46,26 +83,8 @@ static bool gid_is_group(const union ib_gid *gid)
 	return ipv6_addr_v4mapped(addr) ? ipv4_is_multicast(addr->s6_addr32[3]) : ipv6_addr_is_multicast(addr);
 }
 
-/* Users choose the GIDs: not so that all fall into one bucket. */
-static u32 gid_hash(const union ib_gid *gid)
-{
-	static u32 seed __read_mostly;
-
-	get_random_once(&seed, sizeof(seed));
-	return jhash2((const u32 *)gid->raw, sizeof(*gid) / sizeof(u32), seed);
-}
-
-static struct prxe_mcast_group *group_find(struct prxe_dev *dev, const union ib_gid *gid, u32 hash)
-{
-	struct prxe_mcast_group *g;
-
-	hash_for_each_possible(dev->mcast, g, node, hash)
-		if (!memcmp(&g->gid, gid, sizeof(*gid)))
-			return g;
-	return NULL;
-}
-
-static struct prxe_mcast_member *member_find(const struct prxe_mcast_group *g, const struct prxe_qp *qp)
+static struct prxe_mcast_member *member_find(const struct prxe_mcast_group *g,
+					     const struct prxe_qp *qp)
 {
 	struct prxe_mcast_member *m;
 
@@ -75,30 +94,59 @@ static struct prxe_mcast_member *member_find(const struct prxe_mcast_group *g, c
 	return NULL;
 }
 
+/* The group of @gid: that of *fresh, which is taken then, when there is none yet. ERR_PTR. */
+static struct prxe_mcast_group *group_get(struct prxe_dev *dev, const union ib_gid *gid, bool user,
+					  struct prxe_mcast_group **fresh)
+{
+	struct prxe_mcast_group *g = rhashtable_lookup_fast(dev->mcast, gid, group_params);
+	int err;
+
+	lockdep_assert_held(&dev->mcast_lock);
+	if (g)
+		return g;
+	if (user && dev->mcast_groups >= PRXE_USER_MCAST_GROUPS)
+		return ERR_PTR(-ENOMEM);
+	g = *fresh;
+	err = rhashtable_insert_fast(dev->mcast, &g->node, group_params);
+	if (err)
+		return ERR_PTR(-ENOMEM);
+	*fresh = NULL;
+	dev->mcast_groups++;
+	return g;
+}
+
+static void group_drop(struct prxe_dev *dev, struct prxe_mcast_group *g)
+{
+	rhashtable_remove_fast(dev->mcast, &g->node, group_params);
+	dev->mcast_groups--;
+	kfree_rcu(g, rcu);
+}
+
 /*
- * Make @m a member; of *@fresh, which is taken then, when its group is not there yet. 0; 1: the QP is one already; -ENOMEM: there are
- * too many; -EINVAL: the QP ends.
+ * Make @m a member of its group. 0; 1: the QP is one already; -ENOMEM: there are too many; -EINVAL:
+ * the QP ends.
  */
 static int join(struct prxe_dev *dev, struct prxe_mcast_member *m, struct prxe_mcast_group **fresh)
 {
-	u32 hash = gid_hash(&m->gid);
-	struct prxe_mcast_group *g = group_find(dev, &m->gid, hash);
+	struct prxe_mcast_group *g = group_get(dev, &m->gid, m->uctx, fresh);
+	int err = 0;
 
-	if (g && member_find(g, m->qp))
+	if (IS_ERR(g))
+		return PTR_ERR(g);
+	if (member_find(g, m->qp))
 		return 1;
-	if (g ? g->count >= PRXE_MAX_MCAST_QPS : dev->mcast_groups >= PRXE_MAX_MCAST_GROUPS)
-		return -ENOMEM;
-	if (!prxe_qp_tryget(m->qp))
-		return -EINVAL;
-	if (!g) {
-		g = *fresh;
-		*fresh = NULL;
-		hash_add(dev->mcast, &g->node, hash);
-		dev->mcast_groups++;
+	if (g->count >= PRXE_MAX_MCAST_QPS)
+		err = -ENOMEM;
+	else if (!prxe_qp_tryget(m->qp))
+		err = -EINVAL;
+	if (err) {
+		if (!g->count)
+			group_drop(dev, g);
+		return err;
 	}
 	m->group = g;
 	g->count++;
-	list_add_tail(&m->node, &g->members);
+	list_add_tail_rcu(&m->node, &g->members);
 	list_add_tail(&m->qp_node, &m->qp->mcast);
 	return 0;
 }
@@ -106,26 +154,24 @@ static int join(struct prxe_dev *dev, struct prxe_mcast_member *m, struct prxe_m
 /* Take @m out, under the lock; a group whose last member it was goes with it. */
 static void part(struct prxe_dev *dev, struct prxe_mcast_member *m)
 {
-	list_del(&m->node);
+	lockdep_assert_held(&dev->mcast_lock);
+	list_del_rcu(&m->node);
 	list_del(&m->qp_node);
-	if (--m->group->count) {
-		m->group = NULL;	/* the others' */
-		return;
-	}
-	hash_del(&m->group->node);
-	dev->mcast_groups--;
+	if (!--m->group->count)
+		group_drop(dev, m->group);
 }
 
-/* The rest of it, without the lock. */
+/* The rest of it, without the lock. A datagram may still be on its way through it. */
 static void member_free(struct prxe_dev *dev, struct prxe_mcast_member *m)
 {
 	u8 mac[ETH_ALEN];
 
 	gid_to_mac(&m->gid, mac);
 	dev_mc_del(dev->ndev, mac);
+	if (m->uctx)
+		atomic_dec(&m->uctx->num_mcast);
 	prxe_qp_put(m->qp);
-	kfree(m->group);
-	kfree(m);
+	kfree_rcu(m, rcu);
 }
 
 int prxe_attach_mcast(struct ib_qp *ib, union ib_gid *gid, u16 lid)
@@ -134,16 +180,20 @@ int prxe_attach_mcast(struct ib_qp *ib, union ib_gid *gid, u16 lid)
 	struct prxe_dev *dev = qp->dev;
 	struct prxe_mcast_group *fresh;
 	struct prxe_mcast_member *m;
+	struct prxe_ucontext *uctx = qp->user;
 	u8 mac[ETH_ALEN];
 	int err = -ENOMEM;
 
 	if (qp->type != IB_QPT_UD || !gid_is_group(gid))
 		return -EINVAL;
+	if (uctx && atomic_inc_return(&uctx->num_mcast) > PRXE_MAX_MCAST_GROUPS)
+		goto out_count;
 	m = kzalloc(sizeof(*m), GFP_KERNEL_ACCOUNT);
 	fresh = kzalloc(sizeof(*fresh), GFP_KERNEL_ACCOUNT);
 	if (!m || !fresh)
 		goto out;
 	m->qp = qp;
+	m->uctx = uctx;
 	m->gid = *gid;
 	fresh->gid = *gid;
 	INIT_LIST_HEAD(&fresh->members);
@@ -156,13 +206,15 @@ int prxe_attach_mcast(struct ib_qp *ib, union ib_gid *gid, u16 lid)
 	spin_lock_bh(&dev->mcast_lock);
 	err = join(dev, m, &fresh);
 	spin_unlock_bh(&dev->mcast_lock);
-	if (!err)
-		m = NULL;
-	else
+	if (err)
 		dev_mc_del(dev->ndev, mac);
 out:
 	kfree(fresh);
-	kfree(m);
+	if (err)
+		kfree(m);
+out_count:
+	if (err && uctx)
+		atomic_dec(&uctx->num_mcast);
 	return err < 0 ? err : 0;	/* attached before: nothing to do */
 }
 
@@ -174,7 +226,7 @@ int prxe_detach_mcast(struct ib_qp *ib, union ib_gid *gid, u16 lid)
 	struct prxe_mcast_group *g;
 
 	spin_lock_bh(&dev->mcast_lock);
-	g = group_find(dev, gid, gid_hash(gid));
+	g = rhashtable_lookup_fast(dev->mcast, gid, group_params);
 	if (g)
 		m = member_find(g, qp);
 	if (m)
@@ -202,27 +254,28 @@ void prxe_mcast_leave_all(struct prxe_qp *qp)
 	} while (m);
 }
 
+/* No lock is held over a delivery: members come and go meanwhile, and their QPs may be dead. */
 void prxe_mcast_rcv(struct prxe_dev *dev, const union ib_gid *gid, struct sk_buff *skb, struct prxe_pkt *pkt)
 {
-	u32 hash = gid_hash(gid);
-	struct prxe_mcast_group *g;
+	struct prxe_mcast_group *g = rhashtable_lookup(dev->mcast, gid, group_params);
+	unsigned int left = PRXE_MAX_MCAST_QPS;	/* who joins all the time does not keep us here */
 	struct prxe_mcast_member *m;
+	struct sk_buff *copy;
 
-	/* Lock order: mcast_lock, then a resp.lock. Nobody attaches from inside the latter. */
-	spin_lock(&dev->mcast_lock);
-	g = group_find(dev, gid, hash);
 	if (!g)
 		goto out;
-	list_for_each_entry(m, &g->members, node) {
-		struct sk_buff *copy;
-
+	list_for_each_entry_rcu(m, &g->members, node) {
+		if (!left--)
+			break;
 		if (!prxe_qp_receives(m->qp) || pkt->qkey != READ_ONCE(m->qp->attr.qkey))
+			continue;
+		if (!prxe_qp_tryget(m->qp))
 			continue;
 		copy = skb_clone(skb, GFP_ATOMIC);
 		if (copy)
 			prxe_wire_resp_rcv(m->qp, copy, pkt);
+		prxe_qp_put(m->qp);
 	}
 out:
-	spin_unlock(&dev->mcast_lock);
 	kfree_skb(skb);
 }

@@ -170,8 +170,9 @@ static noinline unsigned long side_again(struct side *s)
 	e = READ_ONCE(*s->entry);
 	if ((e & need) != need)
 		return 0;
+	/* Not on what was cleared meanwhile: a bit alone would be nobody's to clear. */
 	if (!(e & PRXE_ENTRY_ACCESSED))
-		set_bit(PRXE_ENTRY_ACCESSED_NR, s->entry);
+		cmpxchg(s->entry, e, e | PRXE_ENTRY_ACCESSED);
 	return e;
 }
 

@@ -2,9 +2,10 @@
 /*
  * The secondary MMU of one address space: its life, its leaves, invalidation, ageing.
  *
- * Lock order: populate, then idle_lock, then leaf->lock. The MM calls us under its own locks, down to page
- * table locks for ageing: callbacks take leaf->lock and idle_lock only, ageing takes none. leaf->lock is never taken with BH
- * off, because marking a page dirty under it takes locks that are not safe against softirqs.
+ * Lock order: populate, then idle_lock, then leaf->lock; inflight.lock stands alone. The MM calls
+ * us under its own locks, down to page table locks for ageing: callbacks take these three but
+ * populate, ageing takes none. leaf->lock is never taken with BH off, because marking a page dirty
+ * under it takes locks that are not safe against softirqs.
  */
 #include <linux/completion.h>
 #include <linux/hashtable.h>
@@ -23,12 +24,15 @@
 
 /* Emptied leaves stay for a while: what was paged out is often wanted again. */
 #define REAP_DELAY	HZ
+/* Removed at a time: faults that want populate wait for no more. */
+#define REAP_BATCH	64
 
 static DEFINE_HASHTABLE(mirrors, 6);	/* by mm: those with users */
 static DEFINE_SPINLOCK(mirrors_lock);	/* the table, and the step of users from 1 to 0 */
 static atomic_t mirrors_live;		/* structures not freed yet */
 static DECLARE_WAIT_QUEUE_HEAD(mirrors_gone);
 static struct workqueue_struct *mirror_wq;
+static atomic_long_t removal_numbers;	/* what mirror->removals is drawn from */
 
 /* ---- counters: those of mirrors that are gone, and of the others on demand ---- */
 static struct prxe_mirror_counts gone_counts;	/* under mirrors_lock */
@@ -60,15 +64,24 @@ void prxe_mirror_count_fault(struct prxe_mirror *mirror, bool handled)
 
 /* ---- memory of the structure ---- */
 
+static void mirror_free_rcu(struct rcu_head *rcu)
+{
+	struct prxe_mirror *mirror = container_of(rcu, struct prxe_mirror, rcu);
+
+	free_cpumask_var(mirror->cpus);
+	kfree(mirror);
+}
+
 static void mirror_free(struct work_struct *work)
 {
 	struct prxe_mirror *mirror = container_of(work, struct prxe_mirror, free);
 
 	WARN_ON_ONCE(!xa_empty(&mirror->leaves));
 	prxe_fault_pool_destroy(mirror->pool);
+	prxe_inflight_free(&mirror->inflight);
 	mmdrop(mirror->mm);
 	/* Hits that found a dying MR may still look into the table. */
-	kfree_rcu(mirror, rcu);
+	call_rcu(&mirror->rcu, mirror_free_rcu);
 	if (atomic_dec_and_test(&mirrors_live))
 		wake_up_all(&mirrors_gone);
 }
@@ -91,15 +104,18 @@ static void reap_later(struct prxe_mirror *mirror, unsigned long delay)
 /* ---- leaves ---- */
 
 DEFINE_PER_CPU_ALIGNED(struct prxe_leaf_cache[2][PRXE_LEAF_CACHE], prxe_leaf_caches);
-atomic_long_t prxe_leaf_removals __read_mostly;
 
 /* What prxe_mirror_hit() does not remember, to be remembered in @c. */
 noinline struct prxe_leaf *prxe_mirror_find(struct prxe_mirror *mirror, unsigned long va, struct prxe_leaf_cache *c)
 {
-	/* Before the look: what is remembered is not older than the count. */
-	unsigned long removals = atomic_long_read_acquire(&prxe_leaf_removals);
+	/* Before the look: what is remembered is not older than the number. */
+	unsigned long removals = smp_load_acquire(&mirror->removals);
 	struct prxe_leaf *leaf = prxe_mirror_leaf(mirror, va);
+	int cpu = smp_processor_id();
 
+	/* Before a window with it opens, whose full barrier is between this and any use. */
+	if (!cpumask_test_cpu(cpu, mirror->cpus))
+		cpumask_set_cpu(cpu, mirror->cpus);
 	/* That there is none is not worth remembering: a fault will change it. */
 	if (leaf)
 		*c = (struct prxe_leaf_cache){ .mirror = mirror, .no = va >> PRXE_LEAF_SHIFT, .removals = removals, .leaf = leaf };
@@ -114,6 +130,9 @@ static void leaf_free_rcu(struct rcu_head *rcu)
 	kfree(leaf);
 }
 
+/*
+ * Inside RCU: one that is being removed is on a list until it is freed, so it is not listed again.
+ */
 static void leaf_idle(struct prxe_leaf *leaf)
 {
 	struct prxe_mirror *mirror = leaf->mirror;
@@ -125,68 +144,213 @@ static void leaf_idle(struct prxe_leaf *leaf)
 	reap_later(mirror, READ_ONCE(mirror->closing) ? 0 : REAP_DELAY);
 }
 
+/* ---- invalidation ---- */
+
 /*
- * The MM takes pages of this leaf away, or changes what may be done with them. When this returns no CPU uses the old
- * translations. Never sleeps, so that it serves ranges that may not block as well.
+ * Until no CPU uses what was cleared since mirror->syncing was raised. @what: in one leaf; NULL: in
+ * any. Never sleeps, and waits for one page copy a CPU at most.
  */
-static bool leaf_invalidate(struct mmu_interval_notifier *ni, const struct mmu_notifier_range *range,
-			    unsigned long cur_seq)
+static void sync_end(struct prxe_mirror *mirror, const struct prxe_leaf *what)
 {
-	struct prxe_leaf *leaf = container_of(ni, struct prxe_leaf, ni);
-	unsigned long start = max(range->start, leaf->base);
-	unsigned long last = min(range->end - 1, leaf->base + PRXE_LEAF_SIZE - 1);
+	prxe_window_sync_leaves(mirror->cpus, what);
+	/* After all that was waited for: who finds the count lower relies on it. */
+	atomic_dec_return_release(&mirror->syncing);
+}
+
+/* One call of the MM's. */
+struct invalidation {
+	struct prxe_mirror *mirror;
+	unsigned long first, last;	/* bytes */
+	bool syncing;			/* raised mirror->syncing */
+	unsigned int leaves, handled;	/* that it touched; where it cleared something */
+	unsigned int cleared;
+	struct prxe_leaf *leaf;		/* the last one where it cleared something */
+};
+
+/* Faults at work are told that what they look at changes. */
+static void walks_spoil(struct prxe_leaf *leaf, unsigned long first, unsigned long last)
+{
+	struct prxe_leaf_walk *walk;
+
+	lockdep_assert_held(&leaf->lock);
+	list_for_each_entry(walk, &leaf->walks, node) {
+		walk->leaf_stale = true;
+		walk->stale |= walk->start <= last && walk->end > first;
+	}
+}
+
+static void entry_clear(unsigned long *entry, struct invalidation *inv)
+{
+	/* Before anything is cleared: who finds nothing there finds this. */
+	if (!inv->syncing)
+		atomic_inc(&inv->mirror->syncing);
+	inv->syncing = true;
+	WRITE_ONCE(*entry, 0);
+}
+
+/* The translations of [first, last] in the leaf; how many there were. */
+static unsigned int entries_clear(struct prxe_leaf *leaf, unsigned long first, unsigned long last,
+				  struct invalidation *inv)
+{
+	unsigned long *entry = READ_ONCE(leaf->entry);
 	unsigned int cleared = 0;
-	bool sync, empty;
 	unsigned int i;
 
-	atomic64_inc(&leaf->mirror->invalidations);
-	spin_lock(&leaf->lock);
-	mmu_interval_set_seq(ni, cur_seq);
+	lockdep_assert_held(&leaf->lock);
 	if (READ_ONCE(leaf->whole) & PRXE_ENTRY_VALID) {
 		/* Of a part of it, too: the MM is about to split what it was taken from, and the next fault finds what is left. */
-		WRITE_ONCE(leaf->whole, 0);
-		leaf->populated--;
+		entry_clear(&leaf->whole, inv);
 		cleared++;
 	}
-	if (leaf->populated) {
-		unsigned long *entry = READ_ONCE(leaf->entry);
-		unsigned int first = cleared;
-
-		for (i = prxe_leaf_index(start); i <= prxe_leaf_index(last); i++) {
+	if (leaf->populated > cleared)
+		for (i = prxe_leaf_index(first); i <= prxe_leaf_index(last); i++) {
 			if (!(READ_ONCE(entry[i]) & PRXE_ENTRY_VALID))
 				continue;
-			WRITE_ONCE(entry[i], 0);
+			entry_clear(&entry[i], inv);
 			cleared++;
 		}
-		leaf->populated -= cleared - first;
-	}
-	/*
-	 * Nothing of ours was there, but somebody who cleared it before us still waits for its windows: the caller may free the
-	 * page once we return, so we wait as well.
-	 */
-	sync = cleared || leaf->syncing;
-	if (sync)
-		leaf->syncing++;
+	leaf->populated -= cleared;
+	return cleared;
+}
+
+/* Inside RCU. */
+static void leaf_invalidate(struct prxe_leaf *leaf, struct invalidation *inv)
+{
+	unsigned long first = max(inv->first, leaf->base);
+	unsigned long last = min(inv->last, leaf->base + PRXE_LEAF_SIZE - 1);
+	unsigned int cleared = 0;
+	bool empty;
+
+	spin_lock(&leaf->lock);
+	walks_spoil(leaf, first, last);
+	if (leaf->populated)
+		cleared = entries_clear(leaf, first, last, inv);
 	empty = cleared && !leaf->populated;
 	spin_unlock(&leaf->lock);
 
-	if (sync) {
-		prxe_window_sync(leaf);
-		spin_lock(&leaf->lock);
-		leaf->syncing--;
-		spin_unlock(&leaf->lock);
-	}
-	trace_prxe_invalidate(leaf->mirror, start, last, range->event, cleared, sync);
-	if (cleared)
-		atomic64_inc(&leaf->mirror->invalidations_handled);
+	inv->leaves++;
+	if (!cleared)
+		return;
+	inv->handled++;
+	inv->cleared += cleared;
+	inv->leaf = leaf;
 	if (empty)
 		leaf_idle(leaf);
+}
+
+static void leaves_invalidate(struct invalidation *inv, bool may_sleep)
+{
+	XA_STATE(xas, &inv->mirror->leaves, inv->first >> PRXE_LEAF_SHIFT);
+	unsigned long last = inv->last >> PRXE_LEAF_SHIFT;
+	struct prxe_leaf *leaf;
+
+	rcu_read_lock();
+	xas_for_each(&xas, leaf, last) {
+		if (xas_retry(&xas, leaf))
+			continue;
+		leaf_invalidate(leaf, inv);
+		if (may_sleep && need_resched()) {
+			xas_pause(&xas);
+			rcu_read_unlock();
+			cond_resched();
+			rcu_read_lock();
+		}
+	}
+	rcu_read_unlock();
+}
+
+/*
+ * One wait for all that was cleared. If there was nothing, somebody else who cleared it before us
+ * may still wait for its windows: our caller may free the pages once we return, so we wait as well.
+ * True: waited.
+ */
+static bool windows_wait(struct invalidation *inv)
+{
+	struct prxe_mirror *mirror = inv->mirror;
+	const struct prxe_leaf *what = NULL;
+	int syncing;
+
+	/*
+	 * Pairs with the lock under which entries were cleared, or with xa_erase() of their leaf.
+	 */
+	smp_mb();
+	syncing = atomic_read(&mirror->syncing);
+	if (!syncing) {
+		smp_mb();	/* what the others waited for comes before what our caller does */
+		return false;
+	}
+	if (!inv->syncing) {
+		prxe_window_sync_leaves(mirror->cpus, NULL);
+		return true;
+	}
+	/* Alone, and in one leaf: only those that copy there. */
+	if (syncing == 1 && inv->handled == 1)
+		what = inv->leaf;
+	sync_end(mirror, what);
 	return true;
 }
 
-static const struct mmu_interval_notifier_ops leaf_ops = {
-	.invalidate = leaf_invalidate,
+/*
+ * Does the end of this invalidation come to mirror_range_end()? Only of those that start after our
+ * notifier was registered, which is under all locks of the address space, when none is in flight;
+ * so this says the same for all of an invalidation. When the address space ends there is no end;
+ * those that may not block may fail after us, and then there is none either.
+ */
+static bool has_end(const struct prxe_mirror *mirror, const struct mmu_notifier_range *range)
+{
+	return range->event != MMU_NOTIFY_RELEASE && mmu_notifier_range_blockable(range) &&
+	       !hlist_unhashed_lockless(&mirror->mn.hlist);
+}
+
+/*
+ * The MM takes pages away, or changes what may be done with them. When this returns no CPU uses the
+ * old translations, and until the end none is published. Does not sleep for ranges that may not
+ * block.
+ */
+static bool mirror_invalidate(struct mmu_interval_notifier *ni,
+			      const struct mmu_notifier_range *range, unsigned long cur_seq)
+{
+	struct prxe_mirror *mirror = container_of(ni, struct prxe_mirror, ni);
+	struct invalidation inv = {
+		.mirror = mirror,
+		.first = range->start,
+		.last = range->end - 1,
+	};
+	bool blockable = mmu_notifier_range_blockable(range);
+	bool waited;
+
+	if (has_end(mirror, range))
+		prxe_inflight_start(&mirror->inflight, inv.first, inv.last);
+	else if (!blockable || range->event == MMU_NOTIFY_RELEASE)
+		/*
+		 * The OOM killer reaps it, or it ends: either way no fault is to bring anything
+		 * back.
+		 */
+		WRITE_ONCE(mirror->dead, true);
+	leaves_invalidate(&inv, blockable);
+	waited = windows_wait(&inv);
+	if (inv.leaves) {
+		atomic64_add(inv.leaves, &mirror->invalidations);
+		atomic64_add(inv.handled, &mirror->invalidations_handled);
+		trace_prxe_invalidate(mirror, inv.first, inv.last, range->event, inv.cleared,
+				      waited);
+	}
+	return true;
+}
+
+static const struct mmu_interval_notifier_ops interval_ops = {
+	.invalidate = mirror_invalidate,
 };
+
+static void mirror_range_end(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	struct prxe_mirror *mirror = container_of(mn, struct prxe_mirror, mn);
+
+	if (has_end(mirror, range))
+		prxe_inflight_end(&mirror->inflight, range->start, range->end - 1);
+}
+
+/* ---- faults: leaves, and what is published in them ---- */
 
 /* As part of @mirror's process: what a worker allocates for it is charged to its memory cgroup. */
 static struct prxe_leaf *leaf_create(struct prxe_mirror *mirror, unsigned long base, gfp_t gfp)
@@ -204,20 +368,13 @@ static struct prxe_leaf *leaf_create(struct prxe_mirror *mirror, unsigned long b
 	spin_lock_init(&leaf->lock);
 	atomic_set(&leaf->pins, 1);
 	INIT_LIST_HEAD(&leaf->idle);
+	INIT_LIST_HEAD(&leaf->walks);
 
-	ret = mmu_interval_notifier_insert(&leaf->ni, mirror->mm, base, PRXE_LEAF_SIZE, &leaf_ops);
-	if (ret)
-		goto free_leaf;
 	ret = xa_err(xa_store(&mirror->leaves, base >> PRXE_LEAF_SHIFT, leaf, gfp));
-	if (ret)
-		goto remove;
-	goto out;
-
-remove:
-	mmu_interval_notifier_remove(&leaf->ni);
-free_leaf:
-	kfree(leaf);
-	leaf = NULL;
+	if (ret) {
+		kfree(leaf);
+		leaf = NULL;
+	}
 out:
 	set_active_memcg(old);
 	mem_cgroup_put(memcg);
@@ -268,6 +425,38 @@ void prxe_leaf_unpin(struct prxe_leaf *leaf)
 	spin_unlock(&mirror->idle_lock);
 	if (listed)
 		reap_later(mirror, closing ? 0 : REAP_DELAY);
+}
+
+/*
+ * Why none is missed. We list the walk, then look for what is in flight, under inflight.lock. An
+ * invalidation puts itself in flight under that lock, then looks for walks. Whoever is second under
+ * the lock finds the other: so we see it, or it sees us, and our leaf, which was in the table
+ * before. If it has ended by the time that we look, what it changed in the page tables is what we
+ * read.
+ */
+int prxe_leaf_begin(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk, unsigned long start,
+		    unsigned long end)
+{
+	struct prxe_inflight *in = &leaf->mirror->inflight;
+
+	*walk = (struct prxe_leaf_walk){ .start = start, .end = end };
+	spin_lock(&leaf->lock);
+	list_add(&walk->node, &leaf->walks);
+	spin_unlock(&leaf->lock);
+	if (likely(!prxe_inflight_covers(in, leaf->base, leaf->base + PRXE_LEAF_SIZE - 1)))
+		return 0;
+	walk->leaf_busy = true;
+	if (!prxe_inflight_covers(in, start, end - 1))
+		return 0;
+	prxe_leaf_end(leaf, walk);
+	return -EAGAIN;
+}
+
+void prxe_leaf_end(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk)
+{
+	spin_lock(&leaf->lock);
+	list_del(&walk->node);
+	spin_unlock(&leaf->lock);
 }
 
 struct page *prxe_leaf_page(unsigned long pfn)
@@ -368,12 +557,15 @@ static void publish_entry(struct publication *p, unsigned long *entry, struct pa
 	p->count++;
 }
 
-int prxe_leaf_publish(struct prxe_leaf *leaf, unsigned long seq, unsigned long start, unsigned int npages,
-		      const unsigned long *pfns, bool write, gfp_t gfp)
+int prxe_leaf_publish(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk, unsigned long start,
+		      unsigned int npages, const unsigned long *pfns, bool write, gfp_t gfp)
 {
 	struct publication p = { .leaf = leaf, .write = write, .fresh = READ_ONCE(prxe_force_fault), .used = PRXE_ENTRY_ACCESSED };
+	struct prxe_mirror *mirror = leaf->mirror;
 	unsigned int first = prxe_leaf_index(start);
-	bool is_whole = prxe_leaf_is_whole(pfns[0]);
+	/* Of all of a leaf only when nothing of it changes; else the pages that were asked for. */
+	bool is_whole = prxe_leaf_is_whole(pfns[0]) && !walk->leaf_busy;
+	bool dropped = false;
 	unsigned long *entry;
 	struct page *whole;
 	unsigned int i;
@@ -382,19 +574,21 @@ int prxe_leaf_publish(struct prxe_leaf *leaf, unsigned long seq, unsigned long s
 again:
 	if (!is_whole)
 		ret = leaf_make_entries(leaf, gfp);
-	if (ret)
+	if (ret) {
+		prxe_leaf_end(leaf, walk);
 		goto traced;
+	}
 	spin_lock(&leaf->lock);
-	if (mmu_interval_read_retry(&leaf->ni, seq)) {
+	if (walk->stale) {
 		ret = -EAGAIN;
 		goto out;
 	}
-	if (READ_ONCE(leaf->mirror->dead)) {
+	if (READ_ONCE(mirror->dead)) {
 		ret = -ESRCH;
 		goto out;
 	}
 	if (is_whole) {
-		whole = leaf_whole(pfns[0], first);
+		whole = walk->leaf_stale ? NULL : leaf_whole(pfns[0], first);
 		if (!whole) {
 			spin_unlock(&leaf->lock);
 			is_whole = false;
@@ -405,6 +599,12 @@ again:
 	}
 	/* What was one entry is many now, which no longer have all the same rights: it must not hide them. */
 	if (READ_ONCE(leaf->whole) & PRXE_ENTRY_VALID) {
+		/*
+		 * CPUs may still use it, and the next invalidation finds it gone: it waits, if it
+		 * sees this.
+		 */
+		atomic_inc(&mirror->syncing);
+		dropped = true;
 		WRITE_ONCE(leaf->whole, 0);
 		leaf->populated--;
 	}
@@ -417,9 +617,12 @@ again:
 		p.used = 0;
 	}
 out:
+	list_del(&walk->node);
 	spin_unlock(&leaf->lock);
+	if (dropped)
+		sync_end(mirror, leaf);
 traced:
-	trace_prxe_publish(leaf->mirror, start, npages, p.count, write, ret);
+	trace_prxe_publish(mirror, start, npages, p.count, write, ret);
 	return ret;
 }
 
@@ -435,12 +638,10 @@ static void reap_leaf(struct prxe_mirror *mirror, struct prxe_leaf *leaf, struct
 	spin_unlock(&leaf->lock);
 	list_del_init(&leaf->idle);
 	if (remove)
-		list_add_tail(&leaf->idle, gone);	/* on a list: nobody lists it again */
+		list_add_tail(&leaf->idle, gone);	/* for good: nobody lists it again */
 	spin_unlock(&mirror->idle_lock);
-	if (remove) {
+	if (remove)
 		xa_erase(&mirror->leaves, leaf->base >> PRXE_LEAF_SHIFT);
-		atomic_long_inc_return_release(&prxe_leaf_removals);
-	}
 }
 
 static struct prxe_leaf *first_idle(struct prxe_mirror *mirror)
@@ -454,33 +655,58 @@ static struct prxe_leaf *first_idle(struct prxe_mirror *mirror)
 }
 
 /*
- * Remove leaves that are empty, all of them when the mirror closes. Callbacks may not do it: they run inside of what removal
- * waits for. Pinned leaves are left to who unpins them.
+ * The next one to be removed: what is idle; then, when the mirror closes, every leaf from *@no on.
+ */
+static struct prxe_leaf *reap_next(struct prxe_mirror *mirror, unsigned long *no)
+{
+	struct prxe_leaf *leaf = first_idle(mirror);
+
+	if (!leaf && READ_ONCE(mirror->closing)) {
+		leaf = xa_find(&mirror->leaves, no, ULONG_MAX, XA_PRESENT);
+		++*no;
+	}
+	return leaf;
+}
+
+/* Some leaves; false when there are no more. */
+static bool reap_batch(struct prxe_mirror *mirror, unsigned long *no)
+{
+	struct prxe_leaf *leaf, *next;
+	unsigned int n = 0;
+	LIST_HEAD(gone);
+
+	mutex_lock(&mirror->populate);
+	while (n++ < REAP_BATCH && (leaf = reap_next(mirror, no)))
+		reap_leaf(mirror, leaf, &gone);
+	if (!list_empty(&gone))
+		smp_store_release(&mirror->removals, atomic_long_inc_return(&removal_numbers));
+	mutex_unlock(&mirror->populate);
+
+	/* Hits, and invalidations, may look at them until their RCU section ends. */
+	list_for_each_entry_safe(leaf, next, &gone, idle)
+		call_rcu(&leaf->rcu, leaf_free_rcu);
+	return n > REAP_BATCH;
+}
+
+/*
+ * Remove leaves that are empty, all of them when the mirror closes; and then the notifier. No key
+ * reaches a closing mirror, so it is nobody's loss that what is still published is not invalidated
+ * any more. Pinned leaves are left to who unpins them.
  */
 static void mirror_reap(struct work_struct *work)
 {
 	struct prxe_mirror *mirror = container_of(to_delayed_work(work), struct prxe_mirror, reap);
-	struct prxe_leaf *leaf, *next;
-	unsigned long no;
-	LIST_HEAD(gone);
+	unsigned long no = 0;
 
-	mutex_lock(&mirror->populate);
-	while ((leaf = first_idle(mirror))) {
-		reap_leaf(mirror, leaf, &gone);
+	while (reap_batch(mirror, &no))
 		cond_resched();
-	}
-	if (READ_ONCE(mirror->closing))
-		xa_for_each(&mirror->leaves, no, leaf) {
-			reap_leaf(mirror, leaf, &gone);
-			cond_resched();
-		}
-	mutex_unlock(&mirror->populate);
-
-	list_for_each_entry_safe(leaf, next, &gone, idle) {
-		mmu_interval_notifier_remove(&leaf->ni);
-		/* Hits may look at its entries until their RCU section ends. */
-		call_rcu(&leaf->rcu, leaf_free_rcu);
-		cond_resched();
+	if (READ_ONCE(mirror->closing) && !mirror->ni_removed) {
+		mirror->ni_removed = true;
+		/* It needs a moment with nothing in flight: what needs mmap_lock ends, and stays out. */
+		mmap_write_lock(mirror->mm);
+		mmu_interval_notifier_remove(&mirror->ni);
+		mmap_write_unlock(mirror->mm);
+		prxe_mirror_put(mirror);
 	}
 	prxe_mirror_put(mirror);
 }
@@ -504,8 +730,9 @@ static bool mirror_young(struct prxe_mirror *mirror, unsigned long start, unsign
 
 		for (; first < stop; first = (first & ~(size - 1)) + size) {
 			unsigned long *entry = prxe_leaf_entry(leaf, first, &size);
+			unsigned long need = PRXE_ENTRY_VALID | PRXE_ENTRY_ACCESSED;
 
-			if (!(READ_ONCE(*entry) & PRXE_ENTRY_ACCESSED))
+			if ((READ_ONCE(*entry) & need) != need)
 				continue;
 			young = true;
 			if (!clear)
@@ -534,7 +761,10 @@ static prxe_young_t mirror_test_young(struct mmu_notifier *mn, struct mm_struct 
 /* The address space goes; its leaves were invalidated just before, and nobody can fault any more. */
 static void mirror_release(struct mmu_notifier *mn, struct mm_struct *mm)
 {
-	WRITE_ONCE(container_of(mn, struct prxe_mirror, mn)->dead, true);
+	struct prxe_mirror *mirror = container_of(mn, struct prxe_mirror, mn);
+
+	WRITE_ONCE(mirror->dead, true);
+	prxe_fault_pool_orphan(mirror->pool);
 }
 
 static void mirror_free_notifier(struct mmu_notifier *mn)
@@ -544,6 +774,7 @@ static void mirror_free_notifier(struct mmu_notifier *mn)
 
 static const struct mmu_notifier_ops mirror_ops = {
 	.release = mirror_release,
+	.invalidate_range_end = mirror_range_end,
 	.clear_flush_young = mirror_clear_young,	/* a software mirror has no TLB to flush */
 	.clear_young = mirror_clear_young,
 	.test_young = mirror_test_young,
@@ -566,6 +797,26 @@ out:
 	return m;
 }
 
+/*
+ * Both notifiers, in this order, so that the two halves of an invalidation always meet. While the
+ * second is registered every lock of the address space is held, and no invalidation is in flight.
+ * So each that the second hears the end of has started after that; the first heard its start,
+ * because it is in the interval tree by then: the tree takes in late what is inserted while
+ * invalidations are in flight, but not later than at the end of the last of them. What started
+ * before, the first has seen without the second, which tells has_end(). If the second fails, the
+ * first is left to the caller.
+ */
+static int mirror_register(struct prxe_mirror *mirror, struct mm_struct *mm)
+{
+	int ret;
+
+	ret = mmu_interval_notifier_insert_locked(&mirror->ni, mm, 0, ULONG_MAX, &interval_ops);
+	if (ret)
+		return ret;
+	refcount_inc(&mirror->ref);		/* the interval's */
+	return __mmu_notifier_register(&mirror->mn, mm);
+}
+
 static struct prxe_mirror *mirror_create(struct mm_struct *mm)
 {
 	struct prxe_mirror *mirror, *other;
@@ -574,11 +825,13 @@ static struct prxe_mirror *mirror_create(struct mm_struct *mm)
 	mirror = kzalloc(sizeof(*mirror), GFP_KERNEL);
 	if (!mirror)
 		return ERR_PTR(-ENOMEM);
+	if (!zalloc_cpumask_var(&mirror->cpus, GFP_KERNEL))
+		goto err_free;
 	mirror->pool = prxe_fault_pool_create(mirror);
-	if (!mirror->pool) {
-		kfree(mirror);
-		return ERR_PTR(-ENOMEM);
-	}
+	if (!mirror->pool)
+		goto err_cpus;
+	mirror->removals = atomic_long_inc_return(&removal_numbers);
+	prxe_inflight_init(&mirror->inflight);
 	mirror->mn.ops = &mirror_ops;
 	mmgrab(mm);
 	mirror->mm = mm;
@@ -592,7 +845,6 @@ static struct prxe_mirror *mirror_create(struct mm_struct *mm)
 	INIT_WORK(&mirror->free, mirror_free);
 	atomic_inc(&mirrors_live);
 
-	/* One section for both: each takes every lock of the address space, and between them nobody else makes a mirror of it. */
 	mmap_write_lock(mm);
 	other = mirror_find(mm);
 	if (other) {
@@ -600,23 +852,27 @@ static struct prxe_mirror *mirror_create(struct mm_struct *mm)
 		prxe_mirror_put(mirror);
 		return other;
 	}
-	ret = __mmu_notifier_register(&mirror->mn, mm);
-	if (ret) {
-		mmap_write_unlock(mm);
-		prxe_mirror_put(mirror);
-		return ERR_PTR(ret);
+	ret = mirror_register(mirror, mm);
+	if (!ret) {
+		spin_lock_bh(&mirrors_lock);
+		hash_add(mirrors, &mirror->node, (unsigned long)mm);
+		spin_unlock_bh(&mirrors_lock);
 	}
-	ret = __mmu_notifier_register(NULL, mm);	/* the interval tree */
-	if (ret) {
-		mmap_write_unlock(mm);
-		mmu_notifier_put(&mirror->mn);		/* drops the reference, later */
-		return ERR_PTR(ret);
-	}
-	spin_lock_bh(&mirrors_lock);
-	hash_add(mirrors, &mirror->node, (unsigned long)mm);
-	spin_unlock_bh(&mirrors_lock);
 	mmap_write_unlock(mm);
-	return mirror;
+	if (!ret)
+		return mirror;
+	if (mirror->ni.mm) {
+		mmu_interval_notifier_remove(&mirror->ni);
+		prxe_mirror_put(mirror);
+	}
+	prxe_mirror_put(mirror);
+	return ERR_PTR(ret);
+
+err_cpus:
+	free_cpumask_var(mirror->cpus);
+err_free:
+	kfree(mirror);
+	return ERR_PTR(-ENOMEM);
 }
 
 /*

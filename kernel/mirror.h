@@ -2,17 +2,20 @@
 /*
  * The secondary MMU of one address space.
  *
- * One mirror for each (process, module), found by mmu_notifier_get(). Its translations stand in leaves of 2 MiB in an
- * xarray; each leaf has an interval notifier. docs/design.md, "The mirror", has the protocol.
+ * One mirror for each (process, module), found by address space. Its translations stand in
+ * leaves of 2 MiB in an xarray; one interval notifier hears of every invalidation. docs/design.md,
+ * "The mirror", has the protocol.
  */
 #ifndef PRXE_MIRROR_H
 #define PRXE_MIRROR_H
 
+#include <linux/cpumask.h>
 #include <linux/mmu_notifier.h>
 #include <linux/refcount.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
+#include "inflight.h"
 
 #define PRXE_LEAF_SHIFT		21
 #define PRXE_LEAF_SIZE		(1UL << PRXE_LEAF_SHIFT)
@@ -32,13 +35,12 @@
 #define PRXE_ENTRY_ADDR(e)	((void *)((e) & PAGE_MASK))
 
 struct prxe_leaf {
-	struct mmu_interval_notifier ni;
 	struct prxe_mirror *mirror;
 	unsigned long base;		/* first VA, a multiple of PRXE_LEAF_SIZE */
 	spinlock_t lock;		/* the update lock: process context, BH on */
 	unsigned int populated;		/* valid entries; under lock */
-	unsigned int syncing;		/* who has cleared entries and waits for windows; under lock */
 	atomic_t pins;			/* faults at work on it; raised under mirror->populate only */
+	struct list_head walks;		/* struct prxe_leaf_walk, of faults at work; under lock */
 	struct list_head idle;		/* on mirror->idle, under mirror->idle_lock; later on its remover's list */
 	struct rcu_head rcu;
 	unsigned long whole;		/* the one entry of all its memory, when the CPU has one (THP, hugetlb) */
@@ -46,21 +48,30 @@ struct prxe_leaf {
 };
 
 struct prxe_mirror {
-	struct mmu_notifier mn;
-	struct hlist_node node;		/* in the table of mirrors while it has users */
+	/* Read by every hit, and hardly ever written. */
+	unsigned long removals;		/* a new number, never used before, after each removal */
+	cpumask_var_t cpus;		/* that have looked a leaf up: no other has a window here */
 	struct mm_struct *mm;		/* mm_count held; take mm_users with mmget_not_zero() to fault */
-	refcount_t ref;			/* memory of this structure and of its leaves' owner */
-	atomic_t users;			/* ucontexts and MRs: at 0 faults end and the leaves go */
-	struct xarray leaves;		/* va >> PRXE_LEAF_SHIFT -> leaf, RCU */
 	bool dead;			/* the address space is gone, or the last user is: no new translation */
 	bool closing;			/* the last user is gone: every leaf goes */
+	struct prxe_fault_pool *pool;	/* threads for faults that may sleep; fault.c */
+
+	struct xarray leaves ____cacheline_aligned_in_smp; /* va >> PRXE_LEAF_SHIFT -> leaf, RCU */
+	struct mmu_interval_notifier ni; /* of the whole address space: invalidations start */
+	struct mmu_notifier mn;		/* invalidations end; ageing; the end of the address space */
+	bool ni_removed;		/* the reaper's */
+	struct hlist_node node;		/* in the table of mirrors while it has users */
+	refcount_t ref;			/* memory of this structure and of its leaves' owner */
+	atomic_t users;			/* ucontexts and MRs: at 0 faults end and the leaves go */
+	struct prxe_inflight inflight;	/* invalidations between their start and their end */
+	atomic_t syncing;		/* who clears entries, until no window uses them any more */
 	struct mutex populate;		/* creation and removal of leaves; never held across a fault */
 	spinlock_t idle_lock;
 	struct list_head idle;
 	struct delayed_work reap;	/* removes idle leaves; holds a reference while pending */
-	struct prxe_fault_pool *pool;	/* threads for faults that may sleep; fault.c */
 	atomic64_t faults, faults_handled;		/* misses; misses that ended well */
-	atomic64_t invalidations, invalidations_handled;/* callbacks; those that cleared something */
+	/* Leaves that the MM took something of; those where translations stood. */
+	atomic64_t invalidations, invalidations_handled;
 	struct work_struct free;
 	struct rcu_head rcu;
 };
@@ -90,19 +101,20 @@ static inline struct prxe_leaf *prxe_mirror_leaf(struct prxe_mirror *mirror, uns
 }
 
 /*
- * Each CPU remembers the leaves that it found last: the table is five levels deep. What is remembered is good as long as no leaf at
- * all has been removed since, which is counted. A removal erases, counts, and only then asks RCU to free: whoever does not see the new count is
- * inside an RCU section that the freeing waits for. The mirror's address may be used again, but not before its leaves were removed.
+ * Each CPU remembers the leaves that it found last: the table is five levels deep. What is
+ * remembered is good as long as the mirror has had no leaf removed since, which mirror->removals
+ * tells. A removal erases, gives the mirror a new number, and only then asks RCU to free: whoever
+ * does not see the new number is inside an RCU section that the freeing waits for. No number is
+ * used twice, by no mirror, so a mirror at the address of an old one finds nothing of that.
  */
 #define PRXE_LEAF_CACHE		16	/* of each: leaves that are read from, leaves that are written */
 struct prxe_leaf_cache {
 	const struct prxe_mirror *mirror;
 	unsigned long no;		/* va >> PRXE_LEAF_SHIFT */
-	unsigned long removals;		/* prxe_leaf_removals when it was found */
+	unsigned long removals;		/* mirror->removals when it was found */
 	struct prxe_leaf *leaf;
 };
 DECLARE_PER_CPU_ALIGNED(struct prxe_leaf_cache[2][PRXE_LEAF_CACHE], prxe_leaf_caches);
-extern atomic_long_t prxe_leaf_removals;
 
 struct prxe_leaf *prxe_mirror_find(struct prxe_mirror *mirror, unsigned long va, struct prxe_leaf_cache *c);
 
@@ -116,8 +128,9 @@ static __always_inline struct prxe_leaf *prxe_mirror_hit(struct prxe_mirror *mir
 	unsigned long no = va >> PRXE_LEAF_SHIFT;
 
 	c += (no ^ no >> 4 ^ (unsigned long)mirror >> 8) % PRXE_LEAF_CACHE;
-	/* Acquire: what is looked up after it is at least as new as the count. */
-	if (likely(c->no == no && c->mirror == mirror && c->removals == atomic_long_read_acquire(&prxe_leaf_removals)))
+	/* Acquire: what is looked up after it is at least as new as the number. */
+	if (likely(c->no == no && c->mirror == mirror &&
+		   c->removals == smp_load_acquire(&mirror->removals)))
 		return c->leaf;
 	return prxe_mirror_find(mirror, va, c);
 }
@@ -158,13 +171,36 @@ struct prxe_leaf *prxe_leaf_pin(struct prxe_mirror *mirror, unsigned long va, gf
 void prxe_leaf_unpin(struct prxe_leaf *leaf);
 
 /*
- * Set entries from @pfns, a snapshot of [start, start + npages pages) in the leaf, taken since mmu_interval_read_begin() gave @seq. Writable
- * translations are published only for @write, and the page is dirty before. Where the CPU maps the whole leaf by one entry, all of it is
- * published, by one. The first page is ACCESSED from the start: it is what somebody waits for. 0; -EAGAIN: the snapshot is stale, take
- * another; -ESRCH: no new translations any more; -ENOMEM. Process context, BH on; sleeps as @gfp allows.
+ * A fault's look at the page tables for [start, end) of a leaf, from before the snapshot until it
+ * is published. Every invalidation that starts meanwhile, and touches those pages, makes it stale.
  */
-int prxe_leaf_publish(struct prxe_leaf *leaf, unsigned long seq, unsigned long start, unsigned int npages,
-		      const unsigned long *pfns, bool write, gfp_t gfp);
+struct prxe_leaf_walk {
+	struct list_head node;		/* leaf->walks */
+	unsigned long start, end;
+	bool stale;			/* these pages were invalidated; under leaf->lock */
+	bool leaf_stale;		/* or others of the leaf; under leaf->lock */
+	bool leaf_busy;			/* others of the leaf were being invalidated when it began */
+};
+
+/*
+ * Begin a walk of a pinned leaf. Never sleeps. 0; -EAGAIN: an invalidation of these pages is in
+ * flight, and nothing has begun. Process context, BH on.
+ */
+int prxe_leaf_begin(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk, unsigned long start,
+		    unsigned long end);
+/* Give a walk up. */
+void prxe_leaf_end(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk);
+
+/*
+ * Set entries from @pfns, a snapshot of [start, start + npages pages) that was taken in @walk, and
+ * end the walk. Writable translations are published only for @write, and the page is dirty before.
+ * Where the CPU maps the whole leaf by one entry, all of it is published, by one. The first page is
+ * ACCESSED from the start: it is what somebody waits for. 0; -EAGAIN: the snapshot is stale, take
+ * another; -ESRCH: no new translations any more; -ENOMEM. Process context, BH on; sleeps as @gfp
+ * allows.
+ */
+int prxe_leaf_publish(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk, unsigned long start,
+		      unsigned int npages, const unsigned long *pfns, bool write, gfp_t gfp);
 /* A page of a snapshot that transfers can use: its struct page, or ERR_PTR(-EFAULT), ERR_PTR(-EHWPOISON), NULL when there is none. */
 struct page *prxe_leaf_page(unsigned long pfn);
 /* Does the CPU map all of a leaf by the one entry (or a part of one) that @pfn of a snapshot is from, and can transfers use that page? */

@@ -413,7 +413,8 @@ int prxe_advise_mr(struct ib_pd *pd, enum ib_uverbs_advise_mr_advice advice, u32
 		   struct uverbs_attr_bundle *attrs)
 {
 	bool write = advice == IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH_WRITE;
-	int tries = 0;
+	const struct prxe_dev *dev = to_prxe_dev(pd->device);
+	unsigned int how = FAULT_STRICT | (write ? FAULT_WRITE : 0);
 	u32 i;
 	int ret;
 
@@ -423,6 +424,8 @@ int prxe_advise_mr(struct ib_pd *pd, enum ib_uverbs_advise_mr_advice advice, u32
 	if (flags & ~IB_UVERBS_ADVISE_MR_FLAG_FLUSH)
 		return -EINVAL;
 
+	if (advice == IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH_NO_FAULT)
+		how = FAULT_PRESENT;
 	/* All or nothing, as far as that can be told before. */
 	for (i = 0; i < num_sge; i++) {
 		ret = advise_find(pd, &sg[i], write, NULL, NULL);
@@ -439,17 +442,12 @@ int prxe_advise_mr(struct ib_pd *pd, enum ib_uverbs_advise_mr_advice advice, u32
 		if (ret)
 			return ret;
 		trace_prxe_prefetch(mirror, va, sg[i].length, advice, flags);
-		if (advice == IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH_NO_FAULT)
-			ret = prxe_fault_present(mirror, va, sg[i].length, false);
-		else if (flags & IB_UVERBS_ADVISE_MR_FLAG_FLUSH)
-			ret = prxe_fault_range(mirror, va, sg[i].length, write, true);
+		/* The core holds a lock that removal of the device waits for: see fault.h. */
+		if (how == FAULT_PRESENT || (flags & IB_UVERBS_ADVISE_MR_FLAG_FLUSH))
+			ret = prxe_fault_advise(dev, mirror, va, sg[i].length, how);
 		else
-			ret = prxe_fault_prefetch(mirror, va, sg[i].length, write);
+			ret = prxe_fault_prefetch(dev, mirror, va, sg[i].length, write);
 		prxe_mirror_put(mirror);
-		if (ret == -EBUSY && tries++ < 8) {
-			i--;	/* pages that come and go: once more */
-			continue;
-		}
 		if (ret)
 			return ret;
 	}

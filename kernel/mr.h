@@ -101,6 +101,7 @@ static inline struct prxe_mr *prxe_mr_find(struct prxe_dev *dev, u32 key)
 }
 /* key.c: the same for hits, from what this CPU found last; BH off. And out of the table: nobody new finds it. */
 struct prxe_mr *prxe_mr_hit(struct prxe_dev *dev, u32 key);
+void prxe_mr_keys_init(struct prxe_dev *dev);
 void prxe_mr_unpublish(struct prxe_mr *mr);
 /* Under mr->lock: into LIVE (the description is complete), or out of it; the latter then needs prxe_window_sync(mr). */
 static inline void prxe_mr_set_live(struct prxe_mr *mr)

@@ -5,8 +5,10 @@
 #include <linux/delay.h>
 #include <linux/jiffies.h>
 #include <linux/memcontrol.h>
+#include <linux/module.h>
 #include <linux/slab.h>
 #include "ah.h"
+#include "late.h"
 #include "mcast.h"
 #include "prxe.h"
 #include "qp.h"
@@ -27,6 +29,28 @@ void prxe_qp_put(struct prxe_qp *qp)
 		return;
 	mem_cgroup_put(qp->memcg);
 	kfree_rcu(qp, rcu);
+}
+
+/*
+ * Packets of a dead QP may wait in a queue of the network for any time, and when they are freed,
+ * code of this module runs. The module's exit cannot fail, so it would have to wait for them, and
+ * no signal could end that. So until they have gone the module is in use, and is not unloaded.
+ */
+static void qp_linger(struct prxe_qp *qp)
+{
+	__module_get(THIS_MODULE);
+	WRITE_ONCE(qp->lingers, true);
+	smp_mb();	/* pairs with the atomic_dec_return() of the skbs' destructor */
+	prxe_qp_unlinger(qp);
+}
+
+void prxe_qp_unlinger(struct prxe_qp *qp)
+{
+	if (!READ_ONCE(qp->lingers) || atomic_read(&qp->req.skb_out) ||
+	    atomic_read(&qp->resp.skb_out))
+		return;
+	if (xchg(&qp->lingers, false))
+		module_put(THIS_MODULE);
 }
 
 struct prxe_qp *prxe_qp_lookup(struct prxe_dev *dev, u32 qpn)
@@ -81,6 +105,15 @@ void prxe_qp_event(struct prxe_qp *qp, int event)
 		prxe_qp_put(qp);
 }
 
+void prxe_qp_comm_est(struct prxe_qp *qp)
+{
+	lockdep_assert_held(&qp->resp.lock);
+	if (qp->comm_est_told || (qp->type != IB_QPT_RC && qp->type != IB_QPT_UC))
+		return;
+	qp->comm_est_told = true;
+	prxe_qp_event(qp, IB_EVENT_COMM_EST);
+}
+
 /* ---- state ---- */
 
 void prxe_qp_set_error(struct prxe_qp *qp, int event)
@@ -97,6 +130,24 @@ void prxe_qp_set_error(struct prxe_qp *qp, int event)
 		return;
 	prxe_qp_event(qp, event);
 	prxe_qp_schedule(qp);
+}
+
+void prxe_qp_send_error(struct prxe_qp *qp)
+{
+	bool changed = false;
+
+	if (qp->type == IB_QPT_RC) {
+		prxe_qp_set_error(qp, -1);
+		return;
+	}
+	spin_lock_bh(&qp->state_lock);
+	if ((qp->state == IB_QPS_RTS || qp->state == IB_QPS_SQD) && !qp->dead) {
+		WRITE_ONCE(qp->state, IB_QPS_SQE);
+		changed = true;
+	}
+	spin_unlock_bh(&qp->state_lock);
+	if (changed)
+		prxe_qp_schedule(qp);
 }
 
 void prxe_qp_explained(struct prxe_qp *qp)
@@ -275,6 +326,7 @@ int prxe_create_qp(struct ib_qp *ib, struct ib_qp_init_attr *init, struct ib_uda
 	mutex_init(&qp->mutex);
 	spin_lock_init(&qp->state_lock);
 	INIT_LIST_HEAD(&qp->mcast);
+	INIT_LIST_HEAD(&qp->late.node);
 	INIT_WORK(&qp->event_work, event_work);
 	qp->ibqp = ib;
 	qp->dev = dev;
@@ -402,8 +454,10 @@ static void to_reset(struct prxe_qp *qp)
 	spin_lock(&qp->state_lock);
 	WRITE_ONCE(qp->state, IB_QPS_RESET);
 	spin_unlock(&qp->state_lock);
+	qp->comm_est_told = false;
 	qp->last_wqe_told = false;
 	spin_unlock_bh(&qp->resp.lock);
+	prxe_late_forget(qp);
 	prxe_req_reset(qp);
 	prxe_resp_reset(qp);
 	memset(&qp->attr, 0, sizeof(qp->attr));
@@ -444,9 +498,13 @@ static int to_rts(struct prxe_qp *qp, enum ib_qp_state cur)
 		prxe_req_start(qp);
 		ok = qp_move(qp, cur, IB_QPS_RTS);
 		prxe_req_disown(qp);	/* and looks at what was posted */
-	} else {
+	} else if (cur == IB_QPS_RTS) {
 		ok = qp_move(qp, cur, IB_QPS_RTS);
-		prxe_qp_schedule(qp);
+	} else {
+		prxe_req_own(qp);
+		prxe_req_resume(qp, cur);
+		ok = qp_move(qp, cur, IB_QPS_RTS);
+		prxe_req_disown(qp);
 	}
 	return ok ? 0 : -EINVAL;
 }
@@ -489,6 +547,11 @@ static int modify(struct prxe_qp *qp, struct ib_qp_attr *attr, int mask)
 	} else if (mask & IB_QP_AV) {
 		store_av(qp, &attr->ah_attr, &av);
 	}
+	if (mask & IB_QP_MAX_DEST_RD_ATOMIC && cur >= IB_QPS_RTR) {
+		err = prxe_resource_resize(qp, attr->max_dest_rd_atomic);
+		if (err)
+			return err;
+	}
 	store_attr(qp, attr, mask);
 	if (!(mask & IB_QP_STATE))
 		return 0;
@@ -500,6 +563,9 @@ static int modify(struct prxe_qp *qp, struct ib_qp_attr *attr, int mask)
 	case IB_QPS_RTS:
 		return to_rts(qp, cur);
 	case IB_QPS_SQD:
+		/* It is for this transition only. */
+		if (cur != IB_QPS_SQD && !(mask & IB_QP_EN_SQD_ASYNC_NOTIFY))
+			qp->attr.en_sqd_async_notify = 0;
 		if (!qp_move(qp, cur, next))
 			return -EINVAL;
 		prxe_qp_schedule(qp);	/* says when it has drained */
@@ -513,6 +579,13 @@ static int modify(struct prxe_qp *qp, struct ib_qp_attr *attr, int mask)
 	}
 }
 
+/* Any verb on a QP in error is a reason to look for receive WQEs that came late. */
+static void look_if_in_error(struct prxe_qp *qp)
+{
+	if (READ_ONCE(qp->state) == IB_QPS_ERR)
+		prxe_qp_schedule(qp);
+}
+
 int prxe_modify_qp(struct ib_qp *ib, struct ib_qp_attr *attr, int mask, struct ib_udata *udata)
 {
 	struct prxe_qp *qp = to_prxe_qp(ib);
@@ -523,6 +596,7 @@ int prxe_modify_qp(struct ib_qp *ib, struct ib_qp_attr *attr, int mask, struct i
 	mutex_lock(&qp->mutex);
 	err = modify(qp, attr, mask);
 	mutex_unlock(&qp->mutex);
+	look_if_in_error(qp);
 	return err;
 }
 
@@ -544,6 +618,7 @@ int prxe_query_qp(struct ib_qp *ib, struct ib_qp_attr *attr, int mask, struct ib
 	if (attr->qp_state >= IB_QPS_RTR)
 		attr->rq_psn = READ_ONCE(qp->resp.psn) & PRXE_PSN_MASK;
 	mutex_unlock(&qp->mutex);
+	look_if_in_error(qp);
 
 	init->event_handler = ib->event_handler;
 	init->qp_context = ib->qp_context;
@@ -579,12 +654,14 @@ int prxe_destroy_qp(struct ib_qp *ib, struct ib_udata *udata)
 	spin_unlock(&qp->state_lock);
 	spin_unlock_bh(&qp->resp.lock);
 	prxe_mcast_leave_all(qp);
+	prxe_late_forget(qp);
 	prxe_req_reset(qp);
 	prxe_resp_reset(qp);
 	if (cancel_work_sync(&qp->work))
 		prxe_qp_put(qp);
 	if (cancel_work_sync(&qp->event_work))
 		prxe_qp_put(qp);
+	qp_linger(qp);
 	free_parts(qp);
 	prxe_qp_put(qp);
 	return 0;

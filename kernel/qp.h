@@ -68,6 +68,7 @@ struct prxe_wqe {
 	u8 drop;			/* local UC and UD: the receiver's memory did not come in time, the message is lost */
 	u32 done;			/* bytes carried so far (local) */
 	u64 fill;			/* local: its number in the receive WQE that it fills; prxe_resp_claim() */
+	u64 rwqe_no;			/* local: the number of that receive WQE */
 	u32 first_psn, last_psn;
 	__be32 imm;
 	u32 inv_rkey;
@@ -101,6 +102,7 @@ struct prxe_wqe {
 /* A receive WQE taken from the RQ or SRQ, copied and checked. */
 struct prxe_rwqe {
 	bool valid;
+	u64 no;				/* its own number: another one for each that is taken */
 	u64 fill;			/* number of the message whose bytes stand in its memory; 0: nobody's */
 	u64 wr_id;
 	u32 num_sge;
@@ -128,7 +130,6 @@ struct prxe_req {
 	bool lost;			/* local carrier: it waits because the peer did not answer */
 	bool deadline;			/* UC, UD: the timer bounds the wait for a receiver's memory */
 	bool timer_fired;		/* set by the timer, any context */
-	u32 err_delay_ms;		/* in error: when to look for late receive WQEs again; the owner, or under resp.lock */
 
 	struct prxe_park park[PRXE_PARK_NUM];	/* faults that it waits for */
 
@@ -151,6 +152,7 @@ struct prxe_req {
 	u32 pend_index, pend_psn;	/* the WQE and the PSN that pend and pend_done are of */
 	struct sk_buff *held;		/* ready to leave, inside a batch */
 	u32 pend_done;			/* bytes of the next packet's payload, or of a READ's landing, that are ready */
+	bool land_lost;			/* responses found no room while one waited for its landing; any context */
 	u32 land_psn, land_done;	/* response that waits for a part of its landing, and how much of it is there */
 	bool timer_on;			/* the ACK or RNR timer runs */
 	bool rnr_wait;			/* nothing is sent before rnr_until */
@@ -176,7 +178,7 @@ struct prxe_resp {
 	struct prxe_queue *rq;		/* NULL with an SRQ; rq->index: next to take */
 	spinlock_t post_lock;		/* kernel consumers' producers */
 	struct prxe_rwqe rwqe;		/* being filled, or kept for a retry */
-	u64 fills;			/* the last number that a message got; prxe_resp_claim() */
+	u64 fills;			/* the last number that a receive WQE, or a message in one, got */
 	u32 done;			/* bytes of the current inbound SEND or WRITE that have landed */
 	u32 psn;			/* expected */
 	u32 msn;
@@ -194,6 +196,8 @@ struct prxe_resp {
 	u64 va; u32 rkey; u32 resid;	/* current RDMA WRITE */
 	struct prxe_resource *res;	/* res_size of them, a ring; made when first needed */
 	u32 res_size, res_head;
+	u32 rd_parked;			/* READs and atomics in parked, unless that is empty */
+	bool read_counts;		/* the READ is no repetition: one of max_dest_rd_atomic */
 	bool reading;			/* responses to a READ are being sent: [read_va, + read_left) from read_psn */
 	u64 read_va; u32 read_rkey, read_left, read_psn, read_first, read_last;
 	struct sk_buff *read_skb;	/* response that waits for a part of its payload, at read_at */
@@ -209,7 +213,7 @@ struct prxe_resp {
 	u32 park_psn;			/* psn when it was started */
 	bool faulting;			/* a fault is queued */
 	u32 fault_epoch;		/* of the fault that counts */
-	int fault_error;		/* what the last fault came to; for the packet or message fault_key only */
+	int fault_error;		/* what the last fault came to; for the packet or receive WQE fault_key only */
 	u64 fault_key;
 	u32 rnr_psn;			/* the last PSN that was told to wait for a fault, and how long */
 	u8 rnr_code;
@@ -228,7 +232,8 @@ struct prxe_qp {
 	struct rcu_head rcu;
 	enum ib_qp_type type;
 	u32 qpn;
-	const struct prxe_ucontext *user;	/* whose it is, to compare only; NULL: a kernel consumer's */
+	/* Whose it is; NULL: a kernel consumer's. Followed by verbs only: a QP may outlive it. */
+	struct prxe_ucontext *user;
 	bool dead;			/* set under resp.lock by the owner of the send side */
 	bool sq_sig_all;
 	struct mutex mutex;		/* modify, query, destroy; sleeps */
@@ -240,11 +245,14 @@ struct prxe_qp {
 	struct prxe_av av;		/* RC, UC */
 	bool local;			/* carrier, chosen at RTR */
 	atomic_t explaining;		/* completions with an error that are on their way to a CQ: nothing is flushed before them */
+	bool comm_est_told;		/* IB_EVENT_COMM_EST was raised; under resp.lock */
 	bool last_wqe_told;		/* IB_EVENT_QP_LAST_WQE_REACHED was raised; under resp.lock */
+	struct prxe_late_qp late;	/* receive WQEs that come when it is in error */
 	unsigned long events;		/* bits of enum ib_event_type to be raised by event_work */
 	atomic_t held;			/* bytes of received packets that wait on this QP; any context */
 	struct mem_cgroup *memcg;	/* pays for packets that wait; a reference; NULL: a kernel consumer's */
 	struct list_head mcast;		/* groups that it is a member of; under dev->mcast_lock */
+	bool lingers;			/* dead, with packets in the network: it holds the module */
 	struct work_struct event_work;	/* holds a reference while queued */
 	struct work_struct work;	/* prxe_qp_work(): both sides; holds a reference while queued */
 	struct prxe_req req;
@@ -277,6 +285,23 @@ static inline void prxe_qp_explain(struct prxe_qp *qp)
 }
 void prxe_qp_explained(struct prxe_qp *qp);
 
+/* In a state whose send WQEs are flushed: of all QPs, or of UC and UD whose send failed. */
+static inline bool prxe_qp_send_over(const struct prxe_qp *qp)
+{
+	enum ib_qp_state s = READ_ONCE(qp->state);
+
+	return s == IB_QPS_ERR || s == IB_QPS_SQE;
+}
+
+/* The same, and the reason is told. */
+static inline bool prxe_qp_send_flushes(const struct prxe_qp *qp)
+{
+	if (!prxe_qp_send_over(qp))
+		return false;
+	smp_rmb();
+	return !atomic_read(&qp->explaining);
+}
+
 /* In error, and the reason is told. If it is not yet, the worker is queued when it is. */
 static inline bool prxe_qp_flushes(const struct prxe_qp *qp)
 {
@@ -296,6 +321,11 @@ static inline bool prxe_qp_tryget(struct prxe_qp *qp)
 {
 	return refcount_inc_not_zero(&qp->ref);
 }
+/*
+ * The network has let go of the last packet of a side of @qp, or @qp has just died. With a dead
+ * QP's last packet goes the QP's reference to the module. Any context.
+ */
+void prxe_qp_unlinger(struct prxe_qp *qp);
 void prxe_qp_put(struct prxe_qp *qp);	/* any context; frees by RCU */
 /* By number on a device, with a reference; any context. NULL when there is none. */
 struct prxe_qp *prxe_qp_lookup(struct prxe_dev *dev, u32 qpn);
@@ -307,6 +337,12 @@ void prxe_qp_schedule(struct prxe_qp *qp);
  */
 void prxe_qp_set_error(struct prxe_qp *qp, int event);
 /*
+ * A send has failed: an RC QP goes into error. One of the other types goes into IB_QPS_SQE: its
+ * send WQEs are flushed, it goes on receiving, and modify takes it back to RTS (IBTA 10.3.1).
+ * The send side's owner.
+ */
+void prxe_qp_send_error(struct prxe_qp *qp);
+/*
  * The device is being taken from its users (dev->leaving is set): all their QPs into error, and what was posted to them
  * completes before this returns. Sleeps.
  */
@@ -317,6 +353,17 @@ static inline bool prxe_qp_receives(const struct prxe_qp *qp)
 	enum ib_qp_state s = READ_ONCE(qp->state);
 
 	return s == IB_QPS_RTR || s == IB_QPS_RTS || s == IB_QPS_SQD || s == IB_QPS_SQE;
+}
+
+/*
+ * A packet or message has reached a connected QP, by either carrier: the first one in RTR raises
+ * IB_EVENT_COMM_EST (IBTA 11.6.3.1). Under its resp.lock.
+ */
+void prxe_qp_comm_est(struct prxe_qp *qp);
+static inline void prxe_qp_established(struct prxe_qp *qp)
+{
+	if (unlikely(READ_ONCE(qp->state) == IB_QPS_RTR))
+		prxe_qp_comm_est(qp);
 }
 
 /* ---- av.c ---- */
@@ -331,6 +378,8 @@ void prxe_av_grh(const struct prxe_av *av, u32 len, u8 grh[40]);
 void prxe_req_init(struct prxe_qp *qp);		/* at creation */
 void prxe_req_reset(struct prxe_qp *qp);	/* on the way to RESET: nothing is pending after it; sleeps */
 void prxe_req_start(struct prxe_qp *qp);	/* at RTS: psn, retries from attr */
+/* Owner, from SQE or SQD to RTS: what was posted in SQE is flushed; PSNs go on. Sleeps. */
+void prxe_req_resume(struct prxe_qp *qp, enum ib_qp_state from);
 /* Make the send side look at its queue. @budget: the caller may do work itself (poster, fault thread, softirq). */
 void prxe_req_kick(struct prxe_qp *qp, bool budget);
 /* Become the send-side owner, waiting for the present one to leave (bounded: owners leave after their budget, and

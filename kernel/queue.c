@@ -118,10 +118,28 @@ int prxe_mmap(struct ib_ucontext *uctx, struct vm_area_struct *vma)
 		err = vm_insert_page(vma, addr, vmalloc_to_page((void *)m->ring + off));
 		if (err)
 			break;
+		cond_resched();	/* there may be half a million of them */
 	}
 out:
 	rdma_user_mmap_entry_put(entry);
 	return err;
+}
+
+void prxe_queue_copy(struct prxe_queue *dst, u32 to, const struct prxe_queue *src, u32 from, u32 n)
+{
+	for (; n; n--, to++, from++)
+		memcpy(prxe_queue_at(dst, to), prxe_queue_at(src, from), 1UL << src->shift);
+}
+
+void prxe_queue_copy_all(struct prxe_queue *dst, u32 to, const struct prxe_queue *src, u32 from,
+			 u32 n)
+{
+	u32 done;
+
+	for (done = 0; done < n; done += PRXE_QUEUE_STEP) {
+		prxe_queue_copy(dst, to + done, src, from + done, min(n - done, PRXE_QUEUE_STEP));
+		cond_resched();
+	}
 }
 
 /*

@@ -13,7 +13,7 @@
 struct prxe_dev;
 struct prxe_rwqe;
 
-/* The shared header (offsets are ABI). 64: doorbell elision, a prxe extension in rxe's padding. */
+/* The shared header (offsets are ABI). 64, 260: prxe extensions in rxe's padding. */
 struct prxe_ring {
 	__u32 log2_elem_size;
 	__u32 index_mask;
@@ -23,7 +23,8 @@ struct prxe_ring {
 	__u32 producer;			/* @128 */
 	__u32 pad3[31];
 	__u32 consumer;			/* @256 */
-	__u32 pad4[31];
+	__u32 rq_doorbell;		/* @260 kernel-written, of an RQ: ring after posting */
+	__u32 pad4[30];
 	__u8 data[];			/* @384 */
 };
 
@@ -52,6 +53,17 @@ void prxe_mmap_free(struct rdma_user_mmap_entry *entry);
  * wr_id is valid. The consumer's lock (resp.lock, or srq->lock) is held.
  */
 int prxe_rq_take(struct prxe_queue *q, u32 max_sge, struct prxe_rwqe *out);
+
+/*
+ * One end of a resize: copy @n elements of @src, from index @from on, to @dst, from @to on. The
+ * rings have elements of the same size. Sleeps when there are many; a few can be copied under a
+ * spinlock by prxe_queue_copy().
+ */
+void prxe_queue_copy_all(struct prxe_queue *dst, u32 to, const struct prxe_queue *src, u32 from,
+			 u32 n);
+void prxe_queue_copy(struct prxe_queue *dst, u32 to, const struct prxe_queue *src, u32 from, u32 n);
+/* Elements that may be copied while a spinlock is held: 16 KiB at most. */
+#define PRXE_QUEUE_STEP		16U
 
 /* The kernel's own view: addresses are inside the ring whatever user space wrote. */
 static inline void *prxe_queue_at(const struct prxe_queue *q, u32 index)

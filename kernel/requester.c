@@ -10,6 +10,7 @@
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include "ah.h"
+#include "late.h"
 #include "local.h"
 #include "mr.h"
 #include "qp.h"
@@ -21,9 +22,6 @@
 /* What the worker does before it lets others have the CPU. */
 #define WORKER_BYTES		(8U << 20)
 #define WORKER_WQES		4096
-/* A receive WQE posted to a QP in error has no system call to announce it: look again, ever more rarely. */
-#define ERR_DELAY_FIRST_MS	2
-#define ERR_DELAY_MAX_MS	256
 
 struct budget {
 	unsigned int bytes, wqes;
@@ -235,6 +233,7 @@ struct prxe_wqe *prxe_req_fetch(struct prxe_qp *qp)
 	wqe->drop = 0;
 	wqe->done = 0;
 	wqe->fill = 0;
+	wqe->rwqe_no = 0;
 	wqe->length = 0;
 	wqe->num_sge = 0;
 	wqe->imm = w.wr.ex.imm_data;
@@ -264,7 +263,7 @@ void prxe_req_complete(struct prxe_qp *qp, struct prxe_wqe *wqe, enum ib_wc_stat
 	/* The state first: who sees the completion finds the QP in error. */
 	if (why) {
 		prxe_qp_explain(qp);
-		prxe_qp_set_error(qp, -1);
+		prxe_qp_send_error(qp);
 	}
 	/* The slot as well: who sees the completion may post another WR (IBTA 10.8.1). The shadow is the owner's until it fetches again. */
 	prxe_queue_consume_to(q, prxe_queue_next(q, q->index));
@@ -318,7 +317,6 @@ static enum prxe_step req_flush(struct prxe_qp *qp, struct budget *b)
 		prxe_req_forget_faults(qp);
 		prxe_wire_req_forget(qp);
 		qp->req.waiting = false;
-		WRITE_ONCE(qp->req.err_delay_ms, ERR_DELAY_FIRST_MS);
 	}
 	while ((wqe = req_oldest(qp))) {
 		prxe_req_complete(qp, wqe, IB_WC_WR_FLUSH_ERR);
@@ -369,7 +367,7 @@ static enum prxe_step req_serve_local(struct prxe_qp *qp, struct budget *b)
 		if (!spend(b, wqe->done - min(before, wqe->done)) || READ_ONCE(qp->req.wanted))
 			return PRXE_STEP_MORE;
 	}
-	return READ_ONCE(qp->state) == IB_QPS_ERR ? PRXE_STEP_MORE : PRXE_STEP_BLOCKED;
+	return prxe_qp_send_over(qp) ? PRXE_STEP_MORE : PRXE_STEP_BLOCKED;
 }
 
 /*
@@ -403,7 +401,7 @@ static enum prxe_step req_serve_ud(struct prxe_qp *qp, struct budget *b)
 		if (!spend(b, wqe->length) || READ_ONCE(qp->req.wanted))
 			return PRXE_STEP_MORE;
 	}
-	return READ_ONCE(qp->state) == IB_QPS_ERR ? PRXE_STEP_MORE : PRXE_STEP_BLOCKED;
+	return prxe_qp_send_over(qp) ? PRXE_STEP_MORE : PRXE_STEP_BLOCKED;
 }
 
 /*
@@ -442,8 +440,8 @@ static enum prxe_step req_serve(struct prxe_qp *qp, struct budget *b)
 
 	if (qp->dead)
 		return PRXE_STEP_BLOCKED;
-	if (state == IB_QPS_ERR)
-		return prxe_qp_flushes(qp) ? req_flush(qp, b) : PRXE_STEP_BLOCKED;
+	if (prxe_qp_send_over(qp))
+		return prxe_qp_send_flushes(qp) ? req_flush(qp, b) : PRXE_STEP_BLOCKED;
 	if (state != IB_QPS_RTS && state != IB_QPS_SQD)
 		return PRXE_STEP_BLOCKED;
 	if (!qp->local && (qp->type == IB_QPT_RC || qp->type == IB_QPT_UC)) {
@@ -453,7 +451,7 @@ static enum prxe_step req_serve(struct prxe_qp *qp, struct budget *b)
 			return PRXE_STEP_BLOCKED;
 		step = qp->local ? req_serve_local(qp, b) : req_serve_ud(qp, b);
 	}
-	if (READ_ONCE(qp->state) == IB_QPS_ERR)
+	if (prxe_qp_send_over(qp))
 		return PRXE_STEP_MORE;
 	return step;
 }
@@ -496,24 +494,6 @@ void prxe_req_kick(struct prxe_qp *qp, bool budget)
 		req_run(qp, false);
 }
 
-/*
- * Receive WQEs that user space posts to a QP in error are flushed too (IBTA 10.3.1), but nothing announces them. Under resp.lock, so that the timer is not
- * started after destroy has made the QP dead and stopped it.
- */
-static void look_again(struct prxe_qp *qp)
-{
-	if (!qp->user || qp->srq)
-		return;
-	spin_lock_bh(&qp->resp.lock);
-	if (!qp->dead && READ_ONCE(qp->state) == IB_QPS_ERR) {
-		u32 ms = clamp_t(u32, READ_ONCE(qp->req.err_delay_ms), ERR_DELAY_FIRST_MS, ERR_DELAY_MAX_MS);
-
-		WRITE_ONCE(qp->req.err_delay_ms, ms * 2);
-		hrtimer_start(&qp->req.timer, ms_to_ktime(ms), HRTIMER_MODE_REL_SOFT);
-	}
-	spin_unlock_bh(&qp->resp.lock);
-}
-
 void prxe_qp_work(struct work_struct *work)
 {
 	struct prxe_qp *qp = container_of(work, struct prxe_qp, work);
@@ -525,7 +505,7 @@ void prxe_qp_work(struct work_struct *work)
 			req_run(qp, true);
 		if (prxe_qp_flushes(qp)) {
 			prxe_resp_flush(qp);
-			look_again(qp);
+			prxe_late_look(qp);
 		}
 	}
 	if (again)
@@ -594,6 +574,27 @@ void prxe_req_start(struct prxe_qp *qp)
 	qp->req.psn = qp->attr.sq_psn & PRXE_PSN_MASK;
 	qp->req.retry = qp->attr.retry_cnt;
 	qp->req.rnr_retry = qp->attr.rnr_retry;
+	prxe_wire_req_start(qp);
+}
+
+void prxe_req_resume(struct prxe_qp *qp, enum ib_qp_state from)
+{
+	u32 left = qp->req.sq->mask;	/* no more than it holds, whatever is posted meanwhile */
+	struct prxe_wqe *wqe;
+
+	qp->req.sqd_told = false;
+	if (from != IB_QPS_SQE)
+		return;
+	while (left-- && (wqe = req_oldest(qp))) {
+		prxe_req_complete(qp, wqe, IB_WC_WR_FLUSH_ERR);
+		cond_resched();
+	}
+	hrtimer_cancel(&qp->req.timer);
+	prxe_req_forget_faults(qp);
+	qp->req.waiting = false;
+	qp->req.lost = false;
+	qp->req.flushing = false;
+	prxe_wire_req_reset(qp);
 	prxe_wire_req_start(qp);
 }
 
@@ -701,6 +702,9 @@ int prxe_req_doorbell(struct prxe_qp *qp)
 	if (READ_ONCE(qp->state) < IB_QPS_RTS)
 		return -EINVAL;
 	prxe_req_kick(qp, true);
+	/* In error it may be for a receive WQE. */
+	if (READ_ONCE(qp->state) == IB_QPS_ERR)
+		prxe_qp_schedule(qp);
 	return 0;
 }
 

@@ -2,6 +2,7 @@
 /*
  * The receive side: what both carriers do with receive WQEs, completions and failures.
  */
+#include <linux/ktime.h>
 #include <linux/lockdep.h>
 #include "qp.h"
 #include "srq.h"
@@ -30,6 +31,7 @@ void prxe_resp_reset(struct prxe_qp *qp)
 	if (qp->resp.rq) {
 		struct prxe_queue *q = qp->resp.rq;
 
+		WRITE_ONCE(q->ring->rq_doorbell, 0);
 		prxe_queue_consume_to(q, (q->index + prxe_queue_pending_from(q, q->index)) & q->mask);
 	}
 	spin_unlock_bh(&qp->resp.lock);
@@ -44,6 +46,7 @@ int prxe_resp_take(struct prxe_qp *qp)
 	if (rwqe->valid)
 		return 0;
 	rwqe->fill = 0;
+	rwqe->no = ++qp->resp.fills;
 	if (qp->srq)
 		err = prxe_srq_take(qp->srq, rwqe);
 	else
@@ -102,10 +105,14 @@ void prxe_resp_flush(struct prxe_qp *qp)
 				more = false;
 				break;
 			}
+			/* From now on posters have to ring, or are found by prxe_late_look(). */
+			if (qp->resp.rq)
+				WRITE_ONCE(qp->resp.rq->ring->rq_doorbell, 1);
 			if (!qp->resp.rwqe.valid && (qp->srq || prxe_resp_take(qp) == -EAGAIN)) {
 				more = false;
 				break;
 			}
+			qp->late.since = ktime_get_ns();
 			resp_post(qp, &wc, true);
 		}
 		if (!more && qp->srq && !qp->dead && !qp->last_wqe_told && READ_ONCE(qp->state) == IB_QPS_ERR) {

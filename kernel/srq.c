@@ -34,6 +34,7 @@ int prxe_create_srq(struct ib_srq *ib, struct ib_srq_init_attr *init, struct ib_
 	}
 	spin_lock_init(&srq->lock);
 	spin_lock_init(&srq->post_lock);
+	mutex_init(&srq->resize_mutex);
 	srq->user = uctx;
 	srq->max_sge = max(attr->max_sge, 1U);
 	srq->limit = attr->srq_limit;
@@ -56,14 +57,49 @@ int prxe_create_srq(struct ib_srq *ib, struct ib_srq_init_attr *init, struct ib_
 	return 0;
 }
 
-/* A new ring with what was posted to the old one. */
+/*
+ * Fill @q with what was posted to the present ring, and put it in its place. QPs go on taking
+ * receive WQEs meanwhile: taking leaves the slot as it is, so everything from the first index on is
+ * copied without the lock, and what was taken by then is skipped in the new ring by its consumer
+ * index. Only a few late ones are copied under the lock. The producer is user space's: its count is
+ * read again each time, and bounded.
+ */
+static int srq_replace(struct prxe_srq *srq, struct prxe_queue *q, u32 elems)
+{
+	struct prxe_queue *old = srq->rq;	/* only a resize changes it */
+	u32 from = READ_ONCE(old->index), copied = 0, n, taken;
+
+	lockdep_assert_held(&srq->resize_mutex);
+	for (;;) {
+		spin_lock_bh(&srq->lock);
+		n = prxe_queue_pending_from(old, from);
+		if (n > elems || n < copied) {
+			spin_unlock_bh(&srq->lock);
+			return -EINVAL;
+		}
+		if (n - copied <= PRXE_QUEUE_STEP)
+			break;
+		spin_unlock_bh(&srq->lock);
+		prxe_queue_copy_all(q, copied, old, from + copied, n - copied);
+		copied = n;
+	}
+	prxe_queue_copy(q, copied, old, from + copied, n - copied);
+	taken = (old->index - from) & old->mask;
+	prxe_queue_consume_to(q, min(taken, n));
+	smp_store_release(&q->ring->producer, n);	/* the elements first */
+	srq->rq = q;
+	srq->max_wr = elems;
+	spin_unlock_bh(&srq->lock);
+	prxe_queue_destroy(old);
+	return 0;
+}
+
 static int srq_resize(struct prxe_srq *srq, u32 elems, struct ib_udata *udata)
 {
 	struct rxe_modify_srq_cmd cmd;
 	struct prxe_ucontext *uctx;
-	struct prxe_queue *old, *q;
+	struct prxe_queue *q;
 	struct mminfo mi;
-	u32 i, n;
 	int err;
 
 	if (!srq->user || !udata)
@@ -79,28 +115,13 @@ static int srq_resize(struct prxe_srq *srq, u32 elems, struct ib_udata *udata)
 		return PTR_ERR(q);
 	if (copy_to_user(u64_to_user_ptr(cmd.mmap_info_addr), &mi, sizeof(mi))) {
 		err = -EFAULT;
-		goto err_queue;
+	} else {
+		mutex_lock(&srq->resize_mutex);
+		err = srq_replace(srq, q, elems);
+		mutex_unlock(&srq->resize_mutex);
 	}
-	spin_lock_bh(&srq->lock);
-	old = srq->rq;
-	i = old->index;
-	n = prxe_queue_pending_from(old, i);
-	if (n > elems) {
-		spin_unlock_bh(&srq->lock);
-		err = -EINVAL;
-		goto err_queue;
-	}
-	for (u32 to = 0; to < n; to++, i = prxe_queue_next(old, i))
-		memcpy(prxe_queue_at(q, to), prxe_queue_at(old, i), rwqe_size(srq->max_sge));
-	smp_store_release(&q->ring->producer, n);	/* the elements first */
-	srq->rq = q;
-	srq->max_wr = elems;
-	spin_unlock_bh(&srq->lock);
-	prxe_queue_destroy(old);
-	return 0;
-
-err_queue:
-	prxe_queue_destroy(q);
+	if (err)
+		prxe_queue_destroy(q);
 	return err;
 }
 

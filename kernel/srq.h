@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 #ifndef PRXE_SRQ_H
 #define PRXE_SRQ_H
+#include <linux/mutex.h>
 #include <rdma/ib_verbs.h>
 
 struct prxe_queue;
@@ -13,6 +14,7 @@ struct prxe_srq {
 	u32 limit;			/* 0: not armed */
 	spinlock_t lock;		/* consumer side and limit; BH off; inside resp.lock */
 	spinlock_t post_lock;		/* kernel consumers' producers */
+	struct mutex resize_mutex;	/* one resize at a time: the core does not serialise them */
 	bool user;
 	u32 num;
 };

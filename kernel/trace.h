@@ -12,7 +12,7 @@
 
 struct prxe_mirror;
 
-/* A fault is over, in the poster's context or a thread's. flags: 1 write, 2 every page, 4 without waiting, 8 only what is present. */
+/* A fault is over, in the poster's context or a thread's. flags: see fault.h. */
 TRACE_EVENT(prxe_fault,
 	TP_PROTO(const struct prxe_mirror *mirror, unsigned long va, unsigned long len, unsigned int flags, int result),
 	TP_ARGS(mirror, va, len, flags, result),

@@ -50,7 +50,7 @@ int prxe_query_device(struct ib_device *ib, struct ib_device_attr *attr, struct 
 	attr->atomic_cap = IB_ATOMIC_HCA;
 	attr->max_mcast_grp = PRXE_MAX_MCAST_GROUPS;
 	attr->max_mcast_qp_attach = PRXE_MAX_MCAST_QPS;
-	attr->max_total_mcast_qp_attach = PRXE_MAX_MCAST_GROUPS * PRXE_MAX_MCAST_QPS;
+	attr->max_total_mcast_qp_attach = PRXE_MAX_MCAST_GROUPS;
 	attr->max_ah = PRXE_MAX_AH;
 	attr->max_srq = 1 << 20;
 	attr->max_srq_wr = PRXE_MAX_QP_WR;

@@ -45,6 +45,10 @@ void prxe_link_exit(void);
 struct rdma_hw_stats *prxe_alloc_hw_port_stats(struct ib_device *ib, u32 port);
 int prxe_get_hw_stats(struct ib_device *ib, struct rdma_hw_stats *stats, u32 port, int index);
 
+int prxe_process_mad(struct ib_device *ib, int flags, u32 port, const struct ib_wc *wc,
+		     const struct ib_grh *grh, const struct ib_mad *in, struct ib_mad *out,
+		     size_t *out_size, u16 *out_pkey_index);
+
 /* ioctl.c */
 struct uapi_definition;
 extern const struct uapi_definition prxe_uapi[];

@@ -51,26 +51,49 @@ void prxe_window_leave(void)
 	}
 }
 
-void prxe_window_sync(const void *what)
+/* Is what a window that is open names what is waited for? NULL: any leaf. */
+static bool window_names(const struct prxe_window *w, const void *what)
+{
+	int i;
+
+	if (!what)
+		return READ_ONCE(w->name[1]) || READ_ONCE(w->name[3]);
+	for (i = 0; i < ARRAY_SIZE(w->name); i++)
+		if (READ_ONCE(w->name[i]) == what)
+			return true;
+	return false;
+}
+
+static void sync_cpus(const struct cpumask *cpus, const void *what)
 {
 	int cpu;
 
-	smp_mb();	/* pairs with the one in prxe_window_enter() */
-	for_each_possible_cpu(cpu) {
+	for_each_cpu(cpu, cpus) {
 		struct prxe_window *w = per_cpu_ptr(&windows, cpu);
 		unsigned int gen = smp_load_acquire(&w->gen);
-		int i;
 
-		if (!(gen & 1))
+		if (!(gen & 1) || !window_names(w, what))
 			continue;
-		for (i = 0; i < ARRAY_SIZE(w->name); i++) {
-			if (READ_ONCE(w->name[i]) != what)
-				continue;
-			while (smp_load_acquire(&w->gen) == gen)
-				cpu_relax();
-			break;
-		}
+		while (smp_load_acquire(&w->gen) == gen)
+			cpu_relax();
 	}
 	/* Whatever the caller does to the memory now comes after all that was waited for. */
 	smp_mb();
+}
+
+void prxe_window_sync(const void *what)
+{
+	smp_mb();	/* pairs with the one in prxe_window_enter() */
+	/*
+	 * Those that are online are enough. A CPU that goes offline has closed its window, because
+	 * preemption is off inside; one that comes is online before its window's full barrier, so
+	 * either it is seen here, or it sees that what it names cannot be used any more.
+	 */
+	sync_cpus(cpu_online_mask, what);
+}
+
+void prxe_window_sync_leaves(const struct cpumask *cpus, const struct prxe_leaf *what)
+{
+	smp_mb();	/* pairs with the one in prxe_window_enter(): the mask is read after it */
+	sync_cpus(cpus, what);
 }

@@ -16,7 +16,7 @@
 #include <linux/types.h>
 #include <linux/percpu.h>
 
-
+struct cpumask;
 struct prxe_mr;
 struct prxe_leaf;
 
@@ -37,5 +37,11 @@ void prxe_window_leave(void);
  * for one page copy a CPU at most, because whoever is inside a window waits for nothing.
  */
 void prxe_window_sync(const void *what);
+
+/*
+ * The same for leaves that only @cpus may have named, at the latest before their last full barrier
+ * (in prxe_window_enter()). @what: one leaf, or NULL: every window with a leaf in it.
+ */
+void prxe_window_sync_leaves(const struct cpumask *cpus, const struct prxe_leaf *what);
 
 #endif

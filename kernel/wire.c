@@ -5,10 +5,11 @@
  * A packet that leaves is one contiguous buffer, headers in front, payload behind: a copy from user memory, one pass for the ICRC.
  * Nothing of a user's is ever attached to it.
  */
-#include <linux/delay.h>
+#include <linux/jiffies.h>
 #include <linux/if_vlan.h>
 #include <linux/inetdevice.h>
 #include <linux/mutex.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/udp.h>
 #include <net/addrconf.h>
@@ -24,6 +25,7 @@
 #include "icrc.h"
 #include "mcast.h"
 #include "qp.h"
+#include "vlan.h"
 #include "wire.h"
 
 #define MCAST_QPN	0xffffff
@@ -292,6 +294,8 @@ static void skb_gone(struct sk_buff *skb)
 	/* atomic_dec_return() is a full barrier; it pairs with prxe_wire_skb_limit(). */
 	if (out < PRXE_SKB_LOW && READ_ONCE(*need) && xchg(need, false))
 		prxe_qp_schedule(qp);
+	if (!out)
+		prxe_qp_unlinger(qp);
 	prxe_qp_put(qp);
 	this_cpu_dec(skbs_out);
 }
@@ -334,6 +338,7 @@ struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, st
 	p = skb_put(skb, total);
 	skb_reset_network_header(skb);
 	skb_set_transport_header(skb, ip_len);
+	skb->priority = rt_tos2priority(av->tclass);
 
 	if (av->family == AF_INET6) {
 		struct ipv6hdr *ip = (struct ipv6hdr *)p;
@@ -349,7 +354,6 @@ struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, st
 		struct iphdr *ip = (struct iphdr *)p;
 
 		skb->protocol = htons(ETH_P_IP);
-		skb->priority = rt_tos2priority(av->tclass);
 		ip->version = 4;
 		ip->ihl = 5;
 		ip->tos = av->tclass;
@@ -424,6 +428,7 @@ int prxe_wire_xmit(struct prxe_qp *qp, const struct prxe_av *av, struct sk_buff 
 		return err < 0 ? err : -ENOBUFS;
 	}
 	prxe_count(qp->dev, sent_pkts);
+	prxe_count_add(qp->dev, sent_bytes, bytes + PRXE_ICRC_BYTES);
 	return 0;
 }
 
@@ -509,6 +514,27 @@ static bool qp_accepts(struct prxe_qp *qp, const struct prxe_pkt *pkt, const str
 	return !memcmp(&src, &qp->av.dgid, sizeof(src)) && !memcmp(&dst, &qp->av.sgid, sizeof(dst));
 }
 
+/*
+ * A datagram's VLAN, for its completion, stays on the skb as a tag: skb->dev does not. One over the
+ * loopback device came by none; then it is that of its destination.
+ */
+static void keep_vlan(const struct prxe_dev *dev, struct sk_buff *skb, bool v6)
+{
+	const struct net_device *ndev = skb->dev;
+	union ib_gid src, dst;
+	u16 tci = 0;
+
+	__vlan_hwaccel_clear_tag(skb);
+	if (ndev->flags & IFF_LOOPBACK) {
+		skb_gids(skb, v6, &src, &dst);
+		tci = prxe_av_vlan(dev, &dst, skb->priority);
+	} else if (is_vlan_dev(ndev)) {
+		tci = vlan_dev_vlan_id(ndev) | (skb->priority << VLAN_PRIO_SHIFT & VLAN_PRIO_MASK);
+	}
+	if (tci)
+		__vlan_hwaccel_put_tag(skb, htons(ETH_P_8021Q), tci);
+}
+
 /* Softirq, under RCU; @skb is at the UDP header. Takes it. */
 static int wire_rcv(struct sock *sk, struct sk_buff *skb)
 {
@@ -560,12 +586,15 @@ static int wire_rcv(struct sock *sk, struct sk_buff *skb)
 		goto drop_quiet;
 	}
 	prxe_count(dev, rcvd_pkts);
+	prxe_count_add(dev, rcvd_bytes, skb->len);	/* from the BTH to the ICRC */
 
 	/* It may be kept: nothing of the network's that must not wait stays on it. */
 	skb->protocol = v6 ? htons(ETH_P_IPV6) : htons(ETH_P_IP);
 	skb_orphan(skb);
 	skb_dst_drop(skb);
 	nf_reset_ct(skb);
+	if (PRXE_TRANSPORT(pkt.opcode) == PRXE_UD)
+		keep_vlan(dev, skb, v6);
 	skb->dev = NULL;
 	memset(PRXE_RX(skb), 0, sizeof(struct prxe_rx));
 	if (!qp) {
@@ -601,17 +630,38 @@ int prxe_wire_init(void)
 	return register_pernet_subsys(&pernet_ops);
 }
 
-/* No device is left. Queues below us may still hold packets; whoever holds them lets go of them sooner or later. */
+/*
+ * Packets whose QP died before hold the module (prxe_qp_unlinger()): what is left here is those of
+ * kernel consumers, the connection manager's datagrams for example, whose QPs have just gone with
+ * their devices. The exit of a module cannot fail and cannot be put off, so no signal ends this.
+ */
+static void wait_for_skbs(void)
+{
+	unsigned long tell = jiffies + HZ;
+	bool killed = false;
+	long n;
+
+	while ((n = skbs_out_sum())) {
+		if (time_after(jiffies, tell)) {
+			tell = jiffies + 10 * HZ;
+			pr_info("unloading waits for %ld packets of removed devices\n", n);
+			pr_info("a queueing discipline, ARP or a netdev that is not read has them\n");
+		}
+		if (!killed && fatal_signal_pending(current)) {
+			killed = true;
+			pr_info("unloading cannot be stopped: freeing them needs this module\n");
+		}
+		/* No load, no hung task. */
+		__set_current_state(TASK_IDLE);
+		schedule_timeout(max(HZ / 100, 1));
+	}
+}
+
+/* No device is left. */
 void prxe_wire_exit(void)
 {
-	unsigned int tries = 0;
-
 	unregister_pernet_subsys(&pernet_ops);
-	while (skbs_out_sum()) {
-		if (++tries % 1000 == 0)
-			pr_info("waiting for %ld packets that the network still holds\n", skbs_out_sum());
-		msleep(10);
-	}
+	wait_for_skbs();
 	/* The last destructor returns, and what it freed is freed. */
 	synchronize_rcu();
 	rcu_barrier();

@@ -65,6 +65,7 @@ struct prxe_rx {
 	u32 done;		/* bytes of its payload that have landed; of a READ, that are ready to be sent */
 	unsigned long since;	/* jiffies when it began to wait */
 	struct prxe_qp *qp;	/* that it waits on */
+	bool overuse;		/* of max_dest_rd_atomic, when it began to wait */
 };
 #define PRXE_RX(skb)	((struct prxe_rx *)(skb)->cb)
 
@@ -92,6 +93,8 @@ int prxe_wire_ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe);
 void prxe_wire_resp_rcv(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_pkt *pkt);
 /* Worker: go on with parked requests, READ responses; true when there is more to do at once. resp.lock not held. */
 bool prxe_wire_resp_work(struct prxe_qp *qp);
+/* max_dest_rd_atomic becomes @n: the newest remembered requests are kept. Sleeps. -ENOMEM. */
+int prxe_resource_resize(struct prxe_qp *qp, u32 n);
 void prxe_wire_resp_init(struct prxe_qp *qp);
 void prxe_wire_resp_reset(struct prxe_qp *qp);	/* drops what is parked; sleeps */
 

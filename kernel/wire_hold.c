@@ -12,7 +12,11 @@
 #include "qp.h"
 #include "wire.h"
 
-/* In bytes of memory, not of payload. One requester's whole window of 4 KiB packets fits into a QP's. */
+/*
+ * In bytes of memory, not of payload. One requester's whole window of 4 KiB packets fits into a QP's. A few packets of a QP may
+ * wait whatever others hold, so that they cannot stop it: these are paid for all the same.
+ */
+#define HELD_FEW	(128 << 10)
 #define HELD_QP		(3 << 20)
 #define HELD_DEV	(32 << 20)
 #define HELD_ALL	(64 << 20)
@@ -26,13 +30,18 @@ static void uncount(struct prxe_qp *qp, int bytes)
 	atomic_sub(bytes, &held_all);
 }
 
+static bool may_hold(int mine, int devs, int all)
+{
+	return mine <= HELD_FEW || (mine <= HELD_QP && devs <= HELD_DEV && all <= HELD_ALL);
+}
+
 static bool count(struct prxe_qp *qp, int bytes)
 {
 	int mine = atomic_add_return(bytes, &qp->held);
 	int devs = atomic_add_return(bytes, &qp->dev->held);
 	int all = atomic_add_return(bytes, &held_all);
 
-	if (mine <= HELD_QP && devs <= HELD_DEV && all <= HELD_ALL)
+	if (may_hold(mine, devs, all))
 		return true;
 	uncount(qp, bytes);
 	return false;
@@ -46,8 +55,11 @@ static void held_gone(struct sk_buff *skb)
 
 static struct sk_buff *copy_charged(struct prxe_qp *qp, const struct sk_buff *skb)
 {
-	/* Not GFP_ATOMIC, which may exceed the limit of a memory cgroup. */
-	gfp_t gfp = GFP_NOWAIT | __GFP_NOWARN | (qp->memcg ? __GFP_ACCOUNT : 0);
+	/*
+	 * May exceed the limit of the memory cgroup, by what may wait at most, and that is charged: nothing can be reclaimed
+	 * here, and a cgroup that is full (of page cache, say) must be able to communicate.
+	 */
+	gfp_t gfp = GFP_ATOMIC | __GFP_NOWARN | (qp->memcg ? __GFP_ACCOUNT : 0);
 	struct mem_cgroup *old = set_active_memcg(qp->memcg);
 	struct sk_buff *copy = skb_copy(skb, gfp);
 
@@ -62,7 +74,7 @@ struct sk_buff *prxe_wire_hold(struct prxe_qp *qp, struct sk_buff *skb)
 	if (skb->destructor == held_gone)
 		return skb;
 	/* Asked before, so that a flood costs no copies. */
-	if (atomic_read(&qp->held) < HELD_QP && atomic_read(&qp->dev->held) < HELD_DEV && atomic_read(&held_all) < HELD_ALL)
+	if (may_hold(atomic_read(&qp->held), atomic_read(&qp->dev->held), atomic_read(&held_all)))
 		copy = copy_charged(qp, skb);
 	kfree_skb(skb);
 	if (!copy)

@@ -45,17 +45,26 @@ static void fill_resource(struct prxe_resource *res, u32 type, const struct prxe
 	res->length = pkt->dma_len;
 }
 
-static struct prxe_resource *find_resource(struct prxe_qp *qp, u32 type, u32 psn)
+int prxe_resource_resize(struct prxe_qp *qp, u32 n)
 {
-	u32 i;
+	u32 size = clamp_t(u32, n, 1, PRXE_MAX_RD_ATOM), keep, i;
+	struct prxe_resp *r = &qp->resp;
+	struct prxe_resource *fresh, *old;
 
-	for (i = 0; qp->resp.res && i < qp->resp.res_size; i++) {
-		struct prxe_resource *res = &qp->resp.res[i];
-
-		if (res->type == type && prxe_psn_cmp(psn, res->first_psn) >= 0 && prxe_psn_cmp(psn, res->last_psn) <= 0)
-			return res;
-	}
-	return NULL;
+	fresh = kcalloc(size, sizeof(*fresh), GFP_KERNEL_ACCOUNT);
+	if (!fresh)
+		return -ENOMEM;
+	spin_lock_bh(&r->lock);
+	old = r->res;
+	keep = old ? min(size, r->res_size) : 0;
+	for (i = 1; i <= keep; i++)
+		fresh[keep - i] = old[(r->res_head + r->res_size - i) % r->res_size];
+	r->res = fresh;
+	r->res_size = size;
+	r->res_head = keep % size;
+	spin_unlock_bh(&r->lock);
+	kfree(old);
+	return 0;
 }
 
 /* ---- READ ---- */
@@ -76,6 +85,7 @@ static void start_read(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 
 	prxe_read_forget(qp);
 	r->reading = true;
+	r->read_counts = false;
 	r->read_va = pkt->va;
 	r->read_rkey = pkt->rkey;
 	r->read_left = pkt->dma_len;
@@ -127,6 +137,7 @@ enum prxe_exec prxe_read_exec(struct prxe_qp *qp, struct sk_buff *skb, const str
 	}
 	r->fault_error = 0;
 	start_read(qp, pkt);
+	r->read_counts = true;
 	fill_resource(res, PRXE_OPF_READ, pkt, r->read_last);
 	r->psn = prxe_psn_add(r->read_last, 1);
 	r->msn = (r->msn + 1) & PRXE_PSN_MASK;
@@ -295,26 +306,39 @@ static u32 dup_type(const struct prxe_pkt *pkt)
 	return pkt->flags & (PRXE_OPF_READ | PRXE_OPF_ATOMIC | PRXE_OPF_ATOMIC_WRITE | PRXE_OPF_FLUSH);
 }
 
+/* Does @pkt ask for @res again? Of a READ, all of it, or from the start of a packet to the end or before it. */
+static bool asks_for(const struct prxe_qp *qp, const struct prxe_pkt *pkt, const struct prxe_resource *res)
+{
+	u64 off = pkt->va - res->va;
+
+	if (res->type != dup_type(pkt) || pkt->rkey != res->rkey)
+		return false;
+	/* rdma_rxe repeats an ATOMIC WRITE with another address. The answer is the one that was given, and changes nothing. */
+	if (res->type != PRXE_OPF_READ)
+		return pkt->psn == res->first_psn;
+	if (prxe_psn_cmp(pkt->psn, res->first_psn) < 0 || prxe_psn_cmp(pkt->psn, res->last_psn) > 0)
+		return false;
+	if (pkt->va < res->va || off > res->length || pkt->dma_len > res->length - off)
+		return false;
+	return off == (u64)((pkt->psn - res->first_psn) & PRXE_PSN_MASK) << qp->mtu_shift;
+}
+
 /*
- * What @pkt asks for again, or NULL. What is too old to be remembered, or is not what was asked for then, gets no answer (IBTA
- * 9.7.5.1.1), and changes nothing: anybody could send it.
+ * What @pkt asks for again, the newest first, or NULL. What is too old to be remembered, or is not what was asked for then, gets no
+ * answer (IBTA 9.7.5.1.1), and changes nothing: anybody could send it.
  */
 static struct prxe_resource *dup_resource(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 {
-	struct prxe_resource *res = find_resource(qp, dup_type(pkt), pkt->psn);
-	u64 off;
+	struct prxe_resp *r = &qp->resp;
+	u32 i;
 
-	if (!res || pkt->rkey != res->rkey)
-		return NULL;
-	off = pkt->va - res->va;
-	if (res->type != PRXE_OPF_READ)
-		return res->first_psn == pkt->psn && !off && pkt->dma_len == res->length ? res : NULL;
-	/* All of it, or from the start of a packet to the end or before it. */
-	if (pkt->va < res->va || off > res->length || pkt->dma_len > res->length - off)
-		return NULL;
-	if (off != (u64)((pkt->psn - res->first_psn) & PRXE_PSN_MASK) << qp->mtu_shift)
-		return NULL;
-	return res;
+	for (i = 1; r->res && i <= r->res_size; i++) {
+		struct prxe_resource *res = &r->res[(r->res_head + r->res_size - i) % r->res_size];
+
+		if (asks_for(qp, pkt, res))
+			return res;
+	}
+	return NULL;
 }
 
 void prxe_dup_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
@@ -367,11 +391,19 @@ void prxe_dup_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt
 			return;
 		}
 	}
-	if (skb_queue_len(&r->dups) >= DUPS_MAX) {
-		kfree_skb(skb);
+	if (!r->reading && skb_queue_empty(&r->dups)) {
+		prxe_dup_exec(qp, pkt);
+		consume_skb(skb);
 		return;
 	}
-	skb = prxe_wire_hold(qp, skb);
-	if (skb)
-		__skb_queue_tail(&r->dups, skb);
+	if (skb_queue_len(&r->dups) < DUPS_MAX) {
+		skb = prxe_wire_hold(qp, skb);
+		if (skb) {
+			__skb_queue_tail(&r->dups, skb);
+			return;
+		}
+	} else {
+		kfree_skb(skb);
+	}
+	prxe_count(qp->dev, dropped);
 }

@@ -364,7 +364,10 @@ static enum resp_result take_response(struct prxe_qp *qp, struct sk_buff *skb, s
 	return take_data(qp, skb, &pkt, miss);
 }
 
-/* What is queued has to wait: from here on it is counted and paid for, as what comes later. What finds no room is lost. */
+/*
+ * What is queued has to wait: from here on it is counted and paid for, as what comes later. What finds no room is asked for again
+ * when the wait is over.
+ */
 static void hold_responses(struct prxe_qp *qp)
 {
 	struct sk_buff_head *acks = &qp->req.acks, all, held;
@@ -379,6 +382,8 @@ static void hold_responses(struct prxe_qp *qp)
 		skb = prxe_wire_hold(qp, skb);
 		if (skb)
 			__skb_queue_tail(&held, skb);
+		else
+			WRITE_ONCE(qp->req.land_lost, true);
 	}
 	spin_lock_bh(&acks->lock);
 	skb_queue_splice(&held, acks);
@@ -425,8 +430,13 @@ static enum prxe_step serve_responses(struct prxe_qp *qp)
 		qp->req.last_heard = ktime_get();
 		return PRXE_STEP_DONE;
 	}
-	if (was_parked)
+	if (was_parked) {
 		qp->req.last_heard = ktime_get();
+		if (READ_ONCE(qp->req.land_lost)) {
+			WRITE_ONCE(qp->req.land_lost, false);
+			rewind_to_una(qp);
+		}
+	}
 	if (error) {
 		wqe = oldest(qp);
 		if (wqe && wqe->state != PRXE_WQE_FETCHED)
@@ -458,6 +468,22 @@ static bool syndrome_ok(const struct prxe_pkt *pkt)
 	return type == PRXE_AETH_RNR || (type == PRXE_AETH_NAK && PRXE_AETH_VALUE(pkt->syndrome) <= PRXE_NAK_RD_REQ);
 }
 
+/* False: the QP ended, or was reset, since the packet was accepted: who did that has emptied the queue, or is about to. */
+static bool queue_response(struct prxe_qp *qp, struct sk_buff *skb)
+{
+	struct sk_buff_head *acks = &qp->req.acks;
+	enum ib_qp_state state;
+	bool ok;
+
+	spin_lock_bh(&acks->lock);
+	state = READ_ONCE(qp->state);
+	ok = !READ_ONCE(qp->dead) && (state == IB_QPS_RTS || state == IB_QPS_SQD);
+	if (ok)
+		__skb_queue_tail(acks, skb);
+	spin_unlock_bh(&acks->lock);
+	return ok;
+}
+
 void prxe_wire_req_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
 	u32 queued = skb_queue_len_lockless(&qp->req.acks);
@@ -475,12 +501,15 @@ void prxe_wire_req_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prx
 	if (queued >= FEW_ACKS || READ_ONCE(qp->req.park[PRXE_PARK_LAND].parked)) {
 		skb = prxe_wire_hold(qp, skb);
 		if (!skb) {
+			WRITE_ONCE(qp->req.land_lost, true);
 			prxe_count(qp->dev, dropped);
 			return;
 		}
 	}
-	skb_queue_tail(&qp->req.acks, skb);
-	prxe_req_kick(qp, true);
+	if (queue_response(qp, skb))
+		prxe_req_kick(qp, true);
+	else
+		kfree_skb(skb);
 }
 
 /* ---- time ---- */
@@ -852,7 +881,7 @@ static enum prxe_step send_batch(struct prxe_qp *qp, unsigned int *budget)
 		total += max(bytes, PKT_COST / 4);
 		if (r == SEND_OK)
 			*budget -= min(*budget, max(bytes, PKT_COST));
-	} while (r == SEND_OK && *budget && total < BATCH_BYTES && READ_ONCE(qp->state) != IB_QPS_ERR);
+	} while (r == SEND_OK && *budget && total < BATCH_BYTES && !prxe_qp_send_over(qp));
 	flush_held(qp, true);
 	arm_timer(qp);
 	local_bh_enable();
@@ -983,6 +1012,7 @@ void prxe_wire_req_forget(struct prxe_qp *qp)
 	forget_pend(qp);
 	skb_queue_purge(&qp->req.acks);
 	qp->req.land_done = 0;
+	WRITE_ONCE(qp->req.land_lost, false);
 	qp->req.late_nak = false;
 }
 

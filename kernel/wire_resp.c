@@ -18,10 +18,12 @@
 #include "mem.h"
 #include "mr.h"
 #include "qp.h"
+#include "vlan.h"
 #include "wire.h"
 #include "wire_resp.h"
 
 #define PARK_PKTS	256U		/* what our requester has under way at most */
+#define PARK_MAX_MS	1000U		/* of the module parameter */
 #define PARK_MIN_NS	NSEC_PER_MSEC
 #define PARK_MAX_NS	(16 * NSEC_PER_MSEC)
 #define QUEUE_PKTS	512U		/* behind a READ */
@@ -30,14 +32,14 @@
 #define SEND_AHEAD	(256U << 10)	/* of receive memory to fault ahead when a message's length is unknown */
 #define WAIT_MAX	msecs_to_jiffies(50)	/* that a UC or UD packet waits for memory .. */
 #define LOOK_NS		(25 * NSEC_PER_MSEC)	/* .. and when that is looked at */
-#define AHEAD_MAX	(1 << 16)	/* PSNs: a packet further ahead is none of our requester's */
+#define AHEAD_MAX	4096		/* PSNs: a packet further ahead is none of our requester's */
 #define OUT_MAX		512U		/* answers that wait to be sent; more are lost, as on the way */
 #define OUT_ROUNDS	8
 
 /* What a missing page of the WRITE, READ or atomic at @psn, or of the receive WQE of a SEND, is asked for by. */
-static u64 fault_key(const struct prxe_pkt *pkt, u64 fill)
+static u64 fault_key(const struct prxe_resp *r, const struct prxe_pkt *pkt)
 {
-	return pkt->flags & PRXE_OPF_SEND ? fill : pkt->psn;
+	return pkt->flags & PRXE_OPF_SEND ? r->rwqe.no : pkt->psn;
 }
 
 /* ---- answers ---- */
@@ -215,12 +217,16 @@ static void resp_fault_done(struct prxe_fault_req *req)
 static u64 park_ns(const struct prxe_qp *qp)
 {
 	u64 timeout = prxe_timeout_ns(READ_ONCE(qp->attr.timeout) & 31);
+	u64 ns = min(READ_ONCE(prxe_park_ms), PARK_MAX_MS) * (u64)NSEC_PER_MSEC;
 
 	if (qp->type != IB_QPT_RC)
 		return LOOK_NS;
-	/* It comes with RTS. */
+	/* The timeout comes with RTS. */
 	if (READ_ONCE(qp->state) < IB_QPS_RTS)
-		return PARK_MIN_NS;
+		return ns ? min_t(u64, ns, PARK_MAX_NS) : PARK_MIN_NS;
+	/* What the administrator asks for, but never so long that the requester retransmits. */
+	if (ns)
+		return timeout ? min_t(u64, ns, max_t(u64, timeout / 2, PARK_MIN_NS)) : ns;
 	return timeout ? clamp_t(u64, timeout / 8, PARK_MIN_NS, PARK_MAX_NS) : PARK_MAX_NS;
 }
 
@@ -331,8 +337,14 @@ static bool park_time_is_up(struct prxe_qp *qp)
 	}
 	if (qp->type != IB_QPT_RC)
 		return give_up_old(qp);
-	if (r->reading || skb_queue_empty(&r->parked))
+	if (skb_queue_empty(&r->parked))
 		return false;
+	if (r->reading) {
+		/* What waits behind the READ is asked for again when that is over. */
+		__skb_queue_purge(&r->parked);
+		r->gap = true;
+		return false;
+	}
 	if (r->psn == r->park_psn) {
 		rnr_for_fault(qp, 0);
 		return false;
@@ -392,7 +404,7 @@ static int land(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *
 		if (n > 0)
 			rx->done += n;
 		if (miss.mirror) {
-			int err = prxe_resp_fault(qp, &miss, fault_key(pkt, r->fill));
+			int err = prxe_resp_fault(qp, &miss, fault_key(r, pkt));
 
 			return err ?: 1;
 		}
@@ -556,7 +568,7 @@ static int land_ud(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pk
 		if (n > 0)
 			rx->done += n;
 		if (miss.mirror)
-			return prxe_resp_fault(qp, &miss, rx->fill) ?: 1;
+			return prxe_resp_fault(qp, &miss, rwqe->no) ?: 1;
 		if (n <= 0)
 			return -EACCES;
 	}
@@ -595,6 +607,8 @@ static enum prxe_exec exec_ud(struct prxe_qp *qp, struct sk_buff *skb, const str
 		wc.wc_flags |= IB_WC_WITH_IMM;
 		wc.ex.imm_data = (__force __be32)pkt->imm;
 	}
+	if (skb_vlan_tag_present(skb))
+		prxe_wc_set_vlan(&wc, skb_vlan_tag_get(skb));
 	prxe_resp_complete(qp, &wc, pkt->se);
 	return PRXE_EXEC_DONE;
 }
@@ -684,6 +698,41 @@ static bool is_turn(const struct prxe_qp *qp, const struct prxe_pkt *pkt)
 	return false;
 }
 
+#define OP_RD	(PRXE_OPF_READ | PRXE_OPF_ATOMIC)
+
+/*
+ * RC: count a READ or atomic that waits. A requester that has more of them under way than
+ * max_dest_rd_atomic hears so (NAK invalid request) when the turn of the surplus one comes.
+ */
+static void count_rd(struct prxe_qp *qp, struct sk_buff *skb)
+{
+	struct prxe_resp *r = &qp->resp;
+
+	if (skb_queue_empty(&r->parked))
+		r->rd_parked = 0;
+	r->rd_parked++;
+	if (r->rd_parked + (r->reading && r->read_counts) > READ_ONCE(qp->attr.max_dest_rd_atomic))
+		PRXE_RX(skb)->overuse = true;
+}
+
+/* The same packet after its wait. True: it is used up. */
+static bool exec_parked(struct prxe_qp *qp, struct sk_buff *skb)
+{
+	struct prxe_pkt pkt;
+
+	if (prxe_pkt_parse(&pkt, skb->data, skb_headlen(skb), skb->len))
+		return true;
+	if (is_turn(qp, &pkt)) {
+		if (PRXE_RX(skb)->overuse)
+			prxe_resp_bad_request(qp);
+		else if (exec(qp, skb, &pkt) == PRXE_EXEC_WAIT)
+			return false;
+	}
+	if (qp->type == IB_QPT_RC && pkt.flags & OP_RD)
+		qp->resp.rd_parked--;
+	return true;
+}
+
 /* Do what can be done now, about @budget bytes of it. True: there is more to do at once. */
 static bool run(struct prxe_qp *qp, unsigned int budget)
 {
@@ -715,8 +764,7 @@ static bool run(struct prxe_qp *qp, unsigned int budget)
 			continue;
 		}
 		skb = __skb_dequeue(&r->parked);
-		if (!prxe_pkt_parse(&pkt, skb->data, skb_headlen(skb), skb->len) && is_turn(qp, &pkt) &&
-		    exec(qp, skb, &pkt) == PRXE_EXEC_WAIT) {
+		if (!exec_parked(qp, skb)) {
 			__skb_queue_head(&r->parked, skb);
 			break;
 		}
@@ -791,8 +839,10 @@ static void park(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt 
 		no_room(qp);
 		return;
 	}
-	if (r->faulting && (qp->type != IB_QPT_RC || !r->reading))
+	if (r->faulting)
 		prxe_resp_timer_start(qp);
+	if (qp->type == IB_QPT_RC && pkt->flags & OP_RD)
+		count_rd(qp, skb);
 	__skb_queue_tail(&r->parked, skb);
 	r->recv_psn = prxe_psn_add(pkt->psn, request_psns(qp, pkt));
 }
@@ -818,6 +868,7 @@ void prxe_wire_resp_rcv(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_pkt
 		kfree_skb(skb);
 		goto go_on;
 	}
+	prxe_qp_established(qp);
 	if (!r->reading && !r->faulting && skb_queue_empty(&r->parked) && skb_queue_empty(&r->dups) &&
 	    exec(qp, skb, pkt) == PRXE_EXEC_DONE)
 		consume_skb(skb);
@@ -862,13 +913,13 @@ void prxe_wire_resp_reset(struct prxe_qp *qp)
 
 	spin_lock_bh(&r->lock);
 	forget_packets(qp);
-	__skb_queue_purge(&r->out);
-	/* Whoever sends what was taken from there uses the route; it waits for nothing. */
+	/* Whoever sends uses the route, and waits for nothing; a last NAK leaves before it ends. */
 	while (r->sending) {
 		spin_unlock_bh(&r->lock);
 		usleep_range(5, 50);
 		spin_lock_bh(&r->lock);
 	}
+	__skb_queue_purge(&r->out);
 	r->fault_epoch++;
 	r->faulting = false;
 	r->fault_error = 0;

@@ -39,7 +39,7 @@ enum prxe_exec prxe_resp_refuse(struct prxe_qp *qp, u32 psn, enum prxe_nak code,
 enum prxe_exec prxe_resp_bad_request(struct prxe_qp *qp);
 enum prxe_exec prxe_resp_no_access(struct prxe_qp *qp);
 /*
- * Memory is missing for the packet, or the message, that @key stands for: a PSN, or a number of prxe_resp_claim(), which is
+ * Memory is missing for the packet, or the receive WQE, that @key stands for: a PSN, or the number of the receive WQE, which is
  * larger than any PSN. Takes the miss over. 0: wait; else the error that the fault for this very one ended with.
  */
 int prxe_resp_fault(struct prxe_qp *qp, struct prxe_miss *miss, u64 key);

@@ -82,6 +82,10 @@ static inline bool prxe_crc32_le_is_fast(void)
 #endif
 
 /* ---- memory ---- */
+#ifndef VM_SHADOW_STACK
+#define VM_SHADOW_STACK	VM_NONE
+#endif
+
 #ifdef PRXE_HAVE_YOUNG_BOOL
 typedef bool prxe_young_t;	/* what the ageing callbacks of an mmu_notifier return */
 #else

@@ -77,6 +77,23 @@ static int build_send(const struct prxe_qp *qp, struct rxe_send_wqe *wqe, const 
 	return build_data(&qp->sq, wqe, wr);
 }
 
+/*
+ * Ring for a batch of the send queue. EIO says that the device has gone, EINVAL that the QP is not
+ * in a state to send (somebody else took it there): either way nobody looks at the queue. Then the
+ * batch is taken back, so that nothing of it is sent in a later life of the QP.
+ */
+int prxe_sq_ring(struct prxe_qp *qp, struct prxe_batch *batch)
+{
+	int err = prxe_doorbell(qp);
+
+	if (prxe_unlikely(err == EIO || err == EINVAL)) {
+		prxe_lock(&qp->sq.lock);
+		prxe_batch_withdraw(batch);
+		prxe_unlock(&qp->sq.lock);
+	}
+	return err;
+}
+
 int prxe_post_send(struct ibv_qp *ibqp, struct ibv_send_wr *wr, struct ibv_send_wr **bad_wr)
 {
 	struct prxe_qp *qp = to_prxe_qp(ibqp);
@@ -106,8 +123,9 @@ int prxe_post_send(struct ibv_qp *ibqp, struct ibv_send_wr *wr, struct ibv_send_
 	prxe_unlock(&qp->sq.lock);
 
 	if (queued) {
-		err = prxe_doorbell(qp);
-		if (prxe_unlikely(err) && !ret) {
+		err = prxe_sq_ring(qp, &batch);
+		/* None was taken, whatever stopped the list further on. */
+		if (prxe_unlikely(err)) {
 			*bad_wr = first;
 			ret = err;
 		}
@@ -153,12 +171,17 @@ static int post_recv(struct prxe_rq *rq, struct ibv_recv_wr *wr, struct ibv_recv
 int prxe_post_recv(struct ibv_qp *ibqp, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad_wr)
 {
 	struct prxe_qp *qp = to_prxe_qp(ibqp);
+	int ret;
 
 	if (prxe_unlikely(ibqp->state == IBV_QPS_RESET)) {
 		*bad_wr = wr;
 		return EINVAL;
 	}
-	return post_recv(&qp->rq, wr, bad_wr);
+	ret = post_recv(&qp->rq, wr, bad_wr);
+	/* The QP is in error: what was posted is flushed. If nobody hears, there is no device. */
+	if (prxe_unlikely(prxe_ring_wants_doorbell(&qp->rq.ring)))
+		prxe_doorbell(qp);
+	return ret;
 }
 
 int prxe_post_srq_recv(struct ibv_srq *ibsrq, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad_wr)
@@ -195,7 +218,7 @@ int prxe_bind_mw(struct ibv_qp *ibqp, struct ibv_mw *mw, struct ibv_mw_bind *bin
 	prxe_batch_publish(&batch);
 	prxe_unlock(&qp->sq.lock);
 
-	ret = prxe_doorbell(qp);
+	ret = prxe_sq_ring(qp, &batch);
 	if (!ret)
 		mw->rkey = rkey;
 	return ret;

@@ -31,6 +31,13 @@
 #define PRXE_RING_OWNER_ACTIVE		64	/* byte offset in struct rxe_queue_buf */
 
 /*
+ * Late receives. A QP in error flushes what is posted to it, but the kernel does not look for ever:
+ * it sets a word in the padding of a receive queue's ring header, and while that is not zero, user
+ * space rings the doorbell after posting a receive WQE. No feature bit: older kernels leave zero.
+ */
+#define PRXE_RING_RQ_DOORBELL		260	/* byte offset in struct rxe_queue_buf */
+
+/*
  * Completion timestamps. In a CQ that was created with IB_UVERBS_CQ_FLAGS_TIMESTAMP_COMPLETION, the kernel writes the time of the
  * completion (CLOCK_REALTIME, in ns) behind the struct ib_uverbs_wc, in what is padding otherwise.
  */

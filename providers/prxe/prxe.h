@@ -158,6 +158,8 @@ void prxe_doorbell_close(struct prxe_context *ctx);
 void prxe_doorbell_init(struct prxe_qp *qp);
 /* Tell the kernel about published send WQEs, unless it is looking already. Never under a lock. Returns an errno. */
 int prxe_doorbell(struct prxe_qp *qp);
+/* For a published batch; an error: nothing of it was taken. */
+int prxe_sq_ring(struct prxe_qp *qp, struct prxe_batch *batch);
 
 /* wr_api.c: ibv_wr_*() for the operations in flags (IBV_QP_EX_WITH_*). */
 void prxe_qp_set_ops(struct prxe_qp *qp, uint64_t flags);

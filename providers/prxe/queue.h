@@ -88,6 +88,16 @@ struct prxe_ring {
 int prxe_ring_map(struct prxe_ring *ring, int cmd_fd, const struct mminfo *mi, size_t elem_size);
 void prxe_ring_unmap(struct prxe_ring *ring);
 
+/*
+ * A receive queue whose kernel side sleeps. It was set well before the kernel went to sleep, so a
+ * plain read after the producer was stored suffices.
+ */
+static inline bool prxe_ring_wants_doorbell(const struct prxe_ring *ring)
+{
+	return ring->buf && __atomic_load_n((const __u32 *)(const void *)
+			((const char *)ring->buf + PRXE_RING_RQ_DOORBELL), __ATOMIC_RELAXED);
+}
+
 static inline void *prxe_ring_slot(const struct prxe_ring *ring, uint32_t index)
 {
 	return ring->data + ((size_t)index << ring->shift);
@@ -158,6 +168,13 @@ static inline bool prxe_batch_publish(struct prxe_batch *b)
 		return false;
 	prxe_ring_publish(&b->ring->buf->producer_index, b->next);
 	return true;
+}
+
+/* Take a published batch back, unless another one stands behind it. Nobody looks at the queue. */
+static inline void prxe_batch_withdraw(struct prxe_batch *b)
+{
+	if (prxe_ring_own(&b->ring->buf->producer_index) == b->next)
+		prxe_ring_publish(&b->ring->buf->producer_index, b->first);
 }
 
 #endif

@@ -25,12 +25,13 @@ static int wr_complete(struct ibv_qp_ex *qp_ex)
 {
 	struct prxe_qp *qp = ex_qp(qp_ex);
 	int ret = qp->wr_err;
+	struct prxe_batch batch = qp->batch;	/* the next one's, once the lock is open */
 	bool queued = false;
 
 	if (!prxe_unlikely(ret))
-		queued = prxe_batch_publish(&qp->batch);
+		queued = prxe_batch_publish(&batch);
 	prxe_unlock(&qp->sq.lock);
-	return queued ? prxe_doorbell(qp) : ret;
+	return queued ? prxe_sq_ring(qp, &batch) : ret;
 }
 
 static void wr_abort(struct ibv_qp_ex *qp_ex)
@@ -173,7 +174,8 @@ static void wr_bind_mw(struct ibv_qp_ex *qp_ex, struct ibv_mw *mw, uint32_t rkey
 
 	if (!wqe)
 		return;
-	if (!info->mr && info->length) {
+	/* Windows of type 1 are bound by ibv_bind_mw(). */
+	if (mw->type != IBV_MW_TYPE_2 || (!info->mr && info->length)) {
 		ex_qp(qp_ex)->wr_err = EINVAL;
 		return;
 	}

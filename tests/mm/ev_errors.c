@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -310,12 +311,52 @@ static void poisoned(struct t_dev *d)
 	bench_close(&w);
 }
 
+/*
+ * Memory of a file of the kernel's own (the ring of an AIO context): an error status, and not a
+ * byte of it changes.  Shared memory, which is a file of the kernel's too, works.
+ */
+static void kernel_file(struct t_dev *d)
+{
+	int id = shmget(IPC_PRIVATE, ROOM, IPC_CREAT | 0600);
+	uint8_t *p, *was = t_map(ROOM);
+	unsigned long ctx = 0;
+	struct ibv_mr *m;
+	struct bench w;
+
+	if (syscall(SYS_io_setup, 512, &ctx)) /* more than ROOM */
+		t_die("io_setup: %s", strerror(errno));
+	p = (uint8_t *)ctx;
+	memcpy(was, p, ROOM);
+	bench_open(&w, d);
+	m = t_reg(d->pd, p, ROOM, ODP_ALL);
+	all_ways(&w, p, m);
+	if (memcmp(was, p, ROOM))
+		t_fail("the ring of an AIO context changed");
+	ibv_dereg_mr(m);
+	syscall(SYS_io_destroy, ctx);
+
+	p = id < 0 ? (void *)-1 : shmat(id, NULL, 0);
+	if (p == (void *)-1)
+		t_die("System V shared memory: %s", strerror(errno));
+	shmctl(id, IPC_RMID, NULL);
+	m = t_reg(d->pd, p, ROOM, ODP_ALL);
+	t_pat_fill(w.ok, ROOM, 1, 0);
+	ev_write("WRITE to shared memory", &w.a, w.ok + 3, LEN, w.mok, p + T_PAGE - 8, m);
+	t_pat_check("WRITE to shared memory", p + T_PAGE - 8, LEN, 1, 3);
+	t_zero_check("beside it", p, T_PAGE - 8);
+	ibv_dereg_mr(m);
+	shmdt(p);
+	munmap(was, ROOM);
+	bench_close(&w);
+}
+
 const struct t_test ev_errors[] = {
 	{ "unmapped", unmapped, "every access to unmapped memory, fresh and after use" },
 	{ "partly", partly, "a hole in the middle of the range" },
 	{ "prot_none", prot_none, "PROT_NONE and back" },
 	{ "read_only", read_only, "PROT_READ: reads work, writes do not" },
 	{ "secret", secret, "memfd_secret: an error status, no oops" },
+	{ "kernel_file", kernel_file, "memory of a kernel's own file: an error status" },
 	{ "device_memory", device_memory, "VM_PFNMAP memory: an error status" },
 	{ "poisoned", poisoned, "a page with a memory error: an error status, and the pages around it work" },
 	{ 0 },

@@ -397,12 +397,68 @@ static void counters(struct t_dev *d)
 	munmap(q, N * T_PAGE);
 }
 
+/* kB of the kernel's unreclaimable slabs. */
+static long slab(void)
+{
+	char line[128];
+	long kb = -1;
+	FILE *f = fopen("/proc/meminfo", "re");
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "SUnreclaim: %ld", &kb) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kb;
+}
+
+/* PREFETCH_NO_FAULT of 8 GiB where one page is: it is published, and no tables are made for the rest. */
+static void prefetch_nothing(struct t_dev *d)
+{
+	const size_t part = 2UL << 30, len = 4 * part;
+	uint8_t *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *src = t_map(T_PAGE);
+	struct ibv_mr *m, *ms = t_reg(d->pd, src, T_PAGE, T_ALL_ACCESS);
+	long before, more;
+	struct t_ep a, b;
+
+	if (p == MAP_FAILED)
+		t_die("mmap of 8 GiB: %s", strerror(errno));
+	madvise(p, len, MADV_NOHUGEPAGE);
+	m = t_reg(d->pd, p, len, ODP_ALL);
+	t_pat_fill(p + part + 5 * T_PAGE, T_PAGE, 740, 0);
+	before = slab();
+	for (size_t at = 0; at < len; at += part) {
+		struct ibv_sge sg = { (uintptr_t)p + at, part, m->lkey };
+		int rc = ibv_advise_mr(d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH_NO_FAULT,
+				       IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
+
+		if (rc)
+			t_fail("PREFETCH_NO_FAULT: %s", strerror(rc));
+	}
+	more = slab() - before;
+	t_note("PREFETCH_NO_FAULT of 8 GiB with one page: %ld kB more in slabs", more);
+	/* A table of 4 KiB for each 2 MiB is 16 MiB. */
+	if (before < 0 || more > 8192)
+		t_fail("PREFETCH_NO_FAULT makes tables for what is not there: %ld kB", more);
+	t_pair_open(&a, d, &b, d, NULL);
+	ev_read("READ of the one page", &a, src, T_PAGE, ms, p + part + 5 * T_PAGE, m);
+	t_pat_check("READ of the one page", src, T_PAGE, 740, 0);
+	t_ep_close(&a);
+	t_ep_close(&b);
+	ibv_dereg_mr(m);
+	ibv_dereg_mr(ms);
+	munmap(p, len);
+	munmap(src, T_PAGE);
+}
+
 const struct t_test ev_reg[] = {
 	{ "reg_time", reg_time, "registration of 4 KiB and of 1 TiB costs the same" },
 	{ "many", many, "thousands of MRs over the same memory" },
 	{ "vmpin", vmpin, "VmPin and VmLck stay 0" },
 	{ "signal_storm", signal_storm, "registrations while signals arrive" },
 	{ "refused", refused, "registrations and prefetches that must fail" },
+	{ "prefetch_nothing", prefetch_nothing, "PREFETCH_NO_FAULT makes no tables for nothing" },
 	{ "counters", counters, "an MR's counters, by the driver's method" },
 	{ "leave_behind", leave_behind, "the context closes with everything alive" },
 	{ 0 },

@@ -54,6 +54,15 @@ static int resident(void *p, unsigned char in[PAGES])
 }
 
 /*
+ * No page to be moved, but whoever moves pages first gets those that other CPUs have not put on the
+ * LRU lists yet.
+ */
+static void on_lists(void)
+{
+	syscall(SYS_move_pages, 0, 0UL, NULL, &(int){ 0 }, NULL, 0);
+}
+
+/*
  * All pages of [p, p + ROOM) to the device, and out of the swap cache: once they are written, they are mapped again, and what is paged out while
  * it is clean goes at once.
  */
@@ -72,8 +81,7 @@ static void swap_out(uint8_t *p)
 		if (t_now() > stop)
 			t_die("%d of %d pages cannot be swapped out", n, PAGES);
 		usleep(50000);
-		/* No page to be moved, but whoever moves pages first gets those that other CPUs have not put on the LRU lists yet. */
-		syscall(SYS_move_pages, 0, 0UL, NULL, &(int){ 0 }, NULL, 0);
+		on_lists();
 		for (int i = 0; i < PAGES; i++)
 			if (in[i] & 1)
 				(void)*(volatile uint8_t *)(p + i * T_PAGE);
@@ -507,9 +515,103 @@ static void removed(struct t_dev *d)
 	ended(d, env("SLOW_DEV"), 1, "the removal of a device", begin_link, end_link);
 }
 
+/* ---- posts on shared memory ---- */
+
+/* On its way to swap: the MM waits until it is there, also where it was asked not to wait. */
+static void shared(struct t_dev *d)
+{
+	struct rig r;
+
+	rig_open(&r, d);
+	ibv_dereg_mr(r.mslow);
+	if (mmap(r.slow, ROOM, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1,
+		 0) != r.slow)
+		t_die("mmap: %s", strerror(errno));
+	r.mslow = t_reg(d->pd, r.slow, ROOM, ODP_ALL);
+	for (enum side side = SOURCE; side <= TARGET; side++) {
+		const uint8_t *from = side == SOURCE ? r.slow : r.fast;
+		const uint8_t *to = side == SOURCE ? r.fast : r.slow;
+		const char *name = side_name[side];
+		double posted, done;
+
+		t_pat_fill(r.slow, ROOM, 80 + side, 0);
+		t_pat_fill(r.fast, ROOM, 90 + side, 0);
+		on_lists();
+		if (madvise(r.slow, ROOM, MADV_PAGEOUT))
+			t_die("MADV_PAGEOUT: %s", strerror(errno));
+		r.posted = t_now();
+		if (t_post_one(&r.a, IBV_WR_RDMA_WRITE, from + 100, T_PAGE - 200,
+			       (side == SOURCE ? r.mslow : r.mfast)->lkey, (uintptr_t)to + 100,
+			       (side == SOURCE ? r.mfast : r.mslow)->rkey, 1))
+			t_die("post");
+		posted = t_now() - r.posted;
+		t_expect(name, r.a.scq, IBV_WC_SUCCESS, NULL);
+		done = t_now() - r.posted;
+		t_note("shared memory goes to swap, %s: posted after %.3f s, done after %.2f s",
+		       name, posted, done);
+		if (done < 0.5 * slow_seconds())
+			t_fail("%s: done after %.2f s: it was not on its way", name, done);
+		if (posted > 0.5 * done)
+			t_fail("%s goes to swap: the post took %.2f of %.2f s", name, posted, done);
+		t_pat_check(name, to + 100, T_PAGE - 200, side == SOURCE ? 80 : 90 + side, 100);
+	}
+	rig_close(&r);
+}
+
+/* ---- advice that is waited for, and the device's end ---- */
+
+/* Its first page is there, and the others nobody serves: what waits ends with EIO, at once. */
+__attribute__((noreturn)) static void advised_child(const char *dev, int gid, int sock)
+{
+	struct t_dev *d = t_dev_open(dev, gid);
+	uint8_t *p = t_map(ROOM);
+	struct ibv_mr *m = t_reg(d->pd, p, ROOM, ODP_ALL);
+	struct ibv_sge sg = t_sge(p, ROOM, m->lkey);
+	int rc;
+
+	memset(p, 1, T_PAGE);
+	t_uffd(p, ROOM);
+	alarm((unsigned)t_slow(5)); /* the end of a wait that nothing else ends */
+	t_put(sock, "s", 1);
+	rc = ibv_advise_mr(d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE, IBV_ADVISE_MR_FLAG_FLUSH,
+			   &sg, 1);
+	t_put(sock, &rc, sizeof(rc));
+	_exit(0);
+}
+
+static void advised(struct t_dev *d)
+{
+	double from, took;
+	int sock, rc = 0;
+	pid_t pid;
+	char c;
+
+	(void)d;
+	begin_link();
+	pid = t_fork(&sock);
+	if (!pid)
+		advised_child(env("SLOW_DEV"), 1, sock);
+	t_get(sock, &c, 1);
+	usleep(300000); /* it waits by now */
+	from = t_now();
+	command("rdma link delete $SLOW_DEV");
+	took = t_now() - from;
+	if (!t_try_get(sock, &rc, sizeof(rc)))
+		rc = -1;
+	t_note("the device was removed after %.2f s: error %d", took, rc);
+	if (took > t_slow(2))
+		t_fail("removal waits for advice: %.2f s", took);
+	if (rc != EIO)
+		t_fail("advice on a device that goes: error %d, not %d", rc, EIO);
+	close(sock);
+	waitpid(pid, NULL, 0);
+}
+
 static const struct t_test tests[] = {
 	{ "others", others, "what goes on while one QP waits" },
 	{ "together", together, "a transfer's pages are read side by side" },
+	{ "shared", shared, "a post on shared memory that goes to swap does not wait" },
+	{ "advised", advised, "a device is removed under advice that waits" },
 	{ "handler", handler, "a userfaultfd handler takes ten seconds" },
 	{ "killed", killed, "a process that waits is killed" },
 	{ "removed", removed, "a device is removed under a process that waits" },

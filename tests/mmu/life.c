@@ -5,10 +5,15 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <linux/userfaultfd.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "t.h"
@@ -154,6 +159,225 @@ static void others_go_on(struct t_dev *like)
 	t_ep_close(&c);
 	t_ep_close(&d);
 	rig_close(&r);
+}
+
+/* ---- more faults wait than threads may ---- */
+
+#define WAITERS 40 /* QPs, each with one page of its own */
+#define AHEADS 20  /* pages that are prefetched, and not waited for */
+#define PREFETCHES 300 /* of those pages: more than may be under way */
+#define UNSERVED ((WAITERS + AHEADS) * T_PAGE)
+
+struct many {
+	struct rig r;
+	struct t_ep a[WAITERS], b[WAITERS];
+	uint8_t *p; /* WAITERS pages, then AHEADS pages */
+	struct ibv_mr *m;
+	int fd;
+	atomic_bool stop;
+};
+
+/* Serves what it is asked for, and nothing else: who is never heard of waits for ever. */
+static void *serve_asked(void *arg)
+{
+	struct many *w = arg;
+	uint8_t *page = t_map(T_PAGE);
+
+	while (!atomic_load(&w->stop)) {
+		struct pollfd pf = { .fd = w->fd, .events = POLLIN };
+		struct uffdio_copy c = { .src = (uintptr_t)page, .len = T_PAGE };
+		struct uffd_msg msg;
+
+		if (poll(&pf, 1, 20) != 1 || read(w->fd, &msg, sizeof(msg)) != sizeof(msg))
+			continue;
+		c.dst = msg.arg.pagefault.address & ~(T_PAGE - 1);
+		t_pat_fill(page, T_PAGE, 500, c.dst - (uintptr_t)w->p);
+		if (ioctl(w->fd, UFFDIO_COPY, &c) && errno != EEXIST)
+			t_die("UFFDIO_COPY: %s", strerror(errno));
+	}
+	munmap(page, T_PAGE);
+	return NULL;
+}
+
+/* A transfer whose source and target are for a thread to fault, because a poster may not. */
+static void beside_many(struct many *w, unsigned round)
+{
+	struct t_arena s;
+	double from;
+
+	t_arena_open(&s, K_SHM, 2 * T_PAGE, w->r.d->pd, 1UL << 40, 0);
+	t_pat_fill(s.va, T_PAGE, 510 + round, 0);
+	t_drop(s.va, T_PAGE); /* out of the page tables: it stays in the file */
+	from = t_now();
+	if (t_post_one(&w->r.a, IBV_WR_RDMA_WRITE, s.va, T_PAGE, s.mr[0]->lkey, s.iova[0] + T_PAGE,
+		       s.mr[0]->rkey, 1))
+		t_die("post");
+	t_expect("beside many that wait", w->r.a.scq, IBV_WC_SUCCESS, NULL);
+	if (t_now() - from > t_slow(1))
+		t_fail("beside many that wait: %.2f s", t_now() - from);
+	t_pat_check("beside many that wait", s.va + T_PAGE, T_PAGE, 510 + round, 0);
+	t_arena_close(&s);
+}
+
+static void many_post(struct many *w)
+{
+	for (int i = 0; i < WAITERS; i++)
+		if (t_post_one(&w->a[i], IBV_WR_RDMA_WRITE, w->p + i * T_PAGE, T_PAGE, w->m->lkey,
+			       (uintptr_t)w->r.dst + i * T_PAGE, w->r.mdst->rkey, i))
+			t_die("post");
+}
+
+/* Of pages that nobody serves: accepted, or refused when there are too many; never waited for. */
+static void many_prefetch(struct many *w)
+{
+	int refused = 0;
+
+	for (int i = 0; i < PREFETCHES; i++) {
+		uint8_t *p = w->p + (WAITERS + i % AHEADS) * T_PAGE;
+		struct ibv_sge sg = t_sge(p, T_PAGE, w->m->lkey);
+		int rc = ibv_advise_mr(w->r.d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH, 0, &sg, 1);
+
+		if (rc && (rc != EAGAIN || i < AHEADS))
+			t_fail("prefetch %d: %s", i, strerror(rc));
+		refused += rc == EAGAIN;
+	}
+	if (!refused)
+		t_fail("%d prefetches wait, and no end of them", PREFETCHES);
+}
+
+/* Every page was asked for: there are as many as there should be, with what the server said. */
+static void many_served(struct many *w)
+{
+	double stop = t_now() + t_slow(10);
+	unsigned char in[WAITERS + AHEADS];
+	int n = 0;
+
+	for (int i = 0; i < WAITERS; i++)
+		if (!t_expect("one of many that wait", w->a[i].scq, IBV_WC_SUCCESS, NULL))
+			return;
+	t_pat_check("many that wait", w->r.dst, WAITERS * T_PAGE, 500, 0);
+	while (n < WAITERS + AHEADS && t_now() < stop) {
+		if (mincore(w->p, UNSERVED, in))
+			t_die("mincore: %s", strerror(errno));
+		n = 0;
+		for (int i = 0; i < WAITERS + AHEADS; i++)
+			n += in[i] & 1;
+		usleep(10000);
+	}
+	if (n < WAITERS + AHEADS)
+		t_fail("%d of %d pages were asked for", n, WAITERS + AHEADS);
+}
+
+/*
+ * More faults wait for a userfaultfd server than threads may: those that need not wait go on,
+ * whoever waits is heard of, and prefetches hold up nobody.
+ */
+static void many_wait(struct t_dev *like)
+{
+	struct many w = { 0 };
+	pthread_t th;
+
+	rig_open(&w.r, like, ROOM);
+	w.p = t_map(UNSERVED);
+	madvise(w.p, UNSERVED, MADV_NOHUGEPAGE);
+	w.fd = t_uffd(w.p, UNSERVED);
+	w.m = t_reg(w.r.d->pd, w.p, UNSERVED, ODP_ALL);
+	memset(w.r.dst, 0, ROOM);
+	for (int i = 0; i < WAITERS; i++)
+		t_pair_open(&w.a[i], w.r.d, &w.b[i], w.r.d, NULL);
+	many_prefetch(&w);
+	for (unsigned i = 0; i < 3; i++)
+		beside_many(&w, i);
+	many_post(&w);
+	for (unsigned i = 3; i < 8; i++)
+		beside_many(&w, i);
+	usleep(200000); /* they wait, and take turns */
+	beside_many(&w, 8);
+	if (pthread_create(&th, NULL, serve_asked, &w))
+		t_die("pthread_create failed");
+	many_served(&w);
+	atomic_store(&w.stop, true);
+	pthread_join(th, NULL);
+	for (int i = 0; i < WAITERS; i++) {
+		t_ep_close(&w.a[i]);
+		t_ep_close(&w.b[i]);
+	}
+	close(w.fd);
+	ibv_dereg_mr(w.m);
+	munmap(w.p, UNSERVED);
+	rig_close(&w.r);
+}
+
+/* ---- the owner goes, its context does not ---- */
+
+/* Holds a segment that its child does not, and waits for faults; the child keeps the context. */
+__attribute__((noreturn)) static void orphan_owner(const struct t_dev *like, int shm, bool exec,
+						   int ready)
+{
+	struct rig r;
+	void *s = shmat(shm, NULL, 0);
+	pid_t child;
+
+	if (s == (void *)-1 || madvise(s, T_PAGE, MADV_DONTFORK))
+		t_die("shmat: %s", strerror(errno));
+	rig_open(&r, like, ROOM);
+	hang(&r, true);
+	child = fork();
+	if (!child) {
+		pause();
+		_exit(0);
+	}
+	if (write(ready, &child, sizeof(child)) != sizeof(child))
+		_exit(9);
+	if (exec)
+		execl("/bin/sleep", "sleep", "60", NULL);
+	pause();
+	_exit(9);
+}
+
+static bool attached(int shm)
+{
+	struct shmid_ds ds;
+
+	if (shmctl(shm, IPC_STAT, &ds))
+		t_die("shmctl: %s", strerror(errno));
+	return ds.shm_nattch;
+}
+
+/*
+ * A process is killed, or goes on with exec, while its faults wait and a child still has its
+ * context: its address space goes all the same. (An attached segment tells.)
+ */
+static void orphan(struct t_dev *like)
+{
+	for (int exec = 0; exec < 2; exec++) {
+		int shm = shmget(IPC_PRIVATE, T_PAGE, IPC_CREAT | 0600);
+		pid_t pid, child;
+		double stop;
+		int fds[2];
+
+		if (shm < 0 || pipe(fds))
+			t_die("shmget, pipe: %s", strerror(errno));
+		pid = fork();
+		if (!pid)
+			orphan_owner(like, shm, exec, fds[1]);
+		close(fds[1]);
+		if (read(fds[0], &child, sizeof(child)) != sizeof(child))
+			t_die("the owner died early");
+		close(fds[0]);
+		if (!exec && (!attached(shm) || kill(pid, SIGKILL) || waitpid(pid, NULL, 0) != pid))
+			t_die("kill: %s", strerror(errno));
+		stop = t_now() + t_slow(3);
+		while (attached(shm) && t_now() < stop)
+			usleep(10000);
+		if (attached(shm))
+			t_fail("%s: the address space has not gone after %.0f s",
+			       exec ? "exec" : "kill", t_slow(3));
+		kill(child, SIGKILL);
+		if (exec && (kill(pid, SIGKILL) || waitpid(pid, NULL, 0) != pid))
+			t_die("kill: %s", strerror(errno));
+		shmctl(shm, IPC_RMID, NULL);
+	}
 }
 
 static void prefetch(struct t_dev *like)
@@ -428,6 +652,8 @@ static void implicit(struct t_dev *like)
 static const struct t_test tests[] = {
 	{ "hangs", hangs, "what waits for a fault that nobody serves is killed, exits, execs, closes" },
 	{ "others_go_on", others_go_on, "a QP that waits for a fault blocks no other" },
+	{ "many_wait", many_wait, "more faults wait than threads may, and nobody else does" },
+	{ "orphan", orphan, "the owner goes while its faults wait, and its context does not" },
 	{ "prefetch", prefetch, "ibv_advise_mr, and its errors" },
 	{ "prefetch_and_go", prefetch_and_go, "much is prefetched, and everything closed at once" },
 	{ "fault_by_fault", fault_by_fault, "every packet faults, and none is sent again for it" },

@@ -19,6 +19,7 @@ struct prxe_fault_pool *prxe_fault_pool_create(struct prxe_mirror *mirror)
 	return (void *)&pools;
 }
 void prxe_fault_pool_kill(struct prxe_fault_pool *pool) { }
+void prxe_fault_pool_orphan(struct prxe_fault_pool *pool) { }
 void prxe_fault_pool_destroy(struct prxe_fault_pool *pool) { pools--; }
 
 #define LEAVES 4
@@ -29,15 +30,20 @@ void prxe_fault_pool_destroy(struct prxe_fault_pool *pool) { pools--; }
 static struct mm_struct *mm;
 static struct prxe_mirror *mirror;
 
-/* The mirror's last user leaves, and everything goes with it. */
-static void mirror_end(void)
+/* The mirror has no user any more, and everything goes with it. */
+static void mirror_gone(void)
 {
-	prxe_mirror_unuse(mirror);
 	shim_work_run(true);
 	shim_rcu_drain();
 	shim_work_run(true);
 	prxe_mirror_exit();
 	shim_mm_free(mm);
+}
+
+static void mirror_end(void)
+{
+	prxe_mirror_unuse(mirror);
+	mirror_gone();
 }
 
 #endif

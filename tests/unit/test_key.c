@@ -45,8 +45,10 @@ static void model(void **state)
 	struct rnd r = rnd_start(130);
 	unsigned int found = 0;
 
-	xa_init(&devs[0].keys);
-	xa_init(&devs[1].keys);
+	prxe_mr_keys_init(&devs[0]);
+	prxe_mr_keys_init(&devs[1]);
+	/* Each number once, so that a device at the address of an old one has others. */
+	assert_int_not_equal(devs[0].key_removals, devs[1].key_removals);
 	for (int i = 0; i < 60000; i++) {
 		u32 d = rnd_below(&r, 2), k = 1 + rnd_below(&r, KEYS);
 		struct prxe_mr **w = &want[d][k];

@@ -15,7 +15,6 @@ void prxe_mirror_put(struct prxe_mirror *m) { SHIM_ASSERT(!refcount_dec_and_test
 void prxe_mirror_count_fault(struct prxe_mirror *m, bool handled) { }
 struct prxe_leaf *prxe_mirror_find(struct prxe_mirror *m, unsigned long va, struct prxe_leaf_cache *c) { return prxe_mirror_leaf(m, va); }
 DEFINE_PER_CPU_ALIGNED(struct prxe_leaf_cache[2][PRXE_LEAF_CACHE], prxe_leaf_caches);
-atomic_long_t prxe_leaf_removals;
 
 static struct prxe_dev dev;
 static struct ib_pd pds[2];
@@ -600,8 +599,15 @@ static void stale(void **state)
 }
 
 /* Transfers leave the mark that reclaim looks for; in force_fault mode each use needs a fault of its own. */
+static void clear_entry(void *p)
+{
+	shim_on_cmpxchg = NULL;
+	WRITE_ONCE(*(unsigned long *)p, 0);
+}
+
 static void marks(void **state)
 {
+	unsigned long whole_entry;
 	struct prxe_cursor cur;
 	struct prxe_miss miss;
 	struct region *g;
@@ -639,6 +645,20 @@ static void marks(void **state)
 		prxe_mem_end();
 	}
 	prxe_force_fault = false;
+	/*
+	 * Cleared just before it is marked: what was copied was good, and no mark is left on
+	 * nothing.
+	 */
+	whole_entry = *e;
+	*e &= ~PRXE_ENTRY_ACCESSED;
+	prxe_mem_begin();
+	assert_int_equal(prxe_gate(&qp[0], g->mr.lkey, false, g->mr.iova, 1, 0, &cur), 0);
+	shim_on_cmpxchg = clear_entry;
+	assert_int_equal(prxe_copy_out(&byte, &cur, 1, 0, &miss), 1);
+	prxe_mem_end();
+	assert_null(shim_on_cmpxchg);
+	assert_int_equal(*e, 0);
+	*e = whole_entry;
 	prxe_mr_unpublish(&g->mr);
 	region_free(g);
 	xa_destroy(&dev.keys);

@@ -86,7 +86,7 @@ static void check_all(void)
 		if (l) {
 			assert_int_equal(l->populated, valid);
 			assert_int_equal(l->base, va_of(leaf * 512));
-			assert_int_equal(l->syncing, 0);
+			assert_true(list_empty(&l->walks));
 		}
 	}
 }
@@ -116,13 +116,19 @@ static void shut_down(void)
 	assert_int_equal(pools, 0);
 }
 
-/* The MM takes, protects or replaces what stands in [a, b). */
-static void invalidate(u32 a, u32 b)
+/* The MM takes, protects or replaces what stands in [a, b). Did it touch pages [c, d)? */
+static bool invalidate(u32 a, u32 b, u32 c, u32 d)
 {
 	u32 i, how = rnd_below(&r, 5);
 	unsigned long off = rnd_below(&r, 4) ? 0 : rnd_below(&r, PAGE_SIZE);	/* ranges need not be whole pages */
+	unsigned long start = va_of(a) + off;
+	unsigned long end = va_of(b) - (off ? rnd_below(&r, PAGE_SIZE) : 0);
 
-	shim_mm_invalidate_start(mm, va_of(a) + off, b == PAGES && rnd_below(&r, 2) ? ULONG_MAX : va_of(b) - (off ? rnd_below(&r, PAGE_SIZE) : 0));
+	if (b == PAGES && rnd_below(&r, 2))
+		end = ULONG_MAX;
+	if (end <= start)	/* within one page */
+		end = start + 1;
+	shim_mm_invalidate_start(mm, start, end);
 	for (i = a; i < b; i++) {
 		assert_false(entry_at(i) & PRXE_ENTRY_VALID);	/* not one survives */
 		want[i] = 0;
@@ -146,6 +152,7 @@ static void invalidate(u32 a, u32 b)
 		}
 	}
 	shim_mm_invalidate_end(mm);
+	return start < va_of(d) && end > va_of(c);
 }
 
 /* What needs no notification: a page appears where none was, or becomes writable, or known. */
@@ -186,30 +193,33 @@ static bool transferable(u32 i)
 static void fault(u32 a, u32 b, bool write)
 {
 	struct prxe_leaf *leaf = prxe_leaf_pin(mirror, va_of(a) + rnd_below(&r, PAGE_SIZE), GFP_KERNEL);
-	unsigned long pfns[512], seq;
-	bool spoiled = !rnd_below(&r, 5);
+	bool spoiled = false;
+	struct prxe_leaf_walk walk;
+	unsigned long pfns[512];
 	u32 i;
 	int ret;
 
 	assert_false(IS_ERR(leaf));
 	assert_true(atomic_read(&leaf->pins) == 1);
-	seq = mmu_interval_read_begin(&leaf->ni);
+	assert_int_equal(prxe_leaf_begin(leaf, &walk, va_of(a), va_of(b)), 0);
 	for (i = a; i < b; i++)
 		pfns[i - a] = snapshot(i);
-	if (spoiled) {
+	if (!rnd_below(&r, 4)) {
 		u32 c = a / 512 * 512 + rnd_below(&r, 512), d = c + 1 + rnd_below(&r, 600);
 
-		invalidate(c, min_t(u32, d, PAGES));
+		/* Other pages of the same leaf are no reason to start over; a byte of these is. */
+		d = min_t(u32, d, PAGES);
+		spoiled = invalidate(c, d, a, b);
 		shim_work_run(true);	/* it is pinned: it stays */
 		assert_ptr_equal(leaf_at(a), leaf);
 	}
 	if (!rnd_below(&r, 3)) {	/* of another leaf: no reason to start over */
 		u32 c = (a / 512 + 1) % LEAVES * 512;
 
-		invalidate(c, c + 1 + rnd_below(&r, 512));
+		invalidate(c, c + 1 + rnd_below(&r, 512), 0, 0);
 	}
 	prxe_force_fault = !rnd_below(&r, 8);
-	ret = prxe_leaf_publish(leaf, seq, va_of(a), b - a, pfns, write, GFP_KERNEL);
+	ret = prxe_leaf_publish(leaf, &walk, va_of(a), b - a, pfns, write, GFP_KERNEL);
 	assert_int_equal(ret, spoiled ? -EAGAIN : 0);
 	for (i = a; i < b && !spoiled; i++) {
 		unsigned long keeps = want[i] & PRXE_ENTRY_VALID ? want[i] & (PRXE_ENTRY_WRITE | PRXE_ENTRY_ACCESSED) : 0;
@@ -259,10 +269,10 @@ static void age(u32 a, u32 b)
 		want[i] &= ~PRXE_ENTRY_ACCESSED;
 }
 
-/* Empty leaves go, others stay, and with each its interval. */
+/* Empty leaves go, others stay. */
 static void reap(void)
 {
-	u32 leaf, i, n = 0;
+	u32 leaf, i;
 
 	shim_work_run(true);
 	shim_rcu_drain();
@@ -272,9 +282,10 @@ static void reap(void)
 		for (i = leaf * 512; i < (leaf + 1) * 512; i++)
 			used |= want[i] & PRXE_ENTRY_VALID;
 		assert_int_equal(leaf_at(leaf * 512) != NULL, used);
-		n += used;
 	}
-	assert_int_equal(shim_mm_intervals(mm), n);
+	assert_int_equal(shim_mm_intervals(mm), 1);
+	assert_int_equal(mirror->inflight.num, 0);
+	assert_int_equal(atomic_read(&mirror->syncing), 0);
 }
 
 static void some_range(u32 *a, u32 *b, bool one_leaf)
@@ -303,7 +314,7 @@ static void tables(void **state)
 		else if (what < 14)
 			appear(a, b);
 		else if (what < 17)
-			invalidate(a, b);
+			invalidate(a, b, 0, 0);
 		else if (what < 19)
 			age(a, b);
 		else
@@ -312,7 +323,7 @@ static void tables(void **state)
 			check_all();
 	}
 	check_all();
-	invalidate(0, PAGES);
+	invalidate(0, PAGES, 0, 0);
 	check_all();
 	reap();
 	shut_down();
@@ -339,18 +350,21 @@ static void edges(void **state)
 		}
 		for (i = 0; i < LEAVES; i++) {
 			struct prxe_leaf *leaf = prxe_leaf_pin(mirror, va_of(i * 512), GFP_KERNEL);
-			unsigned long seq = mmu_interval_read_begin(&leaf->ni);
+			struct prxe_leaf_walk walk;
 
+			assert_int_equal(prxe_leaf_begin(leaf, &walk, leaf->base,
+							 leaf->base + PRXE_LEAF_SIZE), 0);
 			for (u32 p = 0; p < 512; p++)
 				pfns[p] = snapshot(i * 512 + p);
-			assert_int_equal(prxe_leaf_publish(leaf, seq, leaf->base, 512, pfns, true, GFP_KERNEL), 0);
+			assert_int_equal(prxe_leaf_publish(leaf, &walk, leaf->base, 512, pfns, true,
+							   GFP_KERNEL), 0);
 			prxe_leaf_unpin(leaf);
 		}
 		shim_mm_invalidate_start(mm, BASE + cases[c].start, BASE + cases[c].end);
 		for (i = 0; i < PAGES; i++)
 			assert_int_equal(!(entry_at(i) & PRXE_ENTRY_VALID), i >= cases[c].first && i <= cases[c].last);
 		shim_mm_invalidate_end(mm);
-		invalidate(0, PAGES);
+		invalidate(0, PAGES, 0, 0);
 	}
 	shut_down();
 }
@@ -370,12 +384,14 @@ static struct page *map_large(void)
 static int publish_at(u32 page, u32 n, unsigned long flags, bool write)
 {
 	struct prxe_leaf *leaf = prxe_leaf_pin(mirror, va_of(page), GFP_KERNEL);
-	unsigned long pfns[512], seq = mmu_interval_read_begin(&leaf->ni);
+	struct prxe_leaf_walk walk;
+	unsigned long pfns[512];
 	int ret;
 
+	assert_int_equal(prxe_leaf_begin(leaf, &walk, va_of(page), va_of(page + n)), 0);
 	for (u32 i = 0; i < n; i++)
 		pfns[i] = (1024 + page % 512 + i) | HMM_PFN_VALID | flags;
-	ret = prxe_leaf_publish(leaf, seq, va_of(page), n, pfns, write, GFP_KERNEL);
+	ret = prxe_leaf_publish(leaf, &walk, va_of(page), n, pfns, write, GFP_KERNEL);
 	prxe_leaf_unpin(leaf);
 	return ret;
 }
@@ -553,15 +569,15 @@ static void remembered_apart(void **state)
 static void failures(void **state)
 {
 	struct prxe_mirror *other;
+	struct prxe_leaf_walk walk;
 	struct prxe_leaf *leaf;
 	unsigned long pfn;
 
 	start_up();
-	for (int i = 1; i <= 3; i++) {
+	for (int i = 1; i <= 2; i++) {
 		shim_alloc_fails = i;
 		assert_ptr_equal(prxe_leaf_pin(mirror, BASE, GFP_KERNEL), ERR_PTR(-ENOMEM));
 		shim_alloc_fails = 0;
-		assert_int_equal(shim_mm_intervals(mm), 0);
 		assert_null(leaf_at(0));
 	}
 	/* Who may not wait does not: neither for the lock, nor for memory. */
@@ -581,7 +597,8 @@ static void failures(void **state)
 	/* The address space ends under a fault. */
 	pfn = page_to_pfn(new_page()) | HMM_PFN_VALID;
 	shim_mm_exit(mm);
-	assert_int_equal(prxe_leaf_publish(leaf, mmu_interval_read_begin(&leaf->ni), BASE, 1, &pfn, false, GFP_KERNEL), -ESRCH);
+	assert_int_equal(prxe_leaf_begin(leaf, &walk, BASE, BASE + PAGE_SIZE), 0);
+	assert_int_equal(prxe_leaf_publish(leaf, &walk, BASE, 1, &pfn, false, GFP_KERNEL), -ESRCH);
 	assert_false(entry_at(0) & PRXE_ENTRY_VALID);
 	prxe_leaf_unpin(leaf);
 	assert_ptr_equal(prxe_leaf_pin(mirror, BASE, GFP_KERNEL), ERR_PTR(-ESRCH));
@@ -592,6 +609,7 @@ static void failures(void **state)
 static void no_mirror(void **state)
 {
 	static const int errors[] = { 1, 2 };
+	unsigned long removals = 0;
 
 	assert_int_equal(prxe_mirror_init(), 0);
 	mm = shim_mm_new();
@@ -607,20 +625,476 @@ static void no_mirror(void **state)
 	}
 	shim_alloc_fails = 1;
 	assert_ptr_equal(prxe_mirror_get_current(), ERR_PTR(-ENOMEM));
-	shim_alloc_fails = 2;
-	assert_ptr_equal(prxe_mirror_get_current(), ERR_PTR(-ENOMEM));
+	for (int i = 2; i <= 3; i++) {
+		shim_alloc_fails = i;
+		assert_ptr_equal(prxe_mirror_get_current(), ERR_PTR(-ENOMEM));
+	}
 	shim_alloc_fails = 0;
-	/* Twice over: what is gone can come again. */
+	/* Twice over: what is gone can come again, and remembers nothing. */
 	for (int i = 0; i < 2; i++) {
 		mirror = prxe_mirror_get_current();
 		assert_false(IS_ERR(mirror));
+		assert_int_not_equal(mirror->removals, removals);
+		removals = mirror->removals;
 		prxe_mirror_unuse(mirror);
+		shim_work_run(true);
+		shim_rcu_drain();
 		shim_work_run(true);
 		shim_rcu_drain();
 		assert_int_equal(pools, 0);
 	}
 	prxe_mirror_exit();
 	shim_mm_free(mm);
+}
+
+/* ---- invalidations in flight: every order of start, end and the steps of a fault ---- */
+
+static struct mmu_notifier_range range_of(u32 a, u32 b)
+{
+	return (struct mmu_notifier_range){
+		.mm = mm, .start = va_of(a), .end = va_of(b), .flags = MMU_NOTIFIER_RANGE_BLOCKABLE,
+	};
+}
+
+static int begin_at(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk, u32 a, u32 b)
+{
+	return prxe_leaf_begin(leaf, walk, va_of(a), va_of(b));
+}
+
+/* Leaf 1, pages of map_large(): end the walk with [a, b). */
+static int publish_walk(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk, u32 a, u32 b,
+			unsigned long flags)
+{
+	unsigned long pfns[512];
+
+	for (u32 i = a; i < b; i++)
+		pfns[i - a] = (512 + i) | HMM_PFN_VALID | flags;
+	return prxe_leaf_publish(leaf, walk, va_of(a), b - a, pfns, true, GFP_KERNEL);
+}
+
+static void orders(void **state)
+{
+	struct mmu_notifier_range one, two;
+	struct prxe_leaf_walk walk, other;
+	struct prxe_leaf *leaf;
+
+	start_up();
+	map_large();
+	leaf = prxe_leaf_pin(mirror, va_of(512), GFP_KERNEL);
+	/* It starts before the walk: none of its pages begins before its end, any other does. */
+	one = range_of(520, 530);
+	shim_mm_range_start(&one);
+	assert_int_equal(begin_at(leaf, &walk, 520, 521), -EAGAIN);
+	assert_int_equal(begin_at(leaf, &walk, 512, 521), -EAGAIN);
+	assert_int_equal(begin_at(leaf, &walk, 529, 540), -EAGAIN);
+	assert_int_equal(begin_at(leaf, &walk, 530, 532), 0);
+	assert_int_equal(publish_walk(leaf, &walk, 530, 532, HMM_PFN_WRITE), 0);
+	assert_int_equal(begin_at(leaf, &walk, 518, 520), 0);
+	/* Its end between begin and publish changes nothing. */
+	shim_mm_range_end(&one);
+	assert_int_equal(publish_walk(leaf, &walk, 518, 520, HMM_PFN_WRITE), 0);
+	assert_int_equal(begin_at(leaf, &walk, 520, 521), 0);
+	assert_int_equal(publish_walk(leaf, &walk, 520, 521, HMM_PFN_WRITE), 0);
+	assert_int_equal(leaf->populated, 5);
+	take(512, 1024);
+
+	/* It starts between begin and publish, and ends before or after that. */
+	for (int ends = 0; ends < 2; ends++) {
+		assert_int_equal(begin_at(leaf, &walk, 512, 522), 0);
+		assert_int_equal(begin_at(leaf, &other, 530, 540), 0);
+		shim_mm_range_start(&one);
+		if (ends)
+			shim_mm_range_end(&one);
+		assert_int_equal(publish_walk(leaf, &walk, 512, 522, HMM_PFN_WRITE), -EAGAIN);
+		assert_int_equal(publish_walk(leaf, &other, 530, 540, HMM_PFN_WRITE), 0);
+		if (!ends)
+			shim_mm_range_end(&one);
+		leaf1_is(18, 28, PRXE_ENTRY_VALID | PRXE_ENTRY_WRITE);
+		take(512, 1024);
+	}
+
+	/* Of two at once, also of the same range, the later end counts. */
+	two = one;
+	shim_mm_range_start(&one);
+	shim_mm_range_start(&two);
+	shim_mm_range_end(&one);
+	assert_int_equal(begin_at(leaf, &walk, 525, 526), -EAGAIN);
+	shim_mm_range_end(&two);
+	assert_int_equal(begin_at(leaf, &walk, 525, 526), 0);
+	/* Given up: nobody finds it any more. */
+	prxe_leaf_end(leaf, &walk);
+	take(512, 1024);
+
+	/*
+	 * All of the leaf by one entry: only when nothing of it changes; else what was asked for.
+	 */
+	shim_mm_range_start(&one);
+	assert_int_equal(begin_at(leaf, &walk, 600, 602), 0);
+	assert_int_equal(publish_walk(leaf, &walk, 600, 602, HMM_PFN_WRITE | ORDER(9)), 0);
+	leaf1_is(88, 90, PRXE_ENTRY_VALID | PRXE_ENTRY_WRITE);
+	shim_mm_range_end(&one);
+	take(512, 1024);
+	assert_int_equal(begin_at(leaf, &walk, 600, 602), 0);
+	shim_mm_range_start(&one);
+	shim_mm_range_end(&one);
+	assert_int_equal(publish_walk(leaf, &walk, 600, 602, HMM_PFN_WRITE | ORDER(9)), 0);
+	leaf1_is(88, 90, PRXE_ENTRY_VALID | PRXE_ENTRY_WRITE);
+	take(512, 1024);
+	prxe_leaf_unpin(leaf);
+
+	/*
+	 * A leaf that is made while one is in flight: that one has walked by, and counts all the
+	 * same.
+	 */
+	shim_work_run(true);
+	shim_rcu_drain();
+	assert_null(leaf_at(512));
+	shim_mm_range_start(&one);
+	leaf = prxe_leaf_pin(mirror, va_of(512), GFP_KERNEL);
+	assert_int_equal(begin_at(leaf, &walk, 512, 1024), -EAGAIN);
+	assert_int_equal(begin_at(leaf, &walk, 512, 520), 0);
+	assert_int_equal(publish_walk(leaf, &walk, 512, 520, HMM_PFN_WRITE), 0);
+	shim_mm_range_end(&one);
+	assert_int_equal(begin_at(leaf, &walk, 512, 1024), 0);
+	prxe_leaf_end(leaf, &walk);
+	leaf1_is(0, 8, PRXE_ENTRY_VALID | PRXE_ENTRY_WRITE);
+
+	/*
+	 * One that may not block, and fails at another notifier, has no end. It is the end of this
+	 * mirror.
+	 */
+	assert_int_equal(begin_at(leaf, &walk, 700, 701), 0);
+	one = range_of(512, 513);
+	one.flags = 0;
+	shim_mm_range_start(&one);
+	leaf1_is(1, 8, PRXE_ENTRY_VALID | PRXE_ENTRY_WRITE);
+	assert_int_equal(mirror->inflight.num, 0);
+	assert_int_equal(publish_walk(leaf, &walk, 700, 701, HMM_PFN_WRITE), -ESRCH);
+	assert_ptr_equal(prxe_leaf_pin(mirror, va_of(0), GFP_KERNEL), ERR_PTR(-ESRCH));
+	shim_mm_range_end(&one);	/* where it did not fail */
+	prxe_leaf_unpin(leaf);
+	shut_down();
+}
+
+/* As many as there are threads; and where there is no memory to list them, all faults wait. */
+static void many_in_flight(void **state)
+{
+	struct mmu_notifier_range range[100];
+	struct prxe_leaf_walk walk;
+	struct prxe_leaf *leaf;
+
+	start_up();
+	leaf = prxe_leaf_pin(mirror, va_of(512), GFP_KERNEL);
+	for (int no_memory = 0; no_memory < 2; no_memory++) {
+		u32 n = no_memory ? mirror->inflight.room + 3 : ARRAY_SIZE(range), i;
+
+		n = min_t(u32, n, ARRAY_SIZE(range));
+		if (no_memory) {	/* a new mirror's table */
+			prxe_leaf_unpin(leaf);
+			shut_down();
+			start_up();
+			leaf = prxe_leaf_pin(mirror, va_of(512), GFP_KERNEL);
+			n = mirror->inflight.room + 3;
+		}
+		for (i = 0; i < n; i++) {
+			range[i] = range_of(512 + i, 513 + i);
+			shim_alloc_fails = no_memory;
+			shim_mm_range_start(&range[i]);
+			shim_alloc_fails = 0;
+		}
+		for (i = 0; i < n; i++)
+			assert_int_equal(begin_at(leaf, &walk, 512 + i, 513 + i), -EAGAIN);
+		if (no_memory) {
+			assert_int_equal(mirror->inflight.unlisted, 3);
+			assert_int_equal(begin_at(leaf, &walk, 900, 901), -EAGAIN);
+		} else {
+			assert_int_equal(begin_at(leaf, &walk, 900, 901), 0);
+			prxe_leaf_end(leaf, &walk);
+		}
+		/* In any order. */
+		for (i = n - 1; i > 0; i--) {
+			u32 k = rnd_below(&r, i + 1);
+
+			swap(range[i], range[k]);
+		}
+		for (i = 0; i < n; i++)
+			shim_mm_range_end(&range[i]);
+		assert_int_equal(mirror->inflight.num + mirror->inflight.unlisted, 0);
+		assert_int_equal(begin_at(leaf, &walk, 512, 1024), 0);
+		prxe_leaf_end(leaf, &walk);
+	}
+	prxe_leaf_unpin(leaf);
+	shut_down();
+}
+
+/*
+ * Invalidations that are in flight while a mirror is made: each is counted from start to end, or
+ * not at all. An end alone, and a start alone, would end this program (WARN_ON in inflight.c), or
+ * be found below.
+ */
+static struct mmu_notifier_range first_leaf(struct mm_struct *m)
+{
+	return (struct mmu_notifier_range){
+		.mm = m, .start = BASE, .end = BASE + PRXE_LEAF_SIZE,
+		.flags = MMU_NOTIFIER_RANGE_BLOCKABLE,
+	};
+}
+
+static int early;
+static struct mmu_notifier_range early_range;
+static void *ends_soon(void *arg)
+{
+	usleep(20000);
+	shim_mm_range_end(&early_range);
+	return NULL;
+}
+
+static pthread_t early_thread;
+static void starts_between(struct mm_struct *m)
+{
+	/* The interval notifier is in the tree, the plain one is not registered yet. */
+	m->on_register = NULL;
+	early_range = first_leaf(m);
+	if (early)
+		shim_mm_range_start(&early_range);
+	pthread_create(&early_thread, NULL, ends_soon, NULL);
+}
+
+static void in_flight_at_set_up(void **state)
+{
+	struct prxe_leaf_walk walk;
+	struct prxe_leaf *leaf;
+
+	for (early = 0; early < 2; early++) {
+		assert_int_equal(prxe_mirror_init(), 0);
+		mm = shim_mm_new();
+		shim_task.mm = mm;
+		early_range = first_leaf(mm);
+		/* Before both of the notifiers: the first is inserted late. */
+		if (!early)
+			shim_mm_range_start(&early_range);
+		mm->on_register = starts_between;
+		mirror = prxe_mirror_get_current();
+		assert_false(IS_ERR(mirror));
+		pthread_join(early_thread, NULL);
+		assert_int_equal(mirror->inflight.num, 0);
+		assert_int_equal(shim_mm_intervals(mm), 1);
+		leaf = prxe_leaf_pin(mirror, BASE, GFP_KERNEL);
+		assert_int_equal(begin_at(leaf, &walk, 0, 512), 0);
+		prxe_leaf_end(leaf, &walk);
+		/* From now on it hears of each. */
+		shim_mm_range_start(&early_range);
+		assert_int_equal(begin_at(leaf, &walk, 0, 512), -EAGAIN);
+		shim_mm_range_end(&early_range);
+		assert_int_equal(begin_at(leaf, &walk, 0, 512), 0);
+		prxe_leaf_end(leaf, &walk);
+		prxe_leaf_unpin(leaf);
+		/* The last user leaves between a start and its end. */
+		shim_mm_range_start(&early_range);
+		prxe_mirror_unuse(mirror);
+		shim_mm_range_end(&early_range);
+		mirror_gone();
+	}
+}
+
+/* ---- who waits for whom, and how often ---- */
+
+struct waiter {
+	pthread_t t;
+	struct mmu_notifier_range range;
+	int publishes;		/* page @publishes of leaf 1, else the range is invalidated */
+};
+
+static void *waiter_run(void *arg)
+{
+	struct waiter *w = arg;
+
+	shim_cpu = 9;
+	if (w->publishes) {
+		assert_int_equal(publish_at(w->publishes, 1, HMM_PFN_WRITE, true), 0);
+	} else {
+		shim_mm_range_start(&w->range);
+		shim_mm_range_end(&w->range);
+	}
+	return NULL;
+}
+
+static void waiter_start(struct waiter *w)
+{
+	pthread_create(&w->t, NULL, waiter_run, w);
+}
+
+/* Is it over within @ms? Then it was joined. */
+static bool waiter_over(struct waiter *w, u64 ms)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	ts.tv_sec += ms / 1000;
+	ts.tv_nsec += ms % 1000 * NSEC_PER_MSEC;
+	if (ts.tv_nsec >= NSEC_PER_SEC) {
+		ts.tv_sec++;
+		ts.tv_nsec -= NSEC_PER_SEC;
+	}
+	return !pthread_timedjoin_np(w->t, NULL, &ts);
+}
+
+/*
+ * What a publication drops may still be in use: the next invalidation, which finds nothing of it,
+ * waits for that; also when its leaf has no table entry at all.
+ */
+static void dropped_by_publication(void **state)
+{
+	struct waiter w = { .publishes = 512 + 3 }, inv = { .range = { } };
+	struct prxe_leaf *leaf;
+
+	start_up();
+	map_large();
+	inv.range = range_of(600, 601);
+	assert_int_equal(publish_at(512, 1, HMM_PFN_WRITE | ORDER(9), true), 0);
+	leaf = leaf_at(512);
+	shim_cpu = 3;
+	assert_ptr_equal(prxe_mirror_hit(mirror, va_of(600), false), leaf);
+	local_bh_disable();
+	prxe_window_enter(NULL, leaf, NULL, NULL);
+	assert_true(entry_at(600) & PRXE_ENTRY_VALID);
+	/* We copy from page 600; a fault finds that what is there is many pages now. */
+	waiter_start(&w);
+	while (READ_ONCE(leaf->whole) & PRXE_ENTRY_VALID)
+		sched_yield();
+	waiter_start(&inv);
+	assert_false(waiter_over(&inv, 60));
+	prxe_window_leave();
+	local_bh_enable();
+	pthread_join(inv.t, NULL);
+	pthread_join(w.t, NULL);
+	leaf1_is(3, 4, PRXE_ENTRY_VALID | PRXE_ENTRY_WRITE);
+	assert_int_equal(atomic_read(&mirror->syncing), 0);
+	shim_cpu = 0;
+	shut_down();
+}
+
+/*
+ * Only processors that have looked a leaf up are waited for; and those that name another leaf are
+ * not.
+ */
+static void whose_windows(void **state)
+{
+	struct waiter w;
+	struct prxe_leaf *leaf, *other;
+
+	start_up();
+	map_large();
+	other = prxe_leaf_pin(mirror, va_of(1024), GFP_KERNEL);
+	for (int used = 0; used < 3; used++) {
+		assert_int_equal(publish_at(512, 2, HMM_PFN_WRITE, true), 0);
+		leaf = leaf_at(512);
+		w = (struct waiter){ .range = range_of(512, 513) };
+		shim_cpu = 4;
+		if (used)
+			prxe_mirror_hit(mirror, va_of(512), false);
+		local_bh_disable();
+		prxe_window_enter(NULL, used == 1 ? other : leaf, NULL, NULL);
+		waiter_start(&w);
+		if (used < 2) {
+			assert_true(waiter_over(&w, 20000));
+		} else {
+			assert_false(waiter_over(&w, 60));
+		}
+		prxe_window_leave();
+		local_bh_enable();
+		if (used == 2)
+			pthread_join(w.t, NULL);
+		shim_cpu = 0;
+		take(512, 1024);
+	}
+	/* Who finds nothing waits for who has cleared it, whatever the leaf. */
+	assert_int_equal(publish_at(512, 1, HMM_PFN_WRITE, true), 0);
+	leaf = leaf_at(512);
+	shim_cpu = 4;
+	local_bh_disable();
+	prxe_window_enter(NULL, leaf, NULL, NULL);
+	w = (struct waiter){ .range = range_of(512, 513) };
+	waiter_start(&w);
+	while (!atomic_read(&mirror->syncing) || entry_at(512) & PRXE_ENTRY_VALID)
+		sched_yield();
+	{
+		struct waiter second = { .range = range_of(512, 513) };
+
+		waiter_start(&second);
+		assert_false(waiter_over(&second, 60));
+		prxe_window_leave();
+		local_bh_enable();
+		pthread_join(second.t, NULL);
+	}
+	pthread_join(w.t, NULL);
+	shim_cpu = 0;
+	prxe_leaf_unpin(other);
+	shut_down();
+}
+
+/*
+ * However many leaves go: one wait. What a leaf costs does not depend on how many processors there
+ * are.
+ */
+static void one_wait(void **state)
+{
+	static const int cpus[] = { 1, 4, 16, 64 };
+	const u32 leaves = 1024;
+	struct page *page;
+
+	start_up();
+	page = new_page();
+	for (u32 c = 0; c < ARRAY_SIZE(cpus); c++) {
+		struct mmu_notifier_range range = {
+			.mm = mm, .start = BASE, .end = BASE + leaves * PRXE_LEAF_SIZE,
+			.flags = MMU_NOTIFIER_RANGE_BLOCKABLE,
+		};
+		unsigned long pfn = page_to_pfn(page) | HMM_PFN_VALID;
+		int barriers;
+		u64 ns;
+
+		for (u32 i = 0; i < leaves; i++) {
+			unsigned long va = BASE + i * PRXE_LEAF_SIZE;
+			struct prxe_leaf *leaf = prxe_leaf_pin(mirror, va, GFP_KERNEL);
+			struct prxe_leaf_walk walk;
+
+			assert_int_equal(prxe_leaf_begin(leaf, &walk, va, va + PAGE_SIZE), 0);
+			assert_int_equal(prxe_leaf_publish(leaf, &walk, va, 1, &pfn, false,
+							   GFP_KERNEL), 0);
+			prxe_leaf_unpin(leaf);
+		}
+		for (int i = 0; i < cpus[c]; i++) {
+			shim_cpu = i;
+			prxe_mirror_hit(mirror, BASE, false);
+		}
+		shim_cpu = 0;
+		barriers = READ_ONCE(shim_barrier_word);
+		ns = ktime_get_ns();
+		shim_mm_range_start(&range);
+		ns = ktime_get_ns() - ns;
+		barriers = READ_ONCE(shim_barrier_word) - barriers;
+		shim_mm_range_end(&range);
+		printf("%2d processors: %u leaves, %llu ns each, %d barriers\n", cpus[c], leaves,
+		       (unsigned long long)ns / leaves, barriers);
+		assert_true(barriers < 10);	/* each wait has two */
+	}
+	shut_down();
+}
+
+/* A mark on an entry that is not valid says nothing. */
+static void mark_on_nothing(void **state)
+{
+	struct prxe_leaf *leaf;
+
+	start_up();
+	map_large();
+	assert_int_equal(publish_at(512, 1, HMM_PFN_WRITE, true), 0);
+	leaf = leaf_at(512);
+	leaf->entry[7] = PRXE_ENTRY_ACCESSED;
+	assert_true(mm->mn->ops->test_young(mm->mn, mm, va_of(512)));
+	assert_false(mm->mn->ops->test_young(mm->mn, mm, va_of(519)));
+	shut_down();
 }
 
 int main(void)
@@ -631,6 +1105,13 @@ int main(void)
 		cmocka_unit_test(whole_leaf),
 		cmocka_unit_test(remembered),
 		cmocka_unit_test(remembered_apart),
+		cmocka_unit_test(orders),
+		cmocka_unit_test(many_in_flight),
+		cmocka_unit_test(in_flight_at_set_up),
+		cmocka_unit_test(dropped_by_publication),
+		cmocka_unit_test(whose_windows),
+		cmocka_unit_test(one_wait),
+		cmocka_unit_test(mark_on_nothing),
 		cmocka_unit_test(failures),
 		cmocka_unit_test(no_mirror),
 	};

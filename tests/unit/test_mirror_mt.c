@@ -5,10 +5,43 @@
  */
 #include "mirror_common.h"
 
-#ifdef MUTANT_NO_SYNC	/* linked with --wrap=prxe_window_sync */
-void __wrap_prxe_window_sync(const void *what);
-void __wrap_prxe_window_sync(const void *what) { }
+/* Mutants: linked with --wrap. */
+#ifdef MUTANT_NO_SYNC
+void __wrap_prxe_window_sync_leaves(const struct cpumask *cpus, const struct prxe_leaf *what);
+void __wrap_prxe_window_sync_leaves(const struct cpumask *cpus, const struct prxe_leaf *what) { }
 #endif
+#ifdef MUTANT_NO_INFLIGHT
+bool __wrap_prxe_inflight_covers(struct prxe_inflight *in, unsigned long first, unsigned long last);
+bool __wrap_prxe_inflight_covers(struct prxe_inflight *in, unsigned long first, unsigned long last)
+{
+	return false;
+}
+#endif
+#ifdef MUTANT_NO_RETRY	/* no invalidation finds the walk */
+int __real_prxe_leaf_begin(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk, unsigned long start,
+			   unsigned long end);
+int __wrap_prxe_leaf_begin(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk, unsigned long start,
+			   unsigned long end);
+int __wrap_prxe_leaf_begin(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk, unsigned long start,
+			   unsigned long end)
+{
+	int ret = __real_prxe_leaf_begin(leaf, walk, start, end);
+
+	if (!ret) {
+		prxe_leaf_end(leaf, walk);
+		INIT_LIST_HEAD(&walk->node);
+	}
+	return ret;
+}
+#endif
+
+/* Begin, and wait as a fault does. */
+static void walk_begin(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk, unsigned long va, u32 n)
+{
+	while (prxe_leaf_begin(leaf, walk, va, va + n * PAGE_SIZE))
+		SHIM_ASSERT(!prxe_inflight_wait(&mirror->inflight, va, va + n * PAGE_SIZE - 1,
+						&mirror->dead));
+}
 
 /* ---- threads: the hit path of mem.c against the MM ---- */
 
@@ -48,15 +81,16 @@ static void *t_faulter(void *arg)
 
 	while (!READ_ONCE(stop)) {
 		u32 i = rnd_below(&rr, T_PAGES), n = 1 + rnd_below(&rr, 3), k;
-		unsigned long va = T_BASE + i * PAGE_SIZE, seq, pfns[3] = { 0 };
+		unsigned long va = T_BASE + i * PAGE_SIZE, pfns[3] = { 0 };
 		struct prxe_leaf *leaf = prxe_leaf_pin(mirror, va, GFP_KERNEL);
 		bool write = rnd_below(&rr, 2);
+		struct prxe_leaf_walk walk;
 		int ret;
 
 		SHIM_ASSERT(!IS_ERR(leaf));
 		if (i + n > T_PAGES || prxe_leaf_index(va) + n > 512)
 			n = 1;
-		seq = mmu_interval_read_begin(&leaf->ni);
+		walk_begin(leaf, &walk, va, n);
 		pthread_mutex_lock(&pt_lock);
 		for (k = 0; k < n; k++) {
 			struct page *p = &t_page[i + k];
@@ -75,7 +109,7 @@ static void *t_faulter(void *arg)
 		pthread_mutex_unlock(&pt_lock);
 		if (!rnd_below(&rr, 4))
 			sched_yield();
-		ret = prxe_leaf_publish(leaf, seq, va, n, pfns, write, GFP_KERNEL);
+		ret = prxe_leaf_publish(leaf, &walk, va, n, pfns, write, GFP_KERNEL);
 		if (ret == -EAGAIN)
 			again++;
 		else if (ret)
@@ -98,11 +132,12 @@ static void *h_faulter(void *arg)
 	while (!READ_ONCE(stop)) {
 		struct prxe_leaf *leaf = prxe_leaf_pin(mirror, H_BASE, GFP_KERNEL);
 		u32 i = rnd_below(&rr, 512);
-		unsigned long pfn = 0, seq;
+		struct prxe_leaf_walk walk;
+		unsigned long pfn = 0;
 		int ret;
 
 		SHIM_ASSERT(!IS_ERR(leaf));
-		seq = mmu_interval_read_begin(&leaf->ni);
+		walk_begin(leaf, &walk, H_BASE, 512);
 		pthread_mutex_lock(&pt_lock);
 		if (!h_mem && rnd_below(&rr, 2)) {
 			h_mem = aligned_alloc(PAGE_SIZE, PRXE_LEAF_SIZE);
@@ -116,7 +151,8 @@ static void *h_faulter(void *arg)
 		pthread_mutex_unlock(&pt_lock);
 		if (!rnd_below(&rr, 4))
 			sched_yield();
-		ret = prxe_leaf_publish(leaf, seq, H_BASE + i * PAGE_SIZE, 1, &pfn, rnd_below(&rr, 2), GFP_KERNEL);
+		ret = prxe_leaf_publish(leaf, &walk, H_BASE + i * PAGE_SIZE, 1, &pfn,
+					rnd_below(&rr, 2), GFP_KERNEL);
 		if (ret == -EAGAIN)
 			again++;
 		else if (ret)
@@ -321,10 +357,13 @@ static void *c_faulter(void *arg)
 	for (;;) {
 		unsigned long va = BASE + rnd_below(&rr, LEAVES) * PRXE_LEAF_SIZE;
 		struct prxe_leaf *leaf = prxe_leaf_pin(mirror, va, GFP_KERNEL);
+		struct prxe_leaf_walk walk;
 
 		if (IS_ERR(leaf))
 			break;
-		prxe_leaf_publish(leaf, mmu_interval_read_begin(&leaf->ni), va + (uintptr_t)arg * PAGE_SIZE, 1, &pfn, false, GFP_KERNEL);
+		va += (uintptr_t)arg * PAGE_SIZE;
+		walk_begin(leaf, &walk, va, 1);
+		prxe_leaf_publish(leaf, &walk, va, 1, &pfn, false, GFP_KERNEL);
 		prxe_leaf_unpin(leaf);
 	}
 	prxe_mirror_put(mirror);

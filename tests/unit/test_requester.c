@@ -93,6 +93,15 @@ int prxe_mr_fast_reg(struct prxe_qp *qp, const struct prxe_wqe *wqe) { return 0;
 int prxe_mw_bind(struct prxe_qp *qp, const struct prxe_wqe *wqe) { return 0; }
 void prxe_miss_drop(struct prxe_miss *miss) { }
 void prxe_qp_event(struct prxe_qp *qp, int event) { }
+void prxe_qp_send_error(struct prxe_qp *qp)
+{
+	prxe_qp_set_error(qp, -1);
+}
+
+void prxe_late_look(struct prxe_qp *qp)
+{
+}
+
 void prxe_resp_flush(struct prxe_qp *qp) { }
 void prxe_wire_req_reset(struct prxe_qp *qp) { }
 void prxe_wire_req_start(struct prxe_qp *qp) { }

@@ -107,6 +107,24 @@ int pr_events_drain(struct t_dev *d)
 	return n;
 }
 
+volatile uint32_t *pr_ring_find(uint32_t mask)
+{
+	FILE *f = fopen("/proc/self/maps", "re");
+	volatile uint32_t *found = NULL;
+	unsigned long from;
+	char line[512];
+
+	while (f && fgets(line, sizeof(line), f))
+		if (strstr(line, "/dev/infiniband/uverbs") && sscanf(line, "%lx-", &from) == 1 &&
+		    ((volatile uint32_t *)from)[1] == mask)
+			found = (volatile uint32_t *)from;
+	if (f)
+		fclose(f);
+	if (!found)
+		t_die("no ring with mask %#x is mapped", mask);
+	return found;
+}
+
 static void after(struct t_dev *d)
 {
 	pr_events_drain(d);
@@ -114,7 +132,10 @@ static void after(struct t_dev *d)
 
 int main(int argc, char **argv)
 {
-	static const struct t_test *const all[] = { pr_mem, pr_window, pr_flow, pr_state, pr_event, pr_flush, pr_mcast, pr_grh, NULL };
+	static const struct t_test *const all[] = {
+		pr_mem,	  pr_window, pr_flow, pr_state, pr_event, pr_flush,
+		pr_mcast, pr_grh,    pr_ring, pr_ibta,	NULL
+	};
 
 	t_init();
 	return t_main(argc, argv, &(struct t_program){ .name = "proto", .tests = all, .seconds = 240, .after = after });

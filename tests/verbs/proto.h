@@ -6,6 +6,7 @@
 #include "lib/t.h"
 
 extern const struct t_test pr_mem[], pr_window[], pr_flow[], pr_state[], pr_event[], pr_flush[], pr_mcast[], pr_grh[];
+extern const struct t_test pr_ring[], pr_ibta[];
 
 /* A pair with a buffer on each side (one mapping between inaccessible pages), registered. */
 #define PR_ROOM (16 * T_PAGE)
@@ -29,5 +30,9 @@ bool pr_try2(struct pr *w, const char *what, const struct t_wr *wr, enum ibv_wc_
 /* Wait for an async event of that type (others are skipped and counted as notes). */
 bool pr_event_wait(struct t_dev *d, const char *what, enum ibv_event_type want, double seconds);
 int pr_events_drain(struct t_dev *d);
+
+/* The words of the ring with that mask, in this process's map: the last one that was mapped. */
+enum { PR_RING_PRODUCER = 128, PR_RING_CONSUMER = 256, PR_RING_DATA = 384 };
+volatile uint32_t *pr_ring_find(uint32_t mask);
 
 #endif

@@ -72,6 +72,7 @@ static inline void hlist_add_head(struct hlist_node *n, struct hlist_head *h)
 	h->first = n;
 	n->pprev = &h->first;
 }
+#define hlist_unhashed_lockless(n) (!READ_ONCE((n)->pprev))
 static inline bool hlist_unhashed(const struct hlist_node *n) { return !n->pprev; }
 static inline void hlist_del_init(struct hlist_node *n)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Pages, address spaces and their notifiers. struct mm_struct keeps intervals and sequence numbers as the kernel's does
- * (mm/mmu_notifier.c): odd while an invalidation is under way, and what a reader began before one is told to retry.
+ * Pages, address spaces and their notifiers. struct mm_struct orders them as the kernel does
+ * (mm/mmu_notifier.c): what is inserted while an invalidation is in flight is in the tree when the
+ * last of them has ended; a plain notifier is registered when none is.
  */
 #ifndef SHIM_MM_H
 #define SHIM_MM_H
@@ -54,12 +55,15 @@ struct mmu_interval_notifier;
 struct mm_struct {
 	pthread_mutex_t m;
 	pthread_cond_t c;
-	struct list_head intervals;
-	unsigned long seq;		/* starts even */
-	unsigned int active, walking;
+	struct list_head intervals, deferred;
+	unsigned long seq;		/* odd while an invalidation is in flight */
+	unsigned int active;
 	atomic_t count, users;
 	struct mmu_notifier *mn;
 	int write_locked;
+	bool exited;
+	/* A plain notifier is about to be registered. */
+	void (*on_register)(struct mm_struct *mm);
 	int register_error;		/* what __mmu_notifier_register() is to fail with */
 };
 struct mmu_notifier_range {
@@ -68,6 +72,7 @@ struct mmu_notifier_range {
 	unsigned int flags, event;
 };
 #define MMU_NOTIFIER_RANGE_BLOCKABLE 1
+enum mmu_notifier_event { MMU_NOTIFY_UNMAP, MMU_NOTIFY_RELEASE };
 #define mmu_notifier_range_blockable(r) ((r)->flags & MMU_NOTIFIER_RANGE_BLOCKABLE)
 struct mmu_interval_notifier_ops {
 	bool (*invalidate)(struct mmu_interval_notifier *ni, const struct mmu_notifier_range *range, unsigned long seq);
@@ -84,37 +89,31 @@ struct mmu_notifier_ops {
 	prxe_young_t (*clear_flush_young)(struct mmu_notifier *mn, struct mm_struct *mm, unsigned long a, unsigned long b);
 	prxe_young_t (*clear_young)(struct mmu_notifier *mn, struct mm_struct *mm, unsigned long a, unsigned long b);
 	prxe_young_t (*test_young)(struct mmu_notifier *mn, struct mm_struct *mm, unsigned long a);
+	void (*invalidate_range_end)(struct mmu_notifier *mn,
+				     const struct mmu_notifier_range *range);
 	void (*free_notifier)(struct mmu_notifier *mn);
 };
 struct mmu_notifier {
+	struct hlist_node hlist;
 	const struct mmu_notifier_ops *ops;
 	struct mm_struct *mm;
 };
 
-int mmu_interval_notifier_insert(struct mmu_interval_notifier *ni, struct mm_struct *mm, unsigned long start,
-				 unsigned long length, const struct mmu_interval_notifier_ops *ops);
+int mmu_interval_notifier_insert_locked(struct mmu_interval_notifier *ni, struct mm_struct *mm,
+					unsigned long start, unsigned long length,
+					const struct mmu_interval_notifier_ops *ops);
 void mmu_interval_notifier_remove(struct mmu_interval_notifier *ni);
-unsigned long mmu_interval_read_begin(struct mmu_interval_notifier *ni);
-static inline bool mmu_interval_read_retry(struct mmu_interval_notifier *ni, unsigned long seq)
-{
-#ifdef MUTANT_NO_RETRY
-	return false;
-#else
-	return ni->invalidate_seq != seq;
-#endif
-}
-static inline void mmu_interval_set_seq(struct mmu_interval_notifier *ni, unsigned long seq)
-{
-	WRITE_ONCE(ni->invalidate_seq, seq);
-}
 int __mmu_notifier_register(struct mmu_notifier *mn, struct mm_struct *mm);
 int mmu_notifier_register(struct mmu_notifier *mn, struct mm_struct *mm);
 void mmu_notifier_put(struct mmu_notifier *mn);
 void mmu_notifier_synchronize(void);
 
-/* The MM's side. Between the two the test takes its pages away. */
+/* The MM's side. Between start and end the test takes its pages away. */
 struct mm_struct *shim_mm_new(void);
 void shim_mm_free(struct mm_struct *mm);		/* the test's references; asserts that no other is left */
+void shim_mm_range_start(struct mmu_notifier_range *range);
+void shim_mm_range_end(struct mmu_notifier_range *range);
+/* The same for one that a thread does at a time. */
 void shim_mm_invalidate_start(struct mm_struct *mm, unsigned long start, unsigned long end);
 void shim_mm_invalidate_end(struct mm_struct *mm);
 void shim_mm_exit(struct mm_struct *mm);		/* invalidates all, then .release */
@@ -126,9 +125,10 @@ void mmdrop(struct mm_struct *mm);
 #define mmget_not_zero(mm)	atomic_inc_not_zero(&(mm)->users)
 #define mmput(mm)		atomic_dec(&(mm)->users)
 #define mmput_async(mm)		mmput(mm)
-#define mmap_write_lock(mm)	do { might_sleep(); (mm)->write_locked++; } while (0)
+#define mmap_write_lock(mm) \
+	do { might_sleep(); __atomic_add_fetch(&(mm)->write_locked, 1, __ATOMIC_SEQ_CST); } while (0)
 #define mmap_write_lock_killable(mm) ({ mmap_write_lock(mm); 0; })
-#define mmap_write_unlock(mm)	((void)(mm)->write_locked--)
+#define mmap_write_unlock(mm)	((void)__atomic_sub_fetch(&(mm)->write_locked, 1, __ATOMIC_SEQ_CST))
 
 struct mem_cgroup;
 static inline struct mem_cgroup *get_mem_cgroup_from_mm(struct mm_struct *mm) { return (void *)mm; }

@@ -24,6 +24,7 @@ void *shim_alloc(size_t size, gfp_t gfp)
 int shim_barrier_word;
 __thread int shim_spins, shim_bh_off, shim_rcu_nest;
 __thread int shim_cpu;
+__thread void (*shim_on_cmpxchg)(void *p);
 __thread struct task_struct shim_task;
 ptrdiff_t shim_percpu_off[SHIM_CPUS];
 extern char __start_shim_percpu[], __stop_shim_percpu[];
@@ -225,7 +226,7 @@ void *xa_erase(struct xarray *xa, unsigned long index)
 	return xa_store(xa, index, NULL, 0);
 }
 
-void *xa_find(struct xarray *xa, unsigned long *index, unsigned long max)
+void *xa_find(struct xarray *xa, unsigned long *index, unsigned long max, int filter)
 {
 	void *entry = NULL;
 	size_t i;
@@ -247,7 +248,7 @@ void *xa_find_after(struct xarray *xa, unsigned long *index, unsigned long max)
 
 	if (!next)
 		return NULL;
-	entry = xa_find(xa, &next, max);
+	entry = xa_find(xa, &next, max, XA_PRESENT);
 	if (entry)
 		*index = next;
 	return entry;
@@ -401,6 +402,7 @@ struct mm_struct *shim_mm_new(void)
 	pthread_mutex_init(&mm->m, NULL);
 	pthread_cond_init(&mm->c, NULL);
 	INIT_LIST_HEAD(&mm->intervals);
+	INIT_LIST_HEAD(&mm->deferred);
 	mm->seq = 2;
 	atomic_set(&mm->count, 1);
 	atomic_set(&mm->users, 1);
@@ -432,24 +434,23 @@ unsigned int shim_mm_intervals(struct mm_struct *mm)
 	return n;
 }
 
-int mmu_interval_notifier_insert(struct mmu_interval_notifier *ni, struct mm_struct *mm, unsigned long start,
-				 unsigned long length, const struct mmu_interval_notifier_ops *ops)
+int mmu_interval_notifier_insert_locked(struct mmu_interval_notifier *ni, struct mm_struct *mm,
+					unsigned long start, unsigned long length,
+					const struct mmu_interval_notifier_ops *ops)
 {
 	might_sleep();
-	SHIM_ASSERT(length && start + length - 1 >= start);
-	if (shim_alloc_fails && !--shim_alloc_fails)
-		return -ENOMEM;
+	SHIM_ASSERT(mm->write_locked && length && start + length - 1 >= start);
+	/* It registers the tree first, which fails like any registration. */
+	if (mm->register_error && !--mm->register_error)
+		return -EINTR;
 	ni->mm = mm;
 	ni->ops = ops;
 	ni->start = start;
 	ni->last = start + length - 1;
 	mmgrab(mm);
 	pthread_mutex_lock(&mm->m);
-	/* A walk over the list is not disturbed. */
-	while (mm->walking)
-		pthread_cond_wait(&mm->c, &mm->m);
 	ni->invalidate_seq = mm->active ? mm->seq : mm->seq - 1;
-	list_add_tail(&ni->node, &mm->intervals);
+	list_add_tail(&ni->node, mm->active ? &mm->deferred : &mm->intervals);
 	pthread_mutex_unlock(&mm->m);
 	return 0;
 }
@@ -468,65 +469,78 @@ void mmu_interval_notifier_remove(struct mmu_interval_notifier *ni)
 	mmdrop(mm);
 }
 
-unsigned long mmu_interval_read_begin(struct mmu_interval_notifier *ni)
+void shim_mm_range_start(struct mmu_notifier_range *range)
 {
-	struct mm_struct *mm = ni->mm;
-	unsigned long seq;
-
-	might_sleep();
-	pthread_mutex_lock(&mm->m);
-	seq = READ_ONCE(ni->invalidate_seq);
-	/* Its range is being invalidated: until that is over there is nothing to read. */
-	while (mm->active && seq == mm->seq)
-		pthread_cond_wait(&mm->c, &mm->m);
-	pthread_mutex_unlock(&mm->m);
-	return seq;
-}
-
-void shim_mm_invalidate_start(struct mm_struct *mm, unsigned long start, unsigned long end)
-{
-	struct mmu_notifier_range range = { .mm = mm, .start = start, .end = end };
+	struct mm_struct *mm = range->mm;
 	struct mmu_interval_notifier *ni;
 	unsigned long seq;
 
 	pthread_mutex_lock(&mm->m);
 	if (!mm->active++)
 		mm->seq++;	/* odd */
-	mm->walking++;
 	seq = mm->seq;
 	pthread_mutex_unlock(&mm->m);
 
-	/* Nothing is inserted while somebody walks, nothing removed while anything is active. */
+	/* Nothing is inserted, nothing removed while anything is active. */
 	list_for_each_entry(ni, &mm->intervals, node)
-		if (ni->start < end && ni->last >= start)
-			SHIM_ASSERT(ni->ops->invalidate(ni, &range, seq));
+		if (ni->start < range->end && ni->last >= range->start)
+			SHIM_ASSERT(ni->ops->invalidate(ni, range, seq));
+}
+
+/* The tree's half first, then plain notifiers, as the kernel does. */
+void shim_mm_range_end(struct mmu_notifier_range *range)
+{
+	struct mm_struct *mm = range->mm;
+	struct mmu_notifier *mn;
 
 	pthread_mutex_lock(&mm->m);
-	mm->walking--;
+	mn = mm->mn;
+	if (!--mm->active) {
+		mm->seq++;	/* even */
+		list_splice_tail_init(&mm->deferred, &mm->intervals);
+	}
 	pthread_cond_broadcast(&mm->c);
+	rcu_read_lock();
 	pthread_mutex_unlock(&mm->m);
+	if (mn && mn->ops->invalidate_range_end)
+		mn->ops->invalidate_range_end(mn, range);
+	rcu_read_unlock();
+}
+
+static __thread struct mmu_notifier_range my_range;
+
+void shim_mm_invalidate_start(struct mm_struct *mm, unsigned long start, unsigned long end)
+{
+	my_range = (struct mmu_notifier_range){
+		.mm = mm, .start = start, .end = end, .flags = MMU_NOTIFIER_RANGE_BLOCKABLE,
+	};
+	shim_mm_range_start(&my_range);
 }
 
 void shim_mm_invalidate_end(struct mm_struct *mm)
 {
-	pthread_mutex_lock(&mm->m);
-	if (!--mm->active)
-		mm->seq++;	/* even */
-	pthread_cond_broadcast(&mm->c);
-	pthread_mutex_unlock(&mm->m);
+	SHIM_ASSERT(my_range.mm == mm);
+	shim_mm_range_end(&my_range);
 }
 
 int __mmu_notifier_register(struct mmu_notifier *mn, struct mm_struct *mm)
 {
 	SHIM_ASSERT(mm->write_locked);
+	if (mm->on_register)
+		mm->on_register(mm);
 	if (mm->register_error && !--mm->register_error)
 		return -EINTR;
+	pthread_mutex_lock(&mm->m);
+	while (mm->active)	/* with all locks nothing is in flight */
+		pthread_cond_wait(&mm->c, &mm->m);
 	if (mn) {
 		SHIM_ASSERT(!mm->mn);
 		mn->mm = mm;
+		WRITE_ONCE(mn->hlist.pprev, (void *)mn);
 		mm->mn = mn;
 		mmgrab(mm);
 	}
+	pthread_mutex_unlock(&mm->m);
 	return 0;
 }
 
@@ -540,16 +554,33 @@ int mmu_notifier_register(struct mmu_notifier *mn, struct mm_struct *mm)
 	return err;
 }
 
+struct mn_put {
+	struct rcu_head rcu;
+	struct mmu_notifier *mn;
+};
+
+static void mn_free(struct rcu_head *head)
+{
+	struct mn_put *put = container_of(head, struct mn_put, rcu);
+	struct mm_struct *mm = put->mn->mm;
+
+	put->mn->ops->free_notifier(put->mn);
+	mmdrop(mm);
+	free(put);
+}
+
 void mmu_notifier_put(struct mmu_notifier *mn)
 {
 	struct mm_struct *mm = mn->mm;
+	struct mn_put *put = malloc(sizeof(*put));
 
-	SHIM_ASSERT(mm->mn == mn);
+	put->mn = mn;
+	pthread_mutex_lock(&mm->m);
+	SHIM_ASSERT(mm->mn == mn || mm->exited);
 	mm->mn = NULL;
-	local_bh_disable();	/* the kernel does this part from an SRCU callback */
-	mn->ops->free_notifier(mn);
-	local_bh_enable();
-	mmdrop(mm);
+	WRITE_ONCE(mn->hlist.pprev, NULL);
+	pthread_mutex_unlock(&mm->m);
+	call_rcu(&put->rcu, mn_free);	/* when no callback of it runs any more */
 }
 
 void mmu_notifier_synchronize(void)
@@ -558,10 +589,20 @@ void mmu_notifier_synchronize(void)
 
 void shim_mm_exit(struct mm_struct *mm)
 {
-	shim_mm_invalidate_start(mm, 0, ULONG_MAX);
-	shim_mm_invalidate_end(mm);
-	if (mm->mn && mm->mn->ops->release)
-		mm->mn->ops->release(mm->mn, mm);
+	struct mmu_notifier_range range = {
+		.mm = mm, .end = ULONG_MAX,
+		.flags = MMU_NOTIFIER_RANGE_BLOCKABLE, .event = MMU_NOTIFY_RELEASE,
+	};
+	struct mmu_notifier *mn = mm->mn;
+
+	mm->mn = NULL;	/* plain notifiers do not hear the end of this one */
+	shim_mm_range_start(&range);
+	shim_mm_range_end(&range);
+	if (mn && mn->ops->release)
+		mn->ops->release(mn, mm);
+	if (mn)
+		WRITE_ONCE(mn->hlist.pprev, NULL);
+	mm->exited = true;
 	atomic_set(&mm->users, 0);
 }
 

@@ -42,8 +42,16 @@ extern int shim_barrier_word;
 #define smp_store_mb(x, v) do { WRITE_ONCE(x, v); smp_mb(); } while (0)
 #define cpu_relax()	sched_yield()
 #define cond_resched()	might_sleep()
+#define need_resched()	1
 #define xchg(p, v)	__atomic_exchange_n(p, v, __ATOMIC_SEQ_CST)
-#define cmpxchg(p, o, n) ({ typeof(*(p)) o_ = (o); __atomic_compare_exchange_n(p, &o_, n, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); o_; })
+/* A test may have something happen just before. */
+extern __thread void (*shim_on_cmpxchg)(void *p);
+#define cmpxchg(p, o, n) ({ \
+		typeof(*(p)) o_ = (o); \
+		if (shim_on_cmpxchg) \
+			shim_on_cmpxchg(p); \
+		__atomic_compare_exchange_n(p, &o_, n, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
+		o_; })
 #define try_cmpxchg(p, op, n) __atomic_compare_exchange_n(p, op, n, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
 
 typedef struct { int counter; } atomic_t;
@@ -64,6 +72,7 @@ typedef struct { int counter; } refcount_t;
 #define atomic_dec_return(v)	shim_at(sub_fetch, v, 1)
 #define atomic_add_return(n, v)	shim_at(add_fetch, v, n)
 #define atomic_sub_return(n, v)	shim_at(sub_fetch, v, n)
+#define atomic_dec_return_release(v) atomic_dec_return(v)
 #define atomic_dec_and_test(v)	(shim_at(sub_fetch, v, 1) == 0)
 #define atomic_xchg(v, n)	__atomic_exchange_n(&(v)->counter, n, __ATOMIC_SEQ_CST)
 #define atomic_cmpxchg(v, o, n)	({ int o_ = (o); __atomic_compare_exchange_n(&(v)->counter, &o_, n, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); o_; })
@@ -87,9 +96,9 @@ static inline bool atomic_add_unless(atomic_t *v, int n, int unless)
 }
 #define atomic_long_read_acquire(v) smp_load_acquire(&(v)->counter)
 #ifdef MUTANT_NO_COUNT
-#define atomic_long_inc_return_release(v) atomic_long_read_acquire(v)
+#define atomic_long_inc_return(v) atomic_long_read_acquire(v)
 #else
-#define atomic_long_inc_return_release(v) shim_at(add_fetch, v, 1)
+#define atomic_long_inc_return(v) shim_at(add_fetch, v, 1)
 #endif
 #define atomic64_read(v)	READ_ONCE((v)->counter)
 #define atomic64_set(v, n)	WRITE_ONCE((v)->counter, n)
@@ -109,6 +118,8 @@ static inline bool test_bit(unsigned int n, const unsigned long *p)
 }
 static inline void set_bit(unsigned int n, unsigned long *p)
 {
+	if (shim_on_cmpxchg)
+		shim_on_cmpxchg(p);
 	__atomic_or_fetch(&p[n / 64], 1UL << (n % 64), __ATOMIC_SEQ_CST);
 }
 static inline void clear_bit(unsigned int n, unsigned long *p)
@@ -196,7 +207,7 @@ void shim_rcu_drain(void);	/* process context: runs the callbacks */
 #define RCU_INIT_POINTER(p, v)	WRITE_ONCE(p, v)
 
 /* ---- CPUs: each thread is the one that it says it is ---- */
-#define SHIM_CPUS	8
+#define SHIM_CPUS	64
 extern __thread int shim_cpu;
 extern ptrdiff_t shim_percpu_off[SHIM_CPUS];
 #define SHIM_PERCPU		__attribute__((section("shim_percpu"), used, aligned(64)))
@@ -213,6 +224,20 @@ extern ptrdiff_t shim_percpu_off[SHIM_CPUS];
 #define this_cpu_add(v, n)	((void)__atomic_fetch_add(this_cpu_ptr(&(v)), n, __ATOMIC_RELAXED))
 #define this_cpu_read(v)	READ_ONCE(*this_cpu_ptr(&(v)))
 #define for_each_possible_cpu(cpu) for ((cpu) = 0; (cpu) < SHIM_CPUS; (cpu)++)
+struct cpumask { unsigned long bits; };
+typedef struct cpumask cpumask_var_t[1];
+static const struct cpumask cpu_online_mask[1] = { { ~0UL } };
+#define zalloc_cpumask_var(m, gfp) \
+	({ (m)[0]->bits = 0; !(shim_alloc_fails && !--shim_alloc_fails); })
+#define free_cpumask_var(m)	((void)(m))
+#define cpumask_test_cpu(cpu, m) test_bit(cpu, &(m)->bits)
+#ifdef MUTANT_NO_MASK
+#define cpumask_set_cpu(cpu, m)	((void)(m))
+#else
+#define cpumask_set_cpu(cpu, m)	set_bit(cpu, &(m)->bits)
+#endif
+#define for_each_cpu(cpu, m) \
+	for ((cpu) = 0; (cpu) < SHIM_CPUS; (cpu)++) if (cpumask_test_cpu(cpu, m))
 #define for_each_online_cpu(cpu) for_each_possible_cpu(cpu)
 #define smp_processor_id()	shim_cpu
 #define raw_smp_processor_id()	shim_cpu

@@ -86,6 +86,8 @@ typedef struct { int unused; } wait_queue_head_t;
 			shim_wait(); \
 		} \
 		1L; })
+#define wait_event_killable_timeout(w, c, t) wait_event_timeout(w, c, t)
+#define wq_has_sleeper(w)	((void)(w), false)
 #define wait_event(w, c)	((void)wait_event_timeout(w, c, 0))
 #define wait_event_killable(w, c) ({ wait_event(w, c); 0; })
 

@@ -23,12 +23,22 @@ void xa_destroy(struct xarray *xa);
 void *xa_load(struct xarray *xa, unsigned long index);
 void *xa_store(struct xarray *xa, unsigned long index, void *entry, gfp_t gfp);	/* ERR_PTR(-ENOMEM) */
 void *xa_erase(struct xarray *xa, unsigned long index);
-void *xa_find(struct xarray *xa, unsigned long *index, unsigned long max);
+#define XA_PRESENT	0
+void *xa_find(struct xarray *xa, unsigned long *index, unsigned long max, int filter);
 void *xa_find_after(struct xarray *xa, unsigned long *index, unsigned long max);
 bool xa_empty(struct xarray *xa);
 static inline int xa_err(void *entry) { return IS_ERR(entry) ? PTR_ERR(entry) : 0; }
 #define xa_for_each_range(xa, i, e, first, last) \
-	for ((i) = (first), (e) = xa_find(xa, &(i), last); (e); (e) = xa_find_after(xa, &(i), last))
+	for ((i) = (first), (e) = xa_find(xa, &(i), last, XA_PRESENT); (e); \
+	     (e) = xa_find_after(xa, &(i), last))
 #define xa_for_each(xa, i, e)	xa_for_each_range(xa, i, e, 0, ULONG_MAX)
+
+struct xa_state { struct xarray *xa; unsigned long index; };
+#define XA_STATE(name, array, i) struct xa_state name = { (array), (i) }
+#define xas_retry(xas, e)	(false)
+#define xas_pause(xas)		((void)(xas))
+#define xas_for_each(xas, e, max) \
+	for ((e) = xa_find((xas)->xa, &(xas)->index, max, XA_PRESENT); (e); \
+	     (e) = xa_find_after((xas)->xa, &(xas)->index, max))
 
 #endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The invalidations of an address space that are in flight: the ranges between the notifiers' start
+ * and end. While one covers a page, the page tables are about to change there, and no translation
+ * of it may be published.
+ *
+ * The ranges are kept as they are, so that who faults waits only for what covers its own pages.
+ */
+#ifndef PRXE_INFLIGHT_H
+#define PRXE_INFLIGHT_H
+
+#include <linux/spinlock.h>
+#include <linux/types.h>
+#include <linux/wait.h>
+
+#define PRXE_INFLIGHT_FEW	8	/* as many need no allocation */
+
+struct prxe_inflight_range {
+	unsigned long first, last;	/* bytes */
+	u64 ticket;			/* of its start: they grow */
+};
+
+struct prxe_inflight {
+	spinlock_t lock;		/* everything below but ended; process context, BH on */
+	unsigned int num, room;
+	unsigned int unlisted;		/* started when there was no room: each covers everything */
+	u64 ticket;			/* the latest one given out */
+	struct prxe_inflight_range *range;
+	struct prxe_inflight_range few[PRXE_INFLIGHT_FEW];
+	wait_queue_head_t ended;
+};
+
+void prxe_inflight_init(struct prxe_inflight *in);
+void prxe_inflight_free(struct prxe_inflight *in);
+
+/*
+ * From the notifiers' callbacks, in pairs with the same range. Never sleep. The start comes before
+ * the caller clears translations: who begins to fault later finds it, and the caller finds who
+ * began before.
+ */
+void prxe_inflight_start(struct prxe_inflight *in, unsigned long first, unsigned long last);
+void prxe_inflight_end(struct prxe_inflight *in, unsigned long first, unsigned long last);
+
+/* Does one that is in flight cover a byte of [first, last]? Process context, BH on. */
+bool prxe_inflight_covers(struct prxe_inflight *in, unsigned long first, unsigned long last);
+
+/*
+ * Wait until those that cover a byte of [first, last] now have ended, not for later ones; or until
+ * *@dead. Process context, may sleep, no lock held. 0 or -EINTR (killed).
+ */
+int prxe_inflight_wait(struct prxe_inflight *in, unsigned long first, unsigned long last,
+		       const bool *dead);
+
+#endif
