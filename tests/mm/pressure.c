@@ -7,6 +7,7 @@
  *   pinned  the same region, pinned: must fail (exit status 3: refused)
  *   hot     what only transfers use stays in memory better than what nobody uses
  *   oom     the owner of a region is killed for its limit in the middle of transfers
+ *   short   nobody can be killed for the limit: the transfer waits until there is memory again
  */
 #define _GNU_SOURCE
 #include "lib/t.h"
@@ -353,9 +354,82 @@ static void oom(void)
 	t_dev_close(d);
 }
 
+/* ---- short ---- */
+
+static void write_text(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "w");
+
+	if (!f || fprintf(f, "%s\n", text) < 0 || fclose(f))
+		t_die("%s: %s", path, strerror(errno));
+}
+
+static void limit_cgroup(const char *file, const char *value)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s", opt.cgroup, file);
+	write_text(path, value);
+}
+
+/* Outside of the cgroup: limits it when it is told to, for a second. */
+__attribute__((noreturn)) static void limiter(int sock)
+{
+	char c;
+
+	t_get(sock, &c, 1);
+	limit_cgroup("memory.swap.max", "0");
+	limit_cgroup("memory.max", "1M");
+	t_put(sock, "l", 1);
+	sleep(1);
+	limit_cgroup("memory.max", "max");
+	_exit(0);
+}
+
+/* A CPU that touches such memory comes back until there is some; so does a transfer. */
+static void shortage(void)
+{
+	const size_t size = 4UL << 20;
+	struct t_ep a, b;
+	struct t_dev *d;
+	struct ibv_mr *ms, *mt;
+	uint8_t *src, *dst;
+	int sock, st;
+	pid_t pid = t_fork(&sock);
+	char c;
+
+	if (!pid)
+		limiter(sock);
+	join_cgroup();
+	write_text("/proc/self/oom_score_adj", "-1000");
+	d = t_dev_open(opt.dev, opt.gid);
+	src = no_huge(size);
+	dst = no_huge(size);
+	ms = t_reg(d->pd, src, size, ODP_ALL);
+	mt = t_reg(d->pd, dst, size, ODP_ALL);
+	t_pair_open(&a, d, &b, d, NULL);
+	t_pat_fill(src, size, 21, 0);
+	t_put(sock, "g", 1);
+	t_get(sock, &c, 1);
+	if (t_post_one(&a, IBV_WR_RDMA_WRITE, src, (uint32_t)size, ms->lkey, (uintptr_t)dst,
+		       mt->rkey, 1))
+		t_die("post failed");
+	t_none("a WRITE into memory that there is not", a.scq, 0.5);
+	if (t_expect("a WRITE into memory that there is again", a.scq, IBV_WC_SUCCESS, NULL))
+		t_pat_check("a WRITE into memory that there is again", dst, size, 21, 0);
+	if (waitpid(pid, &st, 0) != pid || st)
+		t_fail("the limits could not be set: status %#x", st);
+	t_ep_close(&a);
+	t_ep_close(&b);
+	ibv_dereg_mr(ms);
+	ibv_dereg_mr(mt);
+	t_dev_close(d);
+}
+
 static void usage(void)
 {
-	puts("usage: prxe-pressure [-d DEV] [-g GID] [-m MIB] [-T] -C CGROUP round|tables|pinned|hot|oom\n-T: the figures of hot as samples, tab separated");
+	puts("usage: prxe-pressure [-d DEV] [-g GID] [-m MIB] [-T] -C CGROUP\n"
+	     "                     round|tables|pinned|hot|oom|short\n-T: the figures of hot as samples, tab separated");
 	exit(2);
 }
 
@@ -383,6 +457,10 @@ int main(int argc, char **argv)
 	if (!strcmp(what, "oom")) {
 		oom();
 		return t_done("pressure oom");
+	}
+	if (!strcmp(what, "short")) {
+		shortage();
+		return t_done("pressure short");
 	}
 	join_cgroup();
 	if (!strcmp(what, "pinned"))
