@@ -163,8 +163,8 @@ static void others_go_on(struct t_dev *like)
 
 /* ---- more faults wait than threads may ---- */
 
-#define WAITERS 40 /* QPs, each with one page of its own */
-#define AHEADS 20  /* pages that are prefetched, and not waited for */
+#define WAITERS 20 /* QPs, each with one page of its own */
+#define AHEADS 6   /* pages that are prefetched, and not waited for */
 #define PREFETCHES 300 /* of those pages: more than may be under way */
 #define UNSERVED ((WAITERS + AHEADS) * T_PAGE)
 
