@@ -330,25 +330,46 @@ bool shim_cancel(struct work_struct *work)
 	return was;
 }
 
+/* Work that runs now, by whoever: as in the kernel, one item never runs twice at a time. Under work_lock. */
+#define SHIM_RUNNING 64
+static const struct work_struct *running[SHIM_RUNNING];
+
+static const struct work_struct **running_slot(const struct work_struct *work)
+{
+	unsigned int i;
+
+	for (i = 0; i < SHIM_RUNNING; i++)
+		if (running[i] == work)
+			return &running[i];
+	return NULL;
+}
+
 unsigned int shim_work_run(bool delayed_too)
 {
+	const struct work_struct **slot;
 	struct work_struct *work, **p;
 	unsigned int ran = 0;
 
 	might_sleep();
 	for (;; ran++) {
 		pthread_mutex_lock(&work_lock);
-		for (p = &work_list; *p && (*p)->delayed && !delayed_too; p = &(*p)->next)
+		for (p = &work_list; *p && (((*p)->delayed && !delayed_too) || running_slot(*p)); p = &(*p)->next)
 			;
 		work = *p;
 		if (work) {
 			*p = work->next;
 			work->pending = false;
+			slot = running_slot(NULL);
+			SHIM_ASSERT(slot);
+			*slot = work;
 		}
 		pthread_mutex_unlock(&work_lock);
 		if (!work)
 			return ran;
 		work->fn(work);		/* may free it */
+		pthread_mutex_lock(&work_lock);
+		*slot = NULL;
+		pthread_mutex_unlock(&work_lock);
 		might_sleep();
 	}
 }
