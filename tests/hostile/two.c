@@ -2,7 +2,9 @@
 #define _GNU_SOURCE
 #include "two.h"
 
+#include <errno.h>
 #include <getopt.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +16,21 @@ static uint32_t ipv4(const struct t_dev *d)
 
 	memcpy(&ip, d->gid.raw + 12, 4);
 	return ip;
+}
+
+/*
+ * Packets that one CPU sends arrive in their order. If this process moved between two of them, the
+ * second could overtake the first, and nobody here sends one again.
+ */
+static void stay_on_this_cpu(void)
+{
+	int cpu = sched_getcpu();
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu < 0 ? 0 : cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		t_die("sched_setaffinity: %s", strerror(errno));
 }
 
 void two_open(int argc, char **argv, bool sniff)
@@ -41,6 +58,8 @@ void two_open(int argc, char **argv, bool sniff)
 			exit(2);
 		}
 	}
+	if (sniff)
+		stay_on_this_cpu();
 	two.a = t_dev_open(dev[0], gid[0]);
 	two.b = t_dev_open(dev[1], gid[1]);
 	two.ipa = ipv4(two.a);
