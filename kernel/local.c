@@ -173,7 +173,10 @@ static enum verdict do_send(struct attempt *a)
 		return v;
 	if (wqe->length > rwqe->length)
 		return refuse(a, IB_WC_REM_INV_REQ_ERR, IB_WC_LOC_LEN_ERR, -1);
-	/* Between two chunks the wire may have used up the receive WQE, or begun to fill it: then from the first byte again. */
+	/*
+	 * Between two chunks the wire may have used up the receive WQE, or begun to fill it: then
+	 * from the first byte again.
+	 */
 	if (!prxe_resp_claim(&a->peer->resp, &wqe->fill))
 		wqe->done = 0;
 	wqe->rwqe_no = rwqe->no;
@@ -358,7 +361,8 @@ static enum verdict do_flush(struct attempt *a)
 
 static bool is_send(const struct prxe_wqe *wqe)
 {
-	return wqe->opcode == IB_WR_SEND || wqe->opcode == IB_WR_SEND_WITH_IMM || wqe->opcode == IB_WR_SEND_WITH_INV;
+	return wqe->opcode == IB_WR_SEND || wqe->opcode == IB_WR_SEND_WITH_IMM ||
+	       wqe->opcode == IB_WR_SEND_WITH_INV;
 }
 
 /* The receive WQE that the fault was for is in use still. */
@@ -370,8 +374,8 @@ static bool still_there(const struct attempt *a)
 }
 
 /*
- * A fault that was waited for ended with an error: what the operation that needed the memory comes to. V_MORE: the receive WQE
- * is another one by now.
+ * A fault that was waited for ended with an error: what the operation that needed the memory comes
+ * to. V_MORE: the receive WQE is another one by now.
  */
 static enum verdict fault_failed(struct attempt *a, bool remote)
 {
@@ -395,7 +399,10 @@ static enum verdict execute(struct attempt *a, int fault_error, bool fault_remot
 	if (wqe->drop)
 		return refuse(a, 0, 0, -1);
 	if (a->peer->resp.msg && !wqe->done_atomic) {
-		/* Inside a message that came by the wire: on RC a bad request; on UC the new message ends the old one. */
+		/*
+		 * Inside a message that came by the wire: on RC a bad request; on UC the new
+		 * message ends the old one.
+		 */
 		if (a->qp->type == IB_QPT_RC)
 			return refuse_request(a);
 		a->peer->resp.msg = 0;
@@ -487,8 +494,8 @@ static enum prxe_step conclude(struct attempt *a, enum verdict v)
 	case V_MORE:
 		return PRXE_STEP_MORE;
 	case V_MISS:
-		return prxe_req_park(qp, PRXE_PARK_SEND, qp->req.sq->index, wqe->first_psn, &a->miss, a->miss_remote) ?
-			       PRXE_STEP_MORE : PRXE_STEP_BLOCKED;
+		return prxe_req_park(qp, PRXE_PARK_SEND, qp->req.sq->index, wqe->first_psn, &a->miss,
+				     a->miss_remote) ? PRXE_STEP_MORE : PRXE_STEP_BLOCKED;
 	case V_RNR:
 		return wait_rnr(a);
 	case V_LOST:
@@ -542,7 +549,10 @@ static enum verdict fail_ud(struct attempt *a, enum ib_wc_status status)
 	return V_DONE;
 }
 
-/* Type, state and Q_Key, as a packet's are checked: whoever has the number by now is left alone unless the message is for it. */
+/*
+ * Type, state and Q_Key, as a packet's are checked: whoever has the number by now is left alone
+ * unless the message is for it.
+ */
 static bool takes_ud(const struct attempt *a)
 {
 	const struct prxe_qp *peer = a->peer;
@@ -556,7 +566,10 @@ static bool takes_ud(const struct attempt *a)
 	return qkey == a->wqe->ud.qkey;
 }
 
-/* Under the receiver's resp.lock: GRH and message, or nothing. @fault_error: of the receiver's memory, that was waited for. */
+/*
+ * Under the receiver's resp.lock: GRH and message, or nothing. @fault_error: of the receiver's
+ * memory, that was waited for.
+ */
 static enum verdict deliver_ud(struct attempt *a, int fault_error)
 {
 	struct prxe_wqe *wqe = a->wqe;
@@ -584,7 +597,10 @@ static enum verdict deliver_ud(struct attempt *a, int fault_error)
 		return fail_ud(a, IB_WC_LOC_QP_OP_ERR);
 	if (err || rwqe->length < wc.byte_len)
 		return drop_ud(a);
-	/* Always from the first byte, so that what another datagram wrote there before is written over. */
+	/*
+	 * Always from the first byte, so that what another datagram wrote there before is written
+	 * over.
+	 */
 	wqe->fill = 0;
 	prxe_resp_claim(&peer->resp, &wqe->fill);
 	wqe->rwqe_no = rwqe->no;

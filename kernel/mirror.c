@@ -702,7 +702,10 @@ static void mirror_reap(struct work_struct *work)
 		cond_resched();
 	if (READ_ONCE(mirror->closing) && !mirror->ni_removed) {
 		mirror->ni_removed = true;
-		/* It needs a moment with nothing in flight: what needs mmap_lock ends, and stays out. */
+		/*
+		 * It needs a moment with nothing in flight: what needs mmap_lock ends, and stays
+		 * out.
+		 */
 		mmap_write_lock(mirror->mm);
 		mmu_interval_notifier_remove(&mirror->ni);
 		mmap_write_unlock(mirror->mm);

@@ -2,9 +2,9 @@
 /*
  * Faults that a send side waits for.
  *
- * The struct that stands for a queued fault is apart from its QP, because the QP may be reset or destroyed before the fault
- * ends. It carries the epoch of the wait that it belongs to; ending a wait raises the epoch, so that a late fault says
- * nothing to whoever waits by then.
+ * The struct that stands for a queued fault is apart from its QP, because the QP may be reset or
+ * destroyed before the fault ends. It carries the epoch of the wait that it belongs to; ending a
+ * wait raises the epoch, so that a late fault says nothing to whoever waits by then.
  */
 #include <linux/preempt.h>
 #include <linux/slab.h>
@@ -12,7 +12,10 @@
 #include "park.h"
 #include "qp.h"
 
-/* How long a UC or UD message waits for one fault of its receiver: long for an ordinary fault, short for its sender. */
+/*
+ * How long a UC or UD message waits for one fault of its receiver: long for an ordinary fault,
+ * short for its sender.
+ */
 #define DROP_NS			(50 * NSEC_PER_MSEC)
 /* When there is no memory to queue a fault. */
 #define PARK_RETRY_NS		NSEC_PER_MSEC
@@ -62,7 +65,8 @@ static u32 park_begin(struct prxe_park *park, bool done, int error)
 	return epoch;
 }
 
-bool prxe_req_park(struct prxe_qp *qp, enum prxe_park_kind kind, u32 index, u32 psn, struct prxe_miss *miss, bool remote)
+bool prxe_req_park(struct prxe_qp *qp, enum prxe_park_kind kind, u32 index, u32 psn,
+		   struct prxe_miss *miss, bool remote)
 {
 	struct prxe_park *park = &qp->req.park[kind];
 	struct req_fault *f;
@@ -103,12 +107,6 @@ bool prxe_req_park(struct prxe_qp *qp, enum prxe_park_kind kind, u32 index, u32 
 	return false;
 }
 
-/* Churn is no error: the gate runs again and finds out. */
-static int final_error(int err)
-{
-	return err == -EBUSY || err == -EAGAIN ? 0 : err;
-}
-
 bool prxe_req_faulting(struct prxe_qp *qp, enum prxe_park_kind kind, int *error)
 {
 	struct prxe_park *park = &qp->req.park[kind];
@@ -119,7 +117,7 @@ bool prxe_req_faulting(struct prxe_qp *qp, enum prxe_park_kind kind, int *error)
 	if (!READ_ONCE(park->done))
 		return true;
 	spin_lock_bh(&park->lock);
-	*error = final_error(park->error);
+	*error = park->error;
 	spin_unlock_bh(&park->lock);
 	WRITE_ONCE(park->parked, false);
 	return false;

@@ -49,7 +49,10 @@ struct prxe_route {
 	union ib_gid sgid, dgid;
 };
 
-/* How a UD message travels: chosen when it starts, and kept until it is over whatever happens to addresses meanwhile. */
+/*
+ * How a UD message travels: chosen when it starts, and kept until it is over whatever happens to
+ * addresses meanwhile.
+ */
 enum prxe_carrier { PRXE_CARRIER_NONE, PRXE_CARRIER_LOCAL, PRXE_CARRIER_WIRE };
 
 enum prxe_wqe_state { PRXE_WQE_FETCHED, PRXE_WQE_STARTED /* wire: has its PSNs */, PRXE_WQE_SENT /* all packets are out */, PRXE_WQE_DONE };
@@ -65,9 +68,9 @@ struct prxe_wqe {
 	u8 status;			/* enum ib_wc_status: what a WQE that failed its checks completes with, in its turn */
 	u8 done_atomic;			/* the atomic was executed: orig is its result, only the landing is left */
 	u8 carrier;			/* UD: enum prxe_carrier */
-	u8 drop;			/* local UC and UD: the receiver's memory did not come in time, the message is lost */
+	u8 drop;			/* local UC and UD: lost, the receiver's memory took too long */
 	u32 done;			/* bytes carried so far (local) */
-	u64 fill;			/* local: its number in the receive WQE that it fills; prxe_resp_claim() */
+	u64 fill;			/* local: its number in the receive WQE; prxe_resp_claim() */
 	u64 rwqe_no;			/* local: the number of that receive WQE */
 	u32 first_psn, last_psn;
 	__be32 imm;
@@ -103,7 +106,7 @@ struct prxe_wqe {
 struct prxe_rwqe {
 	bool valid;
 	u64 no;				/* its own number: another one for each that is taken */
-	u64 fill;			/* number of the message whose bytes stand in its memory; 0: nobody's */
+	u64 fill;			/* of the message whose bytes stand in it; 0: nobody's */
 	u64 wr_id;
 	u32 num_sge;
 	u64 length;			/* of all SGEs */
@@ -152,8 +155,8 @@ struct prxe_req {
 	u32 pend_index, pend_psn;	/* the WQE and the PSN that pend and pend_done are of */
 	struct sk_buff *held;		/* ready to leave, inside a batch */
 	u32 pend_done;			/* bytes of the next packet's payload, or of a READ's landing, that are ready */
-	bool land_lost;			/* responses found no room while one waited for its landing; any context */
-	u32 land_psn, land_done;	/* response that waits for a part of its landing, and how much of it is there */
+	bool land_lost;			/* responses found no room while one waited to land; any context */
+	u32 land_psn, land_done;	/* response that waits to land, and how much of it has */
 	bool timer_on;			/* the ACK or RNR timer runs */
 	bool rnr_wait;			/* nothing is sent before rnr_until */
 	ktime_t rnr_until;
@@ -168,7 +171,7 @@ struct prxe_req {
 struct prxe_resource {
 	u32 type;			/* PRXE_OPF_READ, PRXE_OPF_ATOMIC, PRXE_OPF_ATOMIC_WRITE, PRXE_OPF_FLUSH, 0 empty */
 	u32 first_psn, last_psn;
-	u64 va; u32 rkey, length;	/* what was asked for: a repetition asks for the same, or for the rest of a READ */
+	u64 va; u32 rkey, length;	/* what was asked for */
 	u64 orig;			/* atomic: its saved result */
 };
 
@@ -178,7 +181,7 @@ struct prxe_resp {
 	struct prxe_queue *rq;		/* NULL with an SRQ; rq->index: next to take */
 	spinlock_t post_lock;		/* kernel consumers' producers */
 	struct prxe_rwqe rwqe;		/* being filled, or kept for a retry */
-	u64 fills;			/* the last number that a receive WQE, or a message in one, got */
+	u64 fills;			/* the last number of a receive WQE, or of a message in one */
 	u32 done;			/* bytes of the current inbound SEND or WRITE that have landed */
 	u32 psn;			/* expected */
 	u32 msn;
@@ -207,13 +210,13 @@ struct prxe_resp {
 	struct sk_buff_head dups;	/* repeated READs and atomics that wait for their turn */
 	u32 recv_psn;
 	struct sk_buff_head out;	/* answers to be sent when the lock is dropped, in order */
-	bool sending;			/* somebody sends them, without the lock: whoever else has some leaves them to it */
+	bool sending;			/* somebody sends them, without the lock, and others' too */
 	struct hrtimer park_timer;	/* bounds how long parked requests wait for faults */
 	bool park_timing;		/* the timer runs, and will see what is true then */
 	u32 park_psn;			/* psn when it was started */
 	bool faulting;			/* a fault is queued */
 	u32 fault_epoch;		/* of the fault that counts */
-	int fault_error;		/* what the last fault came to; for the packet or receive WQE fault_key only */
+	int fault_error;		/* what the last fault came to; for fault_key only */
 	u64 fault_key;
 	u32 rnr_psn;			/* the last PSN that was told to wait for a fault, and how long */
 	u8 rnr_code;
@@ -249,8 +252,8 @@ struct prxe_qp {
 	bool last_wqe_told;		/* IB_EVENT_QP_LAST_WQE_REACHED was raised; under resp.lock */
 	struct prxe_late_qp late;	/* receive WQEs that come when it is in error */
 	unsigned long events;		/* bits of enum ib_event_type to be raised by event_work */
-	atomic_t held;			/* bytes of received packets that wait on this QP; any context */
-	struct mem_cgroup *memcg;	/* pays for packets that wait; a reference; NULL: a kernel consumer's */
+	atomic_t held;			/* bytes of received packets that wait; any context */
+	struct mem_cgroup *memcg;	/* pays for them; a reference; NULL: a kernel consumer's */
 	struct list_head mcast;		/* groups that it is a member of; under dev->mcast_lock */
 	bool lingers;			/* dead, with packets in the network: it holds the module */
 	struct work_struct event_work;	/* holds a reference while queued */
@@ -413,8 +416,9 @@ enum prxe_step {
 /* Take a receive WQE into resp.rwqe unless one is there: 0, -EAGAIN none posted, -EINVAL a malformed one. */
 int prxe_resp_take(struct prxe_qp *qp);
 /*
- * The message whose number is *@fill wants to go on filling resp.rwqe, which was taken. True: what it wrote before stands there. False: it has
- * written nothing there yet, or somebody else did since: it has a new number now, and starts at its first byte.
+ * The message whose number is *@fill wants to go on filling resp.rwqe, which was taken. True: what
+ * it wrote before stands there. False: it has written nothing there yet, or somebody else did
+ * since: it has a new number now, and starts at its first byte.
  */
 static inline bool prxe_resp_claim(struct prxe_resp *r, u64 *fill)
 {

@@ -371,14 +371,17 @@ static enum prxe_step req_serve_local(struct prxe_qp *qp, struct budget *b)
 }
 
 /*
- * UD and GSI: each message to where its own address leads. That is looked up once, when the message starts: an address that comes or
- * goes, or force_wire, changes the way of later messages only.
+ * UD and GSI: each message to where its own address leads. That is looked up once, when the message
+ * starts: an address that comes or goes, or force_wire, changes the way of later messages only.
  */
 static enum prxe_step ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 {
 	if (wqe->carrier == PRXE_CARRIER_NONE)
-		wqe->carrier = prxe_local_reaches(qp, &wqe->ud.av) ? PRXE_CARRIER_LOCAL : PRXE_CARRIER_WIRE;
-	return wqe->carrier == PRXE_CARRIER_LOCAL ? prxe_local_ud_step(qp, wqe) : prxe_wire_ud_step(qp, wqe);
+		wqe->carrier = prxe_local_reaches(qp, &wqe->ud.av) ? PRXE_CARRIER_LOCAL :
+								     PRXE_CARRIER_WIRE;
+	if (wqe->carrier == PRXE_CARRIER_LOCAL)
+		return prxe_local_ud_step(qp, wqe);
+	return prxe_wire_ud_step(qp, wqe);
 }
 
 static enum prxe_step req_serve_ud(struct prxe_qp *qp, struct budget *b)
@@ -405,8 +408,8 @@ static enum prxe_step req_serve_ud(struct prxe_qp *qp, struct budget *b)
 }
 
 /*
- * UC and UD wait for a receiver's memory for a bounded time (park.c): then the message is lost, as on the wire. The timer has
- * just ended; true: go on.
+ * UC and UD wait for a receiver's memory for a bounded time (park.c): then the message is lost, as
+ * on the wire. The timer has just ended; true: go on.
  */
 static bool drop_deadline(struct prxe_qp *qp)
 {
@@ -419,14 +422,17 @@ static bool drop_deadline(struct prxe_qp *qp)
 	return true;
 }
 
-/* One WQE at a time: a wait for memory or for the timer stops everything. True: it is not over yet. */
+/*
+ * One WQE at a time: a wait for memory or for the timer stops everything. True: it is not over yet.
+ */
 static bool req_waits(struct prxe_qp *qp)
 {
 	const struct prxe_park *park = &qp->req.park[PRXE_PARK_SEND];
 
 	if (qp->req.waiting) {
 		/* A fault that ends before its deadline ends the wait. */
-		if (!READ_ONCE(qp->req.timer_fired) && !(qp->req.deadline && prxe_park_is_done(park)))
+		if (!READ_ONCE(qp->req.timer_fired) &&
+		    !(qp->req.deadline && prxe_park_is_done(park)))
 			return true;
 		qp->req.waiting = false;
 	}

@@ -13,7 +13,10 @@ void prxe_resp_init(struct prxe_qp *qp)
 	static atomic_t qps;
 
 	spin_lock_init(&qp->resp.lock);
-	/* A number is never used by another QP: senders keep it, and may find another QP under the same QP number. */
+	/*
+	 * A number is never used by another QP: senders keep it, and may find another QP under the
+	 * same QP number.
+	 */
 	qp->resp.fills = (u64)atomic_inc_return(&qps) << 32;
 	spin_lock_init(&qp->resp.post_lock);
 	prxe_wire_resp_init(qp);

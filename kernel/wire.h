@@ -61,8 +61,8 @@ void prxe_wire_grh(const struct sk_buff *skb, u8 grh[40]);
 
 /* What is known of a received packet; in skb->cb, zeroed when it comes in. */
 struct prxe_rx {
-	u64 fill;		/* of a SEND's first packet, or a datagram: its number in the receive WQE; prxe_resp_claim() */
-	u32 done;		/* bytes of its payload that have landed; of a READ, that are ready to be sent */
+	u64 fill;		/* SEND, datagram: its number in the receive WQE; prxe_resp_claim() */
+	u32 done;		/* bytes of its payload that have landed; of a READ, that are ready */
 	unsigned long since;	/* jiffies when it began to wait */
 	struct prxe_qp *qp;	/* that it waits on */
 	bool overuse;		/* of max_dest_rd_atomic, when it began to wait */
@@ -71,8 +71,9 @@ struct prxe_rx {
 
 /* ---- wire_hold.c ---- */
 /*
- * The packet has to wait on @qp. Takes it; returns what to queue instead, a copy that is counted and charged to the QP's owner
- * until it is freed, or NULL: there is no room, it was dropped. One that is held already is returned. Any context but hardirq.
+ * The packet has to wait on @qp. Takes it; returns what to queue instead, a copy that is counted
+ * and charged to the QP's owner until it is freed, or NULL: there is no room, it was dropped. One
+ * that is held already is returned. Any context but hardirq.
  */
 struct sk_buff *prxe_wire_hold(struct prxe_qp *qp, struct sk_buff *skb);
 
@@ -83,7 +84,10 @@ void prxe_wire_req_reset(struct prxe_qp *qp);
 /* Owner: nothing more is sent or taken of what is under way; the QP is in error. */
 void prxe_wire_req_forget(struct prxe_qp *qp);
 void prxe_wire_req_start(struct prxe_qp *qp);
-/* Softirq: a response arrived; if it may say something new it is queued and the send side kicked. Takes the skb. */
+/*
+ * Softirq: a response arrived; if it may say something new it is queued and the send side kicked.
+ * Takes the skb.
+ */
 void prxe_wire_req_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt);
 /* UD, GSI: one message in one packet; owner. enum prxe_step. */
 int prxe_wire_ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe);

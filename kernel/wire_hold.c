@@ -2,9 +2,10 @@
 /*
  * Received packets that have to wait: for memory, for the owner of a send side, or for their turn.
  *
- * Who sends them need not be trusted, so what waits is bounded in bytes for each QP, each device and the module, and it is
- * paid for: the packet is copied into memory that is charged to the memory cgroup of the process that made the QP. A packet
- * for which there is no room is dropped; its sender is told, or sends it again, as after a loss on the way.
+ * Who sends them need not be trusted, so what waits is bounded in bytes for each QP, each device
+ * and the module, and it is paid for: the packet is copied into memory that is charged to the
+ * memory cgroup of the process that made the QP. A packet for which there is no room is dropped;
+ * its sender is told, or sends it again, as after a loss on the way.
  */
 #include <linux/memcontrol.h>
 #include <linux/sched/mm.h>
@@ -13,8 +14,9 @@
 #include "wire.h"
 
 /*
- * In bytes of memory, not of payload. One requester's whole window of 4 KiB packets fits into a QP's. A few packets of a QP may
- * wait whatever others hold, so that they cannot stop it: these are paid for all the same.
+ * In bytes of memory, not of payload. One requester's whole window of 4 KiB packets fits into a
+ * QP's. A few packets of a QP may wait whatever others hold, so that they cannot stop it: these are
+ * paid for all the same.
  */
 #define HELD_FEW	(128 << 10)
 #define HELD_QP		(3 << 20)
@@ -56,8 +58,9 @@ static void held_gone(struct sk_buff *skb)
 static struct sk_buff *copy_charged(struct prxe_qp *qp, const struct sk_buff *skb)
 {
 	/*
-	 * May exceed the limit of the memory cgroup, by what may wait at most, and that is charged: nothing can be reclaimed
-	 * here, and a cgroup that is full (of page cache, say) must be able to communicate.
+	 * May exceed the limit of the memory cgroup, by what may wait at most, and that is charged:
+	 * nothing can be reclaimed here, and a cgroup that is full (of page cache, say) must be
+	 * able to communicate.
 	 */
 	gfp_t gfp = GFP_ATOMIC | __GFP_NOWARN | (qp->memcg ? __GFP_ACCOUNT : 0);
 	struct mem_cgroup *old = set_active_memcg(qp->memcg);

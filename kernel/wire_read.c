@@ -35,7 +35,8 @@ static struct prxe_resource *new_resource(struct prxe_qp *qp)
 	return res;
 }
 
-static void fill_resource(struct prxe_resource *res, u32 type, const struct prxe_pkt *pkt, u32 last_psn)
+static void fill_resource(struct prxe_resource *res, u32 type, const struct prxe_pkt *pkt,
+			  u32 last_psn)
 {
 	res->type = type;
 	res->first_psn = pkt->psn;
@@ -119,7 +120,8 @@ enum prxe_exec prxe_read_exec(struct prxe_qp *qp, struct sk_buff *skb, const str
 		ssize_t got;
 
 		prxe_mem_begin();
-		got = prxe_gate(qp, pkt->rkey, true, pkt->va + rx->done, n, IB_ACCESS_REMOTE_READ, &cur);
+		got = prxe_gate(qp, pkt->rkey, true, pkt->va + rx->done, n, IB_ACCESS_REMOTE_READ,
+				&cur);
 		if (!got)
 			got = prxe_copy_probe(&cur, false, n, pkt->dma_len - rx->done - n, &miss);
 		prxe_mem_end();
@@ -217,7 +219,8 @@ static void answer(struct prxe_qp *qp, const struct prxe_resource *res)
 		prxe_resp_send_aeth(qp, PRXE_READ_ONLY, qp->resp.aeth, res->first_psn, 0);
 }
 
-static enum prxe_exec executed(struct prxe_qp *qp, struct prxe_resource *res, u32 type, const struct prxe_pkt *pkt, u64 orig)
+static enum prxe_exec executed(struct prxe_qp *qp, struct prxe_resource *res, u32 type,
+			       const struct prxe_pkt *pkt, u64 orig)
 {
 	struct prxe_resp *r = &qp->resp;
 
@@ -303,17 +306,25 @@ enum prxe_exec prxe_flush_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 
 static u32 dup_type(const struct prxe_pkt *pkt)
 {
-	return pkt->flags & (PRXE_OPF_READ | PRXE_OPF_ATOMIC | PRXE_OPF_ATOMIC_WRITE | PRXE_OPF_FLUSH);
+	return pkt->flags &
+	       (PRXE_OPF_READ | PRXE_OPF_ATOMIC | PRXE_OPF_ATOMIC_WRITE | PRXE_OPF_FLUSH);
 }
 
-/* Does @pkt ask for @res again? Of a READ, all of it, or from the start of a packet to the end or before it. */
-static bool asks_for(const struct prxe_qp *qp, const struct prxe_pkt *pkt, const struct prxe_resource *res)
+/*
+ * Does @pkt ask for @res again? Of a READ, all of it, or from the start of a packet to the end or
+ * before it.
+ */
+static bool asks_for(const struct prxe_qp *qp, const struct prxe_pkt *pkt,
+		     const struct prxe_resource *res)
 {
 	u64 off = pkt->va - res->va;
 
 	if (res->type != dup_type(pkt) || pkt->rkey != res->rkey)
 		return false;
-	/* rdma_rxe repeats an ATOMIC WRITE with another address. The answer is the one that was given, and changes nothing. */
+	/*
+	 * rdma_rxe repeats an ATOMIC WRITE with another address. The answer is the one that was
+	 * given, and changes nothing.
+	 */
 	if (res->type != PRXE_OPF_READ)
 		return pkt->psn == res->first_psn;
 	if (prxe_psn_cmp(pkt->psn, res->first_psn) < 0 || prxe_psn_cmp(pkt->psn, res->last_psn) > 0)
@@ -324,8 +335,9 @@ static bool asks_for(const struct prxe_qp *qp, const struct prxe_pkt *pkt, const
 }
 
 /*
- * What @pkt asks for again, the newest first, or NULL. What is too old to be remembered, or is not what was asked for then, gets no
- * answer (IBTA 9.7.5.1.1), and changes nothing: anybody could send it.
+ * What @pkt asks for again, the newest first, or NULL. What is too old to be remembered, or is not
+ * what was asked for then, gets no answer (IBTA 9.7.5.1.1), and changes nothing: anybody could send
+ * it.
  */
 static struct prxe_resource *dup_resource(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 {
@@ -353,7 +365,10 @@ void prxe_dup_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 		answer(qp, res);
 }
 
-/* The READ that is being answered, and repetitions behind it, are asked for again: by @pkt, or by what will follow it. */
+/*
+ * The READ that is being answered, and repetitions behind it, are asked for again: by @pkt, or by
+ * what will follow it.
+ */
 static void forget_answers(struct prxe_qp *qp)
 {
 	prxe_read_forget(qp);

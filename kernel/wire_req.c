@@ -19,7 +19,7 @@
 #define BATCH_BYTES	(64U << 10)	/* sent with BH off at a time */
 #define PKT_COST	4096U	/* of the caller's budget, at least */
 #define MAX_ACKS	(2 * WINDOW)	/* responses queued */
-#define FEW_ACKS	WINDOW	/* beyond, they are held and paid for: nobody takes them as they come */
+#define FEW_ACKS	WINDOW	/* more are held and paid for: nobody takes them as they come */
 #define ALLOC_RETRY_NS	NSEC_PER_MSEC
 /* Local ACK timeouts below what an operating system can answer in are taken for this. */
 #define MIN_TIMEOUT_NS	(4 * NSEC_PER_MSEC)
@@ -61,8 +61,8 @@ static void forget_pend(struct prxe_qp *qp)
 }
 
 /*
- * The packet at @psn of the WQE at @index is about to be made. What is half made stays if it is that one; it never is another
- * one, because whoever changes the position forgets it.
+ * The packet at @psn of the WQE at @index is about to be made. What is half made stays if it is
+ * that one; it never is another one, because whoever changes the position forgets it.
  */
 static void pend_is_for(struct prxe_qp *qp, u32 index, u32 psn)
 {
@@ -162,8 +162,9 @@ static bool take_retry(struct prxe_qp *qp)
 }
 
 /*
- * A sequence NAK, or a response that was overtaken, asks for a retransmission, which uses up a retry as one by the ACK timer does
- * (IBTA 9.7.5.1.3). At most one for each una: if the same packet is lost again, the ACK timer recovers it.
+ * A sequence NAK, or a response that was overtaken, asks for a retransmission, which uses up a
+ * retry as one by the ACK timer does (IBTA 9.7.5.1.3). At most one for each una: if the same packet
+ * is lost again, the ACK timer recovers it.
  */
 static void rewind_on_nak(struct prxe_qp *qp)
 {
@@ -365,8 +366,8 @@ static enum resp_result take_response(struct prxe_qp *qp, struct sk_buff *skb, s
 }
 
 /*
- * What is queued has to wait: from here on it is counted and paid for, as what comes later. What finds no room is asked for again
- * when the wait is over.
+ * What is queued has to wait: from here on it is counted and paid for, as what comes later. What
+ * finds no room is asked for again when the wait is over.
  */
 static void hold_responses(struct prxe_qp *qp)
 {
@@ -390,7 +391,10 @@ static void hold_responses(struct prxe_qp *qp)
 	spin_unlock_bh(&acks->lock);
 }
 
-/* Take what has come. PRXE_STEP_DONE: go on to send, whether or not the rest waits for memory to land in. */
+/*
+ * Take what has come. PRXE_STEP_DONE: go on to send, whether or not the rest waits for memory to
+ * land in.
+ */
 static enum prxe_step take_responses(struct prxe_qp *qp)
 {
 	u32 una = qp->req.una;
@@ -401,7 +405,8 @@ static enum prxe_step take_responses(struct prxe_qp *qp)
 
 		if (take_response(qp, skb, &miss) == RESP_MISS) {
 			skb_queue_head(&qp->req.acks, skb);
-			if (prxe_req_park(qp, PRXE_PARK_LAND, qp->req.sq->index, qp->req.una, &miss, false))
+			if (prxe_req_park(qp, PRXE_PARK_LAND, qp->req.sq->index, qp->req.una, &miss,
+					  false))
 				return PRXE_STEP_MORE;
 			hold_responses(qp);
 			break;
@@ -412,7 +417,10 @@ static enum prxe_step take_responses(struct prxe_qp *qp)
 		if (READ_ONCE(qp->state) == IB_QPS_ERR)
 			return PRXE_STEP_MORE;
 	}
-	/* Only what acknowledges something new shows that the peer is there: anybody can repeat old ones. */
+	/*
+	 * Only what acknowledges something new shows that the peer is there: anybody can repeat old
+	 * ones.
+	 */
 	if (una != qp->req.una)
 		qp->req.last_heard = ktime_get();
 	return PRXE_STEP_DONE;
@@ -448,12 +456,14 @@ static enum prxe_step serve_responses(struct prxe_qp *qp)
 }
 
 /*
- * May this response say something? By position, kind and length; the owner of the send side judges it exactly. Lockless: una only
- * moves on, and sent_high is moved before a packet leaves, so that what answers it passes.
+ * May this response say something? By position, kind and length; the owner of the send side judges
+ * it exactly. Lockless: una only moves on, and sent_high is moved before a packet leaves, so that
+ * what answers it passes.
  */
 static bool may_matter(const struct prxe_qp *qp, const struct prxe_pkt *pkt)
 {
-	return prxe_psn_cmp(pkt->psn, READ_ONCE(qp->req.una)) >= 0 && prxe_psn_cmp(pkt->psn, READ_ONCE(qp->req.sent_high)) < 0;
+	return prxe_psn_cmp(pkt->psn, READ_ONCE(qp->req.una)) >= 0 &&
+	       prxe_psn_cmp(pkt->psn, READ_ONCE(qp->req.sent_high)) < 0;
 }
 
 /* Syndromes that exist (IBTA 9.7.5.2.1); one of a response with data says ACK. */
@@ -465,10 +475,15 @@ static bool syndrome_ok(const struct prxe_pkt *pkt)
 		return true;
 	if (!(pkt->flags & PRXE_OPF_ACK))
 		return false;
-	return type == PRXE_AETH_RNR || (type == PRXE_AETH_NAK && PRXE_AETH_VALUE(pkt->syndrome) <= PRXE_NAK_RD_REQ);
+	if (type == PRXE_AETH_NAK)
+		return PRXE_AETH_VALUE(pkt->syndrome) <= PRXE_NAK_RD_REQ;
+	return type == PRXE_AETH_RNR;
 }
 
-/* False: the QP ended, or was reset, since the packet was accepted: who did that has emptied the queue, or is about to. */
+/*
+ * False: the QP ended, or was reset, since the packet was accepted: who did that has emptied the
+ * queue, or is about to.
+ */
 static bool queue_response(struct prxe_qp *qp, struct sk_buff *skb)
 {
 	struct sk_buff_head *acks = &qp->req.acks;
@@ -605,7 +620,8 @@ static enum send_result send_failed(struct prxe_qp *qp, struct prxe_wqe *wqe, en
 }
 
 /* [pos, pos + len) of the WQE's memory into the packet that is being made, from pend_done on. */
-static enum send_result gather(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pos, u32 len, struct prxe_miss *miss)
+static enum send_result gather(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pos, u32 len,
+			       struct prxe_miss *miss)
 {
 	u8 *at = qp->req.pend_at;
 
@@ -657,7 +673,7 @@ static void sent(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pkts)
 		qp->req.last_heard = ktime_get();
 	qp->req.psn = prxe_psn_add(qp->req.psn, pkts);
 	if (prxe_psn_cmp(qp->req.psn, qp->req.sent_high) > 0)
-		WRITE_ONCE(qp->req.sent_high, qp->req.psn);	/* before the packet leaves: may_matter() */
+		WRITE_ONCE(qp->req.sent_high, qp->req.psn);	/* before it leaves: may_matter() */
 	qp->req.pend_done = 0;
 	if (prxe_psn_cmp(qp->req.psn, wqe->last_psn) > 0) {
 		wqe->state = PRXE_WQE_SENT;
@@ -712,7 +728,8 @@ static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 			if (pkt.ackreq)
 				qp->req.unasked = 0;
 		}
-		qp->req.pend = prxe_wire_alloc(qp, &qp->av, &pkt, (void **)&qp->req.pend_at, PRXE_ACCOUNT_REQ);
+		qp->req.pend = prxe_wire_alloc(qp, &qp->av, &pkt, (void **)&qp->req.pend_at,
+					       PRXE_ACCOUNT_REQ);
 		if (!qp->req.pend)
 			return SEND_NOMEM;
 	}
@@ -799,7 +816,9 @@ static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 	return SEND_OK;
 }
 
-/* The packet that comes next waits for its memory. (One before it, that is sent again, does not.) */
+/*
+ * The packet that comes next waits for its memory. (One before it, that is sent again, does not.)
+ */
 static bool send_waits(const struct prxe_qp *qp)
 {
 	const struct prxe_park *park = &qp->req.park[PRXE_PARK_SEND];
@@ -813,7 +832,8 @@ static enum send_result send_next(struct prxe_qp *qp, struct prxe_miss *miss, u3
 	struct prxe_wqe *wqe;
 
 	*bytes = 0;
-	if (qp->req.rnr_wait || send_waits(qp) || prxe_wire_skb_limit(&qp->req.skb_out, &qp->req.need_skb))
+	if (qp->req.rnr_wait || send_waits(qp) ||
+	    prxe_wire_skb_limit(&qp->req.skb_out, &qp->req.need_skb))
 		return SEND_BLOCKED;
 	if (qp->req.send != qp->req.fetch)
 		wqe = prxe_req_wqe(qp, qp->req.send);
@@ -866,6 +886,14 @@ static enum send_result send_next(struct prxe_qp *qp, struct prxe_miss *miss, u3
 	return send_data(qp, wqe, miss, bytes);
 }
 
+/* Memory is missing for the next packet, of the WQE at @index. Takes the miss over. */
+static enum prxe_step send_park(struct prxe_qp *qp, u32 index, struct prxe_miss *miss)
+{
+	bool go_on = prxe_req_park(qp, PRXE_PARK_SEND, index, qp->req.psn, miss, false);
+
+	return go_on ? PRXE_STEP_MORE : PRXE_STEP_BLOCKED;
+}
+
 /* With BH off for a batch, so that the other side's softirq runs once for it; then the stack has its turn. */
 static enum prxe_step send_batch(struct prxe_qp *qp, unsigned int *budget)
 {
@@ -891,8 +919,7 @@ static enum prxe_step send_batch(struct prxe_qp *qp, unsigned int *budget)
 	case SEND_FAILED:
 		return PRXE_STEP_MORE;
 	case SEND_MISS:
-		return prxe_req_park(qp, PRXE_PARK_SEND, qp->req.send, qp->req.psn, &miss, false) ? PRXE_STEP_MORE :
-												    PRXE_STEP_BLOCKED;
+		return send_park(qp, qp->req.send, &miss);
 	case SEND_NOMEM:
 		prxe_req_wait(qp, ALLOC_RETRY_NS);
 		qp->req.timer_on = true;
@@ -909,12 +936,17 @@ static void send_fault_failed(struct prxe_qp *qp)
 	struct prxe_wqe *wqe = prxe_req_wqe(qp, park->index);
 	u32 mask = qp->req.sq->mask;
 
-	/* It cannot be over without this packet, but what is shared with user space is never trusted for that. */
-	if (((park->index - qp->req.sq->index) & mask) >= ((qp->req.fetch - qp->req.sq->index) & mask))
+	/*
+	 * It cannot be over without this packet, but what is shared with user space is never
+	 * trusted for that.
+	 */
+	if (((park->index - qp->req.sq->index) & mask) >=
+	    ((qp->req.fetch - qp->req.sq->index) & mask))
 		return;
 	if (wqe->state != PRXE_WQE_STARTED && wqe->state != PRXE_WQE_SENT)
 		return;
-	if (prxe_psn_cmp(park->psn, wqe->first_psn) >= 0 && prxe_psn_cmp(park->psn, wqe->last_psn) <= 0)
+	if (prxe_psn_cmp(park->psn, wqe->first_psn) >= 0 &&
+	    prxe_psn_cmp(park->psn, wqe->last_psn) <= 0)
 		send_failed(qp, wqe, IB_WC_LOC_PROT_ERR);
 }
 
@@ -988,8 +1020,7 @@ int prxe_wire_ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 	}
 	r = gather(qp, wqe, 0, wqe->length, &miss);
 	if (r == SEND_MISS)
-		return prxe_req_park(qp, PRXE_PARK_SEND, qp->req.sq->index, qp->req.psn, &miss, false) ? PRXE_STEP_MORE :
-													 PRXE_STEP_BLOCKED;
+		return send_park(qp, qp->req.sq->index, &miss);
 	if (r == SEND_FAILED)
 		return ud_failed(qp, wqe);
 	skb = qp->req.pend;

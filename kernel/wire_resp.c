@@ -32,11 +32,14 @@
 #define SEND_AHEAD	(256U << 10)	/* of receive memory to fault ahead when a message's length is unknown */
 #define WAIT_MAX	msecs_to_jiffies(50)	/* that a UC or UD packet waits for memory .. */
 #define LOOK_NS		(25 * NSEC_PER_MSEC)	/* .. and when that is looked at */
-#define AHEAD_MAX	4096		/* PSNs: a packet further ahead is none of our requester's */
-#define OUT_MAX		512U		/* answers that wait to be sent; more are lost, as on the way */
+#define AHEAD_MAX	4096		/* PSNs: one further ahead is none of our requester's */
+#define OUT_MAX		512U		/* answers that wait to be sent; more are lost */
 #define OUT_ROUNDS	8
 
-/* What a missing page of the WRITE, READ or atomic at @psn, or of the receive WQE of a SEND, is asked for by. */
+/*
+ * What a missing page of the WRITE, READ or atomic at @psn, or of the receive WQE of a SEND, is
+ * asked for by.
+ */
 static u64 fault_key(const struct prxe_resp *r, const struct prxe_pkt *pkt)
 {
 	return pkt->flags & PRXE_OPF_SEND ? r->rwqe.no : pkt->psn;
@@ -75,8 +78,9 @@ void prxe_resp_out(struct prxe_qp *qp, struct sk_buff *skb)
 }
 
 /*
- * Drop resp.lock, and send what was queued under it. One CPU sends at a time, so that answers leave in the order in which they
- * were queued; what others queue meanwhile it sends too, for a bounded time, then the worker does.
+ * Drop resp.lock, and send what was queued under it. One CPU sends at a time, so that answers leave
+ * in the order in which they were queued; what others queue meanwhile it sends too, for a bounded
+ * time, then the worker does.
  */
 static void resp_unlock(struct prxe_qp *qp)
 {
@@ -199,8 +203,7 @@ static void resp_fault_done(struct prxe_fault_req *req)
 	spin_lock_bh(&qp->resp.lock);
 	if (qp->resp.faulting && f->epoch == qp->resp.fault_epoch) {
 		qp->resp.faulting = false;
-		/* Churn is no error: the next try finds out. */
-		qp->resp.fault_error = req->result == -EBUSY || req->result == -EAGAIN ? 0 : req->result;
+		qp->resp.fault_error = req->result;
 		more = run(qp, PASS_BYTES);
 	}
 	resp_unlock(qp);
@@ -307,8 +310,8 @@ static void lost_to_wait(struct prxe_qp *qp, struct sk_buff *skb)
 }
 
 /*
- * UC and UD: packets that have waited for too long are lost. The fault goes on for those that come later. True: some are left,
- * look again.
+ * UC and UD: packets that have waited for too long are lost. The fault goes on for those that come
+ * later. True: some are left, look again.
  */
 static bool give_up_old(struct prxe_qp *qp)
 {
@@ -316,7 +319,8 @@ static bool give_up_old(struct prxe_qp *qp)
 	struct sk_buff *skb;
 
 	lockdep_assert_held(&r->lock);
-	while ((skb = skb_peek(&r->parked)) && time_after_eq(jiffies, PRXE_RX(skb)->since + WAIT_MAX)) {
+	while ((skb = skb_peek(&r->parked)) &&
+	       time_after_eq(jiffies, PRXE_RX(skb)->since + WAIT_MAX)) {
 		__skb_unlink(skb, &r->parked);
 		lost_to_wait(qp, skb);
 	}
@@ -388,7 +392,8 @@ static int land(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *
 
 		prxe_mem_begin();
 		if (pkt->flags & PRXE_OPF_WRITE) {
-			n = prxe_gate(qp, r->rkey, true, r->va + rx->done, left, IB_ACCESS_REMOTE_WRITE, &cur);
+			n = prxe_gate(qp, r->rkey, true, r->va + rx->done, left,
+				      IB_ACCESS_REMOTE_WRITE, &cur);
 			if (!n)
 				n = prxe_copy_skb(&cur, skb, off, left, r->resid - pkt->payload_len, &miss);
 		} else {
@@ -415,8 +420,9 @@ static int land(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *
 }
 
 /*
- * The receive WQE is about to be filled by this packet of a SEND. A local sender may have used it meanwhile: what a first packet
- * wrote is written again then. False: what earlier packets wrote is gone.
+ * The receive WQE is about to be filled by this packet of a SEND. A local sender may have used it
+ * meanwhile: what a first packet wrote is written again then. False: what earlier packets wrote is
+ * gone.
  */
 static bool fill_receive(struct prxe_resp *r, struct prxe_rx *rx, bool first)
 {
@@ -540,7 +546,10 @@ static enum prxe_exec exec_data(struct prxe_qp *qp, struct sk_buff *skb, const s
 
 /* ---- UD ---- */
 
-/* GRH and payload of a datagram into the receive WQE, from where it stopped. 0: all of it; 1: wait; negative: an error. */
+/*
+ * GRH and payload of a datagram into the receive WQE, from where it stopped. 0: all of it; 1: wait;
+ * negative: an error.
+ */
 static int land_ud(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
 	u32 total = sizeof(struct ib_grh) + pkt->payload_len;
@@ -549,7 +558,10 @@ static int land_ud(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pk
 	struct prxe_rx *rx = PRXE_RX(skb);
 	u8 grh[sizeof(struct ib_grh)];
 
-	/* A local datagram may have been through the same receive WQE: then from the first byte again. */
+	/*
+	 * A local datagram may have been through the same receive WQE: then from the first byte
+	 * again.
+	 */
 	if (!prxe_resp_claim(&qp->resp, &rx->fill))
 		rx->done = 0;
 	prxe_wire_grh(skb, grh);
@@ -689,7 +701,10 @@ static enum prxe_exec exec(struct prxe_qp *qp, struct sk_buff *skb, const struct
 	}
 }
 
-/* A local sender under the same address may have been faster: then what waited is a repetition, or ahead. */
+/*
+ * A local sender under the same address may have been faster: then what waited is a repetition, or
+ * ahead.
+ */
 static bool is_turn(const struct prxe_qp *qp, const struct prxe_pkt *pkt)
 {
 	if (qp->type != IB_QPT_RC || pkt->psn == qp->resp.psn)
@@ -811,7 +826,10 @@ static bool rcv_in_order(struct prxe_qp *qp, struct sk_buff *skb, const struct p
 	return false;
 }
 
-/* A packet cannot wait: too many do, or there is no memory. On RC its sender is told, and sends it again. */
+/*
+ * A packet cannot wait: too many do, or there is no memory. On RC its sender is told, and sends it
+ * again.
+ */
 static void no_room(struct prxe_qp *qp)
 {
 	if (qp->type != IB_QPT_RC)

@@ -25,8 +25,8 @@ enum prxe_exec {
 
 /* ---- wire_resp.c ---- */
 /*
- * Answers: queued, and sent when resp.lock is dropped. False: there was no memory for it, so it is lost as on the way. @orig: of
- * an atomic acknowledge.
+ * Answers: queued, and sent when resp.lock is dropped. False: there was no memory for it, so it is
+ * lost as on the way. @orig: of an atomic acknowledge.
  */
 bool prxe_resp_send_aeth(struct prxe_qp *qp, u8 opcode, u8 syndrome, u32 psn, u64 orig);
 bool prxe_resp_send_rnr(struct prxe_qp *qp, u32 psn, u8 code);
@@ -39,8 +39,9 @@ enum prxe_exec prxe_resp_refuse(struct prxe_qp *qp, u32 psn, enum prxe_nak code,
 enum prxe_exec prxe_resp_bad_request(struct prxe_qp *qp);
 enum prxe_exec prxe_resp_no_access(struct prxe_qp *qp);
 /*
- * Memory is missing for the packet, or the receive WQE, that @key stands for: a PSN, or the number of the receive WQE, which is
- * larger than any PSN. Takes the miss over. 0: wait; else the error that the fault for this very one ended with.
+ * Memory is missing for the packet, or the receive WQE, that @key stands for: a PSN, or the number
+ * of the receive WQE, which is larger than any PSN. Takes the miss over. 0: wait; else the error
+ * that the fault for this very one ended with.
  */
 int prxe_resp_fault(struct prxe_qp *qp, struct prxe_miss *miss, u64 key);
 /* Queue a packet to be sent when resp.lock is dropped. */

@@ -339,7 +339,8 @@ static void one_stale(const struct stale *s, struct mem *other)
 	bool seen[READ_PAGES * T_PAGE / 1024] = { 0 };
 	struct sp_hdr h = { .op = SP_READ_REQ, .psn = FAKE_PSN + 1 }, bad;
 	const struct sp_hdr before = {
-		.op = SP_WRITE_ONLY, .psn = FAKE_PSN, .dma_len = 16, .va = (uintptr_t)other->va, .rkey = other->mr->rkey
+		.op = SP_WRITE_ONLY, .psn = FAKE_PSN, .dma_len = 16,
+		.va = (uintptr_t)other->va, .rkey = other->mr->rkey
 	};
 	const uint32_t first = FAKE_PSN + 1;
 	bool asked = false;

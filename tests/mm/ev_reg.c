@@ -412,7 +412,10 @@ static long slab(void)
 	return kb;
 }
 
-/* PREFETCH_NO_FAULT of 8 GiB where one page is: it is published, and no tables are made for the rest. */
+/*
+ * PREFETCH_NO_FAULT of 8 GiB where one page is: it is published, and no tables are made for the
+ * rest.
+ */
 static void prefetch_nothing(struct t_dev *d)
 {
 	const size_t part = 2UL << 30, len = 4 * part;

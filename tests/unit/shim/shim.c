@@ -330,7 +330,10 @@ bool shim_cancel(struct work_struct *work)
 	return was;
 }
 
-/* Work that runs now, by whoever: as in the kernel, one item never runs twice at a time. Under work_lock. */
+/*
+ * Work that runs now, by whoever: as in the kernel, one item never runs twice at a time. Under
+ * work_lock.
+ */
 #define SHIM_RUNNING 64
 static const struct work_struct *running[SHIM_RUNNING];
 
@@ -353,8 +356,9 @@ unsigned int shim_work_run(bool delayed_too)
 	might_sleep();
 	for (;; ran++) {
 		pthread_mutex_lock(&work_lock);
-		for (p = &work_list; *p && (((*p)->delayed && !delayed_too) || running_slot(*p)); p = &(*p)->next)
-			;
+		for (p = &work_list; *p; p = &(*p)->next)
+			if ((delayed_too || !(*p)->delayed) && !running_slot(*p))
+				break;
 		work = *p;
 		if (work) {
 			*p = work->next;
