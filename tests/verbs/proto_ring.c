@@ -20,6 +20,7 @@
 static struct {
 	struct t_ep a, b;
 	bool stop;
+	bool closed; /* sent is final */
 	uint64_t sent;
 } live;
 
@@ -32,10 +33,12 @@ static void *sender(void *arg)
 	unsigned open = 0;
 
 	(void)arg;
-	while (!__atomic_load_n(&live.stop, __ATOMIC_RELAXED) || open) {
+	while (!live.closed || open) {
 		struct ibv_wc wc;
 
-		if (open < 32 && !__atomic_load_n(&live.stop, __ATOMIC_RELAXED)) {
+		if (__atomic_load_n(&live.stop, __ATOMIC_RELAXED))
+			__atomic_store_n(&live.closed, true, __ATOMIC_RELEASE);
+		if (open < 32 && !live.closed) {
 			t_pat_fill(msg, MSG, 5000 + live.sent, 0);
 			if (t_post(&live.a, &wr))
 				t_die("post: %s", strerror(errno));
@@ -87,10 +90,13 @@ static void resize_live(struct t_dev *d)
 	if (!o.srq || !o.rcq)
 		t_die("SRQ or CQ: %s", strerror(errno));
 	live.stop = false;
+	live.closed = false;
 	live.sent = 0;
 	t_pair_open(&live.a, d, &live.b, d, &o);
 	pthread_create(&th, NULL, sender, NULL);
-	while (!stop || next < __atomic_load_n(&live.sent, __ATOMIC_ACQUIRE)) {
+	/* The sender needs receives until it has closed: one more message may be on its way. */
+	while (!__atomic_load_n(&live.closed, __ATOMIC_ACQUIRE) ||
+	       next < __atomic_load_n(&live.sent, __ATOMIC_ACQUIRE)) {
 		uint64_t x = t_mix(rounds++);
 		struct ibv_srq_attr at = { .max_wr = 64U << (x >> 8) % 4 };
 
