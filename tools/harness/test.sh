@@ -4,7 +4,8 @@
 #
 # A test is an executable tests/*/NAME.test; exit status 0 is a pass, 77 a skip (neither passed nor failed), anything else a failure. Its head says:
 #
-#   # kernels: stable latest debug    where it runs (default: all three)
+#   # kernels: stable latest debug    where it runs
+#   # more: latest debug              where it runs as well with --all, or when -k asks for it
 #   # timeout: 120                    seconds (three times as long on an emulated debug kernel)
 #   # where: guest                    or host: in the build's root file system, without a VM, once
 #   # mem: 2                          the guest's memory in GiB
@@ -20,11 +21,16 @@
 #
 # For oldstable the module is built (the test "build"), and nothing is run.
 #
-#   test_run KERNELS PATTERN     run what matches; prints "N passed, N failed"; status 0 when nothing failed and something passed
+# A test is in two tiers: what every change must pass, in minutes, and with --all everything. Each test runs somewhere
+# in the first; where that is a sample, PRXE_TIER (1 or 2) tells the test, and what the sample is changes every day.
+#
+#   test_run KERNELS PATTERN     run what matches ('': all); prints "N passed, N failed"; status 0 when nothing failed and something passed
+#   test_list                    which test runs where
 
 TEST_PASSED=0
 TEST_FAILED=0
 TEST_BUILD=1
+TEST_ALL=0
 # Two NUMA nodes, for what moves pages and for policies. Pages stay where they are unless a test turns balancing on.
 TEST_KERNEL_ARGS="numa=fake=2 numa_balancing=disable"
 
@@ -32,6 +38,27 @@ test_header() { # FILE KEY DEFAULT
 	local v
 	v=$(sed -n "1,/^[^#]/s/^# *$2: *//p" "$1" | head -n 1)
 	printf '%s\n' "${v:-$3}"
+}
+
+# Does it run on K? Not what is in "more", unless everything is wanted, or it was asked for by name.
+test_runs_on() { # FILE K PATTERN
+	local where
+	where=" $(test_header "$1" kernels "stable latest debug") "
+	[ "$TEST_ALL" = 0 ] && [ -z "$3" ] || where+="$(test_header "$1" more '') "
+	[[ $where == *" $2 "* ]]
+}
+
+test_list() {
+	local name file
+	printf '%-20s %-22s %s\n' test kernels "with --all"
+	for name in $(test_names .); do
+		file=$TOP/tests/$name.test
+		if [ "$(test_header "$file" where guest)" = host ]; then
+			printf '%-20s no guest\n' "$name"
+		else
+			printf '%-20s %-22s %s\n' "$name" "$(test_header "$file" kernels "stable latest debug")" "$(test_header "$file" more '')"
+		fi
+	done
 }
 
 test_names() { # PATTERN: relative to tests/, without .test
@@ -177,17 +204,14 @@ test_died() {
 	i=$((i + 1))
 }
 
-test_kernel() { # K NAME...
-	local k=$1 name file group groups=() batch
+test_kernel() { # K PATTERN NAME...
+	local k=$1 pattern=$2 name file group groups=() batch
 	local -A members=()
-	shift
+	shift 2
 	for name in "$@"; do
 		file=$TOP/tests/$name.test
 		[ "$(test_header "$file" where guest)" = guest ] || continue
-		case " $(test_header "$file" kernels "stable latest debug") " in
-		*" $k "* | *" all "*) ;;
-		*) continue ;;
-		esac
+		test_runs_on "$file" "$k" "$pattern" || continue
 		group="$(test_header "$file" mem 2)|$(test_header "$file" modargs '')|$(test_header "$file" disk 0)|$(test_header "$file" leaks no)"
 		[ -n "${members[$group]:-}" ] || groups+=("$group")
 		members[$group]+="$name "
@@ -220,6 +244,7 @@ test_builds() { # K PATTERN
 test_run() { # KERNELS PATTERN
 	local names name k start
 	start=$(now_ms)
+	export PRXE_TIER=$((1 + TEST_ALL))
 	mapfile -t names < <(test_names "$2")
 	[ ${#names[@]} -gt 0 ] || die "no test matches '$2' (tests are executable files tests/*/NAME.test)"
 	mkdir -p "$TOP/build" || die "cannot write in $TOP"
@@ -235,7 +260,7 @@ test_run() { # KERNELS PATTERN
 	for k in $1; do
 		case $k in
 		oldstable) test_builds "$k" "$2" ;;
-		*) test_kernel "$k" "${names[@]}" ;;
+		*) test_kernel "$k" "$2" "${names[@]}" ;;
 		esac
 	done
 	msg "tests took $(seconds_since "$start")"

@@ -26,6 +26,8 @@ _no_loss() {
 # What cleanup() finds wrong counts too.
 finish() { _no_loss; trap - EXIT; _restore; [ "$FAILED" = 0 ] && echo "${0##*/}: ok"; exit "$FAILED"; }
 debug() { [ "$slow" != 1 ]; }
+# Is everything wanted (./run test --all), not a sample of it?
+everything() { [ "${PRXE_TIER:-1}" = 2 ]; }
 # pick STABLE DEBUG: a size for this kernel
 pick() { if debug; then echo "$2"; else echo "$1"; fi; }
 
