@@ -453,6 +453,60 @@ static void uffd(struct t_dev *d)
 	bench_close(&w);
 }
 
+/* Of Linux 6.8. The headers may be older. */
+struct move_arg { /* struct uffdio_move */
+	uint64_t dst, src, len, mode;
+	int64_t moved;
+};
+#define MOVE _IOWR(0xAA, 0x05, struct move_arg)
+#define MOVE_HOLES 2 /* where nothing is, nothing is moved */
+
+/* All pages of [src, src + ROOM) to @dst, where none may be. */
+static void move_pages_to(int fd, uint8_t *dst, const uint8_t *src)
+{
+	struct move_arg mv;
+
+	for (size_t at = 0; at < ROOM; at += (size_t)mv.moved) {
+		mv = (struct move_arg){
+			.dst = (uintptr_t)dst + at, .src = (uintptr_t)src + at, .len = ROOM - at, .mode = MOVE_HOLES,
+		};
+		if (ioctl(fd, MOVE, &mv) && errno != EAGAIN)
+			t_die("UFFDIO_MOVE: %s", strerror(errno));
+		if (mv.moved < 0)
+			mv.moved = 0;
+	}
+}
+
+/* UFFDIO_MOVE gives pages, not a copy of them, to another address. Pinned ones it refuses. */
+static void uffd_move(struct t_dev *d)
+{
+	uint8_t *from = t_map_between(ROOM), *to = t_map_between(ROOM);
+	int fd = t_uffd(to, ROOM);
+	struct ibv_mr *mf, *mt;
+	struct bench w;
+
+	bench_open(&w, d);
+	mf = t_reg(d->pd, from, ROOM, ODP_ALL);
+	mt = t_reg(d->pd, to, ROOM, ODP_ALL);
+	for (uint64_t i = 0; i < 4; i++) {
+		write_to(&w, "WRITE", from + 13, mf, 160 + 2 * i);
+		t_drop(to, ROOM);
+		move_pages_to(fd, to, from);
+		t_pat_check("what was moved", to + 13, LEN, 160 + 2 * i, 0);
+		reads_zero(&w, "READ where it was", from + 13, mf);
+		write_to(&w, "WRITE where it was", from + 13, mf, 161 + 2 * i);
+		reads_pat(&w, "READ of what was moved", to + 13, mt, 160 + 2 * i);
+		write_to(&w, "WRITE to what was moved", to + 13, mt, 180 + i);
+		t_pat_check("where it was", from + 13, LEN, 161 + 2 * i, 0);
+	}
+	close(fd);
+	ibv_dereg_mr(mf);
+	ibv_dereg_mr(mt);
+	munmap(from - T_PAGE, ROOM + 2 * T_PAGE);
+	munmap(to - T_PAGE, ROOM + 2 * T_PAGE);
+	bench_close(&w);
+}
+
 static int put_file(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC), rc = -1;
@@ -548,6 +602,7 @@ const struct t_test ev_contents[] = {
 	{ "pageout", pageout, "MADV_PAGEOUT and MADV_FREE: data survives swap" },
 	{ "thp", thp, "huge pages, whole and split" },
 	{ "uffd", uffd, "a single-threaded program serves its own userfaultfd" },
+	{ "uffd_move", uffd_move, "UFFDIO_MOVE: pages that change their address" },
 	{ "ksm", ksm, "KSM merge and unmerge" },
 	{ "hugetlb", hugetlb, "hugetlb memory" },
 	{ 0 },
