@@ -518,7 +518,7 @@ enum prxe_step prxe_local_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 	enum verdict v = V_LOST;
 	int fault_error;
 
-	if (prxe_req_faulting(qp, PRXE_PARK_SEND, &fault_error))
+	if (prxe_park_faulting(&qp->req.park[PRXE_PARK_SEND], &fault_error))
 		return PRXE_STEP_BLOCKED;
 	if (wqe->state == PRXE_WQE_FETCHED)
 		begin(qp, wqe);
@@ -666,7 +666,7 @@ enum prxe_step prxe_local_ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 	enum verdict v = V_DONE;
 	int fault_error;
 
-	if (prxe_req_faulting(qp, PRXE_PARK_SEND, &fault_error))
+	if (prxe_park_faulting(&qp->req.park[PRXE_PARK_SEND], &fault_error))
 		return PRXE_STEP_BLOCKED;
 	wqe->state = PRXE_WQE_SENT;
 	if (fault_error && !remote) {

@@ -3,10 +3,11 @@
  * Faults that a send side waits for.
  *
  * The struct that stands for a queued fault is apart from its QP, because the QP may be reset or
- * destroyed before the fault ends. It carries the epoch of the wait that it belongs to; ending a
- * wait raises the epoch, so that a late fault says nothing to whoever waits by then.
+ * destroyed before the fault ends. It carries the epoch that it was queued in. Who ends a wait
+ * before its fault has ended raises the epoch, so that the late fault says nothing to whoever waits
+ * by then. Only that, and the end of a queued fault, take the lock: the owner knows whether one is
+ * queued, and as long as none is, nobody else writes here.
  */
-#include <linux/preempt.h>
 #include <linux/slab.h>
 #include "fault.h"
 #include "park.h"
@@ -43,7 +44,8 @@ static void req_fault_done(struct prxe_fault_req *req)
 	mine = park->epoch == f->epoch;
 	if (mine) {
 		park->error = req->result;
-		WRITE_ONCE(park->done, true);
+		/* The error first. From here on the owner may use the park for another wait. */
+		smp_store_release(&park->done, true);
 	}
 	spin_unlock_bh(&park->lock);
 	if (mine)
@@ -52,17 +54,23 @@ static void req_fault_done(struct prxe_fault_req *req)
 	prxe_qp_put(qp);
 }
 
-/* A new wait: what was queued before is nobody's. Returns its epoch. */
-static u32 park_begin(struct prxe_park *park, bool done, int error)
+/* Owner: the fault that is queued, if one is, is nobody's from here on. */
+static void park_disown(struct prxe_park *park)
 {
-	u32 epoch;
-
+	if (!park->queued)
+		return;
 	spin_lock_bh(&park->lock);
-	epoch = ++park->epoch;
-	WRITE_ONCE(park->done, done);
-	park->error = error;
+	park->epoch++;
 	spin_unlock_bh(&park->lock);
-	return epoch;
+	park->queued = false;
+}
+
+/* Owner: a wait that is over at once. Takes no lock unless a fault is queued. */
+static void park_over(struct prxe_park *park, int error)
+{
+	park_disown(park);
+	park->error = error;
+	WRITE_ONCE(park->done, true);
 }
 
 bool prxe_req_park(struct prxe_qp *qp, enum prxe_park_kind kind, u32 index, u32 psn,
@@ -78,19 +86,17 @@ bool prxe_req_park(struct prxe_qp *qp, enum prxe_park_kind kind, u32 index, u32 
 	WRITE_ONCE(park->parked, true);
 	if (kind == PRXE_PARK_SEND)
 		qp->req.deadline = false;
-	if (in_task() && !in_interrupt()) {
-		err = prxe_fault_try(miss);
-		if (err != -EAGAIN) {
-			prxe_miss_drop(miss);
-			park_begin(park, true, err);
-			return true;
-		}
+	err = prxe_fault_try(miss);
+	if (err != -EAGAIN) {
+		prxe_miss_drop(miss);
+		park_over(park, err);
+		return true;
 	}
 	f = kmalloc(sizeof(*f), GFP_ATOMIC | __GFP_NOWARN);
 	if (!f) {
 		prxe_miss_drop(miss);
 		/* As if the fault had ended: the next try finds the memory missing again. */
-		park_begin(park, true, 0);
+		park_over(park, 0);
 		prxe_req_wait(qp, PARK_RETRY_NS);
 		return false;
 	}
@@ -98,7 +104,10 @@ bool prxe_req_park(struct prxe_qp *qp, enum prxe_park_kind kind, u32 index, u32 
 	f->qp = qp;
 	f->park = park;
 	f->req.done = req_fault_done;
-	f->epoch = park_begin(park, false, 0);
+	park_disown(park);
+	WRITE_ONCE(park->done, false);
+	park->queued = true;
+	f->epoch = park->epoch;
 	if (remote && qp->type != IB_QPT_RC) {
 		qp->req.deadline = true;
 		prxe_req_wait(qp, DROP_NS);
@@ -107,28 +116,15 @@ bool prxe_req_park(struct prxe_qp *qp, enum prxe_park_kind kind, u32 index, u32 
 	return false;
 }
 
-bool prxe_req_faulting(struct prxe_qp *qp, enum prxe_park_kind kind, int *error)
-{
-	struct prxe_park *park = &qp->req.park[kind];
-
-	*error = 0;
-	if (!park->parked)
-		return false;
-	if (!READ_ONCE(park->done))
-		return true;
-	spin_lock_bh(&park->lock);
-	*error = park->error;
-	spin_unlock_bh(&park->lock);
-	WRITE_ONCE(park->parked, false);
-	return false;
-}
-
 void prxe_req_forget_faults(struct prxe_qp *qp)
 {
 	int i;
 
 	for (i = 0; i < PRXE_PARK_NUM; i++) {
-		WRITE_ONCE(qp->req.park[i].parked, false);
-		park_begin(&qp->req.park[i], false, 0);
+		struct prxe_park *park = &qp->req.park[i];
+
+		park_disown(park);
+		WRITE_ONCE(park->parked, false);
+		WRITE_ONCE(park->done, false);
 	}
 }

@@ -433,7 +433,7 @@ static enum prxe_step serve_responses(struct prxe_qp *qp)
 	struct prxe_wqe *wqe;
 	int error;
 
-	if (prxe_req_faulting(qp, PRXE_PARK_LAND, &error)) {
+	if (prxe_park_faulting(&qp->req.park[PRXE_PARK_LAND], &error)) {
 		/* The time that a fault of ours takes is not the peer's silence. */
 		qp->req.last_heard = ktime_get();
 		return PRXE_STEP_DONE;
@@ -965,7 +965,7 @@ int prxe_wire_req_step(struct prxe_qp *qp, unsigned int *budget)
 	}
 	if (!look_at_clock(qp))
 		return PRXE_STEP_MORE;
-	if (!prxe_req_faulting(qp, PRXE_PARK_SEND, &error) && error)
+	if (!prxe_park_faulting(&qp->req.park[PRXE_PARK_SEND], &error) && error)
 		send_fault_failed(qp);
 	return send_batch(qp, budget);
 }
@@ -1003,7 +1003,7 @@ int prxe_wire_ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 	struct sk_buff *skb;
 	int error;
 
-	if (prxe_req_faulting(qp, PRXE_PARK_SEND, &error))
+	if (prxe_park_faulting(&qp->req.park[PRXE_PARK_SEND], &error))
 		return PRXE_STEP_BLOCKED;
 	if (error)
 		return ud_failed(qp, wqe);

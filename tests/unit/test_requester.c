@@ -87,7 +87,8 @@ void prxe_fault_queue(struct prxe_fault_req *req, const struct prxe_miss *miss)
 	world_fault(req);
 }
 
-int prxe_fault_try(const struct prxe_miss *miss) { return -EAGAIN; }
+static int try_result = -EAGAIN;
+int prxe_fault_try(const struct prxe_miss *miss) { return try_result; }
 int prxe_key_invalidate(struct prxe_qp *qp, u32 key, bool remote) { return 0; }
 int prxe_mr_fast_reg(struct prxe_qp *qp, const struct prxe_wqe *wqe) { return 0; }
 int prxe_mw_bind(struct prxe_qp *qp, const struct prxe_wqe *wqe) { return 0; }
@@ -491,7 +492,7 @@ static enum prxe_step world_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 
 	if (inside++)
 		__atomic_fetch_add(&broken, 1, __ATOMIC_RELAXED);
-	if (prxe_req_faulting(qp, PRXE_PARK_SEND, &error)) {
+	if (prxe_park_faulting(&qp->req.park[PRXE_PARK_SEND], &error)) {
 		step = PRXE_STEP_BLOCKED;
 		goto out;
 	}
@@ -611,6 +612,93 @@ static void *events(void *arg)
 	return NULL;
 }
 
+/* ---- faults that end after their wait ---- */
+
+static bool park_one(struct prxe_qp *qp)
+{
+	struct prxe_miss miss = { .len = 1 };
+
+	return prxe_req_park(qp, PRXE_PARK_SEND, qp->req.sq->index, 0, &miss, false);
+}
+
+static struct prxe_fault_req *queue_one(struct prxe_qp *qp)
+{
+	struct prxe_fault_req *req;
+
+	assert_false(park_one(qp));
+	req = bg.fault[0];
+	assert_non_null(req);
+	bg.fault[0] = NULL;
+	return req;
+}
+
+static void end_one(struct prxe_fault_req *req, int result)
+{
+	req->result = result;
+	req->done(req);
+}
+
+/* -1: it is waited for; else what it came to. */
+static int wait_is_over(struct prxe_qp *qp)
+{
+	int error;
+
+	return prxe_park_faulting(&qp->req.park[PRXE_PARK_SEND], &error) ? -1 : error;
+}
+
+static void late_faults(void **state)
+{
+	struct prxe_qp *qp = qp_make(IB_QPT_RC, WORLD_SLOTS, 1, 0);
+	struct prxe_fault_req *late, *req;
+
+	/* In its time. What it came to is told once. */
+	req = queue_one(qp);
+	assert_int_equal(wait_is_over(qp), -1);
+	end_one(req, -EFAULT);
+	assert_int_equal(wait_is_over(qp), -EFAULT);
+	assert_int_equal(wait_is_over(qp), 0);
+
+	/* Forgotten, as by a reset: it says nothing, neither now nor to the next wait. */
+	late = queue_one(qp);
+	prxe_req_forget_faults(qp);
+	assert_int_equal(wait_is_over(qp), 0);
+	req = queue_one(qp);
+	end_one(late, -EFAULT);
+	assert_int_equal(wait_is_over(qp), -1);
+	end_one(req, 0);
+	assert_int_equal(wait_is_over(qp), 0);
+
+	/* Another wait in its place. */
+	late = queue_one(qp);
+	req = queue_one(qp);
+	end_one(late, -EFAULT);
+	assert_int_equal(wait_is_over(qp), -1);
+	end_one(req, 0);
+	assert_int_equal(wait_is_over(qp), 0);
+
+	/* One that is over at once, and ends before the late one or after it. */
+	for (int before = 0; before < 2; before++) {
+		late = queue_one(qp);
+		try_result = before ? -ESRCH : 0;
+		assert_true(park_one(qp));
+		try_result = -EAGAIN;
+		if (before)
+			assert_int_equal(wait_is_over(qp), -ESRCH);
+		end_one(late, -EFAULT);
+		assert_int_equal(wait_is_over(qp), 0);
+	}
+
+	/* It ended, and nobody has looked yet when the next wait begins. */
+	req = queue_one(qp);
+	end_one(req, -EFAULT);
+	req = queue_one(qp);
+	assert_int_equal(wait_is_over(qp), -1);
+	end_one(req, 0);
+	assert_int_equal(wait_is_over(qp), 0);
+	assert_int_equal(refcount_read(&qp->ref), 1);
+	qp_free(qp);
+}
+
 static void all_kick(u64 total, bool own, bool error)
 {
 	pthread_t t[POSTERS + 2];
@@ -702,6 +790,7 @@ int main(void)
 		cmocka_unit_test(changed_while_fetched),
 #endif
 		cmocka_unit_test(kernel_only),
+		cmocka_unit_test(late_faults),
 		cmocka_unit_test(no_kick_is_lost),
 		cmocka_unit_test(one_at_a_time),
 		cmocka_unit_test(owned_from_outside),
