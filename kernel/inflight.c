@@ -59,13 +59,15 @@ static bool inflight_add(struct prxe_inflight *in, unsigned long first, unsigned
 	spin_lock(&in->lock);
 	*room = in->room;
 	fits = in->num < in->room;
-	if (fits)
+	if (fits) {
 		in->range[in->num++] = (struct prxe_inflight_range){ first, last, ++in->ticket };
+		WRITE_ONCE(in->active, in->num + in->unlisted);
+	}
 	spin_unlock(&in->lock);
 	return fits;
 }
 
-void prxe_inflight_start(struct prxe_inflight *in, unsigned long first, unsigned long last)
+static void inflight_list(struct prxe_inflight *in, unsigned long first, unsigned long last)
 {
 	unsigned int room;
 
@@ -76,7 +78,15 @@ void prxe_inflight_start(struct prxe_inflight *in, unsigned long first, unsigned
 		return;
 	spin_lock(&in->lock);
 	in->unlisted++;
+	WRITE_ONCE(in->active, in->num + in->unlisted);
 	spin_unlock(&in->lock);
+}
+
+void prxe_inflight_start(struct prxe_inflight *in, unsigned long first, unsigned long last)
+{
+	inflight_list(in, first, last);
+	/* The caller looks for leaves after it. Pairs with the one in leaf_create(). */
+	smp_mb();
 }
 
 /* The oldest of this range; in->num when there is none. */
@@ -107,6 +117,8 @@ void prxe_inflight_end(struct prxe_inflight *in, unsigned long first, unsigned l
 		in->range[i] = in->range[--in->num];
 	else if (!WARN_ON_ONCE(!in->unlisted))
 		in->unlisted--;
+	/* Who finds it lower finds the page tables as the MM has left them. */
+	smp_store_release(&in->active, in->num + in->unlisted);
 	spin_unlock(&in->lock);
 	if (wq_has_sleeper(&in->ended))
 		wake_up_all(&in->ended);

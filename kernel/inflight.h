@@ -24,6 +24,7 @@ struct prxe_inflight {
 	spinlock_t lock;		/* everything below but ended; process context, BH on */
 	unsigned int num, room;
 	unsigned int unlisted;		/* started when there was no room: each covers everything */
+	unsigned int active;		/* num + unlisted; also read without lock, by _any() */
 	u64 ticket;			/* the latest one given out */
 	struct prxe_inflight_range *range;
 	struct prxe_inflight_range few[PRXE_INFLIGHT_FEW];
@@ -36,10 +37,19 @@ void prxe_inflight_free(struct prxe_inflight *in);
 /*
  * From the notifiers' callbacks, in pairs with the same range. Never sleep. The start comes before
  * the caller clears translations: who begins to fault later finds it, and the caller finds who
- * began before.
+ * began before. It ends with a full barrier; the end is a release.
  */
 void prxe_inflight_start(struct prxe_inflight *in, unsigned long first, unsigned long last);
 void prxe_inflight_end(struct prxe_inflight *in, unsigned long first, unsigned long last);
+
+/*
+ * Is anything in flight? Takes no lock; an acquire: if not, then what is read from the page tables
+ * afterwards is what those that have ended left there.
+ */
+static inline bool prxe_inflight_any(const struct prxe_inflight *in)
+{
+	return smp_load_acquire(&in->active);
+}
 
 /* Does one that is in flight cover a byte of [first, last]? Process context, BH on. */
 bool prxe_inflight_covers(struct prxe_inflight *in, unsigned long first, unsigned long last);

@@ -173,7 +173,7 @@ static void walks_spoil(struct prxe_leaf *leaf, unsigned long first, unsigned lo
 	struct prxe_leaf_walk *walk;
 
 	lockdep_assert_held(&leaf->lock);
-	list_for_each_entry(walk, &leaf->walks, node) {
+	hlist_for_each_entry(walk, &leaf->walks, node) {
 		walk->leaf_stale = true;
 		walk->stale |= walk->start <= last && walk->end > first;
 	}
@@ -368,13 +368,18 @@ static struct prxe_leaf *leaf_create(struct prxe_mirror *mirror, unsigned long b
 	spin_lock_init(&leaf->lock);
 	atomic_set(&leaf->pins, 1);
 	INIT_LIST_HEAD(&leaf->idle);
-	INIT_LIST_HEAD(&leaf->walks);
+	INIT_HLIST_HEAD(&leaf->walks);
 
 	ret = xa_err(xa_store(&mirror->leaves, base >> PRXE_LEAF_SHIFT, leaf, gfp));
 	if (ret) {
 		kfree(leaf);
 		leaf = NULL;
 	}
+	/*
+	 * In the table before anybody looks for what is in flight: prxe_leaf_begin() says why. Also
+	 * for those who find the leaf there: they hold populate after us.
+	 */
+	smp_mb();
 out:
 	set_active_memcg(old);
 	mem_cgroup_put(memcg);
@@ -427,35 +432,54 @@ void prxe_leaf_unpin(struct prxe_leaf *leaf)
 		reap_later(mirror, closing ? 0 : REAP_DELAY);
 }
 
-/*
- * Why none is missed. We list the walk, then look for what is in flight, under inflight.lock. An
- * invalidation puts itself in flight under that lock, then looks for walks. Whoever is second under
- * the lock finds the other: so we see it, or it sees us, and our leaf, which was in the table
- * before. If it has ended by the time that we look, what it changed in the page tables is what we
- * read.
- */
-int prxe_leaf_begin(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk, unsigned long start,
-		    unsigned long end)
+/* Something is in flight: does it touch the leaf, or even our pages? */
+static noinline int leaf_begin_busy(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk)
 {
 	struct prxe_inflight *in = &leaf->mirror->inflight;
 
-	*walk = (struct prxe_leaf_walk){ .start = start, .end = end };
-	spin_lock(&leaf->lock);
-	list_add(&walk->node, &leaf->walks);
-	spin_unlock(&leaf->lock);
-	if (likely(!prxe_inflight_covers(in, leaf->base, leaf->base + PRXE_LEAF_SIZE - 1)))
+	if (!prxe_inflight_covers(in, leaf->base, leaf->base + PRXE_LEAF_SIZE - 1))
 		return 0;
 	walk->leaf_busy = true;
-	if (!prxe_inflight_covers(in, start, end - 1))
+	if (!prxe_inflight_covers(in, walk->start, walk->end - 1))
 		return 0;
 	prxe_leaf_end(leaf, walk);
 	return -EAGAIN;
 }
 
+/*
+ * Why none is missed. An invalidation counts itself as in flight, executes a full barrier, looks
+ * for leaves in the table, and for walks under the lock of each. If it finds our leaf, one of us is
+ * second to that lock and finds the other: it our walk, or we, who look only after we took the
+ * lock, its count. If it does not, the leaf came into the table later, and a full barrier after
+ * that: so all who pin it find the count. If it has ended by the time that we look, what it changed
+ * in the page tables is what we read: the count falls by a release, and is read by an acquire.
+ */
+int prxe_leaf_begin(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk, unsigned long start,
+		    unsigned long end)
+{
+	walk->start = start;
+	walk->end = end;
+	walk->stale = false;
+	walk->leaf_stale = false;
+	walk->leaf_busy = false;
+	spin_lock(&leaf->lock);
+	hlist_add_head(&walk->node, &leaf->walks);
+	spin_unlock(&leaf->lock);
+	if (likely(!prxe_inflight_any(&leaf->mirror->inflight)))
+		return 0;
+	return leaf_begin_busy(leaf, walk);
+}
+
+/* Under the update lock. Nobody looks at @walk any more. */
+static void walk_unlist(struct prxe_leaf_walk *walk)
+{
+	__hlist_del(&walk->node);
+}
+
 void prxe_leaf_end(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk)
 {
 	spin_lock(&leaf->lock);
-	list_del(&walk->node);
+	walk_unlist(walk);
 	spin_unlock(&leaf->lock);
 }
 
@@ -617,7 +641,7 @@ again:
 		p.used = 0;
 	}
 out:
-	list_del(&walk->node);
+	walk_unlist(walk);
 	spin_unlock(&leaf->lock);
 	if (dropped)
 		sync_end(mirror, leaf);

@@ -40,7 +40,7 @@ struct prxe_leaf {
 	spinlock_t lock;		/* the update lock: process context, BH on */
 	unsigned int populated;		/* valid entries; under lock */
 	atomic_t pins;			/* faults at work on it; raised under mirror->populate only */
-	struct list_head walks;		/* struct prxe_leaf_walk, of faults at work; under lock */
+	struct hlist_head walks;	/* struct prxe_leaf_walk, of faults at work; under lock */
 	struct list_head idle;		/* on mirror->idle, under mirror->idle_lock; later on its remover's list */
 	struct rcu_head rcu;
 	unsigned long whole;		/* the one entry of all its memory, when the CPU has one (THP, hugetlb) */
@@ -175,7 +175,7 @@ void prxe_leaf_unpin(struct prxe_leaf *leaf);
  * is published. Every invalidation that starts meanwhile, and touches those pages, makes it stale.
  */
 struct prxe_leaf_walk {
-	struct list_head node;		/* leaf->walks */
+	struct hlist_node node;		/* leaf->walks */
 	unsigned long start, end;
 	bool stale;			/* these pages were invalidated; under leaf->lock */
 	bool leaf_stale;		/* or others of the leaf; under leaf->lock */

@@ -86,7 +86,7 @@ static void check_all(void)
 		if (l) {
 			assert_int_equal(l->populated, valid);
 			assert_int_equal(l->base, va_of(leaf * 512));
-			assert_true(list_empty(&l->walks));
+			assert_true(hlist_empty(&l->walks));
 		}
 	}
 }
@@ -806,6 +806,7 @@ static void many_in_flight(void **state)
 			assert_int_equal(begin_at(leaf, &walk, 512 + i, 513 + i), -EAGAIN);
 		if (no_memory) {
 			assert_int_equal(mirror->inflight.unlisted, 3);
+			assert_true(prxe_inflight_any(&mirror->inflight));
 			assert_int_equal(begin_at(leaf, &walk, 900, 901), -EAGAIN);
 		} else {
 			assert_int_equal(begin_at(leaf, &walk, 900, 901), 0);
@@ -820,6 +821,7 @@ static void many_in_flight(void **state)
 		for (i = 0; i < n; i++)
 			shim_mm_range_end(&range[i]);
 		assert_int_equal(mirror->inflight.num + mirror->inflight.unlisted, 0);
+		assert_false(prxe_inflight_any(&mirror->inflight));
 		assert_int_equal(begin_at(leaf, &walk, 512, 1024), 0);
 		prxe_leaf_end(leaf, &walk);
 	}

@@ -29,7 +29,7 @@ int __wrap_prxe_leaf_begin(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk, 
 
 	if (!ret) {
 		prxe_leaf_end(leaf, walk);
-		INIT_LIST_HEAD(&walk->node);
+		walk->node.pprev = &walk->node.next;	/* its end finds it alone */
 	}
 	return ret;
 }

@@ -72,6 +72,14 @@ static inline void hlist_add_head(struct hlist_node *n, struct hlist_head *h)
 	h->first = n;
 	n->pprev = &h->first;
 }
+static inline void __hlist_del(struct hlist_node *n)
+{
+	WRITE_ONCE(*n->pprev, n->next);
+	if (n->next)
+		WRITE_ONCE(n->next->pprev, n->pprev);
+}
+#define INIT_HLIST_HEAD(h)	((h)->first = NULL)
+#define hlist_empty(h)		(!READ_ONCE((h)->first))
 #define hlist_unhashed_lockless(n) (!READ_ONCE((n)->pprev))
 static inline bool hlist_unhashed(const struct hlist_node *n) { return !n->pprev; }
 static inline void hlist_del_init(struct hlist_node *n)
