@@ -413,7 +413,8 @@ out:
 	return leaf;
 }
 
-void prxe_leaf_unpin(struct prxe_leaf *leaf)
+/* It may have to be removed, or listed to be. */
+static noinline void leaf_unpin_idle(struct prxe_leaf *leaf)
 {
 	struct prxe_mirror *mirror = leaf->mirror;	/* the caller uses it */
 	bool closing, listed = false;
@@ -430,6 +431,24 @@ void prxe_leaf_unpin(struct prxe_leaf *leaf)
 	spin_unlock(&mirror->idle_lock);
 	if (listed)
 		reap_later(mirror, closing ? 0 : REAP_DELAY);
+}
+
+void prxe_leaf_unpin(struct prxe_leaf *leaf)
+{
+	bool stays;
+
+	/*
+	 * With translations in it, it stays: who takes the last one lists it. Who removes leaves of
+	 * a mirror that closes looks at this one under its lock: after us, or before, and then
+	 * closing was set before that, and we see it.
+	 */
+	spin_lock(&leaf->lock);
+	stays = leaf->populated && !READ_ONCE(leaf->mirror->closing);
+	if (stays)
+		atomic_dec(&leaf->pins);
+	spin_unlock(&leaf->lock);
+	if (!stays)
+		leaf_unpin_idle(leaf);
 }
 
 /* Something is in flight: does it touch the leaf, or even our pages? */
