@@ -335,7 +335,7 @@ enum {
 /* One round, under mmap_lock. Never sleeps for an invalidation. */
 static int walk_look(struct walk *w)
 {
-	struct prxe_leaf_walk walk;
+	struct prxe_leaf_walk walk __uninitialized;	/* begun below */
 	int ret;
 
 	if (prxe_leaf_begin(w->leaf, &walk, w->start, w->end))
@@ -463,7 +463,7 @@ static int fault_leaf(struct walk *w)
 static int fault_pages(struct prxe_mirror *mirror, unsigned long va, unsigned long len, unsigned int flags)
 {
 	unsigned long start = va & PAGE_MASK;
-	unsigned long few[FEW_PAGES];
+	unsigned long few[FEW_PAGES] __uninitialized;	/* each snapshot clears what it is for */
 	unsigned long end, n;
 	struct walk w = { .mirror = mirror, .flags = flags, .pfns = few };
 	bool first = true;

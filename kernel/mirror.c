@@ -9,10 +9,8 @@
  */
 #include <linux/completion.h>
 #include <linux/hashtable.h>
-#include <linux/hmm.h>
 #include <linux/kref.h>
 #include <linux/memcontrol.h>
-#include <linux/memremap.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -500,28 +498,6 @@ void prxe_leaf_end(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk)
 	spin_lock(&leaf->lock);
 	walk_unlist(walk);
 	spin_unlock(&leaf->lock);
-}
-
-struct page *prxe_leaf_page(unsigned long pfn)
-{
-	struct page *page;
-
-	if (pfn & HMM_PFN_ERROR)
-		return ERR_PTR(-EFAULT);
-	if (!(pfn & HMM_PFN_VALID))
-		return NULL;
-	page = hmm_pfn_to_page(pfn);
-	/* No memory that the CPU can reach like its own. */
-	if (is_device_private_page(page) || is_pci_p2pdma_page(page))
-		return ERR_PTR(-EFAULT);
-	if (PageHWPoison(page))
-		return ERR_PTR(-EHWPOISON);
-	return page;
-}
-
-bool prxe_leaf_is_whole(unsigned long pfn)
-{
-	return hmm_pfn_to_map_order(pfn) >= PRXE_LEAF_ORDER && !IS_ERR_OR_NULL(prxe_leaf_page(pfn));
 }
 
 /*

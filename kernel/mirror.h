@@ -10,6 +10,9 @@
 #define PRXE_MIRROR_H
 
 #include <linux/cpumask.h>
+#include <linux/hmm.h>
+#include <linux/memremap.h>
+#include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/refcount.h>
 #include <linux/spinlock.h>
@@ -201,10 +204,36 @@ void prxe_leaf_end(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk);
  */
 int prxe_leaf_publish(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk, unsigned long start,
 		      unsigned int npages, const unsigned long *pfns, bool write, gfp_t gfp);
-/* A page of a snapshot that transfers can use: its struct page, or ERR_PTR(-EFAULT), ERR_PTR(-EHWPOISON), NULL when there is none. */
-struct page *prxe_leaf_page(unsigned long pfn);
-/* Does the CPU map all of a leaf by the one entry (or a part of one) that @pfn of a snapshot is from, and can transfers use that page? */
-bool prxe_leaf_is_whole(unsigned long pfn);
+
+/*
+ * A page of a snapshot that transfers can use: its struct page, or ERR_PTR(-EFAULT),
+ * ERR_PTR(-EHWPOISON), NULL when there is none.
+ */
+static inline struct page *prxe_leaf_page(unsigned long pfn)
+{
+	struct page *page;
+
+	if (pfn & HMM_PFN_ERROR)
+		return ERR_PTR(-EFAULT);
+	if (!(pfn & HMM_PFN_VALID))
+		return NULL;
+	page = hmm_pfn_to_page(pfn);
+	/* No memory that the CPU can reach like its own. */
+	if (is_device_private_page(page) || is_pci_p2pdma_page(page))
+		return ERR_PTR(-EFAULT);
+	if (PageHWPoison(page))
+		return ERR_PTR(-EHWPOISON);
+	return page;
+}
+
+/*
+ * Does the CPU map all of a leaf by the one entry (or a part of one) that @pfn of a snapshot is
+ * from, and can transfers use that page?
+ */
+static inline bool prxe_leaf_is_whole(unsigned long pfn)
+{
+	return hmm_pfn_to_map_order(pfn) >= PRXE_LEAF_ORDER && !IS_ERR_OR_NULL(prxe_leaf_page(pfn));
+}
 
 /* What all mirrors of the module have counted, for statistics of devices. */
 struct prxe_mirror_counts {
