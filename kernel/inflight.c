@@ -124,6 +124,11 @@ void prxe_inflight_end(struct prxe_inflight *in, unsigned long first, unsigned l
 		wake_up_all(&in->ended);
 }
 
+static bool touches(const struct prxe_inflight_range *r, unsigned long first, unsigned long last)
+{
+	return r->first <= last && r->last >= first;
+}
+
 /* One that started with @ticket or before. */
 static bool covers(struct prxe_inflight *in, unsigned long first, unsigned long last, u64 ticket)
 {
@@ -135,15 +140,29 @@ static bool covers(struct prxe_inflight *in, unsigned long first, unsigned long 
 	for (i = 0; i < in->num && !found; i++) {
 		const struct prxe_inflight_range *r = &in->range[i];
 
-		found = r->first <= last && r->last >= first && r->ticket <= ticket;
+		found = touches(r, first, last) && r->ticket <= ticket;
 	}
 	spin_unlock(&in->lock);
 	return found;
 }
 
-bool prxe_inflight_covers(struct prxe_inflight *in, unsigned long first, unsigned long last)
+enum prxe_inflight_how prxe_inflight_look(struct prxe_inflight *in, unsigned long first,
+					  unsigned long last, unsigned long around)
 {
-	return covers(in, first, last, U64_MAX);
+	unsigned long near_first = first & ~(around - 1), near_last = last | (around - 1);
+	enum prxe_inflight_how how;
+	unsigned int i;
+
+	spin_lock(&in->lock);
+	how = in->unlisted ? PRXE_INFLIGHT_HERE : PRXE_INFLIGHT_NONE;
+	for (i = 0; i < in->num && how != PRXE_INFLIGHT_HERE; i++) {
+		if (touches(&in->range[i], first, last))
+			how = PRXE_INFLIGHT_HERE;
+		else if (touches(&in->range[i], near_first, near_last))
+			how = PRXE_INFLIGHT_NEAR;
+	}
+	spin_unlock(&in->lock);
+	return how;
 }
 
 int prxe_inflight_wait(struct prxe_inflight *in, unsigned long first, unsigned long last,

@@ -51,8 +51,19 @@ static inline bool prxe_inflight_any(const struct prxe_inflight *in)
 	return smp_load_acquire(&in->active);
 }
 
-/* Does one that is in flight cover a byte of [first, last]? Process context, BH on. */
-bool prxe_inflight_covers(struct prxe_inflight *in, unsigned long first, unsigned long last);
+enum prxe_inflight_how {
+	PRXE_INFLIGHT_NONE,
+	PRXE_INFLIGHT_NEAR,	/* one covers something around the range */
+	PRXE_INFLIGHT_HERE,	/* one covers a byte of it */
+};
+
+/*
+ * What is in flight for [first, last], and around it: in the blocks of @around bytes, a power of
+ * two, that it is in. One look for both, so that they are of the same moment. Process context, BH
+ * on.
+ */
+enum prxe_inflight_how prxe_inflight_look(struct prxe_inflight *in, unsigned long first,
+					  unsigned long last, unsigned long around);
 
 /*
  * Wait until those that cover a byte of [first, last] now have ended, not for later ones; or until

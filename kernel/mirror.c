@@ -452,15 +452,17 @@ void prxe_leaf_unpin(struct prxe_leaf *leaf)
 /* Something is in flight: does it touch the leaf, or even our pages? */
 static noinline int leaf_begin_busy(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk)
 {
-	struct prxe_inflight *in = &leaf->mirror->inflight;
-
-	if (!prxe_inflight_covers(in, leaf->base, leaf->base + PRXE_LEAF_SIZE - 1))
+	switch (prxe_inflight_look(&leaf->mirror->inflight, walk->start, walk->end - 1,
+				   PRXE_LEAF_SIZE)) {
+	case PRXE_INFLIGHT_NONE:
 		return 0;
-	walk->leaf_busy = true;
-	if (!prxe_inflight_covers(in, walk->start, walk->end - 1))
+	case PRXE_INFLIGHT_NEAR:
+		walk->leaf_busy = true;
 		return 0;
-	prxe_leaf_end(leaf, walk);
-	return -EAGAIN;
+	default:
+		prxe_leaf_end(leaf, walk);
+		return -EAGAIN;
+	}
 }
 
 /*

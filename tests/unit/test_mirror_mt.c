@@ -11,10 +11,12 @@ void __wrap_prxe_window_sync_leaves(const struct cpumask *cpus, const struct prx
 void __wrap_prxe_window_sync_leaves(const struct cpumask *cpus, const struct prxe_leaf *what) { }
 #endif
 #ifdef MUTANT_NO_INFLIGHT
-bool __wrap_prxe_inflight_covers(struct prxe_inflight *in, unsigned long first, unsigned long last);
-bool __wrap_prxe_inflight_covers(struct prxe_inflight *in, unsigned long first, unsigned long last)
+enum prxe_inflight_how __wrap_prxe_inflight_look(struct prxe_inflight *in, unsigned long first,
+						 unsigned long last, unsigned long around);
+enum prxe_inflight_how __wrap_prxe_inflight_look(struct prxe_inflight *in, unsigned long first,
+						 unsigned long last, unsigned long around)
 {
-	return false;
+	return PRXE_INFLIGHT_NONE;
 }
 #endif
 #ifdef MUTANT_NO_RETRY	/* no invalidation finds the walk */
