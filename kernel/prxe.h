@@ -17,7 +17,6 @@
 #define PRXE_UVERBS_ABI		2
 
 /* Extensions of the user ABI, asked for and granted in GET_CONTEXT (providers/prxe has the same numbers). */
-#define PRXE_FEAT_DOORBELL_ELISION	(1ULL << 0)
 #define PRXE_FEAT_CQE_TIMESTAMP		(1ULL << 1)
 
 #define PRXE_PORT		1
@@ -96,9 +95,6 @@ extern unsigned int prxe_park_ms;	/* a wire request waits that long for a fault 
 extern bool prxe_force_fault;		/* every ODP access goes through a fault; for tests */
 
 extern struct workqueue_struct *prxe_wq;	/* WQ_MEM_RECLAIM | WQ_UNBOUND: transport work */
-
-/* Does requester.c keep the ring's owner_active word? Then doorbell elision is offered to user space. */
-#define PRXE_ELIDE	0
 
 /* device.c */
 bool prxe_port_up(const struct prxe_dev *dev);

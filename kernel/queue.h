@@ -13,18 +13,16 @@
 struct prxe_dev;
 struct prxe_rwqe;
 
-/* The shared header (offsets are ABI). 64, 260: prxe extensions in rxe's padding. */
+/* The shared header (offsets are ABI). 260: a prxe extension in rxe's padding. */
 struct prxe_ring {
 	__u32 log2_elem_size;
 	__u32 index_mask;
-	__u32 pad1[14];
-	__u32 owner_active;		/* @64 kernel-written: a kernel context will look at the producer again */
-	__u32 pad2[15];
+	__u32 pad1[30];
 	__u32 producer;			/* @128 */
-	__u32 pad3[31];
+	__u32 pad2[31];
 	__u32 consumer;			/* @256 */
 	__u32 rq_doorbell;		/* @260 kernel-written, of an RQ: ring after posting */
-	__u32 pad4[30];
+	__u32 pad3[30];
 	__u8 data[];			/* @384 */
 };
 

@@ -224,7 +224,7 @@ int prxe_alloc_ucontext(struct ib_ucontext *ib, struct ib_udata *udata)
 		if (err)
 			return err;
 	}
-	uctx->features = req.want_features & (PRXE_FEAT_CQE_TIMESTAMP | (PRXE_ELIDE ? PRXE_FEAT_DOORBELL_ELISION : 0));
+	uctx->features = req.want_features & PRXE_FEAT_CQE_TIMESTAMP;
 	resp.features = uctx->features;
 	return udata->outlen ? ib_copy_to_udata(udata, &resp, min(sizeof(resp), udata->outlen)) : 0;
 }

@@ -42,23 +42,11 @@ void prxe_doorbell_init(struct prxe_qp *qp)
 	cmd->wqe_size = sizeof(struct ib_uverbs_send_wr);
 }
 
-/* A kernel context that owns the queue sees the new producer index before it lets go. */
-static bool kernel_is_looking(struct prxe_qp *qp)
-{
-	const __u32 *owner_active = (const __u32 *)((const char *)qp->sq.ring.buf + PRXE_RING_OWNER_ACTIVE);
-
-	atomic_thread_fence(memory_order_seq_cst);
-	return __atomic_load_n(owner_active, __ATOMIC_RELAXED);
-}
-
 int prxe_doorbell(struct prxe_qp *qp)
 {
 	struct ibv_context *context = qp->vqp.qp.context;
 	struct prxe_context *ctx = to_prxe_ctx(context);
 	struct ibv_send_wr *bad_wr;
-
-	if ((ctx->features & PRXE_FEAT_DOORBELL_ELISION) && kernel_is_looking(qp))
-		return 0;
 
 	if (ctx->doorbell_fd >= 0) {
 		while (ioctl(ctx->doorbell_fd, PRXE_DOORBELL_RING, (unsigned long)qp->vqp.qp.qp_num))

@@ -22,15 +22,6 @@
 #define PRXE_ABI_VERSION	2
 
 /*
- * Doorbell elision. The kernel keeps a word in the padding of a send queue's ring header: while it is not zero, a kernel context
- * owns the queue and will look at the producer index again before it lets go. User space stores the producer index, then a full
- * barrier, then loads the word and rings the doorbell only if it is zero. The kernel stores zero, then a full barrier, then
- * reads the producer index once more.
- */
-#define PRXE_FEAT_DOORBELL_ELISION	(1ULL << 0)
-#define PRXE_RING_OWNER_ACTIVE		64	/* byte offset in struct rxe_queue_buf */
-
-/*
  * Late receives. A QP in error flushes what is posted to it, but the kernel does not look for ever:
  * it sets a word in the padding of a receive queue's ring header, and while that is not zero, user
  * space rings the doorbell after posting a receive WQE. No feature bit: older kernels leave zero.
@@ -52,7 +43,8 @@
 #define PRXE_ATTR_DOORBELL_FD		0x1000
 #define PRXE_DOORBELL_RING		_IO(0x52, 0x50)
 
-#define PRXE_FEATURES	(PRXE_FEAT_DOORBELL_ELISION | PRXE_FEAT_CQE_TIMESTAMP)
+/* Bit 0 is taken: older providers ask for it, and no kernel has ever granted it. */
+#define PRXE_FEATURES	PRXE_FEAT_CQE_TIMESTAMP
 
 /* One element of a completion queue. */
 struct prxe_cqe {
