@@ -8,7 +8,7 @@
 
 #define PRXE_STATS(X) \
 	X(sent_pkts) X(rcvd_pkts) X(duplicate_request) X(out_of_seq_request) X(rcvd_rnr_err) X(send_rnr_err) \
-	X(rcvd_seq_err) X(ack_deferred) X(retry_exceeded_err) X(rnr_retry_exceeded_err) X(retransmits) X(completer_retry_err) \
+	X(rcvd_seq_err) X(retry_exceeded_err) X(rnr_retry_exceeded_err) X(retransmits) X(completer_retry_err) \
 	X(send_err) X(rcvd_bad_icrc) X(rcvd_malformed) X(rcvd_no_qp) X(dropped) X(dropped_fault) \
 	X(local_messages) X(local_bytes) X(wire_messages) X(rnr_for_fault_pkts) X(lost_to_fault) \
 	X(page_faults) X(page_faults_handled) X(page_invalidations) X(page_invalidations_handled) X(page_prefetch) \

@@ -16,11 +16,8 @@
 #include <linux/crc32.h>
 #include <linux/hrtimer.h>
 #include <linux/mm.h>
-#include <linux/timer.h>
-#include <linux/workqueue.h>
 #include <net/flow.h>
 #include <net/inet_dscp.h>
-#include <net/ip.h>
 #include <net/udp_tunnel.h>
 #include <rdma/ib_umem.h>
 #include <rdma/ib_verbs.h>
@@ -46,27 +43,6 @@ static inline void prxe_hrtimer_setup(struct hrtimer *timer, enum hrtimer_restar
 	timer->function = fn;
 #endif
 }
-
-#ifdef PRXE_HAVE_TIMER_CONTAINER_OF
-#define prxe_from_timer(var, timer, field)	timer_container_of(var, timer, field)
-#else
-#define prxe_from_timer(var, timer, field)	from_timer(var, timer, field)
-#endif
-
-#ifdef PRXE_HAVE_TIMER_DELETE
-#define prxe_timer_delete(t)		timer_delete(t)
-#define prxe_timer_delete_sync(t)	timer_delete_sync(t)
-#else
-#define prxe_timer_delete(t)		del_timer(t)
-#define prxe_timer_delete_sync(t)	del_timer_sync(t)
-#endif
-
-/* ---- workqueues ---- */
-#ifdef PRXE_HAVE_WQ_PERCPU
-#define PRXE_WQ_PERCPU	WQ_PERCPU
-#else
-#define PRXE_WQ_PERCPU	0
-#endif
 
 /* ---- CRC-32: is crc32_le() itself fast, or is the "crc32" shash to be asked for? icrc.c ---- */
 #ifdef PRXE_HAVE_CRC32_OPTIMIZATIONS
@@ -132,35 +108,6 @@ static inline void prxe_udp_tunnel_release(struct socket *sock)
 #endif
 }
 
-/* Consumes the skb and the route reference, as the kernel's. */
-static inline void prxe_udp_tunnel_xmit(struct rtable *rt, struct sock *sk, struct sk_buff *skb, __be32 src,
-					__be32 dst, u8 tos, u8 ttl, __be16 df, __be16 sport, __be16 dport,
-					bool xnet, bool nocheck)
-{
-#ifdef PRXE_HAVE_TUNNEL_IPCB
-	udp_tunnel_xmit_skb(rt, sk, skb, src, dst, tos, ttl, df, sport, dport, xnet, nocheck, 0);
-#else
-	udp_tunnel_xmit_skb(rt, sk, skb, src, dst, tos, ttl, df, sport, dport, xnet, nocheck);
-#endif
-}
-
-static inline void prxe_udp_tunnel6_xmit(struct dst_entry *dst, struct sock *sk, struct sk_buff *skb,
-					 struct net_device *dev, const struct in6_addr *saddr,
-					 const struct in6_addr *daddr, u8 prio, u8 ttl, __be32 label,
-					 __be16 sport, __be16 dport, bool nocheck)
-{
-#if !IS_ENABLED(CONFIG_IPV6)
-	dst_release(dst);
-	kfree_skb(skb);
-#elif defined(PRXE_HAVE_TUNNEL6_IPCB)
-	udp_tunnel6_xmit_skb(dst, sk, skb, dev, saddr, (struct in6_addr *)daddr, prio, ttl, label, sport, dport,
-			     nocheck, 0);
-#else
-	udp_tunnel6_xmit_skb(dst, sk, skb, dev, (struct in6_addr *)saddr, (struct in6_addr *)daddr, prio, ttl, label,
-			     sport, dport, nocheck);
-#endif
-}
-
 static inline void prxe_flowi4_set_tos(struct flowi4 *fl4, u8 tos)
 {
 #ifdef PRXE_HAVE_FLOWI4_DSCP
@@ -169,13 +116,6 @@ static inline void prxe_flowi4_set_tos(struct flowi4 *fl4, u8 tos)
 	fl4->flowi4_tos = tos & INET_DSCP_MASK;
 #endif
 }
-
-/* The arguments of an encap_err_rcv callback after (sk, skb); all may be unused. */
-#ifdef PRXE_HAVE_ENCAP_ERR_RCV_LONG
-#define PRXE_ENCAP_ERR_RCV_ARGS	int err, __be16 port, u32 info, u8 *payload
-#else
-#define PRXE_ENCAP_ERR_RCV_ARGS	unsigned int udp_offset
-#endif
 
 /* ---- the RDMA core ---- */
 /* The user chose the name in "rdma link add": udev is not to rename the device. */
@@ -201,6 +141,5 @@ static inline void prxe_mark_user_name(struct ib_device *ib)
 #define PRXE_ODP_CAP_FLUSH		0
 #define PRXE_ODP_CAP_ATOMIC_WRITE	0
 #endif
-
 
 #endif

@@ -52,10 +52,6 @@ probe RESIZE_USER_CQ <<-'END'
 	static int f(struct ib_cq *cq, unsigned int n, struct ib_udata *u) { return 0; }
 	struct ib_device_ops o = { .resize_user_cq = f };
 END
-probe UMEM_GET_VA <<-'END'
-	#include <rdma/ib_umem.h>
-	struct ib_umem *f(struct ib_device *d); struct ib_umem *f(struct ib_device *d) { return ib_umem_get_va(d, 0, 1, 0); }
-END
 probe UMEM_GET <<-'END'
 	#include <rdma/ib_umem.h>
 	struct ib_umem *f(struct ib_device *d); struct ib_umem *f(struct ib_device *d) { return ib_umem_get(d, 0, 1, 0); }
@@ -68,21 +64,6 @@ probe ALLOC_WITH_NET <<-'END'
 	#include <rdma/ib_verbs.h>
 	struct x { struct ib_device ib; };
 	struct x *f(struct net *n); struct x *f(struct net *n) { return ib_alloc_device_with_net(x, ib, n); }
-END
-probe FILL_RES_SRQ <<-'END'
-	#include <rdma/ib_verbs.h>
-	static int f(struct sk_buff *m, struct ib_srq *s) { return 0; }
-	struct ib_device_ops o = { .fill_res_srq_entry = f };
-END
-probe QUERY_PORT_SPEED <<-'END'
-	#include <rdma/ib_verbs.h>
-	static int f(struct ib_device *d, u32 p, u64 *s) { return 0; }
-	struct ib_device_ops o = { .query_port_speed = f };
-END
-probe REPORT_PORT_EVENT <<-'END'
-	#include <rdma/ib_verbs.h>
-	static void f(struct ib_device *d, struct net_device *n, unsigned long e) { }
-	struct ib_device_ops o = { .report_port_event = f };
 END
 probe ODP_FLUSH_CAPS <<-'END'
 	#include <rdma/ib_verbs.h>
@@ -109,36 +90,10 @@ probe TUNNEL_RELEASE_SK <<-'END'
 	#include <net/udp_tunnel.h>
 	void f(struct sock *s); void f(struct sock *s) { udp_tunnel_sock_release(s); }
 END
-probe TUNNEL_IPCB <<-'END'
-	#include <net/udp_tunnel.h>
-	void f(struct rtable *rt, struct sock *sk, struct sk_buff *skb);
-	void f(struct rtable *rt, struct sock *sk, struct sk_buff *skb)
-	{ udp_tunnel_xmit_skb(rt, sk, skb, 0, 0, 0, 0, 0, 0, 0, false, true, 0); }
-END
-probe TUNNEL6_IPCB <<-'END'
-	#include <net/udp_tunnel.h>
-	void f(struct dst_entry *d, struct sock *sk, struct sk_buff *skb, struct in6_addr *a);
-	void f(struct dst_entry *d, struct sock *sk, struct sk_buff *skb, struct in6_addr *a)
-	{ udp_tunnel6_xmit_skb(d, sk, skb, NULL, a, a, 0, 0, 0, 0, 0, true, 0); }
-END
-probe ENCAP_ERR_RCV_LONG <<-'END'
-	#include <net/udp_tunnel.h>
-	static void f(struct sock *sk, struct sk_buff *skb, int err, __be16 port, u32 info, u8 *payload) { }
-	struct udp_tunnel_sock_cfg c = { .encap_err_rcv = f };
-END
 probe FLOWI4_DSCP <<-'END'
 	#include <net/flow.h>
 	#include <net/inet_dscp.h>
 	void f(struct flowi4 *f4); void f(struct flowi4 *f4) { f4->flowi4_dscp = inet_dsfield_to_dscp(0); }
-END
-probe TIMER_DELETE <<-'END'
-	#include <linux/timer.h>
-	int f(struct timer_list *t); int f(struct timer_list *t) { return timer_delete(t) + timer_delete_sync(t); }
-END
-probe TIMER_CONTAINER_OF <<-'END'
-	#include <linux/timer.h>
-	struct x { struct timer_list t; };
-	struct x *f(struct timer_list *t); struct x *f(struct timer_list *t) { struct x *x = timer_container_of(x, t, t); return x; }
 END
 probe HRTIMER_SETUP <<-'END'
 	#include <linux/hrtimer.h>
@@ -148,14 +103,6 @@ probe CRC32_OPTIMIZATIONS <<-'END'
 	#include <linux/crc32.h>
 	u32 f(void); u32 f(void) { return crc32_optimizations() & CRC32_LE_OPTIMIZATION; }
 END
-probe WQ_PERCPU <<-'END'
-	#include <linux/workqueue.h>
-	int a = WQ_PERCPU;
-END
-probe WQ_BH <<-'END'
-	#include <linux/workqueue.h>
-	int a = WQ_BH;
-END
 probe LINUX_UNALIGNED <<-'END'
 	#include <linux/unaligned.h>
 	int a;
@@ -163,14 +110,6 @@ END
 probe VM_FLAGS_SET <<-'END'
 	#include <linux/mm.h>
 	void f(struct vm_area_struct *v); void f(struct vm_area_struct *v) { vm_flags_set(v, 0); vm_flags_clear(v, 0); }
-END
-probe RAW_CAP <<-'END'
-	#include <rdma/ib_verbs.h>
-	bool f(struct ib_device *d); bool f(struct ib_device *d) { return rdma_dev_has_raw_cap(d); }
-END
-probe SPEED_XDR <<-'END'
-	#include <rdma/ib_verbs.h>
-	int a = IB_SPEED_XDR;
 END
 
 cat >"$dir/Kbuild" <<-END
