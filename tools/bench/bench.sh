@@ -82,13 +82,14 @@ show() { # VALUE UNIT
 goal() { # TITLE METRIC SIZE VARIANT TO UNIT OP LIMIT
 	local r
 	r=$(rp_ratio "$2" "$3" "$4" "$5")
-	printf '%s\t%s\t%s\t%s\t%s %s\t%s\n' "$1" "$(show "$(rp_median "$2" "$3" "$4")" "$6")" "$(show "$(rp_median "$2" "$3" "$5")" "$6")" \
-		"$(rp_num "$r")" "$7" "$8" "$(compare "$r" "$7" "$8")"
+	printf '%s\t%s\t%s\t%s\t%s\t%s %s\t%s\n' "$1" "$(show "$(rp_median "$2" "$3" "$4")" "$6")" \
+		"$(show "$(rp_median "$2" "$3" "$5")" "$6")" "$(rp_num "$r")" "$(rp_pairs "$2" "$3" "$4" "$5")" \
+		"$7" "$8" "$(compare "$r" "$7" "$8")"
 }
 
 peers() {
 	local t
-	printf 'against rdma_rxe\tprxe\trdma_rxe\tratio\tgoal\t\n'
+	printf 'against rdma_rxe\tprxe\trdma_rxe\tratio\tpairs\tgoal\t\n'
 	goal "WRITE of 64 KiB, same host" write_bw 65536 prxe rdma_rxe MiB/s '>=' 8
 	goal "READ of 64 KiB, same host" read_bw 65536 prxe rdma_rxe MiB/s '>=' 8
 	goal "SEND of 64 KiB, same host" send_bw 65536 prxe rdma_rxe MiB/s '>=' 8
@@ -100,8 +101,9 @@ peers() {
 }
 
 versus() { # TITLE METRIC SIZE VARIANT TO [UNIT]: a figure without a goal; microseconds when not told
-	printf '%s\t%s\t%s\t%s\t\t\n' "$1" "$(show "$(rp_median "$2" "$3" "$4")" "${6:-us}")" "$(show "$(rp_median "$2" "$3" "$5")" "${6:-us}")" \
-		"$(rp_num "$(rp_ratio "$2" "$3" "$4" "$5")")"
+	printf '%s\t%s\t%s\t%s\t%s\t\t\n' "$1" "$(show "$(rp_median "$2" "$3" "$4")" "${6:-us}")" \
+		"$(show "$(rp_median "$2" "$3" "$5")" "${6:-us}")" "$(rp_num "$(rp_ratio "$2" "$3" "$4" "$5")")" \
+		"$(rp_pairs "$2" "$3" "$4" "$5")"
 }
 
 ops="WRITE:8 READ:8 SEND:8 WRITE:4096 WRITE:65536 WRITE:1048576 READ:65536 SEND:65536"
@@ -116,7 +118,7 @@ op_rows() { # PREFIX UNIT
 }
 
 odp() {
-	printf 'prxe, ODP against pinned\tODP\tpinned\tratio\tgoal\t\n'
+	printf 'prxe, ODP against pinned\tODP\tpinned\tratio\tpairs\tgoal\t\n'
 	op_rows '' us
 	versus "ib_write_lat, 8 B" odp_write_lat 8 odp pinned us
 	versus "ib_write_bw, 64 KiB" odp_write_bw 65536 odp pinned MiB/s
@@ -170,7 +172,7 @@ maps_rows() { # PREFIX UNIT
 
 paging() {
 	[ -n "$(rp_median fault_resident 4096 cpu)" ] || return
-	printf 'on-demand paging\tprxe\tits peer\tratio\tgoal\t\n'
+	printf 'on-demand paging\tprxe\tits peer\tratio\tpairs\tgoal\t\n'
 	goal "fault on a resident page, the poster's memory; CPU's minor fault" fault_resident 4096 own cpu us '<=' 1.5
 	versus "the same, another process's memory" fault_resident 4096 other cpu
 	versus "fault on a page that nobody has touched; CPU's" fault_missing 4096 own cpu
@@ -195,12 +197,12 @@ flat() { # METRIC: largest against smallest over all sizes
 flat_row() { # TITLE METRIC
 	local f
 	f=$(flat "$2")
-	printf '%s\t\t\t%s\t<= 2\t%s\n' "$1" "$(rp_num "$f")" "$(compare "$f" '<=' 2)"
+	printf '%s\t\t\t%s\t\t<= 2\t%s\n' "$1" "$(rp_num "$f")" "$(compare "$f" '<=' 2)"
 }
 
 counted() {
 	[ -n "$(rp_median n_op_write 8 odp)" ] || return
-	printf 'instructions, counted: ODP against pinned\tODP\tpinned\tratio\tgoal\t\n'
+	printf 'instructions, counted: ODP against pinned\tODP\tpinned\tratio\tpairs\tgoal\t\n'
 	op_rows n_ insn
 	flat_row "registration with ODP, slowest of 4 KiB to 1 TiB against fastest" n_reg
 	goal "fault on a resident page, the poster's memory; CPU's minor fault" n_fault_resident 4096 own cpu insn '<=' 1.5
@@ -248,7 +250,7 @@ tables=(peers odp counted paging copies registration touch data-table)
 {
 	rp_head "prxe: benchmarks"
 	[ "$type" = prxe ] || echo "<p><strong>Measured with $type in the place of prxe.</strong></p>"
-	echo "<p>Medians of $pairs interleaved pairs in one virtual machine; each ratio is the median of the pairs' ratios.</p>"
+	echo "<p>Medians of $pairs interleaved pairs in one virtual machine; each ratio is that of the medians, beside the lowest and the highest of the pairs.</p>"
 	rp_table <"$raw/peers.tsv"
 	for t in write read send; do
 		for v in prxe rdma_rxe; do

@@ -49,20 +49,22 @@ rp_open "$raw" || exit 1
 rp_host >>"$raw/machine.txt"
 
 row() { # METRIC SIZE TITLE us|''
-	local p o r ends
+	local p o r
 	p=$(rp_median "$1" "$2" pinned)
 	o=$(rp_median "$1" "$2" odp)
-	r=$(rp_ratio "$1" "$2" odp pinned)
-	mapfile -t ends < <(rp_ratio_ends "$1" "$2" odp pinned)
+	r=$(rp_small "$(rp_ratio "$1" "$2" odp pinned)")
+	rp_is_sure "$1" "$2" odp pinned || r="too busy" unsure=1
 	if [ "$4" = us ]; then
 		p=$(rp_us "$p") o=$(rp_us "$o")
 	else
 		p="$(rp_num "$p") $4" o="$(rp_num "$o") $4"
 	fi
-	printf '%s\t%s\t%s\t%s\t%s .. %s\n' "$3" "$p" "$o" "$(small "$r")" "$(small "${ends[0]-}")" "$(small "${ends[1]-${ends[0]-}}")"
+	printf '%s\t%s\t%s\t%s\t%s\n' "$3" "$p" "$o" "$r" "$(rp_pairs "$1" "$2" odp pinned)"
 }
 
-small() { awk -v r="$1" 'BEGIN { if (r == "") print "-"; else printf((r < 0.01 ? "%.5f\n" : (r < 0.1 ? "%.3f\n" : "%.2f\n")), r) }'; }
+too_busy="too busy: side by side, one was up to twice as fast as the other, now this one, now that one: the machine had
+  other work. Try again later, or take more pairs: ./run demo --pairs 9"
+unsure=0
 
 table() {
 	printf ' \tpinned\tODP\tODP / pinned\tof single pairs\n'
@@ -91,6 +93,7 @@ touch=$(rp_median touch 67108864 memset)
 	rp_text <"$raw/table.tsv"
 	echo
 	echo "  data: $(verdict)"
+	[ $unsure = 0 ] || echo "  $too_busy"
 	[ -z "$touch" ] || echo "  the processor's own first touch (memset) of 64 MiB: $(rp_us "$touch")"
 	echo
 	rp_machine
@@ -100,8 +103,9 @@ touch=$(rp_median touch 67108864 memset)
 	rp_head "prxe: pinned against ODP"
 	[ "$type" = prxe ] || echo "<p><strong>Measured over $type, not over prxe.</strong></p>"
 	rp_table <"$raw/table.tsv"
-	echo "<p>Medians of ${PRXE_BENCH_PAIRS:-3 or more} interleaved pairs; the ratio is the median of the pairs' ratios, beside the lowest and the highest of them. Data check: <strong>$(verdict)</strong>."
+	echo "<p>Medians of ${PRXE_BENCH_PAIRS:-3 or more} interleaved pairs; the ratio is that of the medians, beside the lowest and the highest of the pairs. Data check: <strong>$(verdict)</strong>."
 	[ -z "$touch" ] || echo " The processor's own first touch (memset) of 64 MiB: $(rp_us "$touch")."
+	[ $unsure = 0 ] || echo " $too_busy"
 	echo "</p>"
 	for s in 4096 65536 1048576; do
 		for v in pinned odp; do

@@ -4,8 +4,9 @@
 #
 #   rp_open DIR                 the measurements: DIR/samples.tsv, machine.txt, commands.txt
 #   rp_median METRIC SIZE VARIANT            the median of the runs, '' when there is none
-#   rp_ratio METRIC SIZE VARIANT TO          the median of the pairs' ratios VARIANT / TO
-#   rp_ratio_ends METRIC SIZE VARIANT TO     the lowest and the highest of them, a line each
+#   rp_ratio METRIC SIZE VARIANT TO          VARIANT's median by that of TO
+#   rp_pairs METRIC SIZE VARIANT TO          the lowest and the highest ratio of runs side by side: "0.97 .. 1.04"
+#   rp_is_sure METRIC SIZE VARIANT TO        do the pairs agree, within a factor of two, or on what is much larger?
 #   rp_num VALUE / rp_us MICROSECONDS / rp_size BYTES      for people
 #   rp_csv                      the CSV of all medians
 #   rp_bars TITLE UNIT [log]    an SVG from standard input's lines: group, series, value (tab separated)
@@ -31,8 +32,16 @@ rp_ratios() { # METRIC SIZE VARIANT TO
 		$1 == m && $2 == s && $3 == t { y[$4] = $6 }
 		END { for (p in x) if (y[p] > 0) print x[p] / y[p] }' "$RP/samples.tsv" | sort -g
 }
-rp_ratio() { rp_ratios "$@" | awk '{ a[NR] = $1 } END { if (NR) printf "%.4g\n", NR % 2 ? a[(NR + 1) / 2] : (a[NR / 2] + a[NR / 2 + 1]) / 2 }'; }
-rp_ratio_ends() { rp_ratios "$@" | sed -n '1p;$p'; }
+rp_ratio() { awk -v x="$(rp_median "$1" "$2" "$3")" -v y="$(rp_median "$1" "$2" "$4")" 'BEGIN { if (x != "" && y > 0) printf "%.4g\n", x / y }'; }
+rp_pairs() {
+	local -a ends
+	mapfile -t ends < <(rp_ratios "$@" | sed -n '1p;$p')
+	[ ${#ends[@]} -lt 2 ] || printf '%s .. %s\n' "$(rp_small "${ends[0]}")" "$(rp_small "${ends[1]}")"
+}
+rp_is_sure() { rp_ratios "$@" | awk 'NR == 1 { lo = $1 } { hi = $1 } END { exit hi > 2 * lo && hi > 0.5 && lo < 2 }'; }
+rp_small() { # RATIO
+	awk -v r="${1:-}" 'BEGIN { if (r == "") print "-"; else printf((r < 0.01 ? "%.5f\n" : r < 0.1 ? "%.3f\n" : "%.2f\n"), r) }'
+}
 
 rp_num() { # VALUE
 	awk -v x="${1:-}" 'BEGIN {
