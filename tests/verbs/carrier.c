@@ -246,11 +246,18 @@ static void half_goes_on(struct half *h, int from, uint32_t imm, uint32_t len)
 		t_fail("a message after it does not arrive");
 }
 
+/*
+ * Seconds. A datagram is kept for twice that at least, until the memory of its receive buffer is
+ * there; the other half is for threads that a busy machine runs late.
+ */
+#define KEPT 0.025
+
 /* @len: of the second one; with its GRH it fits before the missing page, or not. */
 static void ud_half_one(struct t_dev *d, int first, bool same, uint32_t len)
 {
 	const struct t_opt o = { .type = IBV_QPT_UD, .depth = 8 };
 	const int other = same ? 0 : 1;
+	double from, waited;
 	struct half h;
 
 	t_context("%s first, from %s, then %u bytes", carrier_name[first],
@@ -261,6 +268,7 @@ static void ud_half_one(struct t_dev *d, int first, bool same, uint32_t len)
 	for (int i = 0; i < 2; i++)
 		t_ep_connect(&h.a[i], &h.b.me);
 	carrier(first);
+	from = t_now();
 	half_send(&h, 0, 1, 1000);
 	if (!t_gap_asked(&h.g, t_limit))
 		t_fail("the receive buffer was not asked for");
@@ -276,10 +284,14 @@ static void ud_half_one(struct t_dev *d, int first, bool same, uint32_t len)
 	half_send(&h, other, 2, len);
 	usleep(2000);
 	t_gap_serve(&h.g, 1, GUARD);
-	if (!half_take(&h, 2, t_slow(0.3)))
+	waited = t_now() - from;
+	if (!half_take(&h, 2, t_slow(0.3)) && waited < KEPT)
 		t_fail("neither of two datagrams arrived");
-	if (first && !h.got[1])
-		t_fail("the datagram that waited for 2 ms is lost");
+	if (first && !h.got[1] && waited < KEPT)
+		t_fail("the datagram that waited for %.0f ms is lost", waited * 1e3);
+	else if (waited >= KEPT)
+		t_note("a busy machine: the datagram waited for %.0f ms, and may be lost",
+		       waited * 1e3);
 	for (int i = 0; i < 2; i++) {
 		carrier(i);
 		half_goes_on(&h, 0, 3 + (uint32_t)i, 1200);
