@@ -10,13 +10,13 @@ two() {
 	shift
 	while [ "$1" != -- ]; do server+=("$1"); shift; done
 	shift
-	timeout $((25 * slow)) "${server[@]}" >$log.srv 2>&1 &
+	timeout $((60 * slow)) "${server[@]}" >$log.srv 2>&1 &
 	srv=$!
 	for _ in $(seq 100); do
 		$ready || ! kill -0 $srv 2>/dev/null && break
 		sleep 0.1
 	done
-	timeout $((25 * slow)) "$@" >$log.cli 2>&1
+	timeout $((60 * slow)) "$@" >$log.cli 2>&1
 	cli=$?
 	wait $srv || rc=$?
 	if [ $cli != 0 ] || [ $rc != 0 ]; then
