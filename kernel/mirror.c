@@ -322,9 +322,10 @@ static bool mirror_invalidate(struct mmu_interval_notifier *ni,
 	else if (!blockable || range->event == MMU_NOTIFY_RELEASE)
 		/*
 		 * The OOM killer reaps it, or it ends: either way no fault is to bring anything
-		 * back.
+		 * back. With a full barrier, as prxe_inflight_start() has one, before leaves are
+		 * looked for: who makes one later finds this when it publishes.
 		 */
-		WRITE_ONCE(mirror->dead, true);
+		smp_store_mb(mirror->dead, true);
 	leaves_invalidate(&inv, blockable);
 	waited = windows_wait(&inv);
 	if (inv.leaves) {
