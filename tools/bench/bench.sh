@@ -229,6 +229,13 @@ touch_table >"$raw/touch.tsv"
 data >"$raw/data-table.tsv"
 rp_csv >"$report/bench.csv"
 
+bars() { # GROUP METRIC SIZE SERIES...: lines for rp_bars; a series is NAME=VARIANT, or a variant of that name
+	local v
+	for v in "${@:4}"; do
+		rp_bar "$1" "${v%%=*}" "$2" "$3" "${v#*=}"
+	done
+}
+
 tables=(peers odp counted paging copies registration touch data-table)
 {
 	echo
@@ -252,39 +259,32 @@ tables=(peers odp counted paging copies registration touch data-table)
 	[ "$type" = prxe ] || echo "<p><strong>Measured with $type in the place of prxe.</strong></p>"
 	echo "<p>Medians of $pairs interleaved pairs in one virtual machine; each ratio is that of the medians, beside the lowest and the highest of the pairs.</p>"
 	rp_table <"$raw/peers.tsv"
+	echo '<div class="plots">'
 	for t in write read send; do
-		for v in prxe rdma_rxe; do
-			printf '%s\t%s\t%s\n' "${t^^} same host" $v "$(rp_median ${t}_bw 65536 $v)"
-		done
-		for v in prxe rdma_rxe; do
-			printf '%s over veth\t%s\t%s\n' "${t^^}" $v "$(rp_median wire_${t}_bw 65536 $v)"
-		done
-	done | rp_bars "Bandwidth, 64 KiB" MiB/s
-	for v in prxe rdma_rxe; do
-		printf 'same host\t%s\t%s\n' $v "$(rp_median write_lat 8 $v)"
-		printf 'over veth\t%s\t%s\n' $v "$(rp_median wire_write_lat 8 $v)"
-	done | rp_bars "Latency of an 8 B WRITE" us
+		bars "${t^^} same host" ${t}_bw 65536 prxe rdma_rxe
+		bars "${t^^} over veth" wire_${t}_bw 65536 prxe rdma_rxe
+	done | rp_bars "Bandwidth, 64 KiB" MiB/s higher
+	{
+		bars "same host" write_lat 8 prxe rdma_rxe
+		bars "over veth" wire_write_lat 8 prxe rdma_rxe
+	} | rp_bars "Latency of an 8 B WRITE" us lower
+	echo '</div>'
 	rp_table <"$raw/odp.tsv"
 	for s in 4096 65536 1048576; do
-		for v in pinned odp; do
-			printf 'WRITE %s\t%s\t%s\n' "$(rp_size $s)" $v "$(rp_median odp_write_bw $s $v)"
-		done
-	done | rp_bars "prxe, ODP against pinned" MiB/s
+		bars "WRITE of $(rp_size $s)" odp_write_bw $s pinned ODP=odp
+	done | rp_bars "prxe, ODP against pinned" MiB/s higher
 	[ ! -s "$raw/counted.tsv" ] || rp_table <"$raw/counted.tsv"
 	[ ! -s "$raw/paging.tsv" ] || rp_table <"$raw/paging.tsv"
 	rp_table <"$raw/copies.tsv"
 	rp_table <"$raw/registration.tsv"
 	for s in $reg_sizes; do
-		printf '%s\tprxe ODP\t%s\n%s\tprxe pinned\t%s\n%s\trdma_rxe ODP\t%s\n%s\trdma_rxe pinned\t%s\n' \
-			"$(rp_size "$s")" "$(rp_median reg "$s" odp)" "$(rp_size "$s")" "$(rp_median reg "$s" pinned)" \
-			"$(rp_size "$s")" "$(rp_median rxe_reg "$s" odp)" "$(rp_size "$s")" "$(rp_median rxe_reg "$s" pinned)"
-	done | rp_bars "Registration" us log
+		bars "$(rp_size "$s")" reg "$s" "prxe ODP=odp" "prxe pinned=pinned"
+		bars "$(rp_size "$s")" rxe_reg "$s" "rdma_rxe ODP=odp" "rdma_rxe pinned=pinned"
+	done | rp_bars "Registration" us lower log
 	rp_table <"$raw/touch.tsv"
 	for s in 16777216 67108864 268435456; do
-		for v in odp odp-prefetch pinned memset; do
-			printf '%s\t%s\t%s\n' "$(rp_size $s)" $v "$(rp_median touch $s $v)"
-		done
-	done | rp_bars "First WRITE into fresh memory" us log
+		bars "$(rp_size $s)" touch $s ODP=odp "ODP, prefetched=odp-prefetch" pinned "the processor (memset)=memset"
+	done | rp_bars "First WRITE into fresh memory" us lower log
 	[ ! -s "$raw/data-table.tsv" ] || rp_table <"$raw/data-table.tsv"
 	echo "<h2>Machine</h2>"
 	rp_machine_html

@@ -99,34 +99,44 @@ touch=$(rp_median touch 67108864 memset)
 	rp_machine
 } | tee "$raw/table.txt"
 
+both() { # GROUP METRIC SIZE: the two kinds of memory, as lines for rp_bars
+	rp_bar "$1" pinned "$2" "$3" pinned
+	rp_bar "$1" ODP "$2" "$3" odp
+}
+
+touched() { # GROUP METRIC
+	both "$1" "$2" 67108864
+	rp_bar "$1" "ODP, prefetched" "$2" 67108864 odp-prefetch
+	rp_bar "$1" "the processor (memset)" "$2" 67108864 memset
+}
+
 {
 	rp_head "prxe: pinned against ODP"
+	cat <<-'HTML'
+		<p><strong>Pinned</strong> memory is what RDMA devices usually want: registering a buffer brings all of it into
+		RAM and keeps it there. With <strong>on-demand paging (ODP)</strong> registering costs nothing, pages come when a
+		transfer touches them, and the kernel may swap, move or share them at any time.</p>
+	HTML
 	[ "$type" = prxe ] || echo "<p><strong>Measured over $type, not over prxe.</strong></p>"
 	rp_table <"$raw/table.tsv"
 	echo "<p>Medians of ${PRXE_BENCH_PAIRS:-3 or more} interleaved pairs; the ratio is that of the medians, beside the lowest and the highest of the pairs. Data check: <strong>$(verdict)</strong>."
 	[ -z "$touch" ] || echo " The processor's own first touch (memset) of 64 MiB: $(rp_us "$touch")."
 	[ $unsure = 0 ] || echo " $too_busy"
 	echo "</p>"
+	echo '<div class="plots">'
 	for s in 4096 65536 1048576; do
-		for v in pinned odp; do
-			printf '%s\t%s\t%s\n' "$(rp_size $s)" $v "$(rp_median write_bw $s $v)"
-		done
-	done | rp_bars "Bandwidth of RDMA WRITE" MiB/s
-	for v in pinned odp; do
-		printf 'WRITE, 8 B\t%s\t%s\n' $v "$(rp_median write_lat 8 $v)"
-	done | rp_bars "Latency" us
+		both "$(rp_size $s)" write_bw $s
+	done | rp_bars "Bandwidth of RDMA WRITE" MiB/s higher
+	both "WRITE, 8 B" write_lat 8 | rp_bars "Latency" us lower
 	for s in 1048576 1073741824; do
-		for v in pinned odp; do
-			printf '%s\t%s\t%s\n' "$(rp_size $s)" $v "$(rp_median reg $s $v)"
-		done
-	done | rp_bars "Registration" us log
+		both "$(rp_size $s)" reg $s
+	done | rp_bars "Registration" us lower log
 	{
-		for v in pinned odp odp-prefetch memset; do
-			printf 'first WRITE\t%s\t%s\n' $v "$(rp_median touch 67108864 $v)"
-			printf 'with registration\t%s\t%s\n' $v "$(rp_median touch_total 67108864 $v)"
-			printf 'second WRITE\t%s\t%s\n' $v "$(rp_median touch_again 67108864 $v)"
-		done
-	} | rp_bars "First touch of 64 MiB" us
+		touched "the first WRITE" touch
+		touched "registration and first WRITE" touch_total
+		touched "the second WRITE" touch_again
+	} | rp_bars "First touch of 64 MiB" us lower
+	echo '</div>'
 	echo "<h2>Machine</h2>"
 	rp_machine_html
 	rp_commands_html

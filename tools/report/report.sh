@@ -9,7 +9,8 @@
 #   rp_is_sure METRIC SIZE VARIANT TO        do the pairs agree, within a factor of two, or on what is much larger?
 #   rp_num VALUE / rp_us MICROSECONDS / rp_size BYTES      for people
 #   rp_csv                      the CSV of all medians
-#   rp_bars TITLE UNIT [log]    an SVG from standard input's lines: group, series, value (tab separated)
+#   rp_bars TITLE UNIT higher|lower [log]    an SVG from standard input's lines: group, series, median, lowest, highest
+#                               (tab separated); rp_bar GROUP SERIES METRIC SIZE VARIANT makes one
 #   rp_head TITLE / rp_foot     the page around it; rp_table: rows of a page's table from standard input
 #   rp_machine_html, rp_commands_html
 
@@ -84,42 +85,78 @@ rp_machine() { awk -F'\t' '{ printf "  %-12s %s\n", $1, $2 }' "$RP/machine.txt";
 
 rp_escape() { sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g'; }
 
-rp_bars() { # TITLE UNIT [log]
-	rp_escape | awk -F'\t' -v title="$1" -v unit="$2" -v log_="${3:-}" '
+# The lowest and the highest of the runs, tab separated: for rp_bars.
+rp_spread() { # METRIC SIZE VARIANT
+	awk -F'\t' -v m="$1" -v s="$2" -v v="$3" '$1 == m && $2 == s && $3 == v { print $6 }' "$RP/samples.tsv" | sort -g |
+		awk 'NR == 1 { lo = $1 } { hi = $1 } END { if (NR) printf "%s\t%s", lo, hi }'
+}
+
+rp_bar() { # GROUP SERIES METRIC SIZE VARIANT: a line for rp_bars
+	printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$(rp_median "$3" "$4" "$5")" "$(rp_spread "$3" "$4" "$5")"
+}
+
+rp_bars() { # TITLE UNIT higher|lower [log]
+	rp_escape | awk -F'\t' -v title="$1" -v unit="$2" -v better="$3" -v log_="${4:-}" '
 		function show(x) {
 			if (unit == "us") return x >= 1e6 ? sprintf("%.3g s", x / 1e6) : (x >= 1000 ? sprintf("%.3g ms", x / 1000) : sprintf("%.3g us", x))
 			return x >= 1e6 ? sprintf("%.3g M", x / 1e6) : x >= 100 ? sprintf("%.0f", x) : sprintf("%.3g", x)
 		}
+		function at(x) { return x <= 0 ? 0 : ((log_ ? log(x) : x) - lo) / (hi - lo) * width }
+		function tick(x,  px) {
+			px = at(x)
+			printf "<line x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\" class=\"g\"/>", px, top - 4, px, h - 22
+			printf "<text x=\"%.1f\" y=\"%d\" class=\"s\" text-anchor=\"%s\">%s</text>\n", px, h - 8, px < 20 ? "start" : "middle", show(x)
+		}
 		$3 != "" {
 			if (!($1 in g)) { g[$1] = ++ng; gn[ng] = $1 }
 			if (!($2 in s)) { s[$2] = ++ns; sn[ns] = $2 }
-			v[g[$1], s[$2]] = $3
-			if ($3 > max) max = $3
-			if ($3 > 0 && (min == "" || $3 < min)) min = $3
+			k = g[$1] SUBSEP s[$2]
+			v[k] = $3; from[k] = $4; to[k] = $5
+			for (i = 3; i <= 5; i++) {
+				if ($i > max) max = $i
+				if ($i > 0 && (min == "" || $i < min)) min = $i
+			}
 		}
 		END {
 			if (!ng) exit
-			bar = 16; gap = 14; left = 190; width = 420; top = 52
-			h = top + ng * (ns * bar + gap) + 4
-			printf "<svg viewBox=\"0 0 %d %d\" width=\"%d\" role=\"img\" aria-label=\"%s\">\n", left + width + 110, h, left + width + 110, title
-			printf "<text x=\"0\" y=\"15\" class=\"t\">%s (%s%s)</text>\n", title, unit, log_ ? ", logarithmic" : ""
-			x = left
+			# Narrow enough for a telephone: names above the bars, values behind them.
+			bar = 16; gap = 26; width = 330; all = 420
+			x = 0; y = 50
 			for (j = 1; j <= ns; j++) {
-				printf "<rect x=\"%d\" y=\"26\" width=\"11\" height=\"11\" class=\"c%d\"/><text x=\"%d\" y=\"36\">%s</text>\n", x, j, x + 16, sn[j]
-				x += 30 + 8 * length(sn[j])
+				w = 30 + 7 * length(sn[j])
+				if (x + w > all && x) { x = 0; y += 18 }
+				lx[j] = x; ly[j] = y; x += w
 			}
+			top = y + 26
+			h = top + ng * (ns * bar + gap) + 18
 			lo = log_ ? log(min) - log(10) / 2 : 0
 			hi = log_ ? log(max) : max
+			if (hi <= lo) hi = lo + 1
+			printf "<svg viewBox=\"0 0 %d %d\" width=\"%d\" role=\"img\" aria-label=\"%s\">\n", all, h, all, title
+			printf "<text x=\"0\" y=\"15\" class=\"t\">%s</text>\n", title
+			printf "<text x=\"0\" y=\"32\" class=\"s\">%s%s; %s is better; the thin line: lowest and highest run</text>\n", unit == "us" ? "time" : unit, log_ ? ", logarithmic" : "", better
+			for (j = 1; j <= ns; j++)
+				printf "<rect x=\"%d\" y=\"%d\" width=\"11\" height=\"11\" class=\"c%d\"/><text x=\"%d\" y=\"%d\">%s</text>\n", lx[j], ly[j] - 10, j, lx[j] + 16, ly[j], sn[j]
+			if (log_) {
+				for (e = int(log(min) / log(10)); e <= log(max) / log(10); e += 2) if (exp(e * log(10)) >= min / 3) tick(exp(e * log(10)))
+			} else {
+				tick(0); tick(max / 2); tick(max)
+			}
 			for (i = 1; i <= ng; i++) {
-				y = top + (i - 1) * (ns * bar + gap)
-				printf "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text>\n", left - 8, y + ns * bar / 2 + 4, gn[i]
+				y = top + (i - 1) * (ns * bar + gap) + 14
+				printf "<text x=\"0\" y=\"%d\">%s</text>\n", y - 4, gn[i]
 				for (j = 1; j <= ns; j++) {
-					val = v[i, j]
-					if (val == "" || val <= 0) continue
-					w = ((log_ ? log(val) : val) - lo) / (hi - lo) * width
+					k = i SUBSEP j
+					if (v[k] == "" || v[k] <= 0) continue
+					w = at(v[k])
 					if (w < 1) w = 1
-					printf "<rect x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" class=\"c%d\"/>", left, y + (j - 1) * bar, w, bar - 2, j
-					printf "<text x=\"%.1f\" y=\"%d\">%s</text>\n", left + w + 5, y + (j - 1) * bar + 11, show(val)
+					end = w
+					printf "<rect x=\"0\" y=\"%d\" width=\"%.1f\" height=\"%d\" class=\"c%d\"/>", y + (j - 1) * bar, w, bar - 3, j
+					if (to[k] > from[k]) {
+						printf "<line x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\" class=\"w\"/>", at(from[k]), y + (j - 1) * bar + 6, at(to[k]), y + (j - 1) * bar + 6
+						if (at(to[k]) > end) end = at(to[k])
+					}
+					printf "<text x=\"%.1f\" y=\"%d\">%s</text>\n", end + 5, y + (j - 1) * bar + 11, show(v[k])
 				}
 			}
 			print "</svg>"
@@ -137,8 +174,11 @@ rp_head() { # TITLE
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--fg); background: var(--bg); max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .25rem .8rem; border-bottom: 1px solid var(--line); text-align: right }
 th:first-child, td:first-child { text-align: left } .met { color: var(--good) } .miss { color: var(--bad); font-weight: 600 }
-dt { font-weight: 600; float: left; width: 8rem; clear: left } dd { margin: 0 0 0 8.5rem }
-svg { max-width: 100%; height: auto; display: block; margin: 1.5rem 0 } svg text { font: 12px system-ui, sans-serif; fill: var(--fg) } svg text.t { font-size: 14px; font-weight: 600 }
+dt { font-weight: 600 } dd { margin: 0 0 .3rem 1rem; overflow-wrap: anywhere }
+.scroll { overflow-x: auto } svg { max-width: 100%; height: auto; display: block; margin: 1.5rem 0 }
+svg text { font: 12px system-ui, sans-serif; fill: var(--fg) } svg text.t { font-size: 14px; font-weight: 600 } svg text.s { font-size: 11px; opacity: .75 }
+svg line.g { stroke: var(--line) } svg line.w { stroke: var(--fg); stroke-width: 1.5 }
+.plots { display: flex; flex-wrap: wrap; gap: 0 3rem }
 .c1 { fill: var(--c1) } .c2 { fill: var(--c2) } .c3 { fill: var(--c3) } .c4 { fill: var(--c4) }
 pre { overflow-x: auto; border: 1px solid var(--line); padding: .8rem; font-size: 13px }
 </style></head><body>
@@ -163,7 +203,7 @@ rp_commands_html() {
 # Standard input: cells separated by tabs, the first line is the head.
 rp_table() {
 	rp_escape | awk -F'\t' '
-		BEGIN { print "<table>" }
+		BEGIN { print "<div class=\"scroll\"><table>" }
 		{
 			t = NR == 1 ? "th" : "td"
 			printf "<tr>"
@@ -173,7 +213,7 @@ rp_table() {
 			}
 			print "</tr>"
 		}
-		END { print "</table>" }'
+		END { print "</table></div>" }'
 }
 
 # The same lines for a terminal, and for a README.
@@ -197,7 +237,10 @@ rp_markdown() {
 		NR == 1 { printf "|"; for (i = 1; i <= NF; i++) printf i == 1 ? "---|" : "---:|"; print "" }'
 }
 
-# The machine that the guest ran on.
+# The machine that the guest ran on, and what was measured.
 rp_host() {
+	local commit
+	commit=$(git -C "$TOP" describe --always --dirty 2>/dev/null)
+	[ -z "$commit" ] || printf 'commit\t%s\n' "$commit"
 	printf 'host\t%s, %s processors\n' "$(sed -n 's/^model name[ \t]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)"
 }
