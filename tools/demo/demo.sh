@@ -62,8 +62,8 @@ row() { # METRIC SIZE TITLE us|''
 	printf '%s\t%s\t%s\t%s\t%s\n' "$3" "$p" "$o" "$r" "$(rp_pairs "$1" "$2" odp pinned)"
 }
 
-too_busy="too busy: side by side, one was up to twice as fast as the other, now this one, now that one: the machine had
-  other work. Try again later, or take more pairs: ./run demo --pairs 9"
+too_busy="too busy: now this one was faster, now that one, by more than two: the machine had other
+  work. Try again later, or take more pairs: ./run demo --pairs 9"
 unsure=0
 
 table() {
@@ -94,7 +94,8 @@ touch=$(rp_median touch 67108864 memset)
 	echo
 	echo "  data: $(verdict)"
 	[ $unsure = 0 ] || echo "  $too_busy"
-	[ -z "$touch" ] || echo "  the processor's own first touch (memset) of 64 MiB: $(rp_us "$touch")"
+	[ -z "$touch" ] ||
+		echo "  the processor's own first touch (memset) of 64 MiB: $(rp_us "$touch")"
 	echo
 	rp_machine
 } | tee "$raw/table.txt"
@@ -119,7 +120,8 @@ touched() { # GROUP METRIC
 	HTML
 	[ "$type" = prxe ] || echo "<p><strong>Measured over $type, not over prxe.</strong></p>"
 	rp_table <"$raw/table.tsv"
-	echo "<p>Medians of ${PRXE_BENCH_PAIRS:-3 or more} interleaved pairs; the ratio is that of the medians, beside the lowest and the highest of the pairs. Data check: <strong>$(verdict)</strong>."
+	echo "<p>Medians of ${PRXE_BENCH_PAIRS:-3 or more} interleaved pairs; the ratio is that of the medians,"
+	echo "beside the lowest and the highest of the pairs. Data check: <strong>$(verdict)</strong>."
 	[ -z "$touch" ] || echo " The processor's own first touch (memset) of 64 MiB: $(rp_us "$touch")."
 	[ $unsure = 0 ] || echo " $too_busy"
 	echo "</p>"

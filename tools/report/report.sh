@@ -5,12 +5,13 @@
 #   rp_open DIR                 the measurements: DIR/samples.tsv, machine.txt, commands.txt
 #   rp_median METRIC SIZE VARIANT            the median of the runs, '' when there is none
 #   rp_ratio METRIC SIZE VARIANT TO          VARIANT's median by that of TO
-#   rp_pairs METRIC SIZE VARIANT TO          the lowest and the highest ratio of runs side by side: "0.97 .. 1.04"
-#   rp_is_sure METRIC SIZE VARIANT TO        do the pairs agree, within a factor of two, or on what is much larger?
+#   rp_pairs METRIC SIZE VARIANT TO          the lowest and the highest ratio of runs side by side
+#   rp_is_sure METRIC SIZE VARIANT TO        do the pairs agree, or on what is much larger at least?
 #   rp_num VALUE / rp_us MICROSECONDS / rp_size BYTES      for people
 #   rp_csv                      the CSV of all medians
-#   rp_bars TITLE UNIT higher|lower [log]    an SVG from standard input's lines: group, series, median, lowest, highest
-#                               (tab separated); rp_bar GROUP SERIES METRIC SIZE VARIANT makes one
+#   rp_bars TITLE UNIT higher|lower [log]    an SVG from standard input's lines, tab separated:
+#                                            group, series, median, lowest, highest
+#   rp_bar GROUP SERIES METRIC SIZE VARIANT  such a line
 #   rp_head TITLE / rp_foot     the page around it; rp_table: rows of a page's table from standard input
 #   rp_machine_html, rp_commands_html
 
@@ -33,15 +34,22 @@ rp_ratios() { # METRIC SIZE VARIANT TO
 		$1 == m && $2 == s && $3 == t { y[$4] = $6 }
 		END { for (p in x) if (y[p] > 0) print x[p] / y[p] }' "$RP/samples.tsv" | sort -g
 }
-rp_ratio() { awk -v x="$(rp_median "$1" "$2" "$3")" -v y="$(rp_median "$1" "$2" "$4")" 'BEGIN { if (x != "" && y > 0) printf "%.4g\n", x / y }'; }
+rp_ratio() {
+	awk -v x="$(rp_median "$1" "$2" "$3")" -v y="$(rp_median "$1" "$2" "$4")" \
+		'BEGIN { if (x != "" && y > 0) printf "%.4g\n", x / y }'
+}
 rp_pairs() {
 	local -a ends
 	mapfile -t ends < <(rp_ratios "$@" | sed -n '1p;$p')
 	[ ${#ends[@]} -lt 2 ] || printf '%s .. %s\n' "$(rp_small "${ends[0]}")" "$(rp_small "${ends[1]}")"
 }
-rp_is_sure() { rp_ratios "$@" | awk 'NR == 1 { lo = $1 } { hi = $1 } END { exit hi > 2 * lo && hi > 0.5 && lo < 2 }'; }
+rp_is_sure() {
+	rp_ratios "$@" | awk 'NR == 1 { lo = $1 } { hi = $1 } END { exit hi > 2 * lo && hi > 0.5 && lo < 2 }'
+}
 rp_small() { # RATIO
-	awk -v r="${1:-}" 'BEGIN { if (r == "") print "-"; else printf((r < 0.01 ? "%.5f\n" : r < 0.1 ? "%.3f\n" : "%.2f\n"), r) }'
+	awk -v r="${1:-}" 'BEGIN {
+		if (r == "") print "-"
+		else printf((r < 0.01 ? "%.5f\n" : r < 0.1 ? "%.3f\n" : "%.2f\n"), r) }'
 }
 
 rp_num() { # VALUE
@@ -87,25 +95,57 @@ rp_escape() { sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g'; }
 
 # The lowest and the highest of the runs, tab separated: for rp_bars.
 rp_spread() { # METRIC SIZE VARIANT
-	awk -F'\t' -v m="$1" -v s="$2" -v v="$3" '$1 == m && $2 == s && $3 == v { print $6 }' "$RP/samples.tsv" | sort -g |
+	awk -F'\t' -v m="$1" -v s="$2" -v v="$3" '$1 == m && $2 == s && $3 == v { print $6 }' \
+		"$RP/samples.tsv" | sort -g |
 		awk 'NR == 1 { lo = $1 } { hi = $1 } END { if (NR) printf "%s\t%s", lo, hi }'
 }
 
 rp_bar() { # GROUP SERIES METRIC SIZE VARIANT: a line for rp_bars
-	printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$(rp_median "$3" "$4" "$5")" "$(rp_spread "$3" "$4" "$5")"
+	printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$(rp_median "$3" "$4" "$5")" \
+		"$(rp_spread "$3" "$4" "$5")"
 }
 
 rp_bars() { # TITLE UNIT higher|lower [log]
 	rp_escape | awk -F'\t' -v title="$1" -v unit="$2" -v better="$3" -v log_="${4:-}" '
 		function show(x) {
-			if (unit == "us") return x >= 1e6 ? sprintf("%.3g s", x / 1e6) : (x >= 1000 ? sprintf("%.3g ms", x / 1000) : sprintf("%.3g us", x))
-			return x >= 1e6 ? sprintf("%.3g M", x / 1e6) : x >= 100 ? sprintf("%.0f", x) : sprintf("%.3g", x)
+			if (unit == "us")
+				return x >= 1e6 ? sprintf("%.3g s", x / 1e6) : \
+					x >= 1000 ? sprintf("%.3g ms", x / 1000) : sprintf("%.3g us", x)
+			return x >= 1e6 ? sprintf("%.3g M", x / 1e6) : \
+				x >= 100 ? sprintf("%.0f", x) : sprintf("%.3g", x)
 		}
-		function at(x) { return x <= 0 ? 0 : ((log_ ? log(x) : x) - lo) / (hi - lo) * width }
+		function at(x) {
+			return x <= 0 ? 0 : ((log_ ? log(x) : x) - lo) / (hi - lo) * width
+		}
+		function text(x, y, what, more) {
+			printf "<text x=\"%.1f\" y=\"%d\"%s>%s</text>\n", x, y, more, what
+		}
+		function line(x1, y1, x2, y2, class) {
+			printf "<line x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\" class=\"%s\"/>\n", \
+				x1, y1, x2, y2, class
+		}
+		function rect(x, y, w, h, j) {
+			printf "<rect x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" class=\"c%d\"/>\n", \
+				x, y, w, h, j
+		}
 		function tick(x,  px) {
 			px = at(x)
-			printf "<line x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\" class=\"g\"/>", px, top - 4, px, h - 22
-			printf "<text x=\"%.1f\" y=\"%d\" class=\"s\" text-anchor=\"%s\">%s</text>\n", px, h - 8, px < 20 ? "start" : "middle", show(x)
+			line(px, top - 4, px, height - 22, "g")
+			text(px, height - 8, show(x), " class=\"s\" text-anchor=\"" \
+				(px < 20 ? "start" : "middle") "\"")
+		}
+		# One series of one group at y.
+		function draw(k, y, j,  w, end) {
+			if (v[k] == "" || v[k] <= 0) return
+			w = at(v[k])
+			if (w < 1) w = 1
+			end = w
+			rect(0, y, w, bar - 3, j)
+			if (to[k] > from[k]) {
+				line(at(from[k]), y + 6, at(to[k]), y + 6, "w")
+				if (at(to[k]) > end) end = at(to[k])
+			}
+			text(end + 5, y + 11, show(v[k]), "")
 		}
 		$3 != "" {
 			if (!($1 in g)) { g[$1] = ++ng; gn[ng] = $1 }
@@ -124,40 +164,33 @@ rp_bars() { # TITLE UNIT higher|lower [log]
 			x = 0; y = 50
 			for (j = 1; j <= ns; j++) {
 				w = 30 + 7 * length(sn[j])
-				if (x + w > all && x) { x = 0; y += 18 }
+				if (x && x + w > all) { x = 0; y += 18 }
 				lx[j] = x; ly[j] = y; x += w
 			}
 			top = y + 26
-			h = top + ng * (ns * bar + gap) + 18
+			height = top + ng * (ns * bar + gap) + 18
 			lo = log_ ? log(min) - log(10) / 2 : 0
 			hi = log_ ? log(max) : max
 			if (hi <= lo) hi = lo + 1
-			printf "<svg viewBox=\"0 0 %d %d\" width=\"%d\" role=\"img\" aria-label=\"%s\">\n", all, h, all, title
-			printf "<text x=\"0\" y=\"15\" class=\"t\">%s</text>\n", title
-			printf "<text x=\"0\" y=\"32\" class=\"s\">%s%s; %s is better; the thin line: lowest and highest run</text>\n", unit == "us" ? "time" : unit, log_ ? ", logarithmic" : "", better
-			for (j = 1; j <= ns; j++)
-				printf "<rect x=\"%d\" y=\"%d\" width=\"11\" height=\"11\" class=\"c%d\"/><text x=\"%d\" y=\"%d\">%s</text>\n", lx[j], ly[j] - 10, j, lx[j] + 16, ly[j], sn[j]
+			printf "<svg viewBox=\"0 0 %d %d\" width=\"%d\" role=\"img\" aria-label=\"%s\">\n", \
+				all, height, all, title
+			text(0, 15, title, " class=\"t\"")
+			text(0, 32, (unit == "us" ? "time" : unit) (log_ ? ", logarithmic" : "") "; " better \
+				" is better; the thin line: lowest and highest run", " class=\"s\"")
+			for (j = 1; j <= ns; j++) {
+				rect(lx[j], ly[j] - 10, 11, 11, j)
+				text(lx[j] + 16, ly[j], sn[j], "")
+			}
 			if (log_) {
-				for (e = int(log(min) / log(10)); e <= log(max) / log(10); e += 2) if (exp(e * log(10)) >= min / 3) tick(exp(e * log(10)))
+				for (e = int(log(min) / log(10)); e <= log(max) / log(10); e += 2)
+					if (10 ^ e >= min / 3) tick(10 ^ e)
 			} else {
 				tick(0); tick(max / 2); tick(max)
 			}
 			for (i = 1; i <= ng; i++) {
 				y = top + (i - 1) * (ns * bar + gap) + 14
-				printf "<text x=\"0\" y=\"%d\">%s</text>\n", y - 4, gn[i]
-				for (j = 1; j <= ns; j++) {
-					k = i SUBSEP j
-					if (v[k] == "" || v[k] <= 0) continue
-					w = at(v[k])
-					if (w < 1) w = 1
-					end = w
-					printf "<rect x=\"0\" y=\"%d\" width=\"%.1f\" height=\"%d\" class=\"c%d\"/>", y + (j - 1) * bar, w, bar - 3, j
-					if (to[k] > from[k]) {
-						printf "<line x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\" class=\"w\"/>", at(from[k]), y + (j - 1) * bar + 6, at(to[k]), y + (j - 1) * bar + 6
-						if (at(to[k]) > end) end = at(to[k])
-					}
-					printf "<text x=\"%.1f\" y=\"%d\">%s</text>\n", end + 5, y + (j - 1) * bar + 11, show(v[k])
-				}
+				text(0, y - 4, gn[i], "")
+				for (j = 1; j <= ns; j++) draw(i SUBSEP j, y + (j - 1) * bar, j)
 			}
 			print "</svg>"
 		}'
@@ -175,8 +208,10 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--fg); background: var(-
 table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .25rem .8rem; border-bottom: 1px solid var(--line); text-align: right }
 th:first-child, td:first-child { text-align: left } .met { color: var(--good) } .miss { color: var(--bad); font-weight: 600 }
 dt { font-weight: 600 } dd { margin: 0 0 .3rem 1rem; overflow-wrap: anywhere }
-.scroll { overflow-x: auto } svg { max-width: 100%; height: auto; display: block; margin: 1.5rem 0 }
-svg text { font: 12px system-ui, sans-serif; fill: var(--fg) } svg text.t { font-size: 14px; font-weight: 600 } svg text.s { font-size: 11px; opacity: .75 }
+.scroll { overflow-x: auto }
+svg { max-width: 100%; height: auto; display: block; margin: 1.5rem 0 }
+svg text { font: 12px system-ui, sans-serif; fill: var(--fg) }
+svg text.t { font-size: 14px; font-weight: 600 } svg text.s { font-size: 11px; opacity: .75 }
 svg line.g { stroke: var(--line) } svg line.w { stroke: var(--fg); stroke-width: 1.5 }
 .plots { display: flex; flex-wrap: wrap; gap: 0 3rem }
 .c1 { fill: var(--c1) } .c2 { fill: var(--c2) } .c3 { fill: var(--c3) } .c4 { fill: var(--c4) }
