@@ -18,8 +18,8 @@ class BadList(Exception):
     pass
 
 
-def read_exceptions(path):
-    """(file, rule, what) -> (number, line in the list)"""
+def read_exceptions(path, without=()):
+    """(file, rule, what) -> (number, line in the list); but those of some rules"""
     allowed = {}
     for number, line in table(path):
         fields = line.split(None, 4)
@@ -28,7 +28,7 @@ def read_exceptions(path):
         if tuple(fields[:3]) in allowed:
             raise BadList(f"{path}:{number}: the same exception stands above")
         allowed[tuple(fields[:3])] = int(fields[3]), number
-    return allowed
+    return {kind: n for kind, n in allowed.items() if kind[1] not in without}
 
 
 def judge(findings, allowed, list_name):
@@ -54,8 +54,11 @@ def judge(findings, allowed, list_name):
     return wrong
 
 
-def lower(findings, path, new_path):
-    """Write a list with lower numbers, without what is not needed. False: there was no need to."""
+def lower(findings, path, new_path, without=()):
+    """
+    Write a list with lower numbers, without what is not needed. Exceptions of some rules stay as
+    they are. False: there was no need to.
+    """
     count = {}
     for f in findings:
         kind = f.file, f.rule, f.what
@@ -66,7 +69,7 @@ def lower(findings, path, new_path):
     for number, line in table(path):
         fields = line.split(None, 4)
         now = count.get(tuple(fields[:3]), 0)
-        if now < int(fields[3]):
+        if now < int(fields[3]) and fields[1] not in without:
             changed = True
             fields[3] = str(now)
             lines[number - 1] = " ".join(fields[:4]) + "  " + fields[4] + "\n" if now else ""

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from findings import Finding
 from project import table
 
+RULES = ("spelling", "mandoc", "shellcheck", "checkpatch")
 # Other people's texts, and a list of what is found.
 NOT_OURS = ("LICENSE*", "tests/lint/exceptions")
 

@@ -53,11 +53,9 @@ test_list() {
 	printf '%-20s %-22s %s\n' test kernels "with --all"
 	for name in $(test_names .); do
 		file=$TOP/tests/$name.test
-		if [ "$(test_header "$file" where guest)" = host ]; then
-			printf '%-20s no guest\n' "$name"
-		else
-			printf '%-20s %-22s %s\n' "$name" "$(test_header "$file" kernels "stable latest debug")" "$(test_header "$file" more '')"
-		fi
+		printf '%-20s %-22s %s%s\n' "$name" "$(test_header "$file" kernels "stable latest debug")" \
+			"$(test_header "$file" more '')" \
+			"$([ "$(test_header "$file" where guest)" = guest ] || echo ' (no guest)')"
 	done
 }
 
@@ -255,7 +253,8 @@ test_run() { # KERNELS PATTERN
 	}
 	rm -rf "$TOP/build/test"
 	for name in "${names[@]}"; do
-		[ "$(test_header "$TOP/tests/$name.test" where guest)" != host ] || test_host host "$name"
+		[ "$(test_header "$TOP/tests/$name.test" where guest)" = host ] || continue
+		! test_runs_on "$TOP/tests/$name.test" stable "$2" || test_host host "$name"
 	done
 	for k in $1; do
 		case $k in
