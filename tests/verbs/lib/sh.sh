@@ -29,7 +29,7 @@ debug() { [ "$slow" != 1 ]; }
 # Is everything wanted (./run test --all), not a sample of it?
 everything() { [ "${PRXE_TIER:-1}" = 2 ]; }
 # sample N: true for one call in N, for another one each day; with --all for every one
-_calls=$((10#$(date +%j)))
+_calls=$(date +%-j)
 sample() { _calls=$((_calls + 1)); everything || [ $((_calls % $1)) = 0 ]; }
 # pick STABLE DEBUG: a size for this kernel
 pick() { if debug; then echo "$2"; else echo "$1"; fi; }
