@@ -723,8 +723,6 @@ static void count_rd(struct prxe_qp *qp, struct sk_buff *skb)
 {
 	struct prxe_resp *r = &qp->resp;
 
-	if (skb_queue_empty(&r->parked))
-		r->rd_parked = 0;
 	r->rd_parked++;
 	if (r->rd_parked + (r->reading && r->read_counts) > READ_ONCE(qp->attr.max_dest_rd_atomic))
 		PRXE_RX(skb)->overuse = true;
@@ -859,6 +857,9 @@ static void park(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt 
 	}
 	if (r->faulting)
 		prxe_resp_timer_start(qp);
+	/* Those that were given up, and come again, are counted no more. */
+	if (skb_queue_empty(&r->parked))
+		r->rd_parked = 0;
 	if (qp->type == IB_QPT_RC && pkt->flags & OP_RD)
 		count_rd(qp, skb);
 	__skb_queue_tail(&r->parked, skb);

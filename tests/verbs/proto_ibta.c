@@ -484,6 +484,53 @@ static void overuse(struct t_dev *d)
 	munmap(served.contents, T_PAGE);
 }
 
+/*
+ * What waits for a fault for too long is given up, and comes again: a READ behind it is no surplus
+ * then.
+ */
+static void given_up(struct t_dev *d)
+{
+	const struct t_opt o = { .rd_atomic = 1, .timeout = 19 };
+	uint64_t pkts = t_counter(d->name, "rnr_for_fault_pkts");
+	uint8_t *page;
+	struct ibv_mr *m;
+	pthread_t th;
+	struct pr w;
+
+	if (!d->odp)
+		return;
+	page = t_map(T_PAGE);
+	m = t_reg(d->pd, page, T_PAGE, T_ALL_ACCESS | IBV_ACCESS_ON_DEMAND);
+	pr_open(&w, d, &o);
+	served.fd = t_uffd(page, T_PAGE);
+	served.page = page;
+	served.contents = t_map(T_PAGE);
+	/* They wait for 0.3 s, then again, and the page comes while they do. */
+	served.ms = 450;
+	if (t_param_set("park_ms", 300))
+		t_fail("park_ms cannot be set");
+	pthread_create(&th, NULL, serve_late, NULL);
+	t_pat_fill(w.pb, 2000, 78, 0);
+	if (t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 1000, w.ma->lkey, (uintptr_t)page + 100,
+		       m->rkey, 1) ||
+	    t_post_one(&w.a, IBV_WR_RDMA_READ, w.pa + T_PAGE, 2000, w.ma->lkey, (uintptr_t)w.pb,
+		       w.mb->rkey, 2))
+		t_die("ibv_post_send");
+	t_expect("a WRITE that waits", w.a.scq, IBV_WC_SUCCESS, NULL);
+	t_expect("a READ behind it", w.a.scq, IBV_WC_SUCCESS, NULL);
+	pthread_join(th, NULL);
+	t_param_set("park_ms", 0);
+	t_pat_check("a WRITE that waits", page + 100, 1000, 1, 0);
+	t_pat_check("a READ behind it", w.pa + T_PAGE, 2000, 78, 0);
+	if (on_wire() && t_counter(d->name, "rnr_for_fault_pkts") < pkts + 2)
+		t_fail("nothing was given up");
+	close(served.fd);
+	pr_close(&w);
+	ibv_dereg_mr(m);
+	munmap(page, T_PAGE);
+	munmap(served.contents, T_PAGE);
+}
+
 /* ---- quotas ---- */
 
 static bool ah_works(struct t_dev *d)
@@ -586,6 +633,7 @@ const struct t_test pr_ibta[] = {
 	{ "sqe", sqe, "a failed send of UC or UD: SQE, and back" },
 	{ "sqd_notify", sqd_notify, "the event of SQD, for those who asked this time" },
 	{ "rd_atomic", rd_atomic, "responder resources: resized" },
+	{ "given_up", given_up, "a READ behind a WRITE that is given up for a fault" },
 	{ "overuse", overuse, "more READs at once than there are resources" },
 	{ "pma", pma, "port counters by performance management" },
 	{ "bad_wr", bad_wr, "a doorbell that is refused" },
