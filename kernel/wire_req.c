@@ -225,12 +225,63 @@ static enum resp_result land(struct prxe_qp *qp, struct prxe_wqe *wqe, const str
 	return RESP_TAKEN;
 }
 
-/* A READ response or an atomic acknowledge. */
+/* The request that has @psn, which is not before una. NULL: none that was sent. */
+static struct prxe_wqe *wqe_of(struct prxe_qp *qp, u32 psn)
+{
+	u32 index;
+
+	for (index = qp->req.sq->index; index != qp->req.fetch;
+	     index = prxe_queue_next(qp->req.sq, index)) {
+		struct prxe_wqe *wqe = prxe_req_wqe(qp, index);
+
+		if (wqe->state == PRXE_WQE_FETCHED)
+			break;
+		if (prxe_psn_cmp(psn, wqe->last_psn) <= 0)
+			return wqe;
+	}
+	return NULL;
+}
+
+/*
+ * Where the data of a response begin in the message, and how many there are. Not of an atomic's.
+ */
+static u32 response_pos(const struct prxe_qp *qp, const struct prxe_wqe *wqe, u32 psn)
+{
+	return ((psn - wqe->first_psn) & PRXE_PSN_MASK) << qp->mtu_shift;
+}
+
+static u32 response_len(const struct prxe_qp *qp, const struct prxe_wqe *wqe, u32 psn)
+{
+	if (wqe->opcode != IB_WR_RDMA_READ)
+		return 0;
+	return min(wqe->length - response_pos(qp, wqe, psn), 1U << qp->mtu_shift);
+}
+
+/* Is the response of the kind and the length that its request gets? */
+static bool answers(const struct prxe_qp *qp, const struct prxe_wqe *wqe,
+		    const struct prxe_pkt *pkt)
+{
+	if (!is_rd(wqe) || is_atomic(wqe) != !!(pkt->flags & PRXE_OPF_ATOMIC))
+		return false;
+	return is_atomic(wqe) || pkt->payload_len == response_len(qp, wqe, pkt->psn);
+}
+
+/*
+ * A READ response or an atomic acknowledge. It acknowledges what is before it, so it is looked at
+ * before that: one that is no answer to the request of its PSN says nothing. (The oldest request
+ * fails by one of the wrong kind or length: IBTA 9.9.2.3, bad response.)
+ */
 static enum resp_result take_data(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_pkt *pkt, struct prxe_miss *miss)
 {
 	struct prxe_wqe *wqe;
-	u32 pos, len;
 
+	if (pkt->psn != qp->req.una) {
+		wqe = wqe_of(qp, pkt->psn);
+		if (!wqe || !answers(qp, wqe, pkt)) {
+			prxe_count(qp->dev, dropped);
+			return RESP_TAKEN;
+		}
+	}
 	if (!ack_to(qp, prxe_psn_add(pkt->psn, -1))) {
 		rewind_on_nak(qp);
 		return RESP_TAKEN;
@@ -238,20 +289,16 @@ static enum resp_result take_data(struct prxe_qp *qp, struct sk_buff *skb, struc
 	wqe = oldest(qp);
 	if (!wqe || wqe->state == PRXE_WQE_FETCHED || pkt->psn != qp->req.una || !is_rd(wqe))
 		return RESP_TAKEN;
-	if (is_atomic(wqe) != !!(pkt->flags & PRXE_OPF_ATOMIC))
-		goto bad;
+	if (!answers(qp, wqe, pkt)) {
+		finish(qp, wqe, IB_WC_BAD_RESP_ERR);
+		return RESP_TAKEN;
+	}
 	if (is_atomic(wqe)) {
 		wqe->orig = pkt->orig;
 		return land(qp, wqe, NULL, pkt, &wqe->orig, 0, sizeof(u64), miss);
 	}
-	pos = ((pkt->psn - wqe->first_psn) & PRXE_PSN_MASK) << qp->mtu_shift;
-	len = wqe->opcode == IB_WR_RDMA_READ ? min(wqe->length - pos, 1U << qp->mtu_shift) : 0;
-	if (pkt->payload_len != len)
-		goto bad;
-	return land(qp, wqe, skb, pkt, NULL, pos, len, miss);
-bad:
-	finish(qp, wqe, IB_WC_BAD_RESP_ERR);
-	return RESP_TAKEN;
+	return land(qp, wqe, skb, pkt, NULL, response_pos(qp, wqe, pkt->psn), pkt->payload_len,
+		    miss);
 }
 
 static void take_rnr(struct prxe_qp *qp, struct prxe_pkt *pkt)
@@ -456,8 +503,8 @@ static enum prxe_step serve_responses(struct prxe_qp *qp)
 }
 
 /*
- * May this response say something? By position, kind and length; the owner of the send side judges
- * it exactly. Lockless: una only moves on, and sent_high is moved before a packet leaves, so that
+ * May this response say something? By position; the owner of the send side judges its kind and
+ * length. Lockless: una only moves on, and sent_high is moved before a packet leaves, so that
  * what answers it passes.
  */
 static bool may_matter(const struct prxe_qp *qp, const struct prxe_pkt *pkt)

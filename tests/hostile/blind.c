@@ -202,6 +202,60 @@ static void syndromes(void)
 			one_syndrome(atomic, all[i]);
 }
 
+/* ---- responses that answer nothing ---- */
+
+/*
+ * A response acknowledges the requests before it, but not one to a WRITE, and not one of another
+ * kind or length than the READ of its PSN gets.
+ */
+static void no_answers(void)
+{
+	const struct t_opt o = { .timeout = 18 };
+	const struct {
+		uint8_t op;
+		uint32_t psn; /* 0, 1: WRITEs, 2: a READ */
+		size_t len;
+	} wrong[] = {
+		{ SP_READ_ONLY, 1, 1 }, { SP_READ_ONLY, 1, 0 }, { SP_ATOMIC_ACK, 1, 0 },
+		{ SP_READ_ONLY, 2, 99 }, { SP_READ_MIDDLE, 2, 256 }, { SP_ATOMIC_ACK, 2, 0 },
+	};
+	struct mem m = mem_open(two.a, T_PAGE, 3), land = mem_open(two.a, T_PAGE, GUARD);
+	struct ibv_wc wc;
+	struct sp_hdr h;
+	struct t_ep e;
+
+	fake_open(&e, &o);
+	for (uint64_t id = 1; id <= 2; id++)
+		if (t_post_one(&e, IBV_WR_RDMA_WRITE, m.va, 300, m.mr->lkey, 0x1000, 0x100, id))
+			t_die("ibv_post_send");
+	if (t_post_one(&e, IBV_WR_RDMA_READ, land.va, 100, land.mr->lkey, 0x1000, 0x100, 3))
+		t_die("ibv_post_send");
+	for (int i = 0; i < 3; i++)
+		fake_next("two WRITEs and a READ", &h, NULL, NULL);
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+		t_pat_fill(scratch, wrong[i].len, EVIL, 0);
+		fake_send(&e, (struct sp_hdr){ .op = wrong[i].op, .psn = e.o.psn + wrong[i].psn,
+					       .syndrome = SP_SYN_ACK }, scratch, wrong[i].len);
+		if (t_wait(e.scq, &wc, 0.03))
+			t_fail("response %zu completes WR %llu: '%s'", i,
+			       (unsigned long long)wc.wr_id, ibv_wc_status_str(wc.status));
+	}
+	t_pat_check("the READ's landing", land.va, T_PAGE, GUARD, 0);
+	t_pat_fill(scratch, 100, 5, 0);
+	fake_send(&e, (struct sp_hdr){ .op = SP_READ_ONLY, .psn = e.o.psn + 2,
+				       .syndrome = SP_SYN_ACK }, scratch, 100);
+	for (uint64_t id = 1; id <= 3; id++)
+		if (t_expect("the right one", e.scq, IBV_WC_SUCCESS, &wc) && wc.wr_id != id)
+			t_fail("WR %llu in the place of %llu", (unsigned long long)wc.wr_id,
+			       (unsigned long long)id);
+	t_pat_check("the READ's landing", land.va, 100, 5, 0);
+	t_pat_check("behind it", land.va + 100, T_PAGE - 100, GUARD, 100);
+	t_ep_close(&e);
+	mem_close(&m);
+	mem_close(&land);
+	forget_arrived();
+}
+
 /* ---- a peer that asks for everything again, for ever ---- */
 
 static void nak_storm(void)
@@ -837,6 +891,7 @@ static const struct {
 	{ "malformed", malformed },
 	{ "ghosts", ghosts },
 	{ "syndromes", syndromes },
+	{ "no_answers", no_answers },
 	{ "nak_storm", nak_storm },
 	{ "stale_requests", stale_requests },
 	{ "ud_mtu", ud_mtu },
