@@ -538,7 +538,9 @@ enum prxe_step prxe_local_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 /* The receiver takes no such datagram, or has no room for it: UD promises nothing. */
 static enum verdict drop_ud(struct attempt *a)
 {
-	prxe_count(a->peer->dev, dropped);
+	/* A dead one's device may be gone; nothing of it is ours any more but the QP's memory. */
+	if (!a->peer->dead)
+		prxe_count(a->peer->dev, dropped);
 	return V_DONE;
 }
 
@@ -588,7 +590,8 @@ static enum verdict deliver_ud(struct attempt *a, int fault_error)
 	int err;
 	u16 tci;
 
-	if (!takes_ud(a))
+	/* The wire has no longer ones for this receiver. */
+	if (!takes_ud(a) || wqe->length > 1U << peer->mtu_shift)
 		return drop_ud(a);
 	if (fault_error && still_there(a))
 		return fail_ud(a, IB_WC_LOC_QP_OP_ERR);
