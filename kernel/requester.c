@@ -471,7 +471,8 @@ static void req_run(struct prxe_qp *qp, bool worker)
 	};
 
 	for (;;) {
-		int seen = atomic_read(&qp->req.kicks);
+		/* Acquire: what is looked at below is at least as new as these kicks. */
+		int seen = atomic_read_acquire(&qp->req.kicks);
 		enum prxe_step step = req_serve(qp, &b);
 
 		if (READ_ONCE(qp->req.wanted)) {
