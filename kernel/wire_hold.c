@@ -22,6 +22,8 @@
 #define HELD_QP		(3 << 20)
 #define HELD_DEV	(32 << 20)
 #define HELD_ALL	(64 << 20)
+/* Beyond this not even a few: QPs are cheap, and there may be a million. */
+#define HELD_END	(2 * HELD_ALL)
 
 static atomic_t held_all;
 
@@ -34,7 +36,9 @@ static void uncount(struct prxe_qp *qp, int bytes)
 
 static bool may_hold(int mine, int devs, int all)
 {
-	return mine <= HELD_FEW || (mine <= HELD_QP && devs <= HELD_DEV && all <= HELD_ALL);
+	if (mine <= HELD_FEW)
+		return all <= HELD_END;
+	return mine <= HELD_QP && devs <= HELD_DEV && all <= HELD_ALL;
 }
 
 static bool count(struct prxe_qp *qp, int bytes)
