@@ -269,7 +269,7 @@ static bool answers(const struct prxe_qp *qp, const struct prxe_wqe *wqe,
 /*
  * A READ response or an atomic acknowledge. It acknowledges what is before it, so it is looked at
  * before that: one that is no answer to the request of its PSN says nothing. (The oldest request
- * fails by one of the wrong kind or length: IBTA 9.9.2.3, bad response.)
+ * fails by one of the wrong kind or length, as a bad response: IBTA 9.9.2.)
  */
 static enum resp_result take_data(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_pkt *pkt, struct prxe_miss *miss)
 {
