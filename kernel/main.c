@@ -4,12 +4,12 @@
  */
 #include <linux/module.h>
 #include <linux/workqueue.h>
-#include "fault.h"
-#include "icrc.h"
-#include "mirror.h"
-#include "prxe.h"
-#include "verbs.h"
-#include "wire.h"
+#include "base/icrc.h"
+#include "base/prxe.h"
+#include "carrier/wire.h"
+#include "mmu/fault.h"
+#include "mmu/mirror.h"
+#include "verbs/verbs.h"
 
 MODULE_DESCRIPTION("Soft-RoCE with pageable memory");
 MODULE_LICENSE("Dual BSD/GPL");

@@ -4,9 +4,9 @@
 #define PRXE_COMPAT_OPS_H
 
 #include <rdma/uverbs_ioctl.h>
-#include "../cq.h"
-#include "../mr.h"
-#include "../prxe.h"
+#include "base/prxe.h"
+#include "mem/mr.h"
+#include "obj/cq.h"
 
 /* In the netdev's namespace, where the core knows how (it matters in "netns exclusive" mode only). */
 static inline struct prxe_dev *prxe_alloc_device(struct net *net)

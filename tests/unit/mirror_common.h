@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the tests of kernel/mirror.c share: its kernel's other half, and the address space. */
+/* What the tests of kernel/mmu/mirror.c share: its kernel's other half, and the address space. */
 #ifndef TESTS_UNIT_MIRROR_COMMON_H
 #define TESTS_UNIT_MIRROR_COMMON_H
 
 #include "common.h"
-#include "mem.h"
-#include "mirror.h"
-#include "mr.h"
-#include "prxe.h"
-#include "qp.h"
-#include "window.h"
+#include "mem/mem.h"
+#include "mmu/mirror.h"
+#include "mem/mr.h"
+#include "base/prxe.h"
+#include "transport/qp.h"
+#include "mmu/window.h"
 
 bool prxe_ageing = true, prxe_force_fault;
 static u32 pools;

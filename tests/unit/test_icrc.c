@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* kernel/icrc.c against a CRC computed bit by bit over the masked packet, as IBTA annex A17.3.3 words it. */
+/* kernel/base/icrc.c against a CRC computed bit by bit over the masked packet, as IBTA annex A17.3.3 words it. */
 #include "common.h"
-#include "icrc.h"
+#include "base/icrc.h"
 
 /* The polynomial 0x04c11db7, bits of a byte least significant first, begun with ones; the result inverted, sent least byte first. */
 static u32 bits;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * kernel/key.c: what a CPU remembers of a device's keys is what the device's table says, while keys come and go; and nothing that was freed.
+ * kernel/mem/key.c: what a CPU remembers of a device's keys is what the device's table says, while keys come and go; and nothing that was freed.
  */
 #include "common.h"
-#include "mem.h"
-#include "mr.h"
-#include "prxe.h"
+#include "mem/mem.h"
+#include "mem/mr.h"
+#include "base/prxe.h"
 
 #define KEYS	40	/* more than are remembered, and some that share a place */
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * kernel/mem.c: THE access gate against one written in 128-bit arithmetic, and copies through what it grants against flat arrays; over on-demand
+ * kernel/mem/mem.c: THE access gate against one written in 128-bit arithmetic, and copies through what it grants against flat arrays; over on-demand
  * memory with holes, pinned and fast-registered pages of any size, memory windows, kernel memory.
  */
 #include "common.h"
-#include "mem.h"
-#include "mirror.h"
-#include "mr.h"
-#include "qp.h"
-#include "window.h"
+#include "mem/mem.h"
+#include "mmu/mirror.h"
+#include "mem/mr.h"
+#include "transport/qp.h"
+#include "mmu/window.h"
 
 bool prxe_force_fault;
 void prxe_mirror_put(struct prxe_mirror *m) { SHIM_ASSERT(!refcount_dec_and_test(&m->ref)); }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * kernel/mirror.c: the tables against a model of the address space. (With threads: test_mirror_mt.c.)
+ * kernel/mmu/mirror.c: the tables against a model of the address space. (With threads: test_mirror_mt.c.)
  *
  * The MM is a table of virtual pages. It tells its notifiers before it takes a page away, write-protects or cleans it, and is free to reuse
  * the page as soon as they have returned: whatever translation outlives that is a bug.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * kernel/mirror.c, mem.c and window.c with threads: hits against an MM that takes pages away and uses them again, faults, removal of leaves; and
+ * kernel/mmu/mirror.c, mem.c and window.c with threads: hits against an MM that takes pages away and uses them again, faults, removal of leaves; and
  * the end of a mirror while faults hold its leaves.
  */
 #include "mirror_common.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* kernel/packet.c and the arithmetic of packet.h, in plain user space. */
+/* kernel/base/packet.c and the arithmetic of packet.h, in plain user space. */
 #include "common.h"
-#include "packet.h"
+#include "base/packet.h"
 
 /* IBTA 9.3 and table 38, written out once more: opcode, bytes of all headers, what may follow. */
 enum { P = 1, RETH = 2, AETH = 4, DETH = 8, ATOMIC = 16, ORIG = 32, IMM = 64, IETH = 128, FETH = 256, REQ = 512 };

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* kernel/queue.c and queue.h: sizes, indices, and receive WQEs out of a ring that a hostile process writes to. */
+/* kernel/obj/queue.c and queue.h: sizes, indices, and receive WQEs out of a ring that a hostile process writes to. */
 #include "common.h"
-#include "prxe.h"
-#include "qp.h"
-#include "queue.h"
+#include "base/prxe.h"
+#include "transport/qp.h"
+#include "obj/queue.h"
 
 static void sizes(void **state)
 {

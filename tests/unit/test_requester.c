@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * kernel/requester.c: what it makes of a ring that a hostile process fills, and whether its owner is ever two or none: posters, a worker, a
+ * kernel/transport/requester.c: what it makes of a ring that a hostile process fills, and whether its owner is ever two or none: posters, a worker, a
  * timer and fault threads all kick one send queue, and every WQE must complete once and in order.
  */
 #include "common.h"
-#include "ah.h"
-#include "local.h"
-#include "mr.h"
-#include "qp.h"
-#include "wire.h"
+#include "obj/ah.h"
+#include "carrier/local.h"
+#include "mem/mr.h"
+#include "transport/qp.h"
+#include "carrier/wire.h"
 
 /* ---- a QP as qp.c makes it, with memory that ends where it must ---- */
 

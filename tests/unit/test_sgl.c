@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * kernel/sgl.c over a gate and copy functions that are models: random SGE lists, positions and lengths; memory that is missing,
+ * kernel/mem/sgl.c over a gate and copy functions that are models: random SGE lists, positions and lengths; memory that is missing,
  * poisoned or taken away in the middle. What arrived is compared with a copy made byte by byte, all other bytes with what was there.
  */
 #include "common.h"
-#include "mem.h"
-#include "qp.h"
-#include "sgl.h"
+#include "mem/mem.h"
+#include "transport/qp.h"
+#include "mem/sgl.h"
 
 #define KEYS 4
 #define BYTES 400	/* of each region */

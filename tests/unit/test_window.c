@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * kernel/window.c: threads are CPUs that copy, other threads take pages away. A page belongs to whoever took it away as soon as
+ * kernel/mmu/window.c: threads are CPUs that copy, other threads take pages away. A page belongs to whoever took it away as soon as
  * prxe_window_sync() has returned; from then on nobody else may touch it. AddressSanitizer sees who does after it was freed,
  * ThreadSanitizer who does without order, and the contents tell too.
  *
  * With a barrier or the wait left out (make mutants) these tests fail.
  */
 #include "common.h"
-#include "window.h"
+#include "mmu/window.h"
 
 #ifdef MUTANT_NO_SYNC
 #define prxe_window_sync(what) ((void)(what))

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The device, and what every file needs.
+ */
+#ifndef PRXE_H
+#define PRXE_H
+
+#include <linux/list.h>
+#include <linux/netdevice.h>
+#include <linux/percpu.h>
+#include <linux/xarray.h>
+#include <rdma/ib_verbs.h>
+#include <rdma/uverbs_ioctl.h>
+#include "base/stats.h"
+#include "uapi/prxe-ioctl.h"
+
+#define PRXE_UVERBS_ABI		2
+
+/* Extensions of the user ABI, asked for and granted in GET_CONTEXT (providers/prxe has the same numbers). */
+#define PRXE_FEAT_CQE_TIMESTAMP		(1ULL << 1)
+
+#define PRXE_PORT		1
+#define PRXE_MIN_QPN		16
+#define PRXE_MAX_QP		((1 << 20) - 16)
+#define PRXE_MAX_QP_WR		(1 << 20)
+#define PRXE_MAX_SGE		32
+#define PRXE_MAX_SRQ_SGE	27
+#define PRXE_MAX_INLINE		512
+#define PRXE_MAX_CQE		((1 << 20) - 1)
+#define PRXE_MAX_RD_ATOM	128
+#define PRXE_MAX_MSG		(1U << 31)
+#define PRXE_MAX_FAST_PAGES	512
+#define PRXE_GID_TABLE		1024
+#define PRXE_MAX_AH		32767	/* of a user's context */
+#define PRXE_MAX_KEYS		(1U << 24)	/* indices of keys: MRs and MWs together */
+
+struct prxe_net;
+struct rhashtable;
+
+struct prxe_dev {
+	struct ib_device ib;		/* first */
+	struct net_device *ndev;	/* held until dealloc_driver */
+	struct prxe_net *pnet;		/* its namespace's UDP sockets; one reference */
+	struct list_head node;		/* all devices; RCU for readers, prxe_devs_lock for writers */
+	/* Read by every message. key.c: another number after each removal of a key. */
+	unsigned long key_removals ____cacheline_aligned_in_smp;
+	struct prxe_stats __percpu *stats;
+	/* index -> struct prxe_mr; XA_FLAGS_ALLOC1, RCU reads */
+	struct xarray keys ____cacheline_aligned_in_smp;
+	u32 next_key;
+	struct xarray qps;		/* qpn -> struct prxe_qp; RCU reads, holders take prxe_qp_tryget() */
+	u32 next_qpn;
+	struct xarray ahs;		/* ah_num -> struct prxe_ah; RCU reads */
+	u32 next_ah, next_kernel_ah;
+	bool was_up;			/* what consumers were told of the port last */
+	bool going;			/* unregistering: no new work */
+	bool leaving;			/* its consumers are being removed: user QPs are in error, and stay there */
+	u8 mac[ETH_ALEN];
+	__be64 guid;
+	spinlock_t mcast_lock;		/* writers of multicast groups and their members; mcast.c */
+	struct rhashtable *mcast;	/* groups by GID; RCU reads */
+	unsigned int mcast_groups;
+	atomic_t num_srq, num_cq;
+	atomic_t held;			/* bytes of received packets that wait; wire_hold.c */
+};
+
+static inline struct prxe_dev *to_prxe_dev(struct ib_device *ib)
+{
+	return container_of(ib, struct prxe_dev, ib);
+}
+
+struct prxe_ucontext {
+	struct ib_ucontext ib;		/* first */
+	struct prxe_dev *dev;
+	struct mutex lock;		/* guards mirror: taken by registration, never inside mmap() */
+	struct prxe_mirror *mirror;	/* of the process that registered ODP memory first; kept until the context closes */
+	u64 features;
+	atomic_t num_ah, num_mcast;	/* AHs and multicast memberships, limited for each */
+};
+
+struct prxe_pd {
+	struct ib_pd ib;		/* first */
+};
+
+static inline struct prxe_ucontext *to_prxe_ucontext(struct ib_ucontext *ib)
+{
+	return container_of(ib, struct prxe_ucontext, ib);
+}
+
+/* Module parameters (main.c) */
+extern bool prxe_force_wire;		/* writable at run time; read when a QP goes to RTR */
+extern bool prxe_rxe_compat;
+extern bool prxe_ageing;		/* reclaim's questions are answered */
+extern unsigned int prxe_park_ms;	/* a wire request waits that long for a fault */
+extern bool prxe_force_fault;		/* every ODP access goes through a fault; for tests */
+
+extern struct workqueue_struct *prxe_wq;	/* WQ_MEM_RECLAIM | WQ_UNBOUND: transport work */
+
+/* device.c */
+bool prxe_port_up(const struct prxe_dev *dev);
+void prxe_port_changed(struct prxe_dev *dev);
+extern const struct ib_device_ops prxe_device_ops;
+struct list_head *prxe_devs(void);	/* RCU list of all devices, linked by node */
+
+#endif

@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * What the wire's responder answers with a response, not an ACK: READ, atomics and FLUSH, and again when the answer got lost.
+ *
+ * Each one that was executed leaves a resource behind: enough of it to answer a repetition (IBTA 9.7.5.1.1). A READ is read
+ * again; an atomic or a FLUSH is not executed again: its result is kept. Everything runs under resp.lock.
+ */
+#include <linux/slab.h>
+#include "carrier/wire.h"
+#include "carrier/wire_resp.h"
+#include "mem/mem.h"
+#include "mem/mr.h"
+#include "transport/qp.h"
+
+#define DUPS_MAX	PRXE_MAX_RD_ATOM
+#define READ_READY	(256U << 10)	/* of a READ's source is made present before its first response */
+
+/* ---- resources ---- */
+
+/* The next slot for what may be asked for again; the oldest is forgotten. NULL: no memory. */
+static struct prxe_resource *new_resource(struct prxe_qp *qp)
+{
+	struct prxe_resp *r = &qp->resp;
+	struct prxe_resource *res;
+
+	if (!r->res) {
+		r->res_size = clamp_t(u32, qp->attr.max_dest_rd_atomic, 1, PRXE_MAX_RD_ATOM);
+		r->res_head = 0;
+		r->res = kcalloc(r->res_size, sizeof(*r->res), GFP_ATOMIC | __GFP_NOWARN);
+		if (!r->res)
+			return NULL;
+	}
+	res = &r->res[r->res_head];
+	r->res_head = (r->res_head + 1) % r->res_size;
+	return res;
+}
+
+static void fill_resource(struct prxe_resource *res, u32 type, const struct prxe_pkt *pkt,
+			  u32 last_psn)
+{
+	res->type = type;
+	res->first_psn = pkt->psn;
+	res->last_psn = last_psn;
+	res->va = pkt->va;
+	res->rkey = pkt->rkey;
+	res->length = pkt->dma_len;
+}
+
+int prxe_resource_resize(struct prxe_qp *qp, u32 n)
+{
+	u32 size = clamp_t(u32, n, 1, PRXE_MAX_RD_ATOM), keep, i;
+	struct prxe_resp *r = &qp->resp;
+	struct prxe_resource *fresh, *old;
+
+	fresh = kcalloc(size, sizeof(*fresh), GFP_KERNEL_ACCOUNT);
+	if (!fresh)
+		return -ENOMEM;
+	spin_lock_bh(&r->lock);
+	old = r->res;
+	keep = old ? min(size, r->res_size) : 0;
+	for (i = 1; i <= keep; i++)
+		fresh[keep - i] = old[(r->res_head + r->res_size - i) % r->res_size];
+	r->res = fresh;
+	r->res_size = size;
+	r->res_head = keep % size;
+	spin_unlock_bh(&r->lock);
+	kfree(old);
+	return 0;
+}
+
+/* ---- READ ---- */
+
+void prxe_read_forget(struct prxe_qp *qp)
+{
+	qp->resp.reading = false;
+	if (qp->resp.read_skb) {
+		kfree_skb(qp->resp.read_skb);
+		qp->resp.read_skb = NULL;
+	}
+	qp->resp.read_done = 0;
+}
+
+static void start_read(struct prxe_qp *qp, const struct prxe_pkt *pkt)
+{
+	struct prxe_resp *r = &qp->resp;
+
+	prxe_read_forget(qp);
+	r->reading = true;
+	r->read_counts = false;
+	r->read_va = pkt->va;
+	r->read_rkey = pkt->rkey;
+	r->read_left = pkt->dma_len;
+	r->read_first = pkt->psn;
+	r->read_psn = pkt->psn;
+	r->read_last = prxe_psn_add(pkt->psn, prxe_pkts(pkt->dma_len, qp->mtu_shift) - 1);
+}
+
+enum prxe_exec prxe_read_exec(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
+{
+	u32 ready = min(pkt->dma_len, READ_READY);
+	struct prxe_rx *rx = PRXE_RX(skb);
+	struct prxe_resp *r = &qp->resp;
+	struct prxe_resource *res;
+	struct prxe_cursor cur;
+	int err;
+
+	if (r->msg || pkt->dma_len > PRXE_MAX_MSG || !qp->attr.max_dest_rd_atomic)
+		return prxe_resp_bad_request(qp);
+	if (!prxe_resp_allows(qp, IB_ACCESS_REMOTE_READ))
+		return prxe_resp_bad_request(qp);
+	prxe_mem_begin();
+	err = prxe_gate(qp, pkt->rkey, true, pkt->va, pkt->dma_len, IB_ACCESS_REMOTE_READ, &cur);
+	prxe_mem_end();
+	if (err)
+		return prxe_resp_no_access(qp);
+	/* What the first responses are made from is present before the first of them leaves. */
+	while (rx->done < ready) {
+		u32 n = min_t(u32, ready - rx->done, PRXE_MEM_CHUNK);
+		struct prxe_miss miss = {};
+		ssize_t got;
+
+		prxe_mem_begin();
+		got = prxe_gate(qp, pkt->rkey, true, pkt->va + rx->done, n, IB_ACCESS_REMOTE_READ,
+				&cur);
+		if (!got)
+			got = prxe_copy_probe(&cur, false, n, pkt->dma_len - rx->done - n, &miss);
+		prxe_mem_end();
+		if (got > 0)
+			rx->done += got;
+		if (miss.mirror)
+			return prxe_resp_fault(qp, &miss, pkt->psn) ? prxe_resp_no_access(qp) : PRXE_EXEC_WAIT;
+		if (got <= 0)
+			return prxe_resp_no_access(qp);
+	}
+	res = new_resource(qp);
+	if (!res) {
+		prxe_resp_timer_start(qp);
+		return PRXE_EXEC_WAIT;
+	}
+	r->fault_error = 0;
+	start_read(qp, pkt);
+	r->read_counts = true;
+	fill_resource(res, PRXE_OPF_READ, pkt, r->read_last);
+	r->psn = prxe_psn_add(r->read_last, 1);
+	r->msn = (r->msn + 1) & PRXE_PSN_MASK;
+	return PRXE_EXEC_DONE;
+}
+
+bool prxe_read_respond(struct prxe_qp *qp)
+{
+	struct prxe_resp *r = &qp->resp;
+	u32 len = min(r->read_left, 1U << qp->mtu_shift);
+	bool first = r->read_psn == r->read_first, last = r->read_psn == r->read_last;
+	struct sk_buff *skb;
+
+	if (prxe_wire_skb_limit(&qp->resp.skb_out, &qp->resp.need_skb))
+		return false;
+	if (!r->read_skb) {
+		struct prxe_pkt pkt = {
+			.opcode = first ? last ? PRXE_READ_ONLY : PRXE_READ_FIRST : last ? PRXE_READ_LAST : PRXE_READ_MIDDLE,
+			.qpn = qp->attr.dest_qp_num,
+			.psn = r->read_psn,
+			.syndrome = PRXE_AETH_ACK | PRXE_AETH_UNLIMITED,
+			.msn = r->msn,
+			.payload_len = len,
+		};
+
+		r->read_skb = prxe_wire_alloc(qp, &qp->av, &pkt, &r->read_at, PRXE_ACCOUNT_RESP);
+		if (!r->read_skb) {
+			prxe_resp_timer_start(qp);
+			return false;
+		}
+	}
+	while (r->read_done < len) {
+		struct prxe_miss miss = {};
+		struct prxe_cursor cur;
+		ssize_t n;
+
+		n = -EACCES;
+		prxe_mem_begin();
+		if (prxe_resp_allows(qp, IB_ACCESS_REMOTE_READ))
+			n = prxe_gate(qp, r->read_rkey, true, r->read_va + r->read_done, len - r->read_done,
+				      IB_ACCESS_REMOTE_READ, &cur);
+		if (!n)
+			n = prxe_copy_out(r->read_at + r->read_done, &cur, len - r->read_done, r->read_left - len, &miss);
+		prxe_mem_end();
+		if (n > 0)
+			r->read_done += n;
+		if (miss.mirror && !prxe_resp_fault(qp, &miss, r->read_psn))
+			return false;
+		if (n <= 0) {
+			u32 psn = r->read_psn;
+
+			prxe_read_forget(qp);
+			prxe_resp_refuse(qp, psn, PRXE_NAK_REM_ACC, IB_WC_REM_ACCESS_ERR, IB_EVENT_QP_ACCESS_ERR);
+			return true;
+		}
+	}
+	skb = r->read_skb;
+	r->read_skb = NULL;
+	r->read_done = 0;
+	r->read_va += len;
+	r->read_left -= len;
+	r->read_psn = prxe_psn_add(r->read_psn, 1);
+	if (last)
+		r->reading = false;
+	prxe_resp_out(qp, skb);
+	return true;
+}
+
+/* ---- atomics and FLUSH ---- */
+
+static void answer(struct prxe_qp *qp, const struct prxe_resource *res)
+{
+	qp->resp.aeth = PRXE_AETH_ACK | PRXE_AETH_UNLIMITED;
+	if (res->type == PRXE_OPF_ATOMIC)
+		prxe_resp_send_aeth(qp, PRXE_ATOMIC_ACKNOWLEDGE, qp->resp.aeth, res->first_psn, res->orig);
+	else
+		prxe_resp_send_aeth(qp, PRXE_READ_ONLY, qp->resp.aeth, res->first_psn, 0);
+}
+
+static enum prxe_exec executed(struct prxe_qp *qp, struct prxe_resource *res, u32 type,
+			       const struct prxe_pkt *pkt, u64 orig)
+{
+	struct prxe_resp *r = &qp->resp;
+
+	r->fault_error = 0;
+	fill_resource(res, type, pkt, pkt->psn);
+	res->orig = orig;
+	r->psn = prxe_psn_add(pkt->psn, 1);
+	r->msn = (r->msn + 1) & PRXE_PSN_MASK;
+	/* Its answer acknowledges everything before it as well. */
+	r->ack_due = false;
+	answer(qp, res);
+	return PRXE_EXEC_DONE;
+}
+
+/* Executed once, and only when its memory is present; a repetition is answered from the resource. */
+enum prxe_exec prxe_atomic_exec(struct prxe_qp *qp, const struct sk_buff *skb, const struct prxe_pkt *pkt)
+{
+	bool write = pkt->flags & PRXE_OPF_ATOMIC_WRITE;
+	int access = write ? IB_ACCESS_REMOTE_WRITE : IB_ACCESS_REMOTE_ATOMIC;
+	struct prxe_resp *r = &qp->resp;
+	enum prxe_atomic_op op = PRXE_ATOMIC_WRITE;
+	struct prxe_miss miss = {};
+	struct prxe_resource *res;
+	u64 swap_add = pkt->swap_add, orig;
+	struct prxe_cursor cur;
+	int err;
+
+	if (r->msg || !qp->attr.max_dest_rd_atomic || pkt->va & 7)
+		return prxe_resp_bad_request(qp);
+	if (write) {
+		if (pkt->payload_len != sizeof(u64) || pkt->dma_len != sizeof(u64))
+			return prxe_resp_bad_request(qp);
+		if (skb_copy_bits(skb, pkt->payload_off, &swap_add, sizeof(swap_add)))
+			return prxe_resp_bad_request(qp);
+	} else {
+		op = pkt->opcode == PRXE_COMPARE_SWAP ? PRXE_ATOMIC_CMP_SWP : PRXE_ATOMIC_FETCH_ADD;
+	}
+	if (!prxe_resp_allows(qp, access))
+		return prxe_resp_bad_request(qp);
+	/* The slot first: what was executed must be remembered. It keeps what it had until then. */
+	res = new_resource(qp);
+	if (!res) {
+		prxe_resp_timer_start(qp);
+		return PRXE_EXEC_WAIT;
+	}
+	prxe_mem_begin();
+	err = prxe_gate(qp, pkt->rkey, true, pkt->va, sizeof(u64), access, &cur);
+	if (!err)
+		err = prxe_copy_atomic(&cur, op, pkt->compare, swap_add, &orig, &miss);
+	prxe_mem_end();
+	if (err)
+		r->res_head = (r->res_head ?: r->res_size) - 1;
+	if (miss.mirror)
+		return prxe_resp_fault(qp, &miss, pkt->psn) ? prxe_resp_no_access(qp) : PRXE_EXEC_WAIT;
+	if (err == -EINVAL)
+		return prxe_resp_bad_request(qp);
+	if (err)
+		return prxe_resp_no_access(qp);
+	return executed(qp, res, write ? PRXE_OPF_ATOMIC_WRITE : PRXE_OPF_ATOMIC, pkt, orig);
+}
+
+enum prxe_exec prxe_flush_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
+{
+	struct prxe_resource *res;
+	int err;
+
+	if (qp->resp.msg || !qp->attr.max_dest_rd_atomic)
+		return prxe_resp_bad_request(qp);
+	prxe_mem_begin();
+	err = prxe_mem_flush(qp, pkt->rkey, pkt->va, pkt->dma_len, PRXE_FETH_TYPE(pkt->feth), PRXE_FETH_LEVEL(pkt->feth));
+	prxe_mem_end();
+	if (err)
+		return err == -EINVAL ? prxe_resp_bad_request(qp) : prxe_resp_no_access(qp);
+	res = new_resource(qp);
+	if (!res) {
+		prxe_resp_timer_start(qp);
+		return PRXE_EXEC_WAIT;
+	}
+	return executed(qp, res, PRXE_OPF_FLUSH, pkt, 0);
+}
+
+/* ---- repetitions ---- */
+
+static u32 dup_type(const struct prxe_pkt *pkt)
+{
+	return pkt->flags &
+	       (PRXE_OPF_READ | PRXE_OPF_ATOMIC | PRXE_OPF_ATOMIC_WRITE | PRXE_OPF_FLUSH);
+}
+
+/*
+ * Does @pkt ask for @res again? Of a READ, all of it, or from the start of a packet to the end or
+ * before it.
+ */
+static bool asks_for(const struct prxe_qp *qp, const struct prxe_pkt *pkt,
+		     const struct prxe_resource *res)
+{
+	u64 off = pkt->va - res->va;
+
+	if (res->type != dup_type(pkt) || pkt->rkey != res->rkey)
+		return false;
+	/*
+	 * rdma_rxe repeats an ATOMIC WRITE with another address. The answer is the one that was
+	 * given, and changes nothing.
+	 */
+	if (res->type != PRXE_OPF_READ)
+		return pkt->psn == res->first_psn;
+	if (prxe_psn_cmp(pkt->psn, res->first_psn) < 0 || prxe_psn_cmp(pkt->psn, res->last_psn) > 0)
+		return false;
+	if (pkt->va < res->va || off > res->length || pkt->dma_len > res->length - off)
+		return false;
+	return off == (u64)((pkt->psn - res->first_psn) & PRXE_PSN_MASK) << qp->mtu_shift;
+}
+
+/*
+ * What @pkt asks for again, the newest first, or NULL. What is too old to be remembered, or is not
+ * what was asked for then, gets no answer (IBTA 9.7.5.1.1), and changes nothing: anybody could send
+ * it.
+ */
+static struct prxe_resource *dup_resource(struct prxe_qp *qp, const struct prxe_pkt *pkt)
+{
+	struct prxe_resp *r = &qp->resp;
+	u32 i;
+
+	for (i = 1; r->res && i <= r->res_size; i++) {
+		struct prxe_resource *res = &r->res[(r->res_head + r->res_size - i) % r->res_size];
+
+		if (asks_for(qp, pkt, res))
+			return res;
+	}
+	return NULL;
+}
+
+void prxe_dup_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
+{
+	struct prxe_resource *res = dup_resource(qp, pkt);
+
+	if (!res)
+		return;
+	if (res->type == PRXE_OPF_READ)
+		start_read(qp, pkt);
+	else
+		answer(qp, res);
+}
+
+/*
+ * The READ that is being answered, and repetitions behind it, are asked for again: by @pkt, or by
+ * what will follow it.
+ */
+static void forget_answers(struct prxe_qp *qp)
+{
+	prxe_read_forget(qp);
+	__skb_queue_purge(&qp->resp.dups);
+}
+
+void prxe_dup_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
+{
+	struct prxe_resp *r = &qp->resp;
+
+	lockdep_assert_held(&r->lock);
+	prxe_count(qp->dev, duplicate_request);
+	if (pkt->flags & (PRXE_OPF_SEND | PRXE_OPF_WRITE)) {
+		if (pkt->ackreq)
+			r->ack_due = true;
+		kfree_skb(skb);
+		return;
+	}
+	if (pkt->payload_len > sizeof(u64) || !dup_resource(qp, pkt)) {
+		kfree_skb(skb);
+		return;
+	}
+	if (r->reading && prxe_psn_cmp(pkt->psn, r->read_psn) <= 0) {
+		/*
+		 * The requester went back to here or before: it will ask for all that follows again. When it is because we
+		 * wait for memory and nothing has left yet, it is told so. (Not in the middle of a READ: some
+		 * requesters take nothing but responses there.)
+		 */
+		bool tell = r->faulting && pkt->psn == r->read_psn && pkt->psn == r->read_first;
+
+		forget_answers(qp);
+		if (tell) {
+			prxe_resp_send_rnr(qp, pkt->psn, PRXE_RNR_FAULT_LAST);
+			kfree_skb(skb);
+			return;
+		}
+	}
+	if (!r->reading && skb_queue_empty(&r->dups)) {
+		prxe_dup_exec(qp, pkt);
+		consume_skb(skb);
+		return;
+	}
+	if (skb_queue_len(&r->dups) < DUPS_MAX) {
+		skb = prxe_wire_hold(qp, skb);
+		if (skb) {
+			__skb_queue_tail(&r->dups, skb);
+			return;
+		}
+	} else {
+		kfree_skb(skb);
+	}
+	prxe_count(qp->dev, dropped);
+}

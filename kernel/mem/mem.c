@@ -1,0 +1,456 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * THE access gate, and copying through what it grants.
+ *
+ * The gate reads a key's description without a lock. What makes that safe is the key's seq: it changes with every change of
+ * the description, the cursor keeps the one it was granted under, and each window compares it before it touches memory. So a grant of a
+ * description that was changing, or has changed since, moves no byte.
+ */
+#include <linux/mm.h>
+#include <linux/skbuff.h>
+#include <linux/uaccess.h>
+#include "base/prxe.h"
+#include "mem/mem.h"
+#include "mem/mr.h"
+#include "mmu/mirror.h"
+#include "mmu/window.h"
+#include "transport/qp.h"
+
+/* ---- the gate ---- */
+
+/* What @key names, when it may be used for @access at all; read under *seq. */
+static __always_inline struct prxe_mr *gate_key(struct prxe_qp *qp, u32 key, bool remote, int access, unsigned int *seq)
+{
+	struct prxe_mr *mr = prxe_mr_hit(qp->dev, key);
+
+	if (!mr)
+		return NULL;
+	*seq = smp_load_acquire(&mr->seq);	/* the description is read after it */
+	if (!(*seq & 1) || READ_ONCE(mr->pd) != qp->pd)
+		return NULL;
+	if (key != (remote ? READ_ONCE(mr->rkey) : READ_ONCE(mr->lkey)))
+		return NULL;
+	if ((READ_ONCE(mr->access) & access) != access)
+		return NULL;
+	if (mr->kind == PRXE_MR_MW) {
+		u32 qpn = READ_ONCE(mr->mw_qpn);	/* type 2: of the one QP that may use it */
+
+		if (!remote || (qpn && qpn != qp->qpn))
+			return NULL;
+	}
+	return mr;
+}
+
+static __always_inline bool gate_bounds(const struct prxe_mr *mr, u64 iova, u64 len)
+{
+	u64 off = iova - READ_ONCE(mr->iova);
+
+	return iova >= mr->iova && off <= mr->length && len <= mr->length - off;
+}
+
+int prxe_gate(struct prxe_qp *qp, u32 key, bool remote, u64 iova, u64 len, int access, struct prxe_cursor *cur)
+{
+	struct prxe_mr *mr, *under;
+	unsigned int seq;
+	u64 off;
+
+	if (!len) {
+		*cur = (struct prxe_cursor){};
+		return 0;
+	}
+	mr = gate_key(qp, key, remote, access, &seq);
+	if (!mr || !gate_bounds(mr, iova, len))
+		return -EACCES;
+	off = iova - mr->iova;
+	under = mr;
+	if (mr->kind == PRXE_MR_MW) {
+		under = READ_ONCE(mr->under);
+		if (!under)
+			return -EACCES;	/* unbound just now */
+		/* From the window's bytes to the MR's, which stays as it is as long as the window is bound. */
+		off += READ_ONCE(mr->va) - under->iova;
+		if (off > under->length || len > under->length - off)
+			return -EACCES;
+	}
+	cur->key = mr;
+	cur->mr = under;
+	cur->seq = seq;
+	cur->addr = READ_ONCE(under->va) + off;
+	cur->len = len;
+	return 0;
+}
+
+int prxe_mem_flush(struct prxe_qp *qp, u32 rkey, u64 iova, u64 len, u32 type, u32 level)
+{
+	bool persistent = type & PRXE_FLUSH_PERSISTENT;
+	unsigned int seq;
+	struct prxe_mr *mr;
+	int access = 0;
+
+	if (type & PRXE_FLUSH_GLOBAL)
+		access |= IB_ACCESS_FLUSH_GLOBAL;
+	if (!prxe_flush_known(type, level) || !prxe_resp_allows(qp, access | (persistent ? IB_ACCESS_FLUSH_PERSISTENT : 0)))
+		return -EINVAL;
+	mr = gate_key(qp, rkey, true, access, &seq);
+	if (!mr || persistent || (level == PRXE_FLUSH_RANGE && !gate_bounds(mr, iova, len)))
+		return -EACCES;
+	/* Checked against one description, not half of an old one? No window compares it here. */
+	smp_rmb();
+	if (READ_ONCE(mr->seq) != seq)
+		return -EACCES;
+	/* What was copied is visible before the answer, to devices too. */
+	wmb();
+	return 0;
+}
+
+/* ---- one side of a copy ---- */
+
+struct side {
+	struct prxe_cursor *cur;
+	bool write;
+	/* ODP only: */
+	unsigned long need;		/* bits of an entry that can be used at once */
+	struct prxe_leaf *leaf;		/* of the cursor's position; NULL when there is none */
+	unsigned long no;		/* its number */
+	unsigned long *table;		/* where its translations stood when it was looked at last: for each page, or one for all of it */
+	unsigned long pages, offset;	/* masks: of an index into the table, of a byte in what an entry is for */
+	unsigned long *entry;		/* what side_map() found */
+};
+
+#define SIDE(c, w)	{ .cur = (c), .write = (w), .no = ULONG_MAX, .need = side_need(w) }
+
+static __always_inline unsigned long side_need(bool write)
+{
+	return PRXE_ENTRY_VALID | PRXE_ENTRY_ACCESSED | (write ? PRXE_ENTRY_WRITE : 0) |
+	       (unlikely(READ_ONCE(prxe_force_fault)) ? PRXE_ENTRY_FRESH : 0);
+}
+
+/* Bytes that one window may move here: to the end of the page, or of the smaller pages of a fast-registered MR. */
+static __always_inline size_t side_room(const struct side *s)
+{
+	size_t unit = min(PAGE_SIZE, 1UL << s->cur->mr->page_shift);
+
+	return unit - (s->cur->addr & (unit - 1));
+}
+
+/* Where the leaf's translations stand may change at any time; what an entry says is believed inside a window only. */
+static __always_inline void side_table(struct side *s)
+{
+	unsigned long size;
+
+	s->table = prxe_leaf_table(s->leaf, &size);
+	s->pages = PRXE_LEAF_SIZE / size - 1;
+	s->offset = size - 1;
+}
+
+/* Before the window is opened: find what it has to name. False: nothing is there. */
+static __always_inline bool side_find(struct side *s)
+{
+	unsigned long no;
+
+	if (s->cur->mr->kind != PRXE_MR_ODP)
+		return true;
+	no = s->cur->addr >> PRXE_LEAF_SHIFT;
+	if (no != s->no) {
+		s->leaf = prxe_mirror_hit(s->cur->mr->mirror, s->cur->addr, s->write);
+		s->no = no;
+		if (s->leaf)
+			side_table(s);
+	}
+	return s->leaf;
+}
+
+/* Inside the window: the entry cannot be used as it is. Perhaps it stands elsewhere by now, or was not used lately; else 0. */
+static noinline unsigned long side_again(struct side *s)
+{
+	unsigned long need = s->need & ~PRXE_ENTRY_ACCESSED, e;
+
+	side_table(s);
+	s->entry = &s->table[s->cur->addr >> PAGE_SHIFT & s->pages];
+	e = READ_ONCE(*s->entry);
+	if ((e & need) != need)
+		return 0;
+	/* Not on what was cleared meanwhile: a bit alone would be nobody's to clear. */
+	if (!(e & PRXE_ENTRY_ACCESSED))
+		cmpxchg(s->entry, e, e | PRXE_ENTRY_ACCESSED);
+	return e;
+}
+
+/* Inside the window: where is it? NULL: a fault is needed; ERR_PTR(-ESTALE). */
+static __always_inline void *side_map(struct side *s)
+{
+	const struct prxe_cursor *cur = s->cur;
+	const struct prxe_mr *mr = cur->mr;
+	unsigned long e;
+
+	if (unlikely(READ_ONCE(cur->key->seq) != cur->seq))
+		return ERR_PTR(-ESTALE);
+	switch (mr->kind) {
+	case PRXE_MR_ODP:
+		s->entry = &s->table[cur->addr >> PAGE_SHIFT & s->pages];
+		e = READ_ONCE(*s->entry);
+		if (unlikely((e & s->need) != s->need)) {
+			e = side_again(s);
+			if (!e)
+				return NULL;
+		}
+		return PRXE_ENTRY_ADDR(e) + (cur->addr & s->offset);
+	case PRXE_MR_DMA:
+		return (void *)(unsigned long)cur->addr;
+	default:
+		return (void *)(mr->page[cur->addr >> mr->page_shift] + (cur->addr & ((1UL << mr->page_shift) - 1)));
+	}
+}
+
+/* Inside the window, when all sides are there: with force_fault the next use is a fault again. */
+static __always_inline void side_use(struct side *s)
+{
+	if (unlikely(s->need & PRXE_ENTRY_FRESH) && s->cur->mr->kind == PRXE_MR_ODP)
+		clear_bit(PRXE_ENTRY_FRESH_NR, s->entry);
+}
+
+static __always_inline void side_advance(struct side *s, size_t n)
+{
+	s->cur->addr += n;
+	s->cur->len -= n;
+}
+
+/* Outside the window; @len of the operation are left from here on. */
+static noinline void side_miss(const struct side *s, size_t len, u64 ahead, struct prxe_miss *miss)
+{
+	struct prxe_mr *mr = s->cur->mr;
+
+	/* No mirror: a kernel consumer's address 0. No reference: the MR is dying, and the next try says so. */
+	if (!mr->mirror || !prxe_mirror_tryget(mr->mirror))
+		return;
+	miss->mirror = mr->mirror;
+	miss->va = s->cur->addr;
+	/* @ahead is the other side's as well, which may be in pieces; what was granted here is wanted, too. */
+	ahead = min_t(u64, ahead, PRXE_FAULT_MAX);
+	miss->len = min_t(u64, max_t(u64, len + ahead, s->cur->len), PRXE_FAULT_MAX);
+	miss->write = s->write;
+	atomic64_inc(&mr->faults);
+	prxe_mirror_count_fault(mr->mirror, false);
+	prxe_count(mr->dev, page_faults);
+}
+
+/* ---- moving ---- */
+
+/* @d, @s: kernel addresses of a side, NULL when it is not an MR's. 0 or -EHWPOISON. */
+typedef int (*move_fn)(void *d, const void *s, size_t n, size_t done, const void *arg);
+
+static __always_inline ssize_t move(struct prxe_cursor *dst, struct prxe_cursor *src, size_t len, u64 ahead,
+				    struct prxe_miss *miss, move_fn fn, const void *arg)
+{
+	struct side d = SIDE(dst, true), s = SIDE(src, false);
+	const struct side *missing = NULL;
+	void *dp = NULL, *sp = NULL;
+	size_t done = 0;
+	int ret = 0;
+
+	miss->mirror = NULL;
+	if (!len)
+		return 0;
+	if (WARN_ON_ONCE((dst && len > dst->len) || (src && len > src->len)))
+		return -EACCES;
+
+	preempt_disable();	/* BH are off, but that does not mean it everywhere */
+	do {
+		size_t n = len - done;
+
+		if (src) {
+			n = min(n, side_room(&s));
+			if (!side_find(&s)) {
+				missing = &s;
+				break;
+			}
+		}
+		if (dst) {
+			n = min(n, side_room(&d));
+			if (!side_find(&d)) {
+				missing = &d;
+				break;
+			}
+		}
+		prxe_window_enter(dst ? dst->key : NULL, d.leaf, src ? src->key : NULL, s.leaf);
+		if (src) {
+			sp = side_map(&s);
+			if (IS_ERR_OR_NULL(sp)) {
+				ret = PTR_ERR(sp);
+				missing = &s;
+				break;
+			}
+		}
+		if (dst) {
+			dp = side_map(&d);
+			if (IS_ERR_OR_NULL(dp)) {
+				ret = PTR_ERR(dp);
+				missing = &d;
+				break;
+			}
+		}
+		if (src)
+			side_use(&s);
+		if (dst)
+			side_use(&d);
+		ret = fn(dp, sp, n, done, arg);
+		if (unlikely(ret))
+			break;
+		if (src)
+			side_advance(&s, n);
+		if (dst)
+			side_advance(&d, n);
+		done += n;
+	} while (done < len);
+	prxe_window_leave();
+	preempt_enable();
+
+	if (missing && !ret) {
+		side_miss(missing, len - done, ahead, miss);
+		if (!miss->mirror)
+			ret = -ESTALE;
+		else
+			return done;
+	}
+	return done ? done : ret;
+}
+
+/* From a page that may be poisoned. Reports it instead of dying of it, where the architecture can. */
+static __always_inline int copy_from_page(void *d, const void *s, size_t n)
+{
+	return copy_mc_to_kernel(d, s, n) ? -EHWPOISON : 0;
+}
+
+static __always_inline int move_copy(void *d, const void *s, size_t n, size_t done, const void *arg)
+{
+	if (unlikely((size_t)(d - s) < n || (size_t)(s - d) < n)) {
+		memmove(d, s, n);
+		return 0;
+	}
+	return copy_from_page(d, s, n);
+}
+
+ssize_t prxe_copy(struct prxe_cursor *dst, struct prxe_cursor *src, size_t len, u64 ahead, struct prxe_miss *miss)
+{
+	return move(dst, src, len, ahead, miss, move_copy, NULL);
+}
+
+static __always_inline int move_in(void *d, const void *s, size_t n, size_t done, const void *arg)
+{
+	memcpy(d, arg + done, n);
+	return 0;
+}
+
+ssize_t prxe_copy_in(struct prxe_cursor *dst, const void *src, size_t len, u64 ahead, struct prxe_miss *miss)
+{
+	return move(dst, NULL, len, ahead, miss, move_in, src);
+}
+
+static __always_inline int move_out(void *d, const void *s, size_t n, size_t done, const void *arg)
+{
+	return copy_from_page((void *)arg + done, s, n);
+}
+
+ssize_t prxe_copy_out(void *dst, struct prxe_cursor *src, size_t len, u64 ahead, struct prxe_miss *miss)
+{
+	return move(NULL, src, len, ahead, miss, move_out, dst);
+}
+
+struct skb_source {
+	const struct sk_buff *skb;
+	int off;
+};
+
+static __always_inline int move_skb(void *d, const void *s, size_t n, size_t done, const void *arg)
+{
+	const struct skb_source *from = arg;
+
+	return skb_copy_bits(from->skb, from->off + done, d, n);
+}
+
+ssize_t prxe_copy_skb(struct prxe_cursor *dst, const struct sk_buff *skb, int off, size_t len, u64 ahead,
+		      struct prxe_miss *miss)
+{
+	struct skb_source from = { .skb = skb, .off = off };
+
+	return move(dst, NULL, len, ahead, miss, move_skb, &from);
+}
+
+struct atomic_op {
+	enum prxe_atomic_op op;
+	u64 compare, swap_add;
+	u64 *orig;
+};
+
+static __always_inline int move_atomic(void *d, const void *s, size_t n, size_t done, const void *arg)
+{
+	const struct atomic_op *a = arg;
+
+	switch (a->op) {
+	case PRXE_ATOMIC_CMP_SWP:
+		*a->orig = atomic64_cmpxchg(d, a->compare, a->swap_add);
+		break;
+	case PRXE_ATOMIC_FETCH_ADD:
+		*a->orig = atomic64_fetch_add(a->swap_add, d);
+		break;
+	case PRXE_ATOMIC_WRITE:
+		/* All 8 bytes at once, after what was written before. */
+		smp_store_release((u64 *)d, a->swap_add);
+		*a->orig = 0;
+		break;
+	}
+	return 0;
+}
+
+int prxe_copy_atomic(struct prxe_cursor *dst, enum prxe_atomic_op op, u64 compare, u64 swap_add, u64 *orig,
+		     struct prxe_miss *miss)
+{
+	struct atomic_op a = { .op = op, .compare = compare, .swap_add = swap_add, .orig = orig };
+	ssize_t n;
+
+	miss->mirror = NULL;
+	if (dst->len < sizeof(u64))
+		return -EACCES;
+	/* Pages are aligned, so that this is the alignment of the page's bytes, too; and one word is in one page. */
+	if (dst->addr & (sizeof(u64) - 1))
+		return -EINVAL;
+	n = move(dst, NULL, sizeof(u64), 0, miss, move_atomic, &a);
+	if (n == sizeof(u64))
+		return 0;
+	return n < 0 ? n : -EAGAIN;
+}
+
+ssize_t prxe_copy_probe(struct prxe_cursor *cur, bool write, size_t len, u64 ahead, struct prxe_miss *miss)
+{
+	struct prxe_cursor at = *cur;
+	struct side s = SIDE(&at, write);
+	size_t done = 0;
+
+	miss->mirror = NULL;
+	if (!len)
+		return 0;
+	if (WARN_ON_ONCE(len > cur->len))
+		return -EACCES;
+	/* Nothing is touched, so that no window is needed: RCU keeps what is looked at. */
+	if (READ_ONCE(at.key->seq) != at.seq)
+		return -ESTALE;
+	if (at.mr->kind != PRXE_MR_ODP)
+		return len;
+	while (done < len) {
+		size_t n = min(len - done, side_room(&s));
+		void *p;
+
+		preempt_disable();
+		p = side_find(&s) ? side_map(&s) : NULL;
+		preempt_enable();
+		if (IS_ERR(p))
+			return done ? done : PTR_ERR(p);
+		if (!p) {
+			side_miss(&s, len - done, ahead, miss);
+			return miss->mirror || done ? done : -ESTALE;
+		}
+		side_advance(&s, n);
+		done += n;
+	}
+	return done;
+}

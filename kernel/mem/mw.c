@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * Memory windows, and the work requests that change keys.
+ *
+ * A bound window keeps its MR as it is: deregistration, reregistration and invalidation of the MR are refused meanwhile. So a
+ * CPU that uses a window has to name and check the window only. Lock order: the window's lock, then the MR's.
+ */
+#include <linux/random.h>
+#include <linux/slab.h>
+#include "base/prxe.h"
+#include "mem/mr.h"
+#include "mmu/window.h"
+#include "transport/qp.h"
+
+#define ACCESS_MW	(IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_ATOMIC | IB_ZERO_BASED | \
+			 IB_ACCESS_FLUSH_GLOBAL)
+
+int prxe_alloc_mw(struct ib_mw *ib, struct ib_udata *udata)
+{
+	struct prxe_mr *mw;
+	int ret;
+
+	if (ib->type != IB_MW_TYPE_1 && ib->type != IB_MW_TYPE_2)
+		return -EINVAL;
+	mw = prxe_mr_alloc(ib->pd, PRXE_MR_MW, 0);
+	if (!mw)
+		return -ENOMEM;
+	mw->mw_type2 = ib->type == IB_MW_TYPE_2;
+	ret = prxe_mr_publish(mw, GFP_KERNEL_ACCOUNT);
+	if (ret) {
+		kfree(mw);
+		return ret;
+	}
+	to_prxe_mw(ib)->key = mw;
+	ib->rkey = mw->rkey;
+	return 0;
+}
+
+/* mw->lock held. No byte moves through the window any more when it returns, and its MR is free of it. */
+static void mw_unbind(struct prxe_mr *mw, enum prxe_mr_state state)
+{
+	lockdep_assert_held(&mw->lock);
+	prxe_mr_set_not_live(mw, state);
+	/* Whoever is inside a window waits for nothing, so we may wait for it here. */
+	prxe_window_sync(mw);
+	if (mw->under) {
+		atomic_dec(&mw->under->bound);
+		WRITE_ONCE(mw->under, NULL);
+	}
+}
+
+int prxe_dealloc_mw(struct ib_mw *ib)
+{
+	struct prxe_mr *mw = to_prxe_mw(ib)->key;
+
+	spin_lock_bh(&mw->lock);
+	mw_unbind(mw, PRXE_MR_DEAD);
+	spin_unlock_bh(&mw->lock);
+	prxe_mr_unpublish(mw);
+	kfree_rcu(mw, rcu);
+	return 0;
+}
+
+/* mr->lock held: may @wqe's window be laid over @mr? */
+static int bind_check(struct prxe_qp *qp, const struct prxe_wqe *wqe, const struct prxe_mr *mr)
+{
+	u64 off;
+
+	if (mr->state != PRXE_MR_LIVE || mr->kind == PRXE_MR_MW || mr->lkey != wqe->mw.mr_lkey || mr->pd != qp->pd)
+		return -EINVAL;
+	if (!(mr->access & IB_ACCESS_MW_BIND))
+		return -EACCES;
+	if ((wqe->mw.access & (IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_ATOMIC)) &&
+	    !(mr->access & IB_ACCESS_LOCAL_WRITE))
+		return -EACCES;
+	off = wqe->mw.addr - mr->iova;
+	if (wqe->mw.addr < mr->iova || off > mr->length || wqe->mw.length > mr->length - off)
+		return -EINVAL;
+	return 0;
+}
+
+int prxe_mw_bind(struct prxe_qp *qp, const struct prxe_wqe *wqe)
+{
+	struct prxe_mr *mw, *mr = NULL;
+	/* Applications give the flags that they gave their MR: a window's local access and hints mean nothing. */
+	int access = wqe->mw.access & ~(IB_ACCESS_LOCAL_WRITE | IB_ACCESS_OPTIONAL);
+	int ret = -EINVAL;
+
+	if (access & ~ACCESS_MW)
+		return -EINVAL;
+
+	rcu_read_lock();
+	mw = prxe_mr_find(qp->dev, wqe->mw.mw_rkey);
+	if (!mw || mw->kind != PRXE_MR_MW)
+		goto unlock_rcu;
+	if (wqe->mw.length) {
+		mr = prxe_mr_find(qp->dev, wqe->mw.mr_lkey);
+		if (!mr || mr == mw)
+			goto unlock_rcu;
+	}
+
+	spin_lock_bh(&mw->lock);
+	if (mw->state == PRXE_MR_DEAD || mw->pd != qp->pd)
+		goto unlock;
+	/* An application keeps a type 2 window's first key in its ibv_mw, whatever it was bound with since: the index names it. */
+	if (!mw->mw_type2 && mw->rkey != wqe->mw.mw_rkey)
+		goto unlock;
+	/* The window's own index with another variant: who knows the old key only is locked out. */
+	if (wqe->mw.rkey >> 8 != mw->index)
+		goto unlock;
+	if (mw->mw_type2) {
+		if (mw->state != PRXE_MR_FREE || !wqe->mw.length)
+			goto unlock;
+	} else if (access & IB_ZERO_BASED) {
+		goto unlock;
+	}
+	if (mr) {
+		spin_lock_nested(&mr->lock, SINGLE_DEPTH_NESTING);
+		ret = bind_check(qp, wqe, mr);
+		if (!ret)
+			atomic_inc(&mr->bound);	/* under its lock: from here on it stays as it is */
+		spin_unlock(&mr->lock);
+		if (ret)
+			goto unlock;
+	}
+
+	mw_unbind(mw, PRXE_MR_FREE);
+	mw->rkey = wqe->mw.rkey;
+	mw->access = access & ~IB_ZERO_BASED;
+	mw->iova = access & IB_ZERO_BASED ? 0 : wqe->mw.addr;
+	mw->va = wqe->mw.addr;		/* of the MR's */
+	mw->length = wqe->mw.length;
+	mw->mw_qpn = mw->mw_type2 ? qp->qpn : 0;
+	if (mr) {
+		mw->under = mr;
+		prxe_mr_set_live(mw);
+	}
+	ret = 0;
+unlock:
+	spin_unlock_bh(&mw->lock);
+unlock_rcu:
+	rcu_read_unlock();
+	return ret;
+}
+
+int prxe_key_invalidate(struct prxe_qp *qp, u32 key, bool remote)
+{
+	struct prxe_mr *mr;
+	int ret = -EINVAL;
+
+	rcu_read_lock();
+	mr = prxe_mr_find(qp->dev, key);
+	if (!mr)
+		goto unlock_rcu;
+
+	spin_lock_bh(&mr->lock);
+	if (mr->pd != qp->pd || mr->rkey != key)
+		goto unlock;
+	switch (mr->kind) {
+	case PRXE_MR_MW:
+		/* Type 1 windows are unbound by binding them to nothing. */
+		if (!mr->mw_type2 || mr->state != PRXE_MR_LIVE || mr->mw_qpn != qp->qpn)
+			goto unlock;
+		mw_unbind(mr, PRXE_MR_FREE);
+		ret = 0;
+		break;
+	case PRXE_MR_FAST:
+		if (mr->state == PRXE_MR_DEAD || atomic_read(&mr->bound))
+			goto unlock;
+		if (remote && !(mr->access & (IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_ATOMIC)))
+			goto unlock;
+		prxe_mr_set_not_live(mr, PRXE_MR_FREE);
+		prxe_window_sync(mr);
+		ret = 0;
+		break;
+	default:	/* registered by a verb: only a verb ends it */
+		break;
+	}
+unlock:
+	spin_unlock_bh(&mr->lock);
+unlock_rcu:
+	rcu_read_unlock();
+	return ret;
+}

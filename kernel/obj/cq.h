@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+#ifndef PRXE_CQ_H
+#define PRXE_CQ_H
+
+#include <linux/mutex.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+#include <rdma/ib_verbs.h>
+#include "transport/late.h"
+
+struct prxe_queue;
+
+struct prxe_cq {
+	struct ib_cq ib;		/* first */
+	struct prxe_queue *queue;	/* elements: struct ib_uverbs_wc (user) or struct ib_wc (kernel) */
+	spinlock_t lock;		/* everything below; irqsave: kernel consumers poll from anywhere */
+	u8 notify;			/* enum ib_cq_notify_flags armed, 0 when not */
+	bool user;
+	bool timestamp;			/* CQEs carry one: PRXE_FEAT_CQE_TIMESTAMP */
+	bool overflowed;		/* CQE lost: IB_EVENT_CQ_ERR sent, nothing is posted any more */
+	bool dying;
+	struct mutex resize_mutex;	/* one resize at a time: the core does not serialise them */
+	struct prxe_late_cq late;
+	struct work_struct work;	/* kernel consumers' comp_handler: never from post_send, never concurrent */
+};
+
+static inline struct prxe_cq *to_prxe_cq(struct ib_cq *ib)
+{
+	return container_of(ib, struct prxe_cq, ib);
+}
+
+/*
+ * Add a completion, in kernel form: wr_id (or wr_cqe for kernel QPs), qp, status, opcode... all as the consumer gets them;
+ * converted for user CQs. @solicited: counts for IB_CQ_SOLICITED arming (an error always does). Raises the completion
+ * event and, when the CQ is full, IB_EVENT_CQ_ERR once. Any context but hardirq; takes cq->lock. -EOVERFLOW when full: the
+ * caller puts its QP into error.
+ */
+int prxe_cq_post(struct prxe_cq *cq, const struct ib_wc *wc, bool solicited);
+
+int prxe_create_cq(struct ib_cq *ib, const struct ib_cq_init_attr *attr, struct ib_udata *udata);
+int prxe_destroy_cq(struct ib_cq *ib, struct ib_udata *udata);
+int prxe_resize_cq(struct ib_cq *ib, int cqe, struct ib_udata *udata);
+int prxe_poll_cq(struct ib_cq *ib, int num, struct ib_wc *wc);
+int prxe_peek_cq(struct ib_cq *ib, int cnt);
+int prxe_req_notify_cq(struct ib_cq *ib, enum ib_cq_notify_flags flags);
+
+#endif

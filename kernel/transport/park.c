@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * Faults that a send side waits for.
+ *
+ * The struct that stands for a queued fault is apart from its QP, because the QP may be reset or
+ * destroyed before the fault ends. It carries the epoch that it was queued in. Who ends a wait
+ * before its fault has ended raises the epoch, so that the late fault says nothing to whoever waits
+ * by then. Only that, and the end of a queued fault, take the lock: the owner knows whether one is
+ * queued, and as long as none is, nobody else writes here.
+ */
+#include <linux/slab.h>
+#include "mmu/fault.h"
+#include "transport/park.h"
+#include "transport/qp.h"
+
+/*
+ * How long a UC or UD message waits for one fault of its receiver: long for an ordinary fault,
+ * short for its sender.
+ */
+#define DROP_NS			(50 * NSEC_PER_MSEC)
+/* When there is no memory to queue a fault. */
+#define PARK_RETRY_NS		NSEC_PER_MSEC
+
+struct req_fault {
+	struct prxe_fault_req req;
+	struct prxe_qp *qp;	/* a reference */
+	struct prxe_park *park;	/* in qp */
+	u32 epoch;
+};
+
+void prxe_park_init(struct prxe_park *park)
+{
+	spin_lock_init(&park->lock);
+}
+
+static void req_fault_done(struct prxe_fault_req *req)
+{
+	struct req_fault *f = container_of(req, struct req_fault, req);
+	struct prxe_park *park = f->park;
+	struct prxe_qp *qp = f->qp;
+	bool mine;
+
+	spin_lock_bh(&park->lock);
+	mine = park->epoch == f->epoch;
+	if (mine) {
+		park->error = req->result;
+		/* The error first. From here on the owner may use the park for another wait. */
+		smp_store_release(&park->done, true);
+	}
+	spin_unlock_bh(&park->lock);
+	if (mine)
+		prxe_req_kick(qp, true);
+	kfree(f);
+	prxe_qp_put(qp);
+}
+
+/* Owner: the fault that is queued, if one is, is nobody's from here on. */
+static void park_disown(struct prxe_park *park)
+{
+	if (!park->queued)
+		return;
+	spin_lock_bh(&park->lock);
+	park->epoch++;
+	spin_unlock_bh(&park->lock);
+	park->queued = false;
+}
+
+/* Owner: a wait that is over at once. Takes no lock unless a fault is queued. */
+static void park_over(struct prxe_park *park, int error)
+{
+	park_disown(park);
+	park->error = error;
+	WRITE_ONCE(park->done, true);
+}
+
+bool prxe_req_park(struct prxe_qp *qp, enum prxe_park_kind kind, u32 index, u32 psn,
+		   struct prxe_miss *miss, bool remote)
+{
+	struct prxe_park *park = &qp->req.park[kind];
+	struct req_fault *f;
+	int err;
+
+	park->remote = remote;
+	park->index = index;
+	park->psn = psn;
+	WRITE_ONCE(park->parked, true);
+	if (kind == PRXE_PARK_SEND)
+		qp->req.deadline = false;
+	err = prxe_fault_try(miss);
+	if (err != -EAGAIN) {
+		prxe_miss_drop(miss);
+		park_over(park, err);
+		return true;
+	}
+	f = kmalloc(sizeof(*f), GFP_ATOMIC | __GFP_NOWARN);
+	if (!f) {
+		prxe_miss_drop(miss);
+		/* As if the fault had ended: the next try finds the memory missing again. */
+		park_over(park, 0);
+		prxe_req_wait(qp, PARK_RETRY_NS);
+		return false;
+	}
+	refcount_inc(&qp->ref);
+	f->qp = qp;
+	f->park = park;
+	f->req.done = req_fault_done;
+	park_disown(park);
+	WRITE_ONCE(park->done, false);
+	park->queued = true;
+	f->epoch = park->epoch;
+	if (remote && qp->type != IB_QPT_RC) {
+		qp->req.deadline = true;
+		prxe_req_wait(qp, DROP_NS);
+	}
+	prxe_fault_queue(&f->req, miss);
+	return false;
+}
+
+void prxe_req_forget_faults(struct prxe_qp *qp)
+{
+	int i;
+
+	for (i = 0; i < PRXE_PARK_NUM; i++) {
+		struct prxe_park *park = &qp->req.park[i];
+
+		park_disown(park);
+		WRITE_ONCE(park->parked, false);
+		WRITE_ONCE(park->done, false);
+	}
+}

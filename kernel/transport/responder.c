@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * The receive side: what both carriers do with receive WQEs, completions and failures.
+ */
+#include <linux/ktime.h>
+#include <linux/lockdep.h>
+#include "carrier/wire.h"
+#include "obj/srq.h"
+#include "transport/qp.h"
+
+void prxe_resp_init(struct prxe_qp *qp)
+{
+	static atomic_t qps;
+
+	spin_lock_init(&qp->resp.lock);
+	/*
+	 * A number is never used by another QP: senders keep it, and may find another QP under the
+	 * same QP number.
+	 */
+	qp->resp.fills = (u64)atomic_inc_return(&qps) << 32;
+	spin_lock_init(&qp->resp.post_lock);
+	prxe_wire_resp_init(qp);
+}
+
+/* On the way to RESET: posted receive WQEs are forgotten (IBTA 10.3.1), progress and protocol state too. */
+void prxe_resp_reset(struct prxe_qp *qp)
+{
+	prxe_wire_resp_reset(qp);
+	spin_lock_bh(&qp->resp.lock);
+	qp->resp.rwqe.valid = false;
+	qp->resp.done = 0;
+	qp->resp.msn = 0;
+	qp->resp.aeth = PRXE_AETH_ACK | PRXE_AETH_UNLIMITED;
+	if (qp->resp.rq) {
+		struct prxe_queue *q = qp->resp.rq;
+
+		WRITE_ONCE(q->ring->rq_doorbell, 0);
+		prxe_queue_consume_to(q, (q->index + prxe_queue_pending_from(q, q->index)) & q->mask);
+	}
+	spin_unlock_bh(&qp->resp.lock);
+}
+
+int prxe_resp_take(struct prxe_qp *qp)
+{
+	struct prxe_rwqe *rwqe = &qp->resp.rwqe;
+	int err;
+
+	lockdep_assert_held(&qp->resp.lock);
+	if (rwqe->valid)
+		return 0;
+	rwqe->fill = 0;
+	rwqe->no = ++qp->resp.fills;
+	if (qp->srq)
+		err = prxe_srq_take(qp->srq, rwqe);
+	else
+		err = prxe_rq_take(qp->resp.rq, qp->cap.max_recv_sge, rwqe);
+	rwqe->valid = err != -EAGAIN;
+	return err;
+}
+
+static void resp_post(struct prxe_qp *qp, struct ib_wc *wc, bool solicited)
+{
+	wc->wr_id = qp->resp.rwqe.wr_id;
+	wc->qp = qp->ibqp;
+	wc->port_num = PRXE_PORT;
+	qp->resp.rwqe.valid = false;
+	if (prxe_cq_post(qp->rcq, wc, solicited))
+		prxe_qp_set_error(qp, IB_EVENT_QP_FATAL);
+}
+
+void prxe_resp_complete(struct prxe_qp *qp, struct ib_wc *wc, bool solicited)
+{
+	lockdep_assert_held(&qp->resp.lock);
+	wc->status = IB_WC_SUCCESS;
+	resp_post(qp, wc, solicited);
+}
+
+void prxe_resp_fail(struct prxe_qp *qp, enum ib_wc_status status, int event)
+{
+	lockdep_assert_held(&qp->resp.lock);
+	/* The state first: who sees the completion finds the QP in error. */
+	prxe_qp_explain(qp);
+	prxe_qp_set_error(qp, event);
+	if (qp->resp.rwqe.valid) {
+		struct ib_wc wc = { .status = status, .opcode = IB_WC_RECV };
+
+		resp_post(qp, &wc, true);
+	}
+	prxe_qp_explained(qp);
+}
+
+/*
+ * In error: what was posted completes with WR_FLUSH_ERR; an SRQ's WQEs stay, and the consumer is told that this QP
+ * will take no more of them. A bounded number under the lock at a time.
+ */
+void prxe_resp_flush(struct prxe_qp *qp)
+{
+	bool more = true;
+
+	while (more) {
+		int i;
+
+		spin_lock_bh(&qp->resp.lock);
+		for (i = 0; i < 64 && more; i++) {
+			struct ib_wc wc = { .status = IB_WC_WR_FLUSH_ERR, .opcode = IB_WC_RECV };
+
+			if (qp->dead || READ_ONCE(qp->state) != IB_QPS_ERR) {
+				more = false;
+				break;
+			}
+			/* From now on posters have to ring, or are found by prxe_late_look(). */
+			if (qp->resp.rq)
+				WRITE_ONCE(qp->resp.rq->ring->rq_doorbell, 1);
+			if (!qp->resp.rwqe.valid && (qp->srq || prxe_resp_take(qp) == -EAGAIN)) {
+				more = false;
+				break;
+			}
+			qp->late.since = ktime_get_ns();
+			resp_post(qp, &wc, true);
+		}
+		if (!more && qp->srq && !qp->dead && !qp->last_wqe_told && READ_ONCE(qp->state) == IB_QPS_ERR) {
+			qp->last_wqe_told = true;
+			prxe_qp_event(qp, IB_EVENT_QP_LAST_WQE_REACHED);
+		}
+		spin_unlock_bh(&qp->resp.lock);
+		cond_resched();
+	}
+}
+
+/* Kernel consumers: into the ring that user space would fill by itself. */
+int prxe_queue_post_recv(struct prxe_queue *q, spinlock_t *lock, u32 max_sge, const struct ib_recv_wr *wr,
+			 const struct ib_recv_wr **bad)
+{
+	unsigned long flags;
+	int err = 0;
+
+	spin_lock_irqsave(lock, flags);
+	for (; wr; wr = wr->next) {
+		u32 prod = q->ring->producer & q->mask;
+		struct rxe_recv_wqe *wqe = prxe_queue_at(q, prod);
+
+		if (wr->num_sge > max_sge)
+			err = -EINVAL;
+		else if (prxe_queue_next(q, prod) == (READ_ONCE(q->ring->consumer) & q->mask))
+			err = -ENOMEM;
+		if (err) {
+			*bad = wr;
+			break;
+		}
+		memset(wqe, 0, sizeof(*wqe));
+		wqe->wr_id = wr->wr_id;
+		wqe->dma.num_sge = wr->num_sge;
+		memcpy(wqe->dma.sge, wr->sg_list, wr->num_sge * sizeof(*wr->sg_list));
+		smp_store_release(&q->ring->producer, prxe_queue_next(q, prod));
+	}
+	spin_unlock_irqrestore(lock, flags);
+	return err;
+}
+
+int prxe_post_recv(struct ib_qp *ib, const struct ib_recv_wr *wr, const struct ib_recv_wr **bad)
+{
+	struct prxe_qp *qp = to_prxe_qp(ib);
+	int err;
+
+	*bad = wr;
+	if (qp->user || qp->srq || READ_ONCE(qp->state) == IB_QPS_RESET)
+		return -EINVAL;
+	err = prxe_queue_post_recv(qp->resp.rq, &qp->resp.post_lock, qp->cap.max_recv_sge, wr, bad);
+	if (READ_ONCE(qp->state) == IB_QPS_ERR)
+		prxe_qp_schedule(qp);
+	return err;
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * What a device, its port and a user's context say about themselves.
+ */
+#include <linux/ethtool.h>
+#include <linux/rtnetlink.h>
+#include <rdma/ib_mad.h>
+#include "base/prxe.h"
+#include "carrier/mcast.h"
+#include "mmu/mirror.h"
+#include "verbs/verbs.h"
+
+/* Bytes of IPv6, UDP, BTH, the longest extended headers and ICRC that a packet adds to its payload. */
+#define HEADER_ROOM	80
+
+#define RC_ODP (IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV | IB_ODP_SUPPORT_WRITE | IB_ODP_SUPPORT_READ | \
+		IB_ODP_SUPPORT_ATOMIC | IB_ODP_SUPPORT_SRQ_RECV | PRXE_ODP_CAP_ATOMIC_WRITE | \
+		PRXE_ODP_CAP_FLUSH)
+/* Beyond a bounded wait, UC and UD drop; so they do with a NIC. */
+#define UC_ODP (IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV | IB_ODP_SUPPORT_WRITE | IB_ODP_SUPPORT_SRQ_RECV)
+#define UD_ODP (IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV | IB_ODP_SUPPORT_SRQ_RECV)
+
+int prxe_query_device(struct ib_device *ib, struct ib_device_attr *attr, struct ib_udata *udata)
+{
+	struct prxe_dev *dev = to_prxe_dev(ib);
+
+	/* From the core's own registration there is none. */
+	if (udata && (udata->inlen || udata->outlen))
+		return -EINVAL;
+	memset(attr, 0, sizeof(*attr));
+	attr->vendor_id = 0xffffff;	/* none: what libraries expect of a software device */
+	attr->vendor_part_id = PRXE_DRIVER_ID;
+	attr->hw_ver = 1;
+	attr->sys_image_guid = dev->guid;
+	attr->max_mr_size = ~0ULL;
+	attr->page_size_cap = 0xfffff000;
+	attr->max_qp = PRXE_MAX_QP;
+	attr->max_qp_wr = PRXE_MAX_QP_WR;
+	attr->max_send_sge = PRXE_MAX_SGE;
+	attr->max_recv_sge = PRXE_MAX_SGE;
+	attr->max_sge_rd = PRXE_MAX_SGE;
+	attr->max_cq = 1 << 20;
+	attr->max_cqe = PRXE_MAX_CQE;
+	attr->max_mr = PRXE_MAX_KEYS / 2 - 1;
+	attr->max_mw = PRXE_MAX_KEYS / 2 - 1;
+	attr->max_pd = 1 << 20;
+	attr->max_qp_rd_atom = PRXE_MAX_RD_ATOM;
+	attr->max_qp_init_rd_atom = PRXE_MAX_RD_ATOM;
+	attr->max_res_rd_atom = PRXE_MAX_RD_ATOM * 8192;
+	attr->atomic_cap = IB_ATOMIC_HCA;
+	attr->max_mcast_grp = PRXE_MAX_MCAST_GROUPS;
+	attr->max_mcast_qp_attach = PRXE_MAX_MCAST_QPS;
+	attr->max_total_mcast_qp_attach = PRXE_MAX_MCAST_GROUPS;
+	attr->max_ah = PRXE_MAX_AH;
+	attr->max_srq = 1 << 20;
+	attr->max_srq_wr = PRXE_MAX_QP_WR;
+	attr->max_srq_sge = PRXE_MAX_SRQ_SGE;
+	attr->max_fast_reg_page_list_len = PRXE_MAX_FAST_PAGES;
+	attr->max_pkeys = 1;
+	attr->local_ca_ack_delay = 15;
+	attr->timestamp_mask = ~0ULL;		/* of completions, when asked for: CLOCK_REALTIME */
+	attr->hca_core_clock = 1000000;
+	attr->device_cap_flags = IB_DEVICE_CURR_QP_STATE_MOD | IB_DEVICE_PORT_ACTIVE_EVENT | IB_DEVICE_SYS_IMAGE_GUID |
+				 IB_DEVICE_RC_RNR_NAK_GEN | IB_DEVICE_SRQ_RESIZE | IB_DEVICE_MEM_MGT_EXTENSIONS |
+				 IB_DEVICE_MEM_WINDOW | IB_DEVICE_MEM_WINDOW_TYPE_2B | IB_DEVICE_ATOMIC_WRITE |
+				 PRXE_DEVICE_CAP_FLUSH;	/* to global visibility; memory is not persistent */
+	attr->kernel_cap_flags = IBK_ON_DEMAND_PAGING | IBK_ALLOW_USER_UNREG;
+	attr->odp_caps.general_caps = IB_ODP_SUPPORT | IB_ODP_SUPPORT_IMPLICIT;
+	attr->odp_caps.per_transport_caps.rc_odp_caps = RC_ODP;
+	attr->odp_caps.per_transport_caps.uc_odp_caps = UC_ODP;
+	attr->odp_caps.per_transport_caps.ud_odp_caps = UD_ODP;
+	return 0;
+}
+
+int prxe_modify_device(struct ib_device *ib, int mask, struct ib_device_modify *attr)
+{
+	struct prxe_dev *dev = to_prxe_dev(ib);
+
+	if (mask & ~(IB_DEVICE_MODIFY_SYS_IMAGE_GUID | IB_DEVICE_MODIFY_NODE_DESC))
+		return -EOPNOTSUPP;
+	if (mask & IB_DEVICE_MODIFY_SYS_IMAGE_GUID)
+		dev->guid = cpu_to_be64(attr->sys_image_guid);
+	if (mask & IB_DEVICE_MODIFY_NODE_DESC)
+		memcpy(ib->node_desc, attr->node_desc, sizeof(ib->node_desc));
+	return 0;
+}
+
+enum ib_mtu prxe_port_mtu(const struct prxe_dev *dev)
+{
+	unsigned int mtu = READ_ONCE(dev->ndev->mtu);
+
+	mtu = mtu > HEADER_ROOM ? mtu - HEADER_ROOM : 0;
+	if (mtu >= 4096)
+		return IB_MTU_4096;
+	if (mtu >= 2048)
+		return IB_MTU_2048;
+	if (mtu >= 1024)
+		return IB_MTU_1024;
+	return mtu >= 512 ? IB_MTU_512 : IB_MTU_256;
+}
+
+/* Nobody has been told a speed by a virtual netdev: 25 Gb/s. */
+#define DEFAULT_MBPS	25000
+
+static void port_speed(struct net_device *ndev, struct ib_port_attr *attr)
+{
+	static const struct {
+		u32 mbps;
+		u16 speed;
+		u8 width;
+	} table[] = {
+		{ 1000, IB_SPEED_SDR, IB_WIDTH_1X },
+		{ 10000, IB_SPEED_FDR10, IB_WIDTH_1X },
+		{ 25000, IB_SPEED_EDR, IB_WIDTH_1X },
+		{ 40000, IB_SPEED_FDR10, IB_WIDTH_4X },
+		{ 50000, IB_SPEED_EDR, IB_WIDTH_2X },
+		{ 100000, IB_SPEED_EDR, IB_WIDTH_4X },
+		{ 200000, IB_SPEED_HDR, IB_WIDTH_4X },
+		{ 400000, IB_SPEED_NDR, IB_WIDTH_4X },
+	};
+	struct ethtool_link_ksettings ks;
+	u32 mbps = DEFAULT_MBPS;
+	int i;
+
+	rtnl_lock();
+	if (!__ethtool_get_link_ksettings(ndev, &ks) && ks.base.speed && ks.base.speed != (u32)SPEED_UNKNOWN)
+		mbps = ks.base.speed;
+	rtnl_unlock();
+	for (i = ARRAY_SIZE(table) - 1; i > 0 && table[i].mbps > mbps; i--)
+		;
+	attr->active_speed = table[i].speed;
+	attr->active_width = table[i].width;
+}
+
+int prxe_query_port(struct ib_device *ib, u32 port, struct ib_port_attr *attr)
+{
+	struct prxe_dev *dev = to_prxe_dev(ib);
+	struct net_device *ndev = dev->ndev;
+
+	if (port != PRXE_PORT)
+		return -EINVAL;
+	/* The core has zeroed *attr. */
+	attr->state = prxe_port_up(dev) ? IB_PORT_ACTIVE : IB_PORT_DOWN;
+	if (attr->state == IB_PORT_ACTIVE)
+		attr->phys_state = IB_PORT_PHYS_STATE_LINK_UP;
+	else
+		attr->phys_state = netif_running(ndev) ? IB_PORT_PHYS_STATE_POLLING : IB_PORT_PHYS_STATE_DISABLED;
+	attr->max_mtu = IB_MTU_4096;
+	attr->active_mtu = prxe_port_mtu(dev);
+	attr->phys_mtu = ib_mtu_enum_to_int(attr->active_mtu);
+	attr->gid_tbl_len = PRXE_GID_TABLE;
+	attr->ip_gids = 1;
+	attr->port_cap_flags = IB_PORT_CM_SUP;
+	attr->max_msg_sz = PRXE_MAX_MSG;
+	attr->pkey_tbl_len = 1;
+	attr->max_vl_num = 1;
+	port_speed(ndev, attr);
+	return 0;
+}
+
+int prxe_modify_port(struct ib_device *ib, u32 port, int mask, struct ib_port_modify *attr)
+{
+	/* There is no counter and no subnet manager behind these: nothing to change, as on any RoCE port. */
+	if (port != PRXE_PORT || mask & ~(IB_PORT_SHUTDOWN | IB_PORT_INIT_TYPE | IB_PORT_RESET_QKEY_CNTR))
+		return -EINVAL;
+	return mask & IB_PORT_SHUTDOWN ? -EOPNOTSUPP : 0;
+}
+
+int prxe_get_port_immutable(struct ib_device *ib, u32 port, struct ib_port_immutable *imm)
+{
+	imm->core_cap_flags = RDMA_CORE_PORT_IBA_ROCE_UDP_ENCAP;
+	imm->pkey_tbl_len = 1;
+	imm->gid_tbl_len = PRXE_GID_TABLE;
+	imm->max_mad_size = IB_MGMT_MAD_SIZE;
+	return 0;
+}
+
+enum rdma_link_layer prxe_get_link_layer(struct ib_device *ib, u32 port)
+{
+	return IB_LINK_LAYER_ETHERNET;
+}
+
+/* The core wants NULL before NETDEV_UNREGISTER is over: then it takes no new reference, and its GIDs go. */
+struct net_device *prxe_get_netdev(struct ib_device *ib, u32 port)
+{
+	struct prxe_dev *dev = to_prxe_dev(ib);
+
+	if (port != PRXE_PORT || !dev->ndev || dev->ndev->reg_state != NETREG_REGISTERED)
+		return NULL;
+	dev_hold(dev->ndev);
+	return dev->ndev;
+}
+
+int prxe_query_pkey(struct ib_device *ib, u32 port, u16 index, u16 *pkey)
+{
+	if (index)
+		return -EINVAL;
+	*pkey = IB_DEFAULT_PKEY_FULL;
+	return 0;
+}
+
+/* What our own provider asks for and gets; the stock one sends nothing and takes nothing. */
+struct alloc_ucontext_req {
+	__aligned_u64 want_features;
+};
+
+struct alloc_ucontext_resp {
+	__aligned_u64 features;
+	__u32 max_inline;
+	__u32 reserved;
+};
+
+int prxe_alloc_ucontext(struct ib_ucontext *ib, struct ib_udata *udata)
+{
+	struct prxe_ucontext *uctx = to_prxe_ucontext(ib);
+	struct alloc_ucontext_resp resp = { .max_inline = PRXE_MAX_INLINE };
+	struct alloc_ucontext_req req = {};
+	int err;
+
+	mutex_init(&uctx->lock);
+	uctx->dev = to_prxe_dev(ib->device);
+	if (udata->inlen) {
+		err = ib_copy_from_udata(&req, udata, min(sizeof(req), udata->inlen));
+		if (err)
+			return err;
+	}
+	uctx->features = req.want_features & PRXE_FEAT_CQE_TIMESTAMP;
+	resp.features = uctx->features;
+	return udata->outlen ? ib_copy_to_udata(udata, &resp, min(sizeof(resp), udata->outlen)) : 0;
+}
+
+/* A context that another process imports: there is nothing of ours to tell. */
+int prxe_query_ucontext(struct ib_ucontext *ib, struct uverbs_attr_bundle *attrs)
+{
+	return 0;
+}
+
+void prxe_dealloc_ucontext(struct ib_ucontext *ib)
+{
+	struct prxe_ucontext *uctx = to_prxe_ucontext(ib);
+
+	/* Its MRs are gone. This ends the mirror's faults, unless another context or MR of the process uses it. */
+	if (uctx->mirror)
+		prxe_mirror_unuse(uctx->mirror);
+	mutex_destroy(&uctx->lock);
+}
+
+/* Rings stay mapped: their pages belong to the mappings. There is no device memory to take away. */
+void prxe_disassociate_ucontext(struct ib_ucontext *ib)
+{
+}
+
+int prxe_alloc_pd(struct ib_pd *ib, struct ib_udata *udata)
+{
+	return 0;
+}
+
+int prxe_dealloc_pd(struct ib_pd *ib, struct ib_udata *udata)
+{
+	return 0;
+}
