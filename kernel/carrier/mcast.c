@@ -12,6 +12,7 @@
 #include <net/ipv6.h>
 #include "carrier/mcast.h"
 #include "carrier/wire.h"
+#include "carrier/wire_state.h"
 #include "transport/qp.h"
 
 /*
@@ -27,7 +28,7 @@ struct prxe_mcast_group {
 
 struct prxe_mcast_member {
 	struct list_head node;		/* group->members */
-	struct list_head qp_node;	/* qp->mcast */
+	struct list_head qp_node;	/* groups of the QP */
 	struct prxe_mcast_group *group;
 	union ib_gid gid;
 	struct prxe_qp *qp;		/* a reference */
@@ -147,7 +148,7 @@ static int join(struct prxe_dev *dev, struct prxe_mcast_member *m, struct prxe_m
 	m->group = g;
 	g->count++;
 	list_add_tail_rcu(&m->node, &g->members);
-	list_add_tail(&m->qp_node, &m->qp->mcast);
+	list_add_tail(&m->qp_node, &prxe_wire(m->qp)->groups);
 	return 0;
 }
 
@@ -245,7 +246,7 @@ void prxe_mcast_leave_all(struct prxe_qp *qp)
 
 	do {
 		spin_lock_bh(&dev->mcast_lock);
-		m = list_first_entry_or_null(&qp->mcast, struct prxe_mcast_member, qp_node);
+		m = list_first_entry_or_null(&prxe_wire(qp)->groups, struct prxe_mcast_member, qp_node);
 		if (m)
 			part(dev, m);
 		spin_unlock_bh(&dev->mcast_lock);

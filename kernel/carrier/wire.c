@@ -8,6 +8,7 @@
 #include <linux/jiffies.h>
 #include <linux/if_vlan.h>
 #include <linux/inetdevice.h>
+#include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -25,6 +26,7 @@
 #include "base/icrc.h"
 #include "carrier/mcast.h"
 #include "carrier/wire.h"
+#include "carrier/wire_state.h"
 #include "obj/vlan.h"
 #include "transport/qp.h"
 
@@ -282,20 +284,49 @@ static long skbs_out_sum(void)
 	return sum;
 }
 
+static struct prxe_wire_skbs *side_skbs(struct prxe_qp *qp, bool resp)
+{
+	return resp ? &prxe_wire_resp(qp)->skbs : &prxe_wire_req(qp)->skbs;
+}
+
+/* With the last packet of a dead QP goes its reference to the module. Any context. */
+static void unlinger(struct prxe_qp *qp)
+{
+	struct prxe_wire *wire = prxe_wire(qp);
+
+	if (!READ_ONCE(wire->lingers) || atomic_read(&wire->req.skbs.out) ||
+	    atomic_read(&wire->resp.skbs.out))
+		return;
+	if (xchg(&wire->lingers, false))
+		module_put(THIS_MODULE);
+}
+
+/*
+ * Packets of a dead QP may wait in a queue of the network for any time, and when they are freed,
+ * code of this module runs. The module's exit cannot fail, so it would have to wait for them, and
+ * no signal could end that. So until they have gone the module is in use, and is not unloaded.
+ */
+void prxe_wire_linger(struct prxe_qp *qp)
+{
+	__module_get(THIS_MODULE);
+	WRITE_ONCE(prxe_wire(qp)->lingers, true);
+	smp_mb();	/* pairs with the atomic_dec_return() of the skbs' destructor */
+	unlinger(qp);
+}
+
 /* The network has let go of a packet. Any context: it only counts and schedules. The lowest bit of the pointer says which side. */
 static void skb_gone(struct sk_buff *skb)
 {
 	unsigned long arg = (unsigned long)skb_shinfo(skb)->destructor_arg;
 	struct prxe_qp *qp = (struct prxe_qp *)(arg & ~1UL);
-	bool resp = arg & 1;
-	int out = atomic_dec_return(resp ? &qp->resp.skb_out : &qp->req.skb_out);
-	bool *need = resp ? &qp->resp.need_skb : &qp->req.need_skb;
+	struct prxe_wire_skbs *skbs = side_skbs(qp, arg & 1);
+	int out = atomic_dec_return(&skbs->out);
 
 	/* atomic_dec_return() is a full barrier; it pairs with prxe_wire_skb_limit(). */
-	if (out < PRXE_SKB_LOW && READ_ONCE(*need) && xchg(need, false))
+	if (out < PRXE_SKB_LOW && READ_ONCE(skbs->need) && xchg(&skbs->need, false))
 		prxe_qp_schedule(qp);
 	if (!out)
-		prxe_qp_unlinger(qp);
+		unlinger(qp);
 	prxe_qp_put(qp);
 	this_cpu_dec(skbs_out);
 }
@@ -382,7 +413,7 @@ struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, st
 		/* The caller's QP is alive. */
 		refcount_inc(&qp->ref);
 		this_cpu_inc(skbs_out);
-		atomic_inc(account == PRXE_ACCOUNT_RESP ? &qp->resp.skb_out : &qp->req.skb_out);
+		atomic_inc(&side_skbs(qp, account == PRXE_ACCOUNT_RESP)->out);
 		skb_shinfo(skb)->destructor_arg = (void *)((unsigned long)qp | (account == PRXE_ACCOUNT_RESP));
 		skb->destructor = skb_gone;
 	}
@@ -631,7 +662,7 @@ int prxe_wire_init(void)
 }
 
 /*
- * Packets whose QP died before hold the module (prxe_qp_unlinger()): what is left here is those of
+ * Packets whose QP died before hold the module (prxe_wire_linger()): what is left here is those of
  * kernel consumers, the connection manager's datagrams for example, whose QPs have just gone with
  * their devices. The exit of a module cannot fail and cannot be put off, so no signal ends this.
  */

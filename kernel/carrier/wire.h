@@ -8,6 +8,7 @@
 #include <linux/skbuff.h>
 #include <linux/udp.h>
 #include "base/packet.h"
+#include "carrier/wire_state.h"
 
 struct net;
 struct prxe_av;
@@ -27,8 +28,8 @@ void prxe_net_put(struct prxe_net *pnet);
 
 /*
  * An skb for @pkt (opcode, psn, qpn, extended headers and payload_len set) to @av; *payload is where payload_len bytes go, contiguous kernel
- * memory. NULL: no memory. Any context but hardirq. @account: the skb counts in the QP's req.skb_out or resp.skb_out until the
- * network has let go of it; when it was the one that need_skb waits for, the QP is scheduled.
+ * memory. NULL: no memory. Any context but hardirq. @account: the skb counts in the skbs of that
+ * side of the QP until the network has let go of it.
  */
 enum prxe_account { PRXE_ACCOUNT_NONE, PRXE_ACCOUNT_REQ, PRXE_ACCOUNT_RESP };
 struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, struct prxe_pkt *pkt, void **payload,
@@ -41,19 +42,21 @@ static inline void prxe_wire_ask_ack(struct sk_buff *skb)
 	skb_transport_header(skb)[sizeof(struct udphdr) + 8] |= 0x80;
 }
 void prxe_route_drop(struct prxe_route *route);
+/* @qp has just died: as long as the network has packets of it, the module is not unloaded. */
+void prxe_wire_linger(struct prxe_qp *qp);
 #define PRXE_SKB_HIGH	128	/* skbs in flight a side of a QP */
 #define PRXE_SKB_LOW	64
-/* One side's counter and flag: are too many of its skbs below us? Then the last of them to go schedules its QP. */
-static inline bool prxe_wire_skb_limit(atomic_t *out, bool *need)
+/* Has the network too many skbs of one side of a QP? Then the last of them to go schedules the QP. */
+static inline bool prxe_wire_skb_limit(struct prxe_wire_skbs *skbs)
 {
-	if (atomic_read(out) < PRXE_SKB_HIGH)
+	if (atomic_read(&skbs->out) < PRXE_SKB_HIGH)
 		return false;
-	WRITE_ONCE(*need, true);
+	WRITE_ONCE(skbs->need, true);
 	/* Pairs with the barrier in the skb's destructor. */
 	smp_mb();
-	if (atomic_read(out) >= PRXE_SKB_LOW)
+	if (atomic_read(&skbs->out) >= PRXE_SKB_LOW)
 		return true;
-	WRITE_ONCE(*need, false);
+	WRITE_ONCE(skbs->need, false);
 	return false;
 }
 /* The 40 bytes in front of a UD message. */
@@ -78,9 +81,13 @@ struct prxe_rx {
 struct sk_buff *prxe_wire_hold(struct prxe_qp *qp, struct sk_buff *skb);
 
 /* ---- wire_req.c ---- */
-/* Owner: take responses, time, and send what the window allows. Blocked: kicks come from responses, timer, faults, skb_out. */
+/*
+ * Owner: take responses, look at the time, and send what the window allows. Blocked: kicks come
+ * from responses, the timer, faults and the network's skbs.
+ */
 int /* enum prxe_step */ prxe_wire_req_step(struct prxe_qp *qp, unsigned int *budget);
-void prxe_wire_req_reset(struct prxe_qp *qp);
+void prxe_wire_req_init(struct prxe_qp *qp);
+void prxe_wire_req_reset(struct prxe_qp *qp);	/* the send queue is empty */
 /* Owner: nothing more is sent or taken of what is under way; the QP is in error. */
 void prxe_wire_req_forget(struct prxe_qp *qp);
 void prxe_wire_req_start(struct prxe_qp *qp);

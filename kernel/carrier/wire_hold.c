@@ -11,6 +11,7 @@
 #include <linux/sched/mm.h>
 #include <linux/skbuff.h>
 #include "carrier/wire.h"
+#include "carrier/wire_state.h"
 #include "transport/qp.h"
 
 /*
@@ -29,7 +30,7 @@ static atomic_t held_all;
 
 static void uncount(struct prxe_qp *qp, int bytes)
 {
-	atomic_sub(bytes, &qp->held);
+	atomic_sub(bytes, &prxe_wire(qp)->held);
 	atomic_sub(bytes, &qp->dev->held);
 	atomic_sub(bytes, &held_all);
 }
@@ -43,7 +44,7 @@ static bool may_hold(int mine, int devs, int all)
 
 static bool count(struct prxe_qp *qp, int bytes)
 {
-	int mine = atomic_add_return(bytes, &qp->held);
+	int mine = atomic_add_return(bytes, &prxe_wire(qp)->held);
 	int devs = atomic_add_return(bytes, &qp->dev->held);
 	int all = atomic_add_return(bytes, &held_all);
 
@@ -81,7 +82,7 @@ struct sk_buff *prxe_wire_hold(struct prxe_qp *qp, struct sk_buff *skb)
 	if (skb->destructor == held_gone)
 		return skb;
 	/* Asked before, so that a flood costs no copies. */
-	if (may_hold(atomic_read(&qp->held), atomic_read(&qp->dev->held), atomic_read(&held_all)))
+	if (may_hold(atomic_read(&prxe_wire(qp)->held), atomic_read(&qp->dev->held), atomic_read(&held_all)))
 		copy = copy_charged(qp, skb);
 	kfree_skb(skb);
 	if (!copy)

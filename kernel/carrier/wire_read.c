@@ -8,6 +8,7 @@
 #include <linux/slab.h>
 #include "carrier/wire.h"
 #include "carrier/wire_resp.h"
+#include "carrier/wire_state.h"
 #include "mem/mem.h"
 #include "mem/mr.h"
 #include "transport/qp.h"
@@ -20,18 +21,18 @@
 /* The next slot for what may be asked for again; the oldest is forgotten. NULL: no memory. */
 static struct prxe_resource *new_resource(struct prxe_qp *qp)
 {
-	struct prxe_resp *r = &qp->resp;
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_resource *res;
 
-	if (!r->res) {
-		r->res_size = clamp_t(u32, qp->attr.max_dest_rd_atomic, 1, PRXE_MAX_RD_ATOM);
-		r->res_head = 0;
-		r->res = kcalloc(r->res_size, sizeof(*r->res), GFP_ATOMIC | __GFP_NOWARN);
-		if (!r->res)
+	if (!w->res) {
+		w->res_size = clamp_t(u32, qp->attr.max_dest_rd_atomic, 1, PRXE_MAX_RD_ATOM);
+		w->res_head = 0;
+		w->res = kcalloc(w->res_size, sizeof(*w->res), GFP_ATOMIC | __GFP_NOWARN);
+		if (!w->res)
 			return NULL;
 	}
-	res = &r->res[r->res_head];
-	r->res_head = (r->res_head + 1) % r->res_size;
+	res = &w->res[w->res_head];
+	w->res_head = (w->res_head + 1) % w->res_size;
 	return res;
 }
 
@@ -48,6 +49,7 @@ static void fill_resource(struct prxe_resource *res, u32 type, const struct prxe
 
 int prxe_resource_resize(struct prxe_qp *qp, u32 n)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	u32 size = clamp_t(u32, n, 1, PRXE_MAX_RD_ATOM), keep, i;
 	struct prxe_resp *r = &qp->resp;
 	struct prxe_resource *fresh, *old;
@@ -56,13 +58,13 @@ int prxe_resource_resize(struct prxe_qp *qp, u32 n)
 	if (!fresh)
 		return -ENOMEM;
 	spin_lock_bh(&r->lock);
-	old = r->res;
-	keep = old ? min(size, r->res_size) : 0;
+	old = w->res;
+	keep = old ? min(size, w->res_size) : 0;
 	for (i = 1; i <= keep; i++)
-		fresh[keep - i] = old[(r->res_head + r->res_size - i) % r->res_size];
-	r->res = fresh;
-	r->res_size = size;
-	r->res_head = keep % size;
+		fresh[keep - i] = old[(w->res_head + w->res_size - i) % w->res_size];
+	w->res = fresh;
+	w->res_size = size;
+	w->res_head = keep % size;
 	spin_unlock_bh(&r->lock);
 	kfree(old);
 	return 0;
@@ -72,31 +74,35 @@ int prxe_resource_resize(struct prxe_qp *qp, u32 n)
 
 void prxe_read_forget(struct prxe_qp *qp)
 {
-	qp->resp.reading = false;
-	if (qp->resp.read_skb) {
-		kfree_skb(qp->resp.read_skb);
-		qp->resp.read_skb = NULL;
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+
+	w->reading = false;
+	if (w->read_skb) {
+		kfree_skb(w->read_skb);
+		w->read_skb = NULL;
 	}
-	qp->resp.read_done = 0;
+	w->read_done = 0;
 }
 
 static void start_read(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 {
-	struct prxe_resp *r = &qp->resp;
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+
 
 	prxe_read_forget(qp);
-	r->reading = true;
-	r->read_counts = false;
-	r->read_va = pkt->va;
-	r->read_rkey = pkt->rkey;
-	r->read_left = pkt->dma_len;
-	r->read_first = pkt->psn;
-	r->read_psn = pkt->psn;
-	r->read_last = prxe_psn_add(pkt->psn, prxe_pkts(pkt->dma_len, qp->mtu_shift) - 1);
+	w->reading = true;
+	w->read_counts = false;
+	w->read_va = pkt->va;
+	w->read_rkey = pkt->rkey;
+	w->read_left = pkt->dma_len;
+	w->read_first = pkt->psn;
+	w->read_psn = pkt->psn;
+	w->read_last = prxe_psn_add(pkt->psn, prxe_pkts(pkt->dma_len, qp->mtu_shift) - 1);
 }
 
 enum prxe_exec prxe_read_exec(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	u32 ready = min(pkt->dma_len, READ_READY);
 	struct prxe_rx *rx = PRXE_RX(skb);
 	struct prxe_resp *r = &qp->resp;
@@ -137,41 +143,42 @@ enum prxe_exec prxe_read_exec(struct prxe_qp *qp, struct sk_buff *skb, const str
 		prxe_resp_timer_start(qp);
 		return PRXE_EXEC_WAIT;
 	}
-	r->fault_error = 0;
+	w->fault_error = 0;
 	start_read(qp, pkt);
-	r->read_counts = true;
-	fill_resource(res, PRXE_OPF_READ, pkt, r->read_last);
-	r->psn = prxe_psn_add(r->read_last, 1);
+	w->read_counts = true;
+	fill_resource(res, PRXE_OPF_READ, pkt, w->read_last);
+	r->psn = prxe_psn_add(w->read_last, 1);
 	r->msn = (r->msn + 1) & PRXE_PSN_MASK;
 	return PRXE_EXEC_DONE;
 }
 
 bool prxe_read_respond(struct prxe_qp *qp)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_resp *r = &qp->resp;
-	u32 len = min(r->read_left, 1U << qp->mtu_shift);
-	bool first = r->read_psn == r->read_first, last = r->read_psn == r->read_last;
+	u32 len = min(w->read_left, 1U << qp->mtu_shift);
+	bool first = w->read_psn == w->read_first, last = w->read_psn == w->read_last;
 	struct sk_buff *skb;
 
-	if (prxe_wire_skb_limit(&qp->resp.skb_out, &qp->resp.need_skb))
+	if (prxe_wire_skb_limit(&w->skbs))
 		return false;
-	if (!r->read_skb) {
+	if (!w->read_skb) {
 		struct prxe_pkt pkt = {
 			.opcode = first ? last ? PRXE_READ_ONLY : PRXE_READ_FIRST : last ? PRXE_READ_LAST : PRXE_READ_MIDDLE,
 			.qpn = qp->attr.dest_qp_num,
-			.psn = r->read_psn,
+			.psn = w->read_psn,
 			.syndrome = PRXE_AETH_ACK | PRXE_AETH_UNLIMITED,
 			.msn = r->msn,
 			.payload_len = len,
 		};
 
-		r->read_skb = prxe_wire_alloc(qp, &qp->av, &pkt, &r->read_at, PRXE_ACCOUNT_RESP);
-		if (!r->read_skb) {
+		w->read_skb = prxe_wire_alloc(qp, &qp->av, &pkt, &w->read_at, PRXE_ACCOUNT_RESP);
+		if (!w->read_skb) {
 			prxe_resp_timer_start(qp);
 			return false;
 		}
 	}
-	while (r->read_done < len) {
+	while (w->read_done < len) {
 		struct prxe_miss miss = {};
 		struct prxe_cursor cur;
 		ssize_t n;
@@ -179,31 +186,31 @@ bool prxe_read_respond(struct prxe_qp *qp)
 		n = -EACCES;
 		prxe_mem_begin();
 		if (prxe_resp_allows(qp, IB_ACCESS_REMOTE_READ))
-			n = prxe_gate(qp, r->read_rkey, true, r->read_va + r->read_done, len - r->read_done,
+			n = prxe_gate(qp, w->read_rkey, true, w->read_va + w->read_done, len - w->read_done,
 				      IB_ACCESS_REMOTE_READ, &cur);
 		if (!n)
-			n = prxe_copy_out(r->read_at + r->read_done, &cur, len - r->read_done, r->read_left - len, &miss);
+			n = prxe_copy_out(w->read_at + w->read_done, &cur, len - w->read_done, w->read_left - len, &miss);
 		prxe_mem_end();
 		if (n > 0)
-			r->read_done += n;
-		if (miss.mirror && !prxe_resp_fault(qp, &miss, r->read_psn))
+			w->read_done += n;
+		if (miss.mirror && !prxe_resp_fault(qp, &miss, w->read_psn))
 			return false;
 		if (n <= 0) {
-			u32 psn = r->read_psn;
+			u32 psn = w->read_psn;
 
 			prxe_read_forget(qp);
 			prxe_resp_refuse(qp, psn, PRXE_NAK_REM_ACC, IB_WC_REM_ACCESS_ERR, IB_EVENT_QP_ACCESS_ERR);
 			return true;
 		}
 	}
-	skb = r->read_skb;
-	r->read_skb = NULL;
-	r->read_done = 0;
-	r->read_va += len;
-	r->read_left -= len;
-	r->read_psn = prxe_psn_add(r->read_psn, 1);
+	skb = w->read_skb;
+	w->read_skb = NULL;
+	w->read_done = 0;
+	w->read_va += len;
+	w->read_left -= len;
+	w->read_psn = prxe_psn_add(w->read_psn, 1);
 	if (last)
-		r->reading = false;
+		w->reading = false;
 	prxe_resp_out(qp, skb);
 	return true;
 }
@@ -212,25 +219,28 @@ bool prxe_read_respond(struct prxe_qp *qp)
 
 static void answer(struct prxe_qp *qp, const struct prxe_resource *res)
 {
-	qp->resp.aeth = PRXE_AETH_ACK | PRXE_AETH_UNLIMITED;
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+
+	w->aeth = PRXE_AETH_ACK | PRXE_AETH_UNLIMITED;
 	if (res->type == PRXE_OPF_ATOMIC)
-		prxe_resp_send_aeth(qp, PRXE_ATOMIC_ACKNOWLEDGE, qp->resp.aeth, res->first_psn, res->orig);
+		prxe_resp_send_aeth(qp, PRXE_ATOMIC_ACKNOWLEDGE, w->aeth, res->first_psn, res->orig);
 	else
-		prxe_resp_send_aeth(qp, PRXE_READ_ONLY, qp->resp.aeth, res->first_psn, 0);
+		prxe_resp_send_aeth(qp, PRXE_READ_ONLY, w->aeth, res->first_psn, 0);
 }
 
 static enum prxe_exec executed(struct prxe_qp *qp, struct prxe_resource *res, u32 type,
 			       const struct prxe_pkt *pkt, u64 orig)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_resp *r = &qp->resp;
 
-	r->fault_error = 0;
+	w->fault_error = 0;
 	fill_resource(res, type, pkt, pkt->psn);
 	res->orig = orig;
 	r->psn = prxe_psn_add(pkt->psn, 1);
 	r->msn = (r->msn + 1) & PRXE_PSN_MASK;
 	/* Its answer acknowledges everything before it as well. */
-	r->ack_due = false;
+	w->ack_due = false;
 	answer(qp, res);
 	return PRXE_EXEC_DONE;
 }
@@ -238,6 +248,7 @@ static enum prxe_exec executed(struct prxe_qp *qp, struct prxe_resource *res, u3
 /* Executed once, and only when its memory is present; a repetition is answered from the resource. */
 enum prxe_exec prxe_atomic_exec(struct prxe_qp *qp, const struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	bool write = pkt->flags & PRXE_OPF_ATOMIC_WRITE;
 	int access = write ? IB_ACCESS_REMOTE_WRITE : IB_ACCESS_REMOTE_ATOMIC;
 	struct prxe_resp *r = &qp->resp;
@@ -272,7 +283,7 @@ enum prxe_exec prxe_atomic_exec(struct prxe_qp *qp, const struct sk_buff *skb, c
 		err = prxe_copy_atomic(&cur, op, pkt->compare, swap_add, &orig, &miss);
 	prxe_mem_end();
 	if (err)
-		r->res_head = (r->res_head ?: r->res_size) - 1;
+		w->res_head = (w->res_head ?: w->res_size) - 1;
 	if (miss.mirror)
 		return prxe_resp_fault(qp, &miss, pkt->psn) ? prxe_resp_no_access(qp) : PRXE_EXEC_WAIT;
 	if (err == -EINVAL)
@@ -341,11 +352,11 @@ static bool asks_for(const struct prxe_qp *qp, const struct prxe_pkt *pkt,
  */
 static struct prxe_resource *dup_resource(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 {
-	struct prxe_resp *r = &qp->resp;
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	u32 i;
 
-	for (i = 1; r->res && i <= r->res_size; i++) {
-		struct prxe_resource *res = &r->res[(r->res_head + r->res_size - i) % r->res_size];
+	for (i = 1; w->res && i <= w->res_size; i++) {
+		struct prxe_resource *res = &w->res[(w->res_head + w->res_size - i) % w->res_size];
 
 		if (asks_for(qp, pkt, res))
 			return res;
@@ -371,19 +382,22 @@ void prxe_dup_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
  */
 static void forget_answers(struct prxe_qp *qp)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+
 	prxe_read_forget(qp);
-	__skb_queue_purge(&qp->resp.dups);
+	__skb_queue_purge(&w->dups);
 }
 
 void prxe_dup_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_resp *r = &qp->resp;
 
 	lockdep_assert_held(&r->lock);
 	prxe_count(qp->dev, duplicate_request);
 	if (pkt->flags & (PRXE_OPF_SEND | PRXE_OPF_WRITE)) {
 		if (pkt->ackreq)
-			r->ack_due = true;
+			w->ack_due = true;
 		kfree_skb(skb);
 		return;
 	}
@@ -391,13 +405,13 @@ void prxe_dup_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt
 		kfree_skb(skb);
 		return;
 	}
-	if (r->reading && prxe_psn_cmp(pkt->psn, r->read_psn) <= 0) {
+	if (w->reading && prxe_psn_cmp(pkt->psn, w->read_psn) <= 0) {
 		/*
 		 * The requester went back to here or before: it will ask for all that follows again. When it is because we
 		 * wait for memory and nothing has left yet, it is told so. (Not in the middle of a READ: some
 		 * requesters take nothing but responses there.)
 		 */
-		bool tell = r->faulting && pkt->psn == r->read_psn && pkt->psn == r->read_first;
+		bool tell = w->faulting && pkt->psn == w->read_psn && pkt->psn == w->read_first;
 
 		forget_answers(qp);
 		if (tell) {
@@ -406,15 +420,15 @@ void prxe_dup_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt
 			return;
 		}
 	}
-	if (!r->reading && skb_queue_empty(&r->dups)) {
+	if (!w->reading && skb_queue_empty(&w->dups)) {
 		prxe_dup_exec(qp, pkt);
 		consume_skb(skb);
 		return;
 	}
-	if (skb_queue_len(&r->dups) < DUPS_MAX) {
+	if (skb_queue_len(&w->dups) < DUPS_MAX) {
 		skb = prxe_wire_hold(qp, skb);
 		if (skb) {
-			__skb_queue_tail(&r->dups, skb);
+			__skb_queue_tail(&w->dups, skb);
 			return;
 		}
 	} else {

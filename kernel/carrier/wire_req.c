@@ -9,6 +9,7 @@
  */
 #include <linux/slab.h>
 #include "carrier/wire.h"
+#include "carrier/wire_state.h"
 #include "mem/mem.h"
 #include "transport/qp.h"
 
@@ -48,16 +49,20 @@ static struct prxe_wqe *oldest(struct prxe_qp *qp)
 
 static bool outstanding(const struct prxe_qp *qp)
 {
-	return prxe_psn_cmp(qp->req.psn, qp->req.una) > 0;
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+
+	return prxe_psn_cmp(qp->req.psn, w->una) > 0;
 }
 
 static void forget_pend(struct prxe_qp *qp)
 {
-	if (qp->req.pend) {
-		kfree_skb(qp->req.pend);
-		qp->req.pend = NULL;
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+
+	if (w->pend) {
+		kfree_skb(w->pend);
+		w->pend = NULL;
 	}
-	qp->req.pend_done = 0;
+	w->pend_done = 0;
 }
 
 /*
@@ -66,17 +71,20 @@ static void forget_pend(struct prxe_qp *qp)
  */
 static void pend_is_for(struct prxe_qp *qp, u32 index, u32 psn)
 {
-	bool same = qp->req.pend_index == index && qp->req.pend_psn == psn;
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	bool same = w->pend_index == index && w->pend_psn == psn;
 
-	if (!same && (WARN_ON_ONCE(qp->req.pend) || qp->req.pend_done))
+	if (!same && (WARN_ON_ONCE(w->pend) || w->pend_done))
 		forget_pend(qp);
-	qp->req.pend_index = index;
-	qp->req.pend_psn = psn;
+	w->pend_index = index;
+	w->pend_psn = psn;
 }
 
 static u32 rd_count(const struct prxe_qp *qp)
 {
-	return qp->req.rd_head - qp->req.rd_tail;
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+
+	return w->rd_head - w->rd_tail;
 }
 
 static u32 rd_limit(const struct prxe_qp *qp)
@@ -86,51 +94,60 @@ static u32 rd_limit(const struct prxe_qp *qp)
 
 static void rewind_to_una(struct prxe_qp *qp)
 {
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+
 	if (outstanding(qp))
 		prxe_count(qp->dev, retransmits);
-	qp->req.psn = qp->req.una;
-	qp->req.send = qp->req.sq->index;
-	qp->req.rd_tail = qp->req.rd_head;
-	qp->req.unasked = 0;
-	qp->req.last_heard = ktime_get();
+	qp->req.psn = w->una;
+	w->send = qp->req.sq->index;
+	w->rd_tail = w->rd_head;
+	w->unasked = 0;
+	w->last_heard = ktime_get();
 	forget_pend(qp);
 }
 
 /* una moves on; softirqs look at it. */
 static void progress(struct prxe_qp *qp, u32 una)
 {
-	WRITE_ONCE(qp->req.una, una);
-	qp->req.rewound_set = false;
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+
+	WRITE_ONCE(w->una, una);
+	w->rewound_set = false;
 	qp->req.retry = qp->attr.retry_cnt;
 	qp->req.rnr_retry = qp->attr.rnr_retry;
-	qp->req.rnr_wait = false;
-	while (rd_count(qp) && prxe_psn_cmp(qp->req.rd_last[qp->req.rd_tail % PRXE_MAX_RD_ATOM], una) < 0)
-		qp->req.rd_tail++;
+	w->rnr_wait = false;
+	while (rd_count(qp) && prxe_psn_cmp(w->rd_last[w->rd_tail % PRXE_MAX_RD_ATOM], una) < 0)
+		w->rd_tail++;
 }
 
 /* After completions: what was acknowledged before it was sent again need not be. */
 static void resync(struct prxe_qp *qp)
 {
-	if (prxe_psn_cmp(qp->req.psn, qp->req.una) < 0) {
-		qp->req.psn = qp->req.una;
-		qp->req.send = qp->req.sq->index;
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+
+	if (prxe_psn_cmp(qp->req.psn, w->una) < 0) {
+		qp->req.psn = w->una;
+		w->send = qp->req.sq->index;
 		forget_pend(qp);
 	}
 }
 
 static void finish(struct prxe_qp *qp, struct prxe_wqe *wqe, enum ib_wc_status status)
 {
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+
 	wqe->state = PRXE_WQE_DONE;
-	qp->req.land_done = 0;
+	w->land_done = 0;
 	prxe_req_complete(qp, wqe, status);
 }
 
 /* Everything up to and including @psn has arrived there. False: a READ or atomic without its response stands in the way. */
 static bool ack_to(struct prxe_qp *qp, u32 psn)
 {
+	struct prxe_wire_req *w = prxe_wire_req(qp);
 	struct prxe_wqe *wqe;
 
-	while ((wqe = oldest(qp)) && wqe->state != PRXE_WQE_FETCHED && prxe_psn_cmp(psn, qp->req.una) >= 0) {
+	while ((wqe = oldest(qp)) && wqe->state != PRXE_WQE_FETCHED && prxe_psn_cmp(psn, w->una) >= 0) {
 		if (is_rd(wqe))
 			return false;
 		if (prxe_psn_cmp(psn, wqe->last_psn) < 0) {
@@ -168,12 +185,14 @@ static bool take_retry(struct prxe_qp *qp)
  */
 static void rewind_on_nak(struct prxe_qp *qp)
 {
-	if (qp->req.rewound_set && qp->req.rewound == qp->req.una)
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+
+	if (w->rewound_set && w->rewound == w->una)
 		return;
 	if (!take_retry(qp))
 		return;
-	qp->req.rewound = qp->req.una;
-	qp->req.rewound_set = true;
+	w->rewound = w->una;
+	w->rewound_set = true;
 	rewind_to_una(qp);
 }
 
@@ -193,13 +212,14 @@ static void landing_failed(struct prxe_qp *qp, struct prxe_wqe *wqe)
 static enum resp_result land(struct prxe_qp *qp, struct prxe_wqe *wqe, const struct sk_buff *skb, const struct prxe_pkt *pkt,
 			     const u64 *val, u32 pos, u32 len, struct prxe_miss *miss)
 {
+	struct prxe_wire_req *w = prxe_wire_req(qp);
 	struct prxe_sgl sgl = { .sge = wqe->sge, .num = wqe->num_sge };
 
-	if (qp->req.land_psn != pkt->psn)
-		qp->req.land_done = 0;
-	qp->req.land_psn = pkt->psn;
-	while (qp->req.land_done < len) {
-		u32 done = qp->req.land_done;
+	if (w->land_psn != pkt->psn)
+		w->land_done = 0;
+	w->land_psn = pkt->psn;
+	while (w->land_done < len) {
+		u32 done = w->land_done;
 		ssize_t n;
 
 		prxe_mem_begin();
@@ -210,7 +230,7 @@ static enum resp_result land(struct prxe_qp *qp, struct prxe_wqe *wqe, const str
 						 wqe->length - pos - len, miss);
 		prxe_mem_end();
 		if (n > 0)
-			qp->req.land_done += n;
+			w->land_done += n;
 		if (miss->mirror)
 			return RESP_MISS;
 		if (n <= 0) {
@@ -218,7 +238,7 @@ static enum resp_result land(struct prxe_qp *qp, struct prxe_wqe *wqe, const str
 			return RESP_TAKEN;
 		}
 	}
-	qp->req.land_done = 0;
+	w->land_done = 0;
 	progress(qp, prxe_psn_add(pkt->psn, 1));
 	if (pkt->psn == wqe->last_psn)
 		finish(qp, wqe, IB_WC_SUCCESS);
@@ -273,9 +293,10 @@ static bool answers(const struct prxe_qp *qp, const struct prxe_wqe *wqe,
  */
 static enum resp_result take_data(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_pkt *pkt, struct prxe_miss *miss)
 {
+	struct prxe_wire_req *w = prxe_wire_req(qp);
 	struct prxe_wqe *wqe;
 
-	if (pkt->psn != qp->req.una) {
+	if (pkt->psn != w->una) {
 		wqe = wqe_of(qp, pkt->psn);
 		if (!wqe || !answers(qp, wqe, pkt)) {
 			prxe_count(qp->dev, dropped);
@@ -287,7 +308,7 @@ static enum resp_result take_data(struct prxe_qp *qp, struct sk_buff *skb, struc
 		return RESP_TAKEN;
 	}
 	wqe = oldest(qp);
-	if (!wqe || wqe->state == PRXE_WQE_FETCHED || pkt->psn != qp->req.una || !is_rd(wqe))
+	if (!wqe || wqe->state == PRXE_WQE_FETCHED || pkt->psn != w->una || !is_rd(wqe))
 		return RESP_TAKEN;
 	if (!answers(qp, wqe, pkt)) {
 		finish(qp, wqe, IB_WC_BAD_RESP_ERR);
@@ -303,10 +324,11 @@ static enum resp_result take_data(struct prxe_qp *qp, struct sk_buff *skb, struc
 
 static void take_rnr(struct prxe_qp *qp, struct prxe_pkt *pkt)
 {
+	struct prxe_wire_req *w = prxe_wire_req(qp);
 	struct prxe_wqe *wqe = oldest(qp);
 
 	prxe_count(qp->dev, rcvd_rnr_err);
-	if (qp->req.rnr_wait)
+	if (w->rnr_wait)
 		return;
 	if (qp->attr.rnr_retry != 7) {
 		if (!qp->req.rnr_retry) {
@@ -317,10 +339,10 @@ static void take_rnr(struct prxe_qp *qp, struct prxe_pkt *pkt)
 		qp->req.rnr_retry--;
 	}
 	rewind_to_una(qp);
-	qp->req.rnr_wait = true;
-	qp->req.rnr_until = ktime_add_ns(qp->req.last_heard, prxe_rnr_ns(PRXE_AETH_VALUE(pkt->syndrome)));
-	hrtimer_start(&qp->req.timer, qp->req.rnr_until, HRTIMER_MODE_ABS_SOFT);
-	qp->req.timer_on = true;
+	w->rnr_wait = true;
+	w->rnr_until = ktime_add_ns(w->last_heard, prxe_rnr_ns(PRXE_AETH_VALUE(pkt->syndrome)));
+	hrtimer_start(&qp->req.timer, w->rnr_until, HRTIMER_MODE_ABS_SOFT);
+	w->timer_on = true;
 }
 
 static void take_nak(struct prxe_qp *qp, struct prxe_pkt *pkt)
@@ -349,6 +371,7 @@ static void take_nak(struct prxe_qp *qp, struct prxe_pkt *pkt)
 
 static void take_ack(struct prxe_qp *qp, struct prxe_pkt *pkt)
 {
+	struct prxe_wire_req *w = prxe_wire_req(qp);
 	struct prxe_wqe *wqe;
 
 	switch (PRXE_AETH_TYPE(pkt->syndrome)) {
@@ -366,16 +389,16 @@ static void take_ack(struct prxe_qp *qp, struct prxe_pkt *pkt)
 	if (!ack_to(qp, prxe_psn_add(pkt->psn, -1))) {
 		/* It overtook responses (another CPU sent them). Its sender is in error now and will not say it again. */
 		if (PRXE_AETH_TYPE(pkt->syndrome) == PRXE_AETH_NAK && PRXE_AETH_VALUE(pkt->syndrome) != PRXE_NAK_PSN_SEQ) {
-			qp->req.late_nak = true;
-			qp->req.late_syndrome = pkt->syndrome;
-			qp->req.late_psn = pkt->psn;
+			w->late_nak = true;
+			w->late_syndrome = pkt->syndrome;
+			w->late_psn = pkt->psn;
 			return;
 		}
 		rewind_on_nak(qp);
 		return;
 	}
 	wqe = oldest(qp);
-	if (READ_ONCE(qp->state) == IB_QPS_ERR || !wqe || wqe->state == PRXE_WQE_FETCHED || pkt->psn != qp->req.una)
+	if (READ_ONCE(qp->state) == IB_QPS_ERR || !wqe || wqe->state == PRXE_WQE_FETCHED || pkt->psn != w->una)
 		return;
 	if (PRXE_AETH_TYPE(pkt->syndrome) == PRXE_AETH_RNR)
 		take_rnr(qp, pkt);
@@ -386,24 +409,26 @@ static void take_ack(struct prxe_qp *qp, struct prxe_pkt *pkt)
 /* The NAK that came before the responses to what precedes it: now is its turn, if they have come. */
 static void take_late_nak(struct prxe_qp *qp)
 {
-	struct prxe_pkt nak = { .psn = qp->req.late_psn, .syndrome = qp->req.late_syndrome };
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	struct prxe_pkt nak = { .psn = w->late_psn, .syndrome = w->late_syndrome };
 
-	if (!qp->req.late_nak || prxe_psn_cmp(qp->req.una, nak.psn) < 0 || READ_ONCE(qp->state) == IB_QPS_ERR)
+	if (!w->late_nak || prxe_psn_cmp(w->una, nak.psn) < 0 || READ_ONCE(qp->state) == IB_QPS_ERR)
 		return;
-	qp->req.late_nak = false;
-	if (nak.psn == qp->req.una)
+	w->late_nak = false;
+	if (nak.psn == w->una)
 		take_ack(qp, &nak);
 }
 
 static enum resp_result take_response(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_miss *miss)
 {
+	struct prxe_wire_req *w = prxe_wire_req(qp);
 	struct prxe_pkt pkt;
 
 	/* Parsed before, so it will be again. Stale ones and ones to what was never sent are ghosts. */
-	if (prxe_pkt_parse(&pkt, skb->data, skb_headlen(skb), skb->len) || prxe_psn_cmp(pkt.psn, qp->req.sent_high) >= 0)
+	if (prxe_pkt_parse(&pkt, skb->data, skb_headlen(skb), skb->len) || prxe_psn_cmp(pkt.psn, w->sent_high) >= 0)
 		return RESP_TAKEN;
 	/* A NAK may say una itself; nothing older says anything. */
-	if (prxe_psn_cmp(pkt.psn, qp->req.una) < 0)
+	if (prxe_psn_cmp(pkt.psn, w->una) < 0)
 		return RESP_TAKEN;
 	if (pkt.flags & PRXE_OPF_ACK) {
 		take_ack(qp, &pkt);
@@ -418,7 +443,8 @@ static enum resp_result take_response(struct prxe_qp *qp, struct sk_buff *skb, s
  */
 static void hold_responses(struct prxe_qp *qp)
 {
-	struct sk_buff_head *acks = &qp->req.acks, all, held;
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	struct sk_buff_head *acks = &w->acks, all, held;
 	struct sk_buff *skb;
 
 	__skb_queue_head_init(&all);
@@ -431,7 +457,7 @@ static void hold_responses(struct prxe_qp *qp)
 		if (skb)
 			__skb_queue_tail(&held, skb);
 		else
-			WRITE_ONCE(qp->req.land_lost, true);
+			WRITE_ONCE(w->land_lost, true);
 	}
 	spin_lock_bh(&acks->lock);
 	skb_queue_splice(&held, acks);
@@ -444,15 +470,16 @@ static void hold_responses(struct prxe_qp *qp)
  */
 static enum prxe_step take_responses(struct prxe_qp *qp)
 {
-	u32 una = qp->req.una;
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	u32 una = w->una;
 	struct sk_buff *skb;
 
-	while ((skb = skb_dequeue(&qp->req.acks))) {
+	while ((skb = skb_dequeue(&w->acks))) {
 		struct prxe_miss miss = {};
 
 		if (take_response(qp, skb, &miss) == RESP_MISS) {
-			skb_queue_head(&qp->req.acks, skb);
-			if (prxe_req_park(qp, PRXE_PARK_LAND, qp->req.sq->index, qp->req.una, &miss,
+			skb_queue_head(&w->acks, skb);
+			if (prxe_req_park(qp, PRXE_PARK_LAND, qp->req.sq->index, w->una, &miss,
 					  false))
 				return PRXE_STEP_MORE;
 			hold_responses(qp);
@@ -468,27 +495,28 @@ static enum prxe_step take_responses(struct prxe_qp *qp)
 	 * Only what acknowledges something new shows that the peer is there: anybody can repeat old
 	 * ones.
 	 */
-	if (una != qp->req.una)
-		qp->req.last_heard = ktime_get();
+	if (una != w->una)
+		w->last_heard = ktime_get();
 	return PRXE_STEP_DONE;
 }
 
 /* The responses first: they are taken whatever the next packet to be sent waits for. */
 static enum prxe_step serve_responses(struct prxe_qp *qp)
 {
+	struct prxe_wire_req *w = prxe_wire_req(qp);
 	bool was_parked = qp->req.park[PRXE_PARK_LAND].parked;
 	struct prxe_wqe *wqe;
 	int error;
 
 	if (prxe_park_faulting(&qp->req.park[PRXE_PARK_LAND], &error)) {
 		/* The time that a fault of ours takes is not the peer's silence. */
-		qp->req.last_heard = ktime_get();
+		w->last_heard = ktime_get();
 		return PRXE_STEP_DONE;
 	}
 	if (was_parked) {
-		qp->req.last_heard = ktime_get();
-		if (READ_ONCE(qp->req.land_lost)) {
-			WRITE_ONCE(qp->req.land_lost, false);
+		w->last_heard = ktime_get();
+		if (READ_ONCE(w->land_lost)) {
+			WRITE_ONCE(w->land_lost, false);
 			rewind_to_una(qp);
 		}
 	}
@@ -509,8 +537,10 @@ static enum prxe_step serve_responses(struct prxe_qp *qp)
  */
 static bool may_matter(const struct prxe_qp *qp, const struct prxe_pkt *pkt)
 {
-	return prxe_psn_cmp(pkt->psn, READ_ONCE(qp->req.una)) >= 0 &&
-	       prxe_psn_cmp(pkt->psn, READ_ONCE(qp->req.sent_high)) < 0;
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+
+	return prxe_psn_cmp(pkt->psn, READ_ONCE(w->una)) >= 0 &&
+	       prxe_psn_cmp(pkt->psn, READ_ONCE(w->sent_high)) < 0;
 }
 
 /* Syndromes that exist (IBTA 9.7.5.2.1); one of a response with data says ACK. */
@@ -533,7 +563,8 @@ static bool syndrome_ok(const struct prxe_pkt *pkt)
  */
 static bool queue_response(struct prxe_qp *qp, struct sk_buff *skb)
 {
-	struct sk_buff_head *acks = &qp->req.acks;
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	struct sk_buff_head *acks = &w->acks;
 	enum ib_qp_state state;
 	bool ok;
 
@@ -548,7 +579,8 @@ static bool queue_response(struct prxe_qp *qp, struct sk_buff *skb)
 
 void prxe_wire_req_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
-	u32 queued = skb_queue_len_lockless(&qp->req.acks);
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	u32 queued = skb_queue_len_lockless(&w->acks);
 
 	if (!syndrome_ok(pkt) || pkt->payload_len > 1U << qp->mtu_shift) {
 		prxe_count(qp->dev, rcvd_malformed);
@@ -563,7 +595,7 @@ void prxe_wire_req_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prx
 	if (queued >= FEW_ACKS || READ_ONCE(qp->req.park[PRXE_PARK_LAND].parked)) {
 		skb = prxe_wire_hold(qp, skb);
 		if (!skb) {
-			WRITE_ONCE(qp->req.land_lost, true);
+			WRITE_ONCE(w->land_lost, true);
 			prxe_count(qp->dev, dropped);
 			return;
 		}
@@ -586,27 +618,28 @@ static u64 ack_timeout(const struct prxe_qp *qp)
 /* False: the QP failed. */
 static bool look_at_clock(struct prxe_qp *qp)
 {
+	struct prxe_wire_req *w = prxe_wire_req(qp);
 	u64 timeout;
 	ktime_t now;
 
 	if (!READ_ONCE(qp->req.timer_fired))
 		return true;
 	WRITE_ONCE(qp->req.timer_fired, false);
-	qp->req.timer_on = false;
+	w->timer_on = false;
 	now = ktime_get();
-	if (qp->req.rnr_wait) {
-		if (ktime_before(now, qp->req.rnr_until)) {
-			hrtimer_start(&qp->req.timer, qp->req.rnr_until, HRTIMER_MODE_ABS_SOFT);
-			qp->req.timer_on = true;
+	if (w->rnr_wait) {
+		if (ktime_before(now, w->rnr_until)) {
+			hrtimer_start(&qp->req.timer, w->rnr_until, HRTIMER_MODE_ABS_SOFT);
+			w->timer_on = true;
 			return true;
 		}
-		qp->req.rnr_wait = false;
-		qp->req.last_heard = now;
+		w->rnr_wait = false;
+		w->last_heard = now;
 		return true;
 	}
 	timeout = ack_timeout(qp);
 	if (qp->type != IB_QPT_RC || !timeout || !outstanding(qp) ||
-	    ktime_to_ns(ktime_sub(now, qp->req.last_heard)) < (s64)timeout)
+	    ktime_to_ns(ktime_sub(now, w->last_heard)) < (s64)timeout)
 		return true;
 	if (!take_retry(qp))
 		return false;
@@ -617,13 +650,14 @@ static bool look_at_clock(struct prxe_qp *qp)
 /* The timer runs while something is outstanding, lazily: it is not moved by progress but looks at last_heard when it ends. */
 static void arm_timer(struct prxe_qp *qp)
 {
+	struct prxe_wire_req *w = prxe_wire_req(qp);
 	u64 timeout = ack_timeout(qp);
 
-	if (qp->req.timer_on || qp->type != IB_QPT_RC || !timeout || !outstanding(qp))
+	if (w->timer_on || qp->type != IB_QPT_RC || !timeout || !outstanding(qp))
 		return;
-	qp->req.timer_on = true;
+	w->timer_on = true;
 	WRITE_ONCE(qp->req.timer_fired, false);
-	hrtimer_start(&qp->req.timer, ktime_add_ns(qp->req.last_heard, timeout), HRTIMER_MODE_ABS_SOFT);
+	hrtimer_start(&qp->req.timer, ktime_add_ns(w->last_heard, timeout), HRTIMER_MODE_ABS_SOFT);
 }
 
 /* ---- sending ---- */
@@ -670,19 +704,20 @@ static enum send_result send_failed(struct prxe_qp *qp, struct prxe_wqe *wqe, en
 static enum send_result gather(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pos, u32 len,
 			       struct prxe_miss *miss)
 {
-	u8 *at = qp->req.pend_at;
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	u8 *at = w->pend_at;
 
-	if (WARN_ON_ONCE(len > skb_tail_pointer(qp->req.pend) - PRXE_ICRC_BYTES - at))
+	if (WARN_ON_ONCE(len > skb_tail_pointer(w->pend) - PRXE_ICRC_BYTES - at))
 		return SEND_FAILED;
-	while (qp->req.pend_done < len) {
-		u32 done = qp->req.pend_done;
+	while (w->pend_done < len) {
+		u32 done = w->pend_done;
 		ssize_t n;
 
 		prxe_mem_begin();
 		n = prxe_wqe_gather(qp, wqe, pos + done, at + done, len - done, miss);
 		prxe_mem_end();
 		if (n > 0)
-			qp->req.pend_done += n;
+			w->pend_done += n;
 		if (miss->mirror)
 			return SEND_MISS;
 		if (n <= 0)
@@ -694,17 +729,18 @@ static enum send_result gather(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pos
 /* Is the landing of [pos, pos + len) there and writable, from pend_done on? */
 static enum send_result probe(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pos, u32 len, struct prxe_miss *miss)
 {
+	struct prxe_wire_req *w = prxe_wire_req(qp);
 	struct prxe_sgl sgl = { .sge = wqe->sge, .num = wqe->num_sge };
 
-	while (qp->req.pend_done < len) {
-		u32 done = qp->req.pend_done;
+	while (w->pend_done < len) {
+		u32 done = w->pend_done;
 		ssize_t n;
 
 		prxe_mem_begin();
 		n = prxe_sgl_probe(qp, sgl, pos + done, min_t(u32, len - done, PRXE_MEM_CHUNK), IB_ACCESS_LOCAL_WRITE, miss);
 		prxe_mem_end();
 		if (n > 0)
-			qp->req.pend_done += n;
+			w->pend_done += n;
 		if (miss->mirror)
 			return SEND_MISS;
 		if (n <= 0)
@@ -716,15 +752,17 @@ static enum send_result probe(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pos,
 /* A packet is out, or as good as: @pkts PSNs from psn on are its own. */
 static void sent(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pkts)
 {
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+
 	if (!outstanding(qp))
-		qp->req.last_heard = ktime_get();
+		w->last_heard = ktime_get();
 	qp->req.psn = prxe_psn_add(qp->req.psn, pkts);
-	if (prxe_psn_cmp(qp->req.psn, qp->req.sent_high) > 0)
-		WRITE_ONCE(qp->req.sent_high, qp->req.psn);	/* before it leaves: may_matter() */
-	qp->req.pend_done = 0;
+	if (prxe_psn_cmp(qp->req.psn, w->sent_high) > 0)
+		WRITE_ONCE(w->sent_high, qp->req.psn);	/* before it leaves: may_matter() */
+	w->pend_done = 0;
 	if (prxe_psn_cmp(qp->req.psn, wqe->last_psn) > 0) {
 		wqe->state = PRXE_WQE_SENT;
-		qp->req.send = prxe_queue_next(qp->req.sq, qp->req.send);
+		w->send = prxe_queue_next(qp->req.sq, w->send);
 	}
 }
 
@@ -734,20 +772,22 @@ static void sent(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pkts)
  */
 static void flush_held(struct prxe_qp *qp, bool ask)
 {
-	struct sk_buff *skb = qp->req.held;
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	struct sk_buff *skb = w->held;
 
 	if (!skb)
 		return;
-	qp->req.held = NULL;
+	w->held = NULL;
 	if (ask && qp->type == IB_QPT_RC) {
 		prxe_wire_ask_ack(skb);
-		qp->req.unasked = 0;
+		w->unasked = 0;
 	}
-	prxe_wire_xmit(qp, &qp->av, skb, &qp->req.route);
+	prxe_wire_xmit(qp, &qp->av, skb, &w->route);
 }
 
 static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, struct prxe_miss *miss, u32 *bytes)
 {
+	struct prxe_wire_req *w = prxe_wire_req(qp);
 	u32 pos = ((qp->req.psn - wqe->first_psn) & PRXE_PSN_MASK) << qp->mtu_shift;
 	u32 len = min(wqe->length - pos, 1U << qp->mtu_shift);
 	bool first = qp->req.psn == wqe->first_psn;
@@ -755,8 +795,8 @@ static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 	enum send_result r;
 	struct sk_buff *skb;
 
-	pend_is_for(qp, qp->req.send, qp->req.psn);
-	if (!qp->req.pend) {
+	pend_is_for(qp, w->send, qp->req.psn);
+	if (!w->pend) {
 		struct prxe_pkt pkt = {
 			.opcode = send_opcode(qp, wqe, first, last),
 			.se = last && wqe->flags & IB_SEND_SOLICITED,
@@ -771,13 +811,13 @@ static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 		};
 
 		if (qp->type == IB_QPT_RC) {
-			pkt.ackreq = ++qp->req.unasked >= ACK_EVERY;
+			pkt.ackreq = ++w->unasked >= ACK_EVERY;
 			if (pkt.ackreq)
-				qp->req.unasked = 0;
+				w->unasked = 0;
 		}
-		qp->req.pend = prxe_wire_alloc(qp, &qp->av, &pkt, (void **)&qp->req.pend_at,
+		w->pend = prxe_wire_alloc(qp, &qp->av, &pkt, (void **)&w->pend_at,
 					       PRXE_ACCOUNT_REQ);
-		if (!qp->req.pend)
+		if (!w->pend)
 			return SEND_NOMEM;
 	}
 	r = gather(qp, wqe, pos, len, miss);
@@ -785,12 +825,12 @@ static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 		return send_failed(qp, wqe, IB_WC_LOC_PROT_ERR);
 	if (r != SEND_OK)
 		return r;
-	skb = qp->req.pend;
-	qp->req.pend = NULL;
+	skb = w->pend;
+	w->pend = NULL;
 	sent(qp, wqe, 1);
 	*bytes = len;
 	flush_held(qp, false);
-	qp->req.held = skb;
+	w->held = skb;
 	if (last && qp->type == IB_QPT_UC) {
 		prxe_count(qp->dev, wire_messages);
 		progress(qp, qp->req.psn);
@@ -803,6 +843,7 @@ static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 
 static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, struct prxe_miss *miss, u32 *bytes)
 {
+	struct prxe_wire_req *w = prxe_wire_req(qp);
 	u32 pos = ((qp->req.psn - wqe->first_psn) & PRXE_PSN_MASK) << qp->mtu_shift;
 	/* Requests end where they ended the first time: a repetition that reached over into the next one is not remembered as one. */
 	u32 len = min(wqe->length - pos, READ_BYTES - pos % READ_BYTES);
@@ -819,12 +860,12 @@ static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 	struct sk_buff *skb;
 	void *payload;
 
-	if (outstanding(qp) && ((qp->req.psn - qp->req.una) & PRXE_PSN_MASK) + pkts > WINDOW)
+	if (outstanding(qp) && ((qp->req.psn - w->una) & PRXE_PSN_MASK) + pkts > WINDOW)
 		return SEND_BLOCKED;
-	pend_is_for(qp, qp->req.send, qp->req.psn);
-	if (!qp->req.rd_last) {
-		qp->req.rd_last = kcalloc(PRXE_MAX_RD_ATOM, sizeof(*qp->req.rd_last), GFP_ATOMIC | __GFP_NOWARN);
-		if (!qp->req.rd_last)
+	pend_is_for(qp, w->send, qp->req.psn);
+	if (!w->rd_last) {
+		w->rd_last = kcalloc(PRXE_MAX_RD_ATOM, sizeof(*w->rd_last), GFP_ATOMIC | __GFP_NOWARN);
+		if (!w->rd_last)
 			return SEND_NOMEM;
 	}
 	if (is_atomic(wqe)) {
@@ -853,11 +894,11 @@ static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 	if (pkt.payload_len)
 		memcpy(payload, &wqe->compare_add, sizeof(u64));
 	sent(qp, wqe, pkts);
-	qp->req.rd_last[qp->req.rd_head++ % PRXE_MAX_RD_ATOM] = prxe_psn_add(qp->req.psn, -1);
+	w->rd_last[w->rd_head++ % PRXE_MAX_RD_ATOM] = prxe_psn_add(qp->req.psn, -1);
 	*bytes = 0;
 	/* Its response acknowledges what is before it. */
 	flush_held(qp, false);
-	prxe_wire_xmit(qp, &qp->av, skb, &qp->req.route);
+	prxe_wire_xmit(qp, &qp->av, skb, &w->route);
 	if (wqe->state == PRXE_WQE_SENT)
 		prxe_count(qp->dev, wire_messages);
 	return SEND_OK;
@@ -868,26 +909,28 @@ static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
  */
 static bool send_waits(const struct prxe_qp *qp)
 {
+	struct prxe_wire_req *w = prxe_wire_req(qp);
 	const struct prxe_park *park = &qp->req.park[PRXE_PARK_SEND];
 
-	return park->parked && park->index == qp->req.send && park->psn == qp->req.psn;
+	return park->parked && park->index == w->send && park->psn == qp->req.psn;
 }
 
 /* The next packet, or the next WQE that needs none. */
 static enum send_result send_next(struct prxe_qp *qp, struct prxe_miss *miss, u32 *bytes)
 {
+	struct prxe_wire_req *w = prxe_wire_req(qp);
 	struct prxe_wqe *wqe;
 
 	*bytes = 0;
-	if (qp->req.rnr_wait || send_waits(qp) ||
-	    prxe_wire_skb_limit(&qp->req.skb_out, &qp->req.need_skb))
+	if (w->rnr_wait || send_waits(qp) ||
+	    prxe_wire_skb_limit(&w->skbs))
 		return SEND_BLOCKED;
-	if (qp->req.send != qp->req.fetch)
-		wqe = prxe_req_wqe(qp, qp->req.send);
+	if (w->send != qp->req.fetch)
+		wqe = prxe_req_wqe(qp, w->send);
 	else
 		wqe = NULL;
 	if (!wqe || wqe->state == PRXE_WQE_FETCHED) {
-		bool is_oldest = qp->req.send == qp->req.sq->index;
+		bool is_oldest = w->send == qp->req.sq->index;
 
 		/* In SQD nothing new starts; that everything is drained is told when nothing is outstanding. */
 		if (READ_ONCE(qp->state) == IB_QPS_SQD && (!is_oldest || !prxe_req_may_start(qp)))
@@ -906,7 +949,7 @@ static enum send_result send_next(struct prxe_qp *qp, struct prxe_miss *miss, u3
 				return SEND_BLOCKED;
 			if (!status)
 				status = prxe_req_local_op(qp, wqe);
-			qp->req.send = prxe_queue_next(qp->req.sq, qp->req.send);
+			w->send = prxe_queue_next(qp->req.sq, w->send);
 			finish(qp, wqe, status);
 			return SEND_OK;
 		}
@@ -917,7 +960,7 @@ static enum send_result send_next(struct prxe_qp *qp, struct prxe_miss *miss, u3
 		wqe->last_psn = prxe_psn_add(qp->req.psn, prxe_pkts(wqe->length, qp->mtu_shift) - 1);
 	}
 	if (wqe->status) {
-		if (qp->req.send == qp->req.sq->index) {
+		if (w->send == qp->req.sq->index) {
 			finish(qp, wqe, wqe->status);
 			return SEND_OK;
 		}
@@ -928,7 +971,7 @@ static enum send_result send_next(struct prxe_qp *qp, struct prxe_miss *miss, u3
 			return SEND_BLOCKED;
 		return send_read(qp, wqe, miss, bytes);
 	}
-	if (qp->type == IB_QPT_RC && ((qp->req.psn - qp->req.una) & PRXE_PSN_MASK) >= WINDOW)
+	if (qp->type == IB_QPT_RC && ((qp->req.psn - w->una) & PRXE_PSN_MASK) >= WINDOW)
 		return SEND_BLOCKED;
 	return send_data(qp, wqe, miss, bytes);
 }
@@ -944,6 +987,7 @@ static enum prxe_step send_park(struct prxe_qp *qp, u32 index, struct prxe_miss 
 /* With BH off for a batch, so that the other side's softirq runs once for it; then the stack has its turn. */
 static enum prxe_step send_batch(struct prxe_qp *qp, unsigned int *budget)
 {
+	struct prxe_wire_req *w = prxe_wire_req(qp);
 	struct prxe_miss miss = {};
 	enum send_result r;
 	u32 total = 0;
@@ -966,10 +1010,10 @@ static enum prxe_step send_batch(struct prxe_qp *qp, unsigned int *budget)
 	case SEND_FAILED:
 		return PRXE_STEP_MORE;
 	case SEND_MISS:
-		return send_park(qp, qp->req.send, &miss);
+		return send_park(qp, w->send, &miss);
 	case SEND_NOMEM:
 		prxe_req_wait(qp, ALLOC_RETRY_NS);
-		qp->req.timer_on = true;
+		w->timer_on = true;
 		return PRXE_STEP_BLOCKED;
 	default:
 		return PRXE_STEP_BLOCKED;
@@ -1021,6 +1065,7 @@ int prxe_wire_req_step(struct prxe_qp *qp, unsigned int *budget)
 
 static struct sk_buff *alloc_ud(struct prxe_qp *qp, const struct prxe_wqe *wqe)
 {
+	struct prxe_wire_req *w = prxe_wire_req(qp);
 	bool imm = wqe->opcode == IB_WR_SEND_WITH_IMM;
 	struct prxe_pkt pkt = {
 		.opcode = PRXE_UD | (imm ? PRXE_SEND_ONLY_IMM : PRXE_SEND_ONLY),
@@ -1033,7 +1078,7 @@ static struct sk_buff *alloc_ud(struct prxe_qp *qp, const struct prxe_wqe *wqe)
 		.payload_len = wqe->length,
 	};
 
-	return prxe_wire_alloc(qp, &wqe->ud.av, &pkt, (void **)&qp->req.pend_at, PRXE_ACCOUNT_REQ);
+	return prxe_wire_alloc(qp, &wqe->ud.av, &pkt, (void **)&w->pend_at, PRXE_ACCOUNT_REQ);
 }
 
 static enum prxe_step ud_failed(struct prxe_qp *qp, struct prxe_wqe *wqe)
@@ -1045,6 +1090,7 @@ static enum prxe_step ud_failed(struct prxe_qp *qp, struct prxe_wqe *wqe)
 
 int prxe_wire_ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 {
+	struct prxe_wire_req *w = prxe_wire_req(qp);
 	struct prxe_miss miss = {};
 	enum send_result r;
 	struct sk_buff *skb;
@@ -1054,13 +1100,13 @@ int prxe_wire_ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 		return PRXE_STEP_BLOCKED;
 	if (error)
 		return ud_failed(qp, wqe);
-	if (prxe_wire_skb_limit(&qp->req.skb_out, &qp->req.need_skb))
+	if (prxe_wire_skb_limit(&w->skbs))
 		return PRXE_STEP_BLOCKED;
 	pend_is_for(qp, qp->req.sq->index, qp->req.psn);
-	if (!qp->req.pend) {
+	if (!w->pend) {
 		wqe->state = PRXE_WQE_STARTED;
-		qp->req.pend = alloc_ud(qp, wqe);
-		if (!qp->req.pend) {
+		w->pend = alloc_ud(qp, wqe);
+		if (!w->pend) {
 			prxe_req_wait(qp, ALLOC_RETRY_NS);
 			return PRXE_STEP_BLOCKED;
 		}
@@ -1070,13 +1116,13 @@ int prxe_wire_ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 		return send_park(qp, qp->req.sq->index, &miss);
 	if (r == SEND_FAILED)
 		return ud_failed(qp, wqe);
-	skb = qp->req.pend;
-	qp->req.pend = NULL;
-	qp->req.pend_done = 0;
+	skb = w->pend;
+	w->pend = NULL;
+	w->pend_done = 0;
 	qp->req.psn = prxe_psn_add(qp->req.psn, 1);
 	/* The route cache is for the last destination. Lost is lost: UD promises nothing. */
 	local_bh_disable();
-	prxe_wire_xmit(qp, &wqe->ud.av, skb, &qp->req.route);
+	prxe_wire_xmit(qp, &wqe->ud.av, skb, &w->route);
 	local_bh_enable();
 	prxe_count(qp->dev, wire_messages);
 	finish(qp, wqe, IB_WC_SUCCESS);
@@ -1087,34 +1133,46 @@ int prxe_wire_ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 
 void prxe_wire_req_forget(struct prxe_qp *qp)
 {
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+
 	forget_pend(qp);
-	skb_queue_purge(&qp->req.acks);
-	qp->req.land_done = 0;
-	WRITE_ONCE(qp->req.land_lost, false);
-	qp->req.late_nak = false;
+	skb_queue_purge(&w->acks);
+	w->land_done = 0;
+	WRITE_ONCE(w->land_lost, false);
+	w->late_nak = false;
+}
+
+void prxe_wire_req_init(struct prxe_qp *qp)
+{
+	skb_queue_head_init(&prxe_wire_req(qp)->acks);
 }
 
 void prxe_wire_req_reset(struct prxe_qp *qp)
 {
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+
 	prxe_wire_req_forget(qp);
-	prxe_route_drop(&qp->req.route);
-	kfree(qp->req.rd_last);
-	qp->req.rd_last = NULL;
-	qp->req.rd_head = 0;
-	qp->req.rd_tail = 0;
-	qp->req.unasked = 0;
-	qp->req.rewound_set = false;
-	qp->req.timer_on = false;
+	prxe_route_drop(&w->route);
+	kfree(w->rd_last);
+	w->rd_last = NULL;
+	w->rd_head = 0;
+	w->rd_tail = 0;
+	w->unasked = 0;
+	w->rewound_set = false;
+	w->timer_on = false;
 	qp->req.timer_fired = false;
-	qp->req.rnr_wait = false;
-	WRITE_ONCE(qp->req.need_skb, false);
+	w->rnr_wait = false;
+	w->send = qp->req.sq->index;
+	WRITE_ONCE(w->skbs.need, false);
 }
 
 /* RTS: psn and the retry counters are set. */
 void prxe_wire_req_start(struct prxe_qp *qp)
 {
-	WRITE_ONCE(qp->req.una, qp->req.psn);
-	WRITE_ONCE(qp->req.sent_high, qp->req.psn);
-	qp->req.send = qp->req.sq->index;
-	qp->req.last_heard = ktime_get();
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+
+	WRITE_ONCE(w->una, qp->req.psn);
+	WRITE_ONCE(w->sent_high, qp->req.psn);
+	w->send = qp->req.sq->index;
+	w->last_heard = ktime_get();
 }

@@ -17,6 +17,7 @@
 #include <linux/slab.h>
 #include "carrier/wire.h"
 #include "carrier/wire_resp.h"
+#include "carrier/wire_state.h"
 #include "mem/mem.h"
 #include "mem/mr.h"
 #include "obj/vlan.h"
@@ -70,9 +71,11 @@ bool prxe_resp_send_aeth(struct prxe_qp *qp, u8 opcode, u8 syndrome, u32 psn, u6
 
 void prxe_resp_out(struct prxe_qp *qp, struct sk_buff *skb)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+
 	lockdep_assert_held(&qp->resp.lock);
-	if (skb_queue_len(&qp->resp.out) < OUT_MAX)
-		__skb_queue_tail(&qp->resp.out, skb);
+	if (skb_queue_len(&w->out) < OUT_MAX)
+		__skb_queue_tail(&w->out, skb);
 	else
 		kfree_skb(skb);
 }
@@ -84,61 +87,67 @@ void prxe_resp_out(struct prxe_qp *qp, struct sk_buff *skb)
  */
 static void resp_unlock(struct prxe_qp *qp)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_resp *r = &qp->resp;
 	struct sk_buff_head out;
 	struct sk_buff *skb;
 	int i;
 
-	if (likely(skb_queue_empty(&r->out)) || r->sending) {
+	if (likely(skb_queue_empty(&w->out)) || w->sending) {
 		spin_unlock_bh(&r->lock);
 		return;
 	}
-	r->sending = true;
+	w->sending = true;
 	__skb_queue_head_init(&out);
-	for (i = 0; i < OUT_ROUNDS && !skb_queue_empty(&r->out); i++) {
-		skb_queue_splice_init(&r->out, &out);
+	for (i = 0; i < OUT_ROUNDS && !skb_queue_empty(&w->out); i++) {
+		skb_queue_splice_init(&w->out, &out);
 		/* BH stay off: the other side's softirq runs once for all of them. */
 		spin_unlock(&r->lock);
 		while ((skb = __skb_dequeue(&out)))
-			prxe_wire_xmit(qp, &qp->av, skb, &r->route);
+			prxe_wire_xmit(qp, &qp->av, skb, &w->route);
 		spin_lock(&r->lock);
 	}
-	r->sending = false;
-	if (!skb_queue_empty(&r->out))
+	w->sending = false;
+	if (!skb_queue_empty(&w->out))
 		prxe_qp_schedule(qp);
 	spin_unlock_bh(&r->lock);
 }
 
 static void send_ack(struct prxe_qp *qp)
 {
-	qp->resp.aeth = PRXE_AETH_ACK | PRXE_AETH_UNLIMITED;
-	prxe_resp_send_aeth(qp, PRXE_ACKNOWLEDGE, qp->resp.aeth, prxe_psn_add(qp->resp.psn, -1), 0);
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+
+	w->aeth = PRXE_AETH_ACK | PRXE_AETH_UNLIMITED;
+	prxe_resp_send_aeth(qp, PRXE_ACKNOWLEDGE, w->aeth, prxe_psn_add(qp->resp.psn, -1), 0);
 }
 
 bool prxe_resp_send_rnr(struct prxe_qp *qp, u32 psn, u8 code)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+
 	prxe_count(qp->dev, send_rnr_err);
-	qp->resp.aeth = PRXE_AETH_RNR | code;
-	return prxe_resp_send_aeth(qp, PRXE_ACKNOWLEDGE, qp->resp.aeth, psn, 0);
+	w->aeth = PRXE_AETH_RNR | code;
+	return prxe_resp_send_aeth(qp, PRXE_ACKNOWLEDGE, w->aeth, psn, 0);
 }
 
 /* When everything that could be done was done: what the requester is to hear. */
 static void acknowledge(struct prxe_qp *qp)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_resp *r = &qp->resp;
 
 	/* Not before the responses of a READ, which an ACK of what follows would declare lost. */
-	if (r->reading || !skb_queue_empty(&r->dups) || !prxe_qp_receives(qp))
+	if (w->reading || !skb_queue_empty(&w->dups) || !prxe_qp_receives(qp))
 		return;
-	if (r->gap && skb_queue_empty(&r->parked)) {
-		r->gap = false;
-		r->ack_due = false;
-		r->nak_sent = true;
+	if (w->gap && skb_queue_empty(&w->parked)) {
+		w->gap = false;
+		w->ack_due = false;
+		w->nak_sent = true;
 		prxe_count(qp->dev, out_of_seq_request);
-		r->aeth = PRXE_AETH_NAK | PRXE_NAK_PSN_SEQ;
-		prxe_resp_send_aeth(qp, PRXE_ACKNOWLEDGE, r->aeth, r->psn, 0);
-	} else if (r->ack_due) {
-		r->ack_due = false;
+		w->aeth = PRXE_AETH_NAK | PRXE_NAK_PSN_SEQ;
+		prxe_resp_send_aeth(qp, PRXE_ACKNOWLEDGE, w->aeth, r->psn, 0);
+	} else if (w->ack_due) {
+		w->ack_due = false;
 		send_ack(qp);
 	}
 }
@@ -150,26 +159,30 @@ static bool may_run(const struct prxe_qp *qp)
 
 static void forget_packets(struct prxe_qp *qp)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+
 	prxe_read_forget(qp);
-	__skb_queue_purge(&qp->resp.dups);
-	__skb_queue_purge(&qp->resp.parked);
-	qp->resp.ack_due = false;
-	qp->resp.gap = false;
+	__skb_queue_purge(&w->dups);
+	__skb_queue_purge(&w->parked);
+	w->ack_due = false;
+	w->gap = false;
 }
 
 enum prxe_exec prxe_resp_refuse(struct prxe_qp *qp, u32 psn, enum prxe_nak code, enum ib_wc_status status, int event)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+
 	qp->resp.msg = 0;
 	if (qp->type != IB_QPT_RC) {
-		qp->resp.drop_msg = true;
+		w->drop_msg = true;
 		prxe_count(qp->dev, dropped);
 		/* A receive WQE that cannot be used would fail for ever. */
 		if (code == PRXE_NAK_REM_OP)
 			prxe_resp_fail(qp, status, event);
 		return PRXE_EXEC_DONE;
 	}
-	qp->resp.aeth = PRXE_AETH_NAK | code;
-	prxe_resp_send_aeth(qp, PRXE_ACKNOWLEDGE, qp->resp.aeth, psn, 0);
+	w->aeth = PRXE_AETH_NAK | code;
+	prxe_resp_send_aeth(qp, PRXE_ACKNOWLEDGE, w->aeth, psn, 0);
 	prxe_resp_fail(qp, status, event);
 	return PRXE_EXEC_DONE;
 }
@@ -198,12 +211,13 @@ static void resp_fault_done(struct prxe_fault_req *req)
 {
 	struct resp_fault *f = container_of(req, struct resp_fault, req);
 	struct prxe_qp *qp = f->qp;
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	bool more = false;
 
 	spin_lock_bh(&qp->resp.lock);
-	if (qp->resp.faulting && f->epoch == qp->resp.fault_epoch) {
-		qp->resp.faulting = false;
-		qp->resp.fault_error = req->result;
+	if (w->faulting && f->epoch == w->fault_epoch) {
+		w->faulting = false;
+		w->fault_error = req->result;
 		more = run(qp, PASS_BYTES);
 	}
 	resp_unlock(qp);
@@ -235,25 +249,28 @@ static u64 park_ns(const struct prxe_qp *qp)
 
 void prxe_resp_timer_start(struct prxe_qp *qp)
 {
-	if (qp->resp.park_timing)
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+
+	if (w->park_timing)
 		return;
-	qp->resp.park_timing = true;
-	qp->resp.park_psn = qp->resp.psn;
-	hrtimer_start(&qp->resp.park_timer, ns_to_ktime(park_ns(qp)), HRTIMER_MODE_REL_SOFT);
+	w->park_timing = true;
+	w->park_psn = qp->resp.psn;
+	hrtimer_start(&w->park_timer, ns_to_ktime(park_ns(qp)), HRTIMER_MODE_REL_SOFT);
 }
 
 int prxe_resp_fault(struct prxe_qp *qp, struct prxe_miss *miss, u64 key)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct resp_fault *f;
 
-	if (qp->resp.faulting) {
+	if (w->faulting) {
 		prxe_miss_drop(miss);
 		return 0;
 	}
-	if (qp->resp.fault_error && qp->resp.fault_key == key) {
-		int err = qp->resp.fault_error;
+	if (w->fault_error && w->fault_key == key) {
+		int err = w->fault_error;
 
-		qp->resp.fault_error = 0;
+		w->fault_error = 0;
 		prxe_miss_drop(miss);
 		return err;
 	}
@@ -266,11 +283,11 @@ int prxe_resp_fault(struct prxe_qp *qp, struct prxe_miss *miss, u64 key)
 	}
 	refcount_inc(&qp->ref);
 	f->qp = qp;
-	f->epoch = qp->resp.fault_epoch;
+	f->epoch = w->fault_epoch;
 	f->req.done = resp_fault_done;
-	qp->resp.faulting = true;
-	qp->resp.fault_error = 0;
-	qp->resp.fault_key = key;
+	w->faulting = true;
+	w->fault_error = 0;
+	w->fault_key = key;
 	prxe_fault_queue(&f->req, miss);
 	return 0;
 }
@@ -281,17 +298,18 @@ int prxe_resp_fault(struct prxe_qp *qp, struct prxe_miss *miss, u64 key)
  */
 static void rnr_for_fault(struct prxe_qp *qp, u32 more)
 {
-	u32 pkts = skb_queue_len(&qp->resp.parked) + more;
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+	u32 pkts = skb_queue_len(&w->parked) + more;
 	u8 code = PRXE_RNR_FAULT_FIRST;
 
-	if (qp->resp.rnr_psn == qp->resp.psn && qp->resp.rnr_code)
-		code = min(qp->resp.rnr_code + 2, PRXE_RNR_FAULT_LAST);
-	qp->resp.rnr_psn = qp->resp.psn;
-	qp->resp.rnr_code = code;
-	__skb_queue_purge(&qp->resp.parked);
-	qp->resp.ack_due = false;
-	qp->resp.gap = false;
-	qp->resp.nak_sent = true;
+	if (w->rnr_psn == qp->resp.psn && w->rnr_code)
+		code = min(w->rnr_code + 2, PRXE_RNR_FAULT_LAST);
+	w->rnr_psn = qp->resp.psn;
+	w->rnr_code = code;
+	__skb_queue_purge(&w->parked);
+	w->ack_due = false;
+	w->gap = false;
+	w->nak_sent = true;
 	if (prxe_resp_send_rnr(qp, qp->resp.psn, code))
 		prxe_count_add(qp->dev, rnr_for_fault_pkts, pkts);
 	else
@@ -301,11 +319,13 @@ static void rnr_for_fault(struct prxe_qp *qp, u32 more)
 /* A UC or UD packet for which memory, or room to wait in, did not come. Takes the skb. */
 static void lost_to_wait(struct prxe_qp *qp, struct sk_buff *skb)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+
 	prxe_count(qp->dev, dropped_fault);
 	kfree_skb(skb);
-	if (qp->type == IB_QPT_UC && !qp->resp.preparing) {
-		qp->resp.preparing = true;
-		qp->resp.prepared = 0;
+	if (qp->type == IB_QPT_UC && !w->preparing) {
+		w->preparing = true;
+		w->prepared = 0;
 	}
 }
 
@@ -315,54 +335,58 @@ static void lost_to_wait(struct prxe_qp *qp, struct sk_buff *skb)
  */
 static bool give_up_old(struct prxe_qp *qp)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_resp *r = &qp->resp;
 	struct sk_buff *skb;
 
 	lockdep_assert_held(&r->lock);
-	while ((skb = skb_peek(&r->parked)) &&
+	while ((skb = skb_peek(&w->parked)) &&
 	       time_after_eq(jiffies, PRXE_RX(skb)->since + WAIT_MAX)) {
-		__skb_unlink(skb, &r->parked);
+		__skb_unlink(skb, &w->parked);
 		lost_to_wait(qp, skb);
 	}
-	return !skb_queue_empty(&r->parked);
+	return !skb_queue_empty(&w->parked);
 }
 
 /* True: another park_ns(). */
 static bool park_time_is_up(struct prxe_qp *qp)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_resp *r = &qp->resp;
 
 	lockdep_assert_held(&r->lock);
 	if (!may_run(qp))
 		return false;
-	if (!r->faulting) {
+	if (!w->faulting) {
 		prxe_qp_schedule(qp);	/* there was no memory to queue a fault, or to send */
 		return false;
 	}
 	if (qp->type != IB_QPT_RC)
 		return give_up_old(qp);
-	if (skb_queue_empty(&r->parked))
+	if (skb_queue_empty(&w->parked))
 		return false;
-	if (r->reading) {
+	if (w->reading) {
 		/* What waits behind the READ is asked for again when that is over. */
-		__skb_queue_purge(&r->parked);
-		r->gap = true;
+		__skb_queue_purge(&w->parked);
+		w->gap = true;
 		return false;
 	}
-	if (r->psn == r->park_psn) {
+	if (r->psn == w->park_psn) {
 		rnr_for_fault(qp, 0);
 		return false;
 	}
 	/* One fault after the other, and each is soon over: the requester hears of it, for the sake of its ACK timer. */
-	r->park_psn = r->psn;
-	r->ack_due = true;
+	w->park_psn = r->psn;
+	w->ack_due = true;
 	acknowledge(qp);
 	return true;
 }
 
 static enum hrtimer_restart park_timer(struct hrtimer *timer)
 {
-	struct prxe_qp *qp = container_of(timer, struct prxe_qp, resp.park_timer);
+	struct prxe_wire *wire = container_of(timer, struct prxe_wire, resp.park_timer);
+	struct prxe_qp *qp = prxe_wire_qp(wire);
+	struct prxe_wire_resp *w = &wire->resp;
 	bool again;
 
 	spin_lock_bh(&qp->resp.lock);
@@ -370,7 +394,7 @@ static enum hrtimer_restart park_timer(struct hrtimer *timer)
 	if (again)
 		hrtimer_forward_now(timer, ns_to_ktime(park_ns(qp)));
 	else
-		qp->resp.park_timing = false;	/* from now on it may be started, before this has returned too */
+		w->park_timing = false;	/* from now on it may be started, before this has returned too */
 	resp_unlock(qp);
 	return again ? HRTIMER_RESTART : HRTIMER_NORESTART;
 }
@@ -380,6 +404,7 @@ static enum hrtimer_restart park_timer(struct hrtimer *timer)
 /* Land the payload from where it stopped. 0: all of it; 1: wait; negative: an error. */
 static int land(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_rx *rx = PRXE_RX(skb);
 	struct prxe_resp *r = &qp->resp;
 
@@ -392,13 +417,13 @@ static int land(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *
 
 		prxe_mem_begin();
 		if (pkt->flags & PRXE_OPF_WRITE) {
-			n = prxe_gate(qp, r->rkey, true, r->va + rx->done, left,
+			n = prxe_gate(qp, w->rkey, true, w->va + rx->done, left,
 				      IB_ACCESS_REMOTE_WRITE, &cur);
 			if (!n)
-				n = prxe_copy_skb(&cur, skb, off, left, r->resid - pkt->payload_len, &miss);
+				n = prxe_copy_skb(&cur, skb, off, left, w->resid - pkt->payload_len, &miss);
 		} else {
 			struct prxe_sgl sgl = { .sge = r->rwqe.sge, .num = r->rwqe.num_sge };
-			u64 pos = (u64)r->done + rx->done;
+			u64 pos = (u64)w->done + rx->done;
 			u64 ahead = 0;
 
 			if (!(pkt->flags & PRXE_OPF_LAST))
@@ -424,13 +449,16 @@ static int land(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *
  * meanwhile: what a first packet wrote is written again then. False: what earlier packets wrote is
  * gone.
  */
-static bool fill_receive(struct prxe_resp *r, struct prxe_rx *rx, bool first)
+static bool fill_receive(struct prxe_qp *qp, struct prxe_rx *rx, bool first)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+	struct prxe_resp *r = &qp->resp;
+
 	if (!first)
-		return r->fill == r->rwqe.fill;
+		return w->fill == r->rwqe.fill;
 	if (!prxe_resp_claim(r, &rx->fill))
 		rx->done = 0;
-	r->fill = rx->fill;
+	w->fill = rx->fill;
 	return true;
 }
 
@@ -455,12 +483,14 @@ static void complete_recv(struct prxe_qp *qp, const struct prxe_pkt *pkt, u32 by
 /* No receive WQE for the packet at resp.psn, whose turn it is. */
 static enum prxe_exec no_receive(struct prxe_qp *qp)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+
 	if (qp->type == IB_QPT_RC) {
-		qp->resp.ack_due = false;
-		qp->resp.nak_sent = true;
+		w->ack_due = false;
+		w->nak_sent = true;
 		prxe_resp_send_rnr(qp, qp->resp.psn, qp->attr.min_rnr_timer & 31);
 	} else {
-		qp->resp.drop_msg = true;
+		w->drop_msg = true;
 		qp->resp.msg = 0;
 		prxe_count(qp->dev, dropped);
 	}
@@ -469,6 +499,7 @@ static enum prxe_exec no_receive(struct prxe_qp *qp)
 
 static enum prxe_exec exec_data(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	u32 kind = pkt->flags & (PRXE_OPF_SEND | PRXE_OPF_WRITE);
 	bool first = pkt->flags & PRXE_OPF_FIRST, last = pkt->flags & PRXE_OPF_LAST;
 	u32 mtu = 1U << qp->mtu_shift;
@@ -484,7 +515,7 @@ static enum prxe_exec exec_data(struct prxe_qp *qp, struct sk_buff *skb, const s
 
 	/* All of this is done again when the packet had to wait: it only sets what it reads. */
 	if (first) {
-		r->done = 0;
+		w->done = 0;
 		if (kind == PRXE_OPF_WRITE) {
 			if (pkt->dma_len > PRXE_MAX_MSG)
 				return prxe_resp_bad_request(qp);
@@ -495,12 +526,12 @@ static enum prxe_exec exec_data(struct prxe_qp *qp, struct sk_buff *skb, const s
 			prxe_mem_end();
 			if (err)
 				return prxe_resp_no_access(qp);
-			r->va = pkt->va;
-			r->rkey = pkt->rkey;
-			r->resid = pkt->dma_len;
+			w->va = pkt->va;
+			w->rkey = pkt->rkey;
+			w->resid = pkt->dma_len;
 		}
 	}
-	if (kind == PRXE_OPF_WRITE && (last ? pkt->payload_len != r->resid : pkt->payload_len >= r->resid))
+	if (kind == PRXE_OPF_WRITE && (last ? pkt->payload_len != w->resid : pkt->payload_len >= w->resid))
 		return prxe_resp_bad_request(qp);
 	if (kind == PRXE_OPF_SEND || (last && pkt->flags & PRXE_OPF_IMM)) {
 		err = prxe_resp_take(qp);
@@ -509,9 +540,9 @@ static enum prxe_exec exec_data(struct prxe_qp *qp, struct sk_buff *skb, const s
 		if (err)
 			return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_REM_OP, IB_WC_LOC_QP_OP_ERR, -1);
 	}
-	if (kind == PRXE_OPF_SEND && (u64)r->done + pkt->payload_len > r->rwqe.length)
+	if (kind == PRXE_OPF_SEND && (u64)w->done + pkt->payload_len > r->rwqe.length)
 		return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_INV_REQ, IB_WC_LOC_LEN_ERR, -1);
-	if (kind == PRXE_OPF_SEND && !fill_receive(r, PRXE_RX(skb), first))
+	if (kind == PRXE_OPF_SEND && !fill_receive(qp, PRXE_RX(skb), first))
 		return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_REM_OP, IB_WC_LOC_QP_OP_ERR, -1);
 
 	err = land(qp, skb, pkt);
@@ -526,21 +557,21 @@ static enum prxe_exec exec_data(struct prxe_qp *qp, struct sk_buff *skb, const s
 		return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_REM_ACC, IB_WC_LOC_ACCESS_ERR, IB_EVENT_QP_ACCESS_ERR);
 
 	/* Executed. */
-	r->fault_error = 0;
-	r->done += pkt->payload_len;
+	w->fault_error = 0;
+	w->done += pkt->payload_len;
 	if (kind == PRXE_OPF_WRITE) {
-		r->va += pkt->payload_len;
-		r->resid -= pkt->payload_len;
+		w->va += pkt->payload_len;
+		w->resid -= pkt->payload_len;
 	}
 	r->psn = prxe_psn_add(pkt->psn, 1);
 	r->msg = last ? 0 : kind;
 	if (last) {
 		r->msn = (r->msn + 1) & PRXE_PSN_MASK;
 		if (kind == PRXE_OPF_SEND || pkt->flags & PRXE_OPF_IMM)
-			complete_recv(qp, pkt, r->done);
+			complete_recv(qp, pkt, w->done);
 	}
 	if (pkt->ackreq)
-		r->ack_due = true;
+		w->ack_due = true;
 	return PRXE_EXEC_DONE;
 }
 
@@ -589,6 +620,7 @@ static int land_ud(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pk
 
 static enum prxe_exec exec_ud(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_resp *r = &qp->resp;
 	struct ib_wc wc = {
 		.opcode = IB_WC_RECV,
@@ -614,7 +646,7 @@ static enum prxe_exec exec_ud(struct prxe_qp *qp, struct sk_buff *skb, const str
 		prxe_resp_fail(qp, err == -EACCES ? IB_WC_LOC_PROT_ERR : IB_WC_LOC_QP_OP_ERR, -1);
 		return PRXE_EXEC_DONE;
 	}
-	r->fault_error = 0;
+	w->fault_error = 0;
 	if (pkt->flags & PRXE_OPF_IMM) {
 		wc.wc_flags |= IB_WC_WITH_IMM;
 		wc.ex.imm_data = (__force __be32)pkt->imm;
@@ -631,26 +663,27 @@ static enum prxe_exec exec_ud(struct prxe_qp *qp, struct sk_buff *skb, const str
  */
 static void prepare_receive(struct prxe_qp *qp)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_resp *r = &qp->resp;
 	struct prxe_sgl sgl = { .sge = r->rwqe.sge, .num = r->rwqe.num_sge };
 
-	while (r->preparing && !r->faulting) {
+	while (w->preparing && !w->faulting) {
 		u32 end = min_t(u64, r->rwqe.length, PRXE_FAULT_MAX);
 		struct prxe_miss miss = {};
 		ssize_t n = 0;
 
-		if (r->rwqe.valid && r->prepared < end) {
-			u32 len = min_t(u32, end - r->prepared, PRXE_MEM_CHUNK);
+		if (r->rwqe.valid && w->prepared < end) {
+			u32 len = min_t(u32, end - w->prepared, PRXE_MEM_CHUNK);
 
 			prxe_mem_begin();
-			n = prxe_sgl_probe(qp, sgl, r->prepared, len, IB_ACCESS_LOCAL_WRITE, &miss);
+			n = prxe_sgl_probe(qp, sgl, w->prepared, len, IB_ACCESS_LOCAL_WRITE, &miss);
 			prxe_mem_end();
 		}
 		if (n > 0)
-			r->prepared += n;
+			w->prepared += n;
 		/* No packet has this PSN: an error of this fault ends the preparation and nothing else. */
 		if (miss.mirror ? prxe_resp_fault(qp, &miss, U32_MAX) : n <= 0)
-			r->preparing = false;
+			w->preparing = false;
 	}
 }
 
@@ -658,19 +691,20 @@ static void prepare_receive(struct prxe_qp *qp)
 
 static enum prxe_exec exec_uc(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_resp *r = &qp->resp;
 
 	/* A gap, or a new message before the end of the last: what was begun is dropped, its receive WQE used again. */
 	if (pkt->psn != r->psn || (pkt->flags & PRXE_OPF_FIRST && r->msg)) {
 		if (r->msg)
-			r->drop_msg = true;
+			w->drop_msg = true;
 		r->msg = 0;
 		r->psn = pkt->psn;
 	}
 	if (pkt->flags & PRXE_OPF_FIRST)
-		r->drop_msg = false;
-	if (r->drop_msg || (!r->msg && !(pkt->flags & PRXE_OPF_FIRST))) {
-		r->drop_msg = true;
+		w->drop_msg = false;
+	if (w->drop_msg || (!r->msg && !(pkt->flags & PRXE_OPF_FIRST))) {
+		w->drop_msg = true;
 		r->psn = prxe_psn_add(pkt->psn, 1);
 		return PRXE_EXEC_DONE;
 	}
@@ -721,16 +755,18 @@ static bool is_turn(const struct prxe_qp *qp, const struct prxe_pkt *pkt)
  */
 static void count_rd(struct prxe_qp *qp, struct sk_buff *skb)
 {
-	struct prxe_resp *r = &qp->resp;
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 
-	r->rd_parked++;
-	if (r->rd_parked + (r->reading && r->read_counts) > READ_ONCE(qp->attr.max_dest_rd_atomic))
+
+	w->rd_parked++;
+	if (w->rd_parked + (w->reading && w->read_counts) > READ_ONCE(qp->attr.max_dest_rd_atomic))
 		PRXE_RX(skb)->overuse = true;
 }
 
 /* The same packet after its wait. True: it is used up. */
 static bool exec_parked(struct prxe_qp *qp, struct sk_buff *skb)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_pkt pkt;
 
 	if (prxe_pkt_parse(&pkt, skb->data, skb_headlen(skb), skb->len))
@@ -742,13 +778,14 @@ static bool exec_parked(struct prxe_qp *qp, struct sk_buff *skb)
 			return false;
 	}
 	if (qp->type == IB_QPT_RC && pkt.flags & OP_RD)
-		qp->resp.rd_parked--;
+		w->rd_parked--;
 	return true;
 }
 
 /* Do what can be done now, about @budget bytes of it. True: there is more to do at once. */
 static bool run(struct prxe_qp *qp, unsigned int budget)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_resp *r = &qp->resp;
 	bool more = false;
 
@@ -757,40 +794,40 @@ static bool run(struct prxe_qp *qp, unsigned int budget)
 		struct prxe_pkt pkt;
 		struct sk_buff *skb;
 
-		if (!r->reading && skb_queue_empty(&r->dups) && (r->faulting || skb_queue_empty(&r->parked)))
+		if (!w->reading && skb_queue_empty(&w->dups) && (w->faulting || skb_queue_empty(&w->parked)))
 			break;
 		if (!budget) {
 			more = true;
 			break;
 		}
 		budget -= min(budget, 1U << qp->mtu_shift);
-		if (r->reading) {
+		if (w->reading) {
 			if (!prxe_read_respond(qp))
 				break;
 			continue;
 		}
-		skb = __skb_dequeue(&r->dups);
+		skb = __skb_dequeue(&w->dups);
 		if (skb) {
 			if (!prxe_pkt_parse(&pkt, skb->data, skb_headlen(skb), skb->len))
 				prxe_dup_exec(qp, &pkt);
 			consume_skb(skb);
 			continue;
 		}
-		skb = __skb_dequeue(&r->parked);
+		skb = __skb_dequeue(&w->parked);
 		if (!exec_parked(qp, skb)) {
-			__skb_queue_head(&r->parked, skb);
+			__skb_queue_head(&w->parked, skb);
 			break;
 		}
 		consume_skb(skb);
 		/* It was refused for now (RNR), so what is behind it comes again too. */
-		if (qp->type == IB_QPT_RC && r->nak_sent && !skb_queue_empty(&r->parked))
-			__skb_queue_purge(&r->parked);
+		if (qp->type == IB_QPT_RC && w->nak_sent && !skb_queue_empty(&w->parked))
+			__skb_queue_purge(&w->parked);
 	}
 	if (!may_run(qp))
 		forget_packets(qp);
 	else if (qp->type == IB_QPT_RC)
 		acknowledge(qp);
-	else if (r->preparing && skb_queue_empty(&r->parked))
+	else if (w->preparing && skb_queue_empty(&w->parked))
 		prepare_receive(qp);
 	return more;
 }
@@ -804,12 +841,13 @@ static u32 request_psns(const struct prxe_qp *qp, const struct prxe_pkt *pkt)
 /* RC: is it the next? Takes the skb when not. */
 static bool rcv_in_order(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_resp *r = &qp->resp;
 	s32 diff = prxe_psn_cmp(pkt->psn, r->psn);
 
-	if (skb_queue_empty(&r->parked))
-		r->recv_psn = r->psn;
-	if (pkt->psn == r->recv_psn)
+	if (skb_queue_empty(&w->parked))
+		w->recv_psn = r->psn;
+	if (pkt->psn == w->recv_psn)
 		return true;
 	if (diff < 0) {
 		prxe_dup_rcv(qp, skb, pkt);
@@ -818,8 +856,8 @@ static bool rcv_in_order(struct prxe_qp *qp, struct sk_buff *skb, const struct p
 	/* Parked already, or ahead. */
 	if (diff > AHEAD_MAX)
 		prxe_count(qp->dev, dropped);
-	else if (prxe_psn_cmp(pkt->psn, r->recv_psn) > 0 && !r->nak_sent)
-		r->gap = true;
+	else if (prxe_psn_cmp(pkt->psn, w->recv_psn) > 0 && !w->nak_sent)
+		w->gap = true;
 	kfree_skb(skb);
 	return false;
 }
@@ -830,22 +868,24 @@ static bool rcv_in_order(struct prxe_qp *qp, struct sk_buff *skb, const struct p
  */
 static void no_room(struct prxe_qp *qp)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+
 	if (qp->type != IB_QPT_RC)
 		lost_to_wait(qp, NULL);
-	else if (qp->resp.faulting && !qp->resp.reading)
+	else if (w->faulting && !w->reading)
 		rnr_for_fault(qp, 1);
 	else
-		qp->resp.gap = true;
+		w->gap = true;
 }
 
 /* Behind what waits. Takes the skb. */
 static void park(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
-	struct prxe_resp *r = &qp->resp;
-	u32 max = qp->type == IB_QPT_RC && (r->reading || !r->faulting) ? QUEUE_PKTS : PARK_PKTS;
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+	u32 max = qp->type == IB_QPT_RC && (w->reading || !w->faulting) ? QUEUE_PKTS : PARK_PKTS;
 
 	/* One that is too long is refused in its turn, and need not wait for it. */
-	if (skb_queue_len(&r->parked) >= max || pkt->payload_len > 1U << qp->mtu_shift) {
+	if (skb_queue_len(&w->parked) >= max || pkt->payload_len > 1U << qp->mtu_shift) {
 		kfree_skb(skb);
 		skb = NULL;
 	} else {
@@ -855,19 +895,20 @@ static void park(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt 
 		no_room(qp);
 		return;
 	}
-	if (r->faulting)
+	if (w->faulting)
 		prxe_resp_timer_start(qp);
 	/* Those that were given up, and come again, are counted no more. */
-	if (skb_queue_empty(&r->parked))
-		r->rd_parked = 0;
+	if (skb_queue_empty(&w->parked))
+		w->rd_parked = 0;
 	if (qp->type == IB_QPT_RC && pkt->flags & OP_RD)
 		count_rd(qp, skb);
-	__skb_queue_tail(&r->parked, skb);
-	r->recv_psn = prxe_psn_add(pkt->psn, request_psns(qp, pkt));
+	__skb_queue_tail(&w->parked, skb);
+	w->recv_psn = prxe_psn_add(pkt->psn, request_psns(qp, pkt));
 }
 
 void prxe_wire_resp_rcv(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_pkt *pkt)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_resp *r = &qp->resp;
 	bool more = false;
 
@@ -879,8 +920,8 @@ void prxe_wire_resp_rcv(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_pkt
 	if (qp->type == IB_QPT_RC) {
 		if (!rcv_in_order(qp, skb, pkt))
 			goto go_on;
-		r->nak_sent = false;
-		r->gap = false;
+		w->nak_sent = false;
+		w->gap = false;
 	} else if (pkt->payload_len > 1U << qp->mtu_shift) {
 		/* No message of UD, and no packet of UC, is longer; it came in IP fragments. */
 		prxe_count(qp->dev, rcvd_malformed);
@@ -888,7 +929,7 @@ void prxe_wire_resp_rcv(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_pkt
 		goto go_on;
 	}
 	prxe_qp_established(qp);
-	if (!r->reading && !r->faulting && skb_queue_empty(&r->parked) && skb_queue_empty(&r->dups) &&
+	if (!w->reading && !w->faulting && skb_queue_empty(&w->parked) && skb_queue_empty(&w->dups) &&
 	    exec(qp, skb, pkt) == PRXE_EXEC_DONE)
 		consume_skb(skb);
 	else
@@ -919,39 +960,45 @@ bool prxe_wire_resp_work(struct prxe_qp *qp)
 
 void prxe_wire_resp_init(struct prxe_qp *qp)
 {
-	__skb_queue_head_init(&qp->resp.parked);
-	__skb_queue_head_init(&qp->resp.dups);
-	__skb_queue_head_init(&qp->resp.out);
-	prxe_hrtimer_setup(&qp->resp.park_timer, park_timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_SOFT);
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+
+	INIT_LIST_HEAD(&prxe_wire(qp)->groups);
+	__skb_queue_head_init(&w->parked);
+	__skb_queue_head_init(&w->dups);
+	__skb_queue_head_init(&w->out);
+	prxe_hrtimer_setup(&w->park_timer, park_timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_SOFT);
 }
 
 /* The state says by now that nothing is received: what runs after the lock was held here does nothing. */
 void prxe_wire_resp_reset(struct prxe_qp *qp)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_resp *r = &qp->resp;
 
 	spin_lock_bh(&r->lock);
 	forget_packets(qp);
 	/* Whoever sends uses the route, and waits for nothing; a last NAK leaves before it ends. */
-	while (r->sending) {
+	while (w->sending) {
 		spin_unlock_bh(&r->lock);
 		usleep_range(5, 50);
 		spin_lock_bh(&r->lock);
 	}
-	__skb_queue_purge(&r->out);
-	r->fault_epoch++;
-	r->faulting = false;
-	r->fault_error = 0;
-	r->rnr_code = 0;
+	__skb_queue_purge(&w->out);
+	w->fault_epoch++;
+	w->faulting = false;
+	w->fault_error = 0;
+	w->rnr_code = 0;
 	r->msg = 0;
-	r->drop_msg = false;
-	r->preparing = false;
-	r->nak_sent = false;
-	r->need_skb = false;
-	prxe_route_drop(&r->route);
-	kfree(r->res);
-	r->res = NULL;
+	w->done = 0;
+	w->aeth = PRXE_AETH_ACK | PRXE_AETH_UNLIMITED;
+	w->drop_msg = false;
+	w->preparing = false;
+	w->nak_sent = false;
+	w->skbs.need = false;
+	prxe_route_drop(&w->route);
+	kfree(w->res);
+	w->res = NULL;
 	spin_unlock_bh(&r->lock);
-	hrtimer_cancel(&r->park_timer);
-	r->park_timing = false;	/* nothing is received, so nobody starts it */
+	hrtimer_cancel(&w->park_timer);
+	w->park_timing = false;	/* nothing is received, so nobody starts it */
 }

@@ -31,28 +31,6 @@ void prxe_qp_put(struct prxe_qp *qp)
 	kfree_rcu(qp, rcu);
 }
 
-/*
- * Packets of a dead QP may wait in a queue of the network for any time, and when they are freed,
- * code of this module runs. The module's exit cannot fail, so it would have to wait for them, and
- * no signal could end that. So until they have gone the module is in use, and is not unloaded.
- */
-static void qp_linger(struct prxe_qp *qp)
-{
-	__module_get(THIS_MODULE);
-	WRITE_ONCE(qp->lingers, true);
-	smp_mb();	/* pairs with the atomic_dec_return() of the skbs' destructor */
-	prxe_qp_unlinger(qp);
-}
-
-void prxe_qp_unlinger(struct prxe_qp *qp)
-{
-	if (!READ_ONCE(qp->lingers) || atomic_read(&qp->req.skb_out) ||
-	    atomic_read(&qp->resp.skb_out))
-		return;
-	if (xchg(&qp->lingers, false))
-		module_put(THIS_MODULE);
-}
-
 struct prxe_qp *prxe_qp_lookup(struct prxe_dev *dev, u32 qpn)
 {
 	struct prxe_qp *qp;
@@ -319,13 +297,12 @@ int prxe_create_qp(struct ib_qp *ib, struct ib_qp_init_attr *init, struct ib_uda
 	if (!init->send_cq || !init->recv_cq)
 		return -EINVAL;
 
-	qp = kzalloc(sizeof(*qp), GFP_KERNEL_ACCOUNT);
+	qp = kzalloc(sizeof(*qp) + sizeof(struct prxe_wire), GFP_KERNEL_ACCOUNT);
 	if (!qp)
 		return -ENOMEM;
 	refcount_set(&qp->ref, 1);
 	mutex_init(&qp->mutex);
 	spin_lock_init(&qp->state_lock);
-	INIT_LIST_HEAD(&qp->mcast);
 	INIT_LIST_HEAD(&qp->late.node);
 	INIT_WORK(&qp->event_work, event_work);
 	qp->ibqp = ib;
@@ -661,7 +638,7 @@ int prxe_destroy_qp(struct ib_qp *ib, struct ib_udata *udata)
 		prxe_qp_put(qp);
 	if (cancel_work_sync(&qp->event_work))
 		prxe_qp_put(qp);
-	qp_linger(qp);
+	prxe_wire_linger(qp);
 	free_parts(qp);
 	prxe_qp_put(qp);
 	return 0;

@@ -29,7 +29,6 @@
 #include "obj/queue.h"
 #include "transport/park.h"
 
-struct dst_entry;
 struct mem_cgroup;
 
 /* An address, complete: what a route, headers and the choice of carrier need. */
@@ -40,13 +39,6 @@ struct prxe_av {
 	union ib_gid sgid, dgid;	/* IPv4 ones are v4-mapped */
 	u8 sgid_index;
 	u16 sport;			/* UDP source port, host order */
-};
-
-/* A cached route; its user's lock or ownership guards it. */
-struct prxe_route {
-	struct dst_entry *dst;
-	u32 cookie;
-	union ib_gid sgid, dgid;
 };
 
 /*
@@ -137,42 +129,6 @@ struct prxe_req {
 	struct prxe_park park[PRXE_PARK_NUM];	/* faults that it waits for */
 
 	struct prxe_qp *peer;		/* local carrier: cached, a reference */
-
-	/* wire (wire_req.c) */
-	u32 send;			/* index of the WQE to send from; in [sq->index, fetch] */
-	u32 una;			/* oldest PSN not acknowledged */
-	u32 sent_high;			/* one past the highest PSN ever sent: below it is a retransmission */
-	u32 unasked;			/* packets since the last AckReq */
-	u32 *rd_last;			/* last PSNs of outstanding READ requests and atomics, a ring */
-	u32 rd_head, rd_tail;
-	u32 rewound;			/* una of the last rewind that a NAK caused */
-	bool rewound_set;
-	bool late_nak;			/* a fatal NAK has overtaken responses: */
-	u8 late_syndrome;
-	u32 late_psn;
-	struct sk_buff *pend;		/* packet that waits for a part of its payload, at pend_at */
-	u8 *pend_at;
-	u32 pend_index, pend_psn;	/* the WQE and the PSN that pend and pend_done are of */
-	struct sk_buff *held;		/* ready to leave, inside a batch */
-	u32 pend_done;			/* bytes of the next packet's payload, or of a READ's landing, that are ready */
-	bool land_lost;			/* responses found no room while one waited to land; any context */
-	u32 land_psn, land_done;	/* response that waits to land, and how much of it has */
-	bool timer_on;			/* the ACK or RNR timer runs */
-	bool rnr_wait;			/* nothing is sent before rnr_until */
-	ktime_t rnr_until;
-	ktime_t last_heard;		/* last progress; the ACK timer restarts from it */
-	struct sk_buff_head acks;	/* responses received; own lock */
-	atomic_t skb_out;		/* skbs in flight below us; any context */
-	bool need_skb;			/* kick when skb_out falls */
-	struct prxe_route route;
-};
-
-/* A READ, atomic or FLUSH that may be asked for again (IBTA 9.7.5.1.1). */
-struct prxe_resource {
-	u32 type;			/* PRXE_OPF_READ, PRXE_OPF_ATOMIC, PRXE_OPF_ATOMIC_WRITE, PRXE_OPF_FLUSH, 0 empty */
-	u32 first_psn, last_psn;
-	u64 va; u32 rkey, length;	/* what was asked for */
-	u64 orig;			/* atomic: its saved result */
 };
 
 /* Receive side; under lock, but what says otherwise. */
@@ -182,47 +138,9 @@ struct prxe_resp {
 	spinlock_t post_lock;		/* kernel consumers' producers */
 	struct prxe_rwqe rwqe;		/* being filled, or kept for a retry */
 	u64 fills;			/* the last number of a receive WQE, or of a message in one */
-	u32 done;			/* bytes of the current inbound SEND or WRITE that have landed */
 	u32 psn;			/* expected */
 	u32 msn;
-	u8 aeth;			/* what the last ACK said */
-
-	/* wire (wire_resp.c, wire_read.c) */
-	u32 msg;			/* PRXE_OPF_SEND or PRXE_OPF_WRITE inside such a message, else 0 */
-	u64 fill;			/* of a SEND: its number in rwqe */
-	bool drop_msg;			/* UC: the rest of a broken message */
-	bool preparing;			/* UC: a fault broke it; the receive WQE is made present for the next, up to prepared */
-	u32 prepared;
-	bool nak_sent;			/* this gap was reported: silence until the expected PSN comes */
-	bool gap;			/* packets are missing, to be reported when what came before is done */
-	bool ack_due;
-	u64 va; u32 rkey; u32 resid;	/* current RDMA WRITE */
-	struct prxe_resource *res;	/* res_size of them, a ring; made when first needed */
-	u32 res_size, res_head;
-	u32 rd_parked;			/* READs and atomics in parked, unless that is empty */
-	bool read_counts;		/* the READ is no repetition: one of max_dest_rd_atomic */
-	bool reading;			/* responses to a READ are being sent: [read_va, + read_left) from read_psn */
-	u64 read_va; u32 read_rkey, read_left, read_psn, read_first, read_last;
-	struct sk_buff *read_skb;	/* response that waits for a part of its payload, at read_at */
-	void *read_at;
-	u32 read_done;
-	struct sk_buff_head parked;	/* requests that wait for their turn, in PSN order up to recv_psn */
-	struct sk_buff_head dups;	/* repeated READs and atomics that wait for their turn */
-	u32 recv_psn;
-	struct sk_buff_head out;	/* answers to be sent when the lock is dropped, in order */
-	bool sending;			/* somebody sends them, without the lock, and others' too */
-	struct hrtimer park_timer;	/* bounds how long parked requests wait for faults */
-	bool park_timing;		/* the timer runs, and will see what is true then */
-	u32 park_psn;			/* psn when it was started */
-	bool faulting;			/* a fault is queued */
-	u32 fault_epoch;		/* of the fault that counts */
-	int fault_error;		/* what the last fault came to; for fault_key only */
-	u64 fault_key;
-	u32 rnr_psn;			/* the last PSN that was told to wait for a fault, and how long */
-	u8 rnr_code;
-	atomic_t skb_out;		/* READ responses in flight; any context */
-	bool need_skb;
-	struct prxe_route route;
+	u32 msg;			/* wire: PRXE_OPF_SEND or _WRITE inside such a message, else 0 */
 };
 
 struct prxe_qp {
@@ -252,10 +170,7 @@ struct prxe_qp {
 	bool last_wqe_told;		/* IB_EVENT_QP_LAST_WQE_REACHED was raised; under resp.lock */
 	struct prxe_late_qp late;	/* receive WQEs that come when it is in error */
 	unsigned long events;		/* bits of enum ib_event_type to be raised by event_work */
-	atomic_t held;			/* bytes of received packets that wait; any context */
 	struct mem_cgroup *memcg;	/* pays for them; a reference; NULL: a kernel consumer's */
-	struct list_head mcast;		/* groups that it is a member of; under dev->mcast_lock */
-	bool lingers;			/* dead, with packets in the network: it holds the module */
 	struct work_struct event_work;	/* holds a reference while queued */
 	struct work_struct work;	/* prxe_qp_work(): both sides; holds a reference while queued */
 	struct prxe_req req;
@@ -324,11 +239,6 @@ static inline bool prxe_qp_tryget(struct prxe_qp *qp)
 {
 	return refcount_inc_not_zero(&qp->ref);
 }
-/*
- * The network has let go of the last packet of a side of @qp, or @qp has just died. With a dead
- * QP's last packet goes the QP's reference to the module. Any context.
- */
-void prxe_qp_unlinger(struct prxe_qp *qp);
 void prxe_qp_put(struct prxe_qp *qp);	/* any context; frees by RCU */
 /* By number on a device, with a reference; any context. NULL when there is none. */
 struct prxe_qp *prxe_qp_lookup(struct prxe_dev *dev, u32 qpn);

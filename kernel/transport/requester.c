@@ -547,11 +547,10 @@ void prxe_req_init(struct prxe_qp *qp)
 	atomic_set(&qp->req.kicks, 0);
 	spin_lock_init(&qp->req.post_lock);
 	prxe_hrtimer_setup(&qp->req.timer, req_timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_SOFT);
-	skb_queue_head_init(&qp->req.acks);
 	prxe_park_init(&qp->req.park[PRXE_PARK_SEND]);
 	prxe_park_init(&qp->req.park[PRXE_PARK_LAND]);
 	INIT_WORK(&qp->work, prxe_qp_work);
-	prxe_wire_req_reset(qp);
+	prxe_wire_req_init(qp);
 }
 
 void prxe_req_reset(struct prxe_qp *qp)
@@ -568,12 +567,11 @@ void prxe_req_reset(struct prxe_qp *qp)
 	qp->req.lost = false;
 	qp->req.flushing = false;
 	qp->req.sqd_told = false;
-	prxe_wire_req_reset(qp);
 	if (q) {
 		prxe_queue_consume_to(q, (q->index + prxe_queue_pending_from(q, q->index)) & q->mask);
 		qp->req.fetch = q->index;
-		qp->req.send = q->index;
 	}
+	prxe_wire_req_reset(qp);
 }
 
 void prxe_req_start(struct prxe_qp *qp)

@@ -28,9 +28,7 @@ void prxe_resp_reset(struct prxe_qp *qp)
 	prxe_wire_resp_reset(qp);
 	spin_lock_bh(&qp->resp.lock);
 	qp->resp.rwqe.valid = false;
-	qp->resp.done = 0;
 	qp->resp.msn = 0;
-	qp->resp.aeth = PRXE_AETH_ACK | PRXE_AETH_UNLIMITED;
 	if (qp->resp.rq) {
 		struct prxe_queue *q = qp->resp.rq;
 

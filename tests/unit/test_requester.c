@@ -104,6 +104,7 @@ void prxe_late_look(struct prxe_qp *qp)
 }
 
 void prxe_resp_flush(struct prxe_qp *qp) { }
+void prxe_wire_req_init(struct prxe_qp *qp) { }
 void prxe_wire_req_reset(struct prxe_qp *qp) { }
 void prxe_wire_req_start(struct prxe_qp *qp) { }
 int prxe_wire_req_step(struct prxe_qp *qp, unsigned int *budget) { return PRXE_STEP_BLOCKED; }
