@@ -41,7 +41,7 @@ struct prxe_dev {
 	struct ib_device ib;		/* first */
 	struct net_device *ndev;	/* held until dealloc_driver */
 	struct prxe_net *pnet;		/* its namespace's UDP sockets; one reference */
-	struct list_head node;		/* all devices; RCU for readers, prxe_devs_lock for writers */
+	struct list_head node;		/* all devices; registry.c */
 	/* Read by every message. key.c: another number after each removal of a key. */
 	unsigned long key_removals ____cacheline_aligned_in_smp;
 	struct prxe_stats __percpu *stats;
@@ -87,7 +87,7 @@ static inline struct prxe_ucontext *to_prxe_ucontext(struct ib_ucontext *ib)
 	return container_of(ib, struct prxe_ucontext, ib);
 }
 
-/* Module parameters (main.c) */
+/* Module parameters (params.c) */
 extern bool prxe_force_wire;		/* writable at run time; read when a QP goes to RTR */
 extern bool prxe_rxe_compat;
 extern bool prxe_ageing;		/* reclaim's questions are answered */
@@ -95,11 +95,5 @@ extern unsigned int prxe_park_ms;	/* a wire request waits that long for a fault 
 extern bool prxe_force_fault;		/* every ODP access goes through a fault; for tests */
 
 extern struct workqueue_struct *prxe_wq;	/* WQ_MEM_RECLAIM | WQ_UNBOUND: transport work */
-
-/* device.c */
-bool prxe_port_up(const struct prxe_dev *dev);
-void prxe_port_changed(struct prxe_dev *dev);
-extern const struct ib_device_ops prxe_device_ops;
-struct list_head *prxe_devs(void);	/* RCU list of all devices, linked by node */
 
 #endif

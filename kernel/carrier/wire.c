@@ -24,6 +24,7 @@
 #include <rdma/ib_mad.h>
 #include <rdma/ib_verbs.h>
 #include "base/icrc.h"
+#include "base/registry.h"
 #include "carrier/mcast.h"
 #include "carrier/wire.h"
 #include "carrier/wire_state.h"

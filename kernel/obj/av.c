@@ -9,6 +9,7 @@
 #include <net/ip.h>
 #include <net/ipv6.h>
 #include <rdma/ib_cache.h>
+#include "base/registry.h"
 #include "obj/vlan.h"
 #include "transport/qp.h"
 

@@ -8,13 +8,13 @@
 #include <linux/module.h>
 #include <linux/slab.h>
 #include "base/prxe.h"
+#include "base/registry.h"
 #include "carrier/mcast.h"
 #include "carrier/wire.h"
 #include "obj/ah.h"
 #include "obj/srq.h"
 #include "transport/late.h"
 #include "transport/qp.h"
-#include "verbs/verbs.h"
 
 #define MAX_TIMEOUT	31
 #define MAX_RETRY	7

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * The ib_device over a netdev: its birth, its place in the list of all devices, its end.
+ * The ib_device over a netdev: its birth and its end.
  */
 #include <linux/random.h>
-#include <linux/rculist.h>
 #include <linux/rtnetlink.h>
 #include <net/addrconf.h>
 #include "base/prxe.h"
+#include "base/registry.h"
 #include "carrier/mcast.h"
 #include "carrier/wire.h"
 #include "compat/compat_ops.h"
@@ -19,25 +19,8 @@
 #include "transport/qp.h"
 #include "verbs/verbs.h"
 
-static LIST_HEAD(devs);
-static DEFINE_SPINLOCK(devs_lock);	/* writers of devs; readers are inside RCU */
 static DEFINE_MUTEX(add_lock);		/* one birth at a time */
 static DEFINE_MUTEX(end_lock);		/* all of prxe_dealloc_driver(): module exit waits for it */
-
-struct list_head *prxe_devs(void)
-{
-	return &devs;
-}
-
-struct prxe_dev *prxe_dev_find(const struct net_device *ndev)
-{
-	struct prxe_dev *dev;
-
-	list_for_each_entry_rcu(dev, &devs, node)
-		if (dev->ndev == ndev)
-			return dev;
-	return NULL;
-}
 
 /* The GID table is the core's; what the carriers need of it is looked up there. */
 static int add_gid(const struct ib_gid_attr *attr, void **context)
@@ -55,7 +38,7 @@ static void get_fw_str(struct ib_device *ib, char *str)
 	strscpy(str, "prxe", IB_FW_VERSION_NAME_MAX);
 }
 
-const struct ib_device_ops prxe_device_ops = {
+static const struct ib_device_ops device_ops = {
 	.owner = THIS_MODULE,
 	.uverbs_abi_ver = PRXE_UVERBS_ABI,
 
@@ -229,7 +212,7 @@ int prxe_dev_add(const char *name, struct net_device *ndev)
 	spin_lock_init(&dev->mcast_lock);
 	dev->ndev = ndev;
 	dev_hold(ndev);
-	ib_set_device_ops(&dev->ib, &prxe_device_ops);
+	ib_set_device_ops(&dev->ib, &device_ops);
 	ib_set_device_ops(&dev->ib, prxe_rxe_compat ? &rxe_id : &private_id);
 	dev->stats = alloc_percpu(struct prxe_stats);
 	if (!dev->stats) {
@@ -275,9 +258,7 @@ int prxe_dev_add(const char *name, struct net_device *ndev)
 		rtnl_lock();
 		gone = ndev->reg_state != NETREG_REGISTERED;
 		if (!gone) {
-			spin_lock(&devs_lock);
-			list_add_tail_rcu(&dev->node, &devs);
-			spin_unlock(&devs_lock);
+			prxe_dev_list(dev);
 			prxe_port_changed(dev);
 		}
 		rtnl_unlock();
@@ -306,13 +287,7 @@ void prxe_dealloc_driver(struct ib_device *ib)
 	struct prxe_dev *dev = to_prxe_dev(ib);
 
 	mutex_lock(&end_lock);
-	if (!list_empty(&dev->node)) {
-		WRITE_ONCE(dev->going, true);
-		spin_lock(&devs_lock);
-		list_del_rcu(&dev->node);
-		spin_unlock(&devs_lock);
-		synchronize_rcu();
-	}
+	prxe_dev_unlist(dev);
 	if (dev->pnet)
 		prxe_net_put(dev->pnet);
 	WARN_ON(!xa_empty(&dev->keys) || !xa_empty(&dev->qps) || !xa_empty(&dev->ahs));
@@ -331,9 +306,7 @@ void prxe_dev_remove_all(void)
 
 	for (;;) {
 		mutex_lock(&end_lock);
-		dev = list_first_entry_or_null(&devs, struct prxe_dev, node);
-		if (dev)
-			get_device(&dev->ib.dev);
+		dev = prxe_dev_first();
 		mutex_unlock(&end_lock);
 		if (!dev)
 			break;
@@ -341,23 +314,4 @@ void prxe_dev_remove_all(void)
 		ib_unregister_device(&dev->ib);
 		put_device(&dev->ib.dev);
 	}
-}
-
-bool prxe_port_up(const struct prxe_dev *dev)
-{
-	return netif_running(dev->ndev) && netif_carrier_ok(dev->ndev);
-}
-
-/* The netdev's link may have changed: tell the consumers. Under RTNL, or before anybody can see a change. */
-void prxe_port_changed(struct prxe_dev *dev)
-{
-	struct ib_event ev = { .device = &dev->ib, .element.port_num = PRXE_PORT };
-	bool up = prxe_port_up(dev);
-
-	if (xchg(&dev->was_up, up) == up)
-		return;
-	ev.event = up ? IB_EVENT_PORT_ACTIVE : IB_EVENT_PORT_ERR;
-	if (!up)
-		prxe_count(dev, link_downed);
-	ib_dispatch_event(&ev);
 }

@@ -7,6 +7,7 @@
 #include <linux/netdevice.h>
 #include <rdma/rdma_netlink.h>
 #include "base/prxe.h"
+#include "base/registry.h"
 #include "verbs/verbs.h"
 
 static int newlink(const char *name, struct net_device *ndev)

@@ -6,12 +6,10 @@
 #include <linux/rtnetlink.h>
 #include <rdma/ib_mad.h>
 #include "base/prxe.h"
+#include "base/registry.h"
 #include "carrier/mcast.h"
 #include "mmu/mirror.h"
 #include "verbs/verbs.h"
-
-/* Bytes of IPv6, UDP, BTH, the longest extended headers and ICRC that a packet adds to its payload. */
-#define HEADER_ROOM	80
 
 #define RC_ODP (IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV | IB_ODP_SUPPORT_WRITE | IB_ODP_SUPPORT_READ | \
 		IB_ODP_SUPPORT_ATOMIC | IB_ODP_SUPPORT_SRQ_RECV | PRXE_ODP_CAP_ATOMIC_WRITE | \
@@ -83,20 +81,6 @@ int prxe_modify_device(struct ib_device *ib, int mask, struct ib_device_modify *
 	if (mask & IB_DEVICE_MODIFY_NODE_DESC)
 		memcpy(ib->node_desc, attr->node_desc, sizeof(ib->node_desc));
 	return 0;
-}
-
-enum ib_mtu prxe_port_mtu(const struct prxe_dev *dev)
-{
-	unsigned int mtu = READ_ONCE(dev->ndev->mtu);
-
-	mtu = mtu > HEADER_ROOM ? mtu - HEADER_ROOM : 0;
-	if (mtu >= 4096)
-		return IB_MTU_4096;
-	if (mtu >= 2048)
-		return IB_MTU_2048;
-	if (mtu >= 1024)
-		return IB_MTU_1024;
-	return mtu >= 512 ? IB_MTU_512 : IB_MTU_256;
 }
 
 /* Nobody has been told a speed by a virtual netdev: 25 Gb/s. */

@@ -23,8 +23,6 @@ void prxe_dealloc_ucontext(struct ib_ucontext *ib);
 void prxe_disassociate_ucontext(struct ib_ucontext *ib);
 int prxe_alloc_pd(struct ib_pd *ib, struct ib_udata *udata);
 int prxe_dealloc_pd(struct ib_pd *ib, struct ib_udata *udata);
-/* The largest path MTU that the netdev can carry. */
-enum ib_mtu prxe_port_mtu(const struct prxe_dev *dev);
 
 /* device.c */
 void prxe_dealloc_driver(struct ib_device *ib);
@@ -32,8 +30,6 @@ int prxe_dev_init(void);
 void prxe_dev_exit(void);	/* there is no device any more */
 /* An ib_device over @ndev, registered as @name (which may have a %d): 0 or an errno. Sleeps. */
 int prxe_dev_add(const char *name, struct net_device *ndev);
-/* The device over @ndev, inside RCU; NULL when there is none. */
-struct prxe_dev *prxe_dev_find(const struct net_device *ndev);
 /* Unregister every device, wherever its unregistration stands already. Sleeps. */
 void prxe_dev_remove_all(void);
 

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * Module parameters, and the workqueue of all layers. They are declared in prxe.h. This file calls
+ * nothing, so that every layer may read what stands here; main.c makes and destroys the workqueue.
+ */
+#include <linux/module.h>
+#include <linux/workqueue.h>
+#include "base/prxe.h"
+
+bool prxe_force_wire;
+module_param_named(force_wire, prxe_force_wire, bool, 0644);
+MODULE_PARM_DESC(force_wire, "QPs that go to RTR use UDP even between two QPs of this host");
+
+bool prxe_rxe_compat;
+module_param_named(rxe_compat, prxe_rxe_compat, bool, 0444);
+MODULE_PARM_DESC(rxe_compat,
+		 "say RDMA_DRIVER_RXE, so that an unmodified librxe drives devices named rxe*");
+
+bool prxe_force_fault;
+module_param_named(force_fault, prxe_force_fault, bool, 0644);
+MODULE_PARM_DESC(force_fault, "every access to ODP memory takes a page fault first; for tests");
+
+unsigned int prxe_park_ms;
+module_param_named(park_ms, prxe_park_ms, uint, 0644);
+MODULE_PARM_DESC(park_ms,
+		 "ms that a wire request waits for a fault before an RNR NAK: 1 to 1000, "
+		 "at most half the ACK timeout; 0: an eighth of it, 1 to 16");
+
+bool prxe_ageing = true;
+module_param_named(ageing, prxe_ageing, bool, 0644);
+MODULE_PARM_DESC(ageing, "reclaim is told which pages transfers have used; off: to compare");
+
+struct workqueue_struct *prxe_wq;
