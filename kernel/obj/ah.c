@@ -5,6 +5,7 @@
 #include <linux/random.h>
 #include <linux/slab.h>
 #include <linux/xarray.h>
+#include <rdma/rdma_user_rxe.h>
 #include "base/prxe.h"
 #include "obj/ah.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 #ifndef PRXE_AH_H
 #define PRXE_AH_H
-#include "transport/qp.h"
+#include "base/prxe.h"
+#include "obj/av.h"
 
 struct prxe_ah_obj {			/* found by ah_num, freed by RCU */
 	struct prxe_av av;

@@ -9,9 +9,11 @@
 #include <net/ip.h>
 #include <net/ipv6.h>
 #include <rdma/ib_cache.h>
+#include "base/packet.h"
+#include "base/prxe.h"
 #include "base/registry.h"
+#include "obj/av.h"
 #include "obj/vlan.h"
-#include "transport/qp.h"
 
 #define DEFAULT_HOPS	64
 

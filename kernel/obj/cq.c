@@ -47,7 +47,7 @@ int prxe_create_cq(struct ib_cq *ib, const struct ib_cq_init_attr *attr, struct 
 	spin_lock_init(&cq->lock);
 	mutex_init(&cq->resize_mutex);
 	INIT_WORK(&cq->work, cq_work);
-	prxe_late_cq_init(cq);
+	prxe_watch_init(&cq->watch);
 	cq->user = uctx;
 	cq->timestamp = attr->flags & IB_UVERBS_CQ_FLAGS_TIMESTAMP_COMPLETION;
 	cq->queue = prxe_queue_create(dev, &elems, uctx ? sizeof(struct cqe) : sizeof(struct ib_wc),
@@ -73,7 +73,7 @@ int prxe_destroy_cq(struct ib_cq *ib, struct ib_udata *udata)
 	/* No QP uses it any more (the core counts), so nothing is posted: only the handler's work may still be there. */
 	WRITE_ONCE(cq->dying, true);
 	cancel_work_sync(&cq->work);
-	prxe_late_cq_exit(cq);
+	prxe_watch_exit(&cq->watch);
 	prxe_queue_destroy(cq->queue);
 	atomic_dec(&to_prxe_dev(ib->device)->num_cq);
 	return 0;
@@ -91,33 +91,29 @@ static u32 cq_consumer(const struct prxe_queue *q)
  * the lock; only the few CQEs that were added meanwhile are copied under it. (User space that moves
  * the consumer meanwhile finds CQEs twice, or is refused; all indices stay inside the rings.)
  */
-static int cq_replace(struct prxe_cq *cq, struct prxe_queue *q, u32 elems)
+static int cq_replace(struct prxe_cq *cq, struct prxe_queue *q)
 {
 	struct prxe_queue *old = cq->queue;	/* only a resize changes it */
-	u32 from = cq_consumer(old), copied = 0, n;
+	struct prxe_queue_move move = { .dst = q, .src = old, .from = cq_consumer(old) };
+	int err;
 
 	lockdep_assert_held(&cq->resize_mutex);
-	for (;;) {
+	do {
+		prxe_queue_move_most(&move);
 		spin_lock_irq(&cq->lock);
-		n = (old->index - from) & old->mask;
-		if (n > elems || n < copied) {
-			spin_unlock_irq(&cq->lock);
-			return -EINVAL;
+		err = prxe_queue_move_rest(&move, (old->index - move.from) & old->mask);
+		if (!err) {
+			q->index = move.copied;
+			/* The elements first. */
+			smp_store_release(&q->ring->producer, move.copied);
+			cq->queue = q;
+			cq->ib.cqe = q->mask;
 		}
-		if (n - copied <= PRXE_QUEUE_STEP)
-			break;
 		spin_unlock_irq(&cq->lock);
-		prxe_queue_copy_all(q, copied, old, from + copied, n - copied);
-		copied = n;
-	}
-	prxe_queue_copy(q, copied, old, from + copied, n - copied);
-	q->index = n;
-	smp_store_release(&q->ring->producer, n);	/* the elements first */
-	cq->queue = q;
-	cq->ib.cqe = elems;
-	spin_unlock_irq(&cq->lock);
-	prxe_queue_destroy(old);
-	return 0;
+	} while (err == -EAGAIN);
+	if (!err)
+		prxe_queue_destroy(old);
+	return err;
 }
 
 int prxe_resize_cq(struct ib_cq *ib, int cqe, struct ib_udata *udata)
@@ -140,9 +136,9 @@ int prxe_resize_cq(struct ib_cq *ib, int cqe, struct ib_udata *udata)
 	err = ib_copy_to_udata(udata, &resp, sizeof(resp));
 	if (!err) {
 		mutex_lock(&cq->resize_mutex);
-		err = cq_replace(cq, q, elems);
+		err = cq_replace(cq, q);
 		mutex_unlock(&cq->resize_mutex);
-		prxe_late_ask(cq);
+		prxe_watch_ask(&cq->watch);
 	}
 	if (err)
 		prxe_queue_destroy(q);
@@ -293,6 +289,6 @@ int prxe_req_notify_cq(struct ib_cq *ib, enum ib_cq_notify_flags flags)
 	cq->notify |= flags & IB_CQ_SOLICITED_MASK;
 	missed = flags & IB_CQ_REPORT_MISSED_EVENTS && cq_count(cq->queue);
 	spin_unlock_irqrestore(&cq->lock, irq);
-	prxe_late_ask(cq);
+	prxe_watch_ask(&cq->watch);
 	return missed;
 }

@@ -6,7 +6,7 @@
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
 #include <rdma/ib_verbs.h>
-#include "transport/late.h"
+#include "obj/watch.h"
 
 struct prxe_queue;
 
@@ -20,7 +20,7 @@ struct prxe_cq {
 	bool overflowed;		/* CQE lost: IB_EVENT_CQ_ERR sent, nothing is posted any more */
 	bool dying;
 	struct mutex resize_mutex;	/* one resize at a time: the core does not serialise them */
-	struct prxe_late_cq late;
+	struct prxe_watch watch;	/* called when the consumer is about to wait */
 	struct work_struct work;	/* kernel consumers' comp_handler: never from post_send, never concurrent */
 };
 

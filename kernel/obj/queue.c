@@ -7,7 +7,6 @@
 #include <linux/vmalloc.h>
 #include "base/prxe.h"
 #include "obj/queue.h"
-#include "transport/qp.h"
 
 static_assert(offsetof(struct prxe_ring, producer) == offsetof(struct rxe_queue_buf, producer_index));
 static_assert(offsetof(struct prxe_ring, consumer) == offsetof(struct rxe_queue_buf, consumer_index));
@@ -125,22 +124,42 @@ out:
 	return err;
 }
 
-void prxe_queue_copy(struct prxe_queue *dst, u32 to, const struct prxe_queue *src, u32 from, u32 n)
+/* ---- resizing ---- */
+
+/* Elements that are copied while a spinlock is held: 16 KiB at most. */
+#define COPY_STEP	16U
+
+static void copy_elems(const struct prxe_queue_move *m, u32 at, u32 n)
 {
-	for (; n; n--, to++, from++)
-		memcpy(prxe_queue_at(dst, to), prxe_queue_at(src, from), 1UL << src->shift);
+	for (; n; n--, at++)
+		memcpy(prxe_queue_at(m->dst, at), prxe_queue_at(m->src, m->from + at),
+		       1UL << m->src->shift);
 }
 
-void prxe_queue_copy_all(struct prxe_queue *dst, u32 to, const struct prxe_queue *src, u32 from,
-			 u32 n)
+void prxe_queue_move_most(struct prxe_queue_move *m)
 {
-	u32 done;
+	while (m->copied < m->found) {
+		u32 n = min(m->found - m->copied, COPY_STEP);
 
-	for (done = 0; done < n; done += PRXE_QUEUE_STEP) {
-		prxe_queue_copy(dst, to + done, src, from + done, min(n - done, PRXE_QUEUE_STEP));
+		copy_elems(m, m->copied, n);
+		m->copied += n;
 		cond_resched();
 	}
 }
+
+int prxe_queue_move_rest(struct prxe_queue_move *m, u32 n)
+{
+	if (n > m->dst->mask || n < m->copied)
+		return -EINVAL;
+	m->found = n;
+	if (n - m->copied > COPY_STEP)
+		return -EAGAIN;
+	copy_elems(m, m->copied, n - m->copied);
+	m->copied = n;
+	return 0;
+}
+
+/* ---- receive WQEs ---- */
 
 /*
  * User space may write to the element while this reads: each member is read once, into @out, and judged there.
@@ -170,4 +189,34 @@ int prxe_rq_take(struct prxe_queue *q, u32 max_sge, struct prxe_rwqe *out)
 	for (i = 0; i < num; i++)
 		out->length += out->sge[i].length;
 	return 0;
+}
+
+/* Into the ring that user space would fill by itself. */
+int prxe_queue_post_recv(struct prxe_queue *q, spinlock_t *lock, u32 max_sge,
+			 const struct ib_recv_wr *wr, const struct ib_recv_wr **bad)
+{
+	unsigned long flags;
+	int err = 0;
+
+	spin_lock_irqsave(lock, flags);
+	for (; wr; wr = wr->next) {
+		u32 prod = q->ring->producer & q->mask;
+		struct rxe_recv_wqe *wqe = prxe_queue_at(q, prod);
+
+		if (wr->num_sge > max_sge)
+			err = -EINVAL;
+		else if (prxe_queue_next(q, prod) == (READ_ONCE(q->ring->consumer) & q->mask))
+			err = -ENOMEM;
+		if (err) {
+			*bad = wr;
+			break;
+		}
+		memset(wqe, 0, sizeof(*wqe));
+		wqe->wr_id = wr->wr_id;
+		wqe->dma.num_sge = wr->num_sge;
+		memcpy(wqe->dma.sge, wr->sg_list, wr->num_sge * sizeof(*wr->sg_list));
+		smp_store_release(&q->ring->producer, prxe_queue_next(q, prod));
+	}
+	spin_unlock_irqrestore(lock, flags);
+	return err;
 }

@@ -6,12 +6,22 @@
 #ifndef PRXE_QUEUE_H
 #define PRXE_QUEUE_H
 
+#include <linux/spinlock.h>
 #include <linux/types.h>
 #include <rdma/ib_verbs.h>
 #include <rdma/rdma_user_rxe.h>
+#include "base/prxe.h"
 
-struct prxe_dev;
-struct prxe_rwqe;
+/* A receive WQE taken from the RQ or SRQ, copied and checked. */
+struct prxe_rwqe {
+	bool valid;
+	u64 no;				/* its own number: another one for each that is taken */
+	u64 fill;			/* of the message whose bytes stand in it; 0: nobody's */
+	u64 wr_id;
+	u32 num_sge;
+	u64 length;			/* of all SGEs */
+	struct ib_sge sge[PRXE_MAX_SGE];
+};
 
 /* The shared header (offsets are ABI). 260: a prxe extension in rxe's padding. */
 struct prxe_ring {
@@ -53,15 +63,42 @@ void prxe_mmap_free(struct rdma_user_mmap_entry *entry);
 int prxe_rq_take(struct prxe_queue *q, u32 max_sge, struct prxe_rwqe *out);
 
 /*
- * One end of a resize: copy @n elements of @src, from index @from on, to @dst, from @to on. The
- * rings have elements of the same size. Sleeps when there are many; a few can be copied under a
- * spinlock by prxe_queue_copy().
+ * Kernel consumers' receive WRs into @q, an RQ or SRQ; @lock serialises the posters. As
+ * ib_post_recv(). Any context.
  */
-void prxe_queue_copy_all(struct prxe_queue *dst, u32 to, const struct prxe_queue *src, u32 from,
-			 u32 n);
-void prxe_queue_copy(struct prxe_queue *dst, u32 to, const struct prxe_queue *src, u32 from, u32 n);
-/* Elements that may be copied while a spinlock is held: 16 KiB at most. */
-#define PRXE_QUEUE_STEP		16U
+int prxe_queue_post_recv(struct prxe_queue *q, spinlock_t *lock, u32 max_sge,
+			 const struct ib_recv_wr *wr, const struct ib_recv_wr **bad);
+
+/*
+ * A resize: the elements of one ring, from index @from on, into another one from index 0 on. Both
+ * rings have elements of the same size. Most are copied without a lock while the old ring is still
+ * in use; only the last few, which came meanwhile, are copied under the lock that guards the ring:
+ *
+ *	do {
+ *		prxe_queue_move_most(&move);
+ *		lock
+ *		err = prxe_queue_move_rest(&move, number of elements from move.from on);
+ *		if (!err)
+ *			put the new ring in the place of the old one
+ *		unlock
+ *	} while (err == -EAGAIN);
+ *
+ * What stands in the old ring from @from on must not change meanwhile; more may come.
+ */
+struct prxe_queue_move {
+	struct prxe_queue *dst;
+	const struct prxe_queue *src;
+	u32 from;
+	u32 found, copied;	/* elements; 0 in the beginning */
+};
+
+/* Copy what prxe_queue_move_rest() has found. Sleeps. */
+void prxe_queue_move_most(struct prxe_queue_move *m);
+/*
+ * There are @n elements now. 0: all of them are in the new ring. -EAGAIN: too many are left to copy
+ * them under a spinlock. -EINVAL: they do not fit, or there are fewer than before.
+ */
+int prxe_queue_move_rest(struct prxe_queue_move *m, u32 n);
 
 /* The kernel's own view: addresses are inside the ring whatever user space wrote. */
 static inline void *prxe_queue_at(const struct prxe_queue *q, u32 index)

@@ -3,8 +3,8 @@
  * Shared receive queues.
  */
 #include "base/prxe.h"
+#include "obj/queue.h"
 #include "obj/srq.h"
-#include "transport/qp.h"
 
 static atomic_t next_num = ATOMIC_INIT(0);
 
@@ -64,34 +64,31 @@ int prxe_create_srq(struct ib_srq *ib, struct ib_srq_init_attr *init, struct ib_
  * index. Only a few late ones are copied under the lock. The producer is user space's: its count is
  * read again each time, and bounded.
  */
-static int srq_replace(struct prxe_srq *srq, struct prxe_queue *q, u32 elems)
+static int srq_replace(struct prxe_srq *srq, struct prxe_queue *q)
 {
 	struct prxe_queue *old = srq->rq;	/* only a resize changes it */
-	u32 from = READ_ONCE(old->index), copied = 0, n, taken;
+	struct prxe_queue_move move = { .dst = q, .src = old, .from = READ_ONCE(old->index) };
+	int err;
 
 	lockdep_assert_held(&srq->resize_mutex);
-	for (;;) {
+	do {
+		prxe_queue_move_most(&move);
 		spin_lock_bh(&srq->lock);
-		n = prxe_queue_pending_from(old, from);
-		if (n > elems || n < copied) {
-			spin_unlock_bh(&srq->lock);
-			return -EINVAL;
+		err = prxe_queue_move_rest(&move, prxe_queue_pending_from(old, move.from));
+		if (!err) {
+			u32 taken = (old->index - move.from) & old->mask;
+
+			prxe_queue_consume_to(q, min(taken, move.copied));
+			/* The elements first. */
+			smp_store_release(&q->ring->producer, move.copied);
+			srq->rq = q;
+			srq->max_wr = q->mask;
 		}
-		if (n - copied <= PRXE_QUEUE_STEP)
-			break;
 		spin_unlock_bh(&srq->lock);
-		prxe_queue_copy_all(q, copied, old, from + copied, n - copied);
-		copied = n;
-	}
-	prxe_queue_copy(q, copied, old, from + copied, n - copied);
-	taken = (old->index - from) & old->mask;
-	prxe_queue_consume_to(q, min(taken, n));
-	smp_store_release(&q->ring->producer, n);	/* the elements first */
-	srq->rq = q;
-	srq->max_wr = elems;
-	spin_unlock_bh(&srq->lock);
-	prxe_queue_destroy(old);
-	return 0;
+	} while (err == -EAGAIN);
+	if (!err)
+		prxe_queue_destroy(old);
+	return err;
 }
 
 static int srq_resize(struct prxe_srq *srq, u32 elems, struct ib_udata *udata)
@@ -117,7 +114,7 @@ static int srq_resize(struct prxe_srq *srq, u32 elems, struct ib_udata *udata)
 		err = -EFAULT;
 	} else {
 		mutex_lock(&srq->resize_mutex);
-		err = srq_replace(srq, q, elems);
+		err = srq_replace(srq, q);
 		mutex_unlock(&srq->resize_mutex);
 	}
 	if (err)

@@ -303,7 +303,7 @@ int prxe_create_qp(struct ib_qp *ib, struct ib_qp_init_attr *init, struct ib_uda
 	refcount_set(&qp->ref, 1);
 	mutex_init(&qp->mutex);
 	spin_lock_init(&qp->state_lock);
-	INIT_LIST_HEAD(&qp->late.node);
+	prxe_late_init(qp);
 	INIT_WORK(&qp->event_work, event_work);
 	qp->ibqp = ib;
 	qp->dev = dev;

@@ -25,21 +25,13 @@
 #include "base/prxe.h"
 #include "mem/sgl.h"
 #include "mmu/fault.h"
+#include "obj/av.h"
 #include "obj/cq.h"
 #include "obj/queue.h"
+#include "transport/late.h"
 #include "transport/park.h"
 
 struct mem_cgroup;
-
-/* An address, complete: what a route, headers and the choice of carrier need. */
-struct prxe_av {
-	u8 family;			/* AF_INET, AF_INET6; 0: not set */
-	u8 tclass, hop_limit;
-	u32 flow_label;
-	union ib_gid sgid, dgid;	/* IPv4 ones are v4-mapped */
-	u8 sgid_index;
-	u16 sport;			/* UDP source port, host order */
-};
 
 /*
  * How a UD message travels: chosen when it starts, and kept until it is over whatever happens to
@@ -92,17 +84,6 @@ struct prxe_wqe {
 		DECLARE_FLEX_ARRAY(struct ib_sge, sge);
 		DECLARE_FLEX_ARRAY(u8, inline_data);	/* flags & IB_SEND_INLINE */
 	};
-};
-
-/* A receive WQE taken from the RQ or SRQ, copied and checked. */
-struct prxe_rwqe {
-	bool valid;
-	u64 no;				/* its own number: another one for each that is taken */
-	u64 fill;			/* of the message whose bytes stand in it; 0: nobody's */
-	u64 wr_id;
-	u32 num_sge;
-	u64 length;			/* of all SGEs */
-	struct ib_sge sge[PRXE_MAX_SGE];
 };
 
 /* Send side; owner only, but what says otherwise. */
@@ -279,14 +260,6 @@ static inline void prxe_qp_established(struct prxe_qp *qp)
 		prxe_qp_comm_est(qp);
 }
 
-/* ---- av.c ---- */
-/* From verbs attributes; -EINVAL when there is no GRH or no such sgid. Sleeps or not as its caller (GID table lookups do not). */
-int prxe_av_init(struct prxe_dev *dev, struct prxe_av *av, const struct rdma_ah_attr *attr, u32 sport_hint);
-/* The local device (same namespace) that owns @av->dgid, or NULL; inside RCU. */
-struct prxe_dev *prxe_av_local_dev(struct prxe_dev *dev, const struct prxe_av *av);
-/* Into the 40 bytes that a UD receiver gets in front of a message of @len bytes (IPv4: the header is the last 20). */
-void prxe_av_grh(const struct prxe_av *av, u32 len, u8 grh[40]);
-
 /* ---- requester.c ---- */
 void prxe_req_init(struct prxe_qp *qp);		/* at creation */
 void prxe_req_reset(struct prxe_qp *qp);	/* on the way to RESET: nothing is pending after it; sleeps */
@@ -348,9 +321,6 @@ void prxe_resp_flush(struct prxe_qp *qp);
 void prxe_resp_init(struct prxe_qp *qp);
 void prxe_resp_reset(struct prxe_qp *qp);
 int prxe_post_recv(struct ib_qp *ib, const struct ib_recv_wr *wr, const struct ib_recv_wr **bad);
-/* Kernel consumers' receive WRs into @q, an RQ or SRQ; @lock serialises them. As ib_post_recv(). */
-int prxe_queue_post_recv(struct prxe_queue *q, spinlock_t *lock, u32 max_sge, const struct ib_recv_wr *wr,
-			 const struct ib_recv_wr **bad);
 /* QP access check for an inbound operation (IB_ACCESS_REMOTE_*): true when qp_access_flags allow it. */
 static inline bool prxe_resp_allows(const struct prxe_qp *qp, int access)
 {

@@ -125,36 +125,6 @@ void prxe_resp_flush(struct prxe_qp *qp)
 	}
 }
 
-/* Kernel consumers: into the ring that user space would fill by itself. */
-int prxe_queue_post_recv(struct prxe_queue *q, spinlock_t *lock, u32 max_sge, const struct ib_recv_wr *wr,
-			 const struct ib_recv_wr **bad)
-{
-	unsigned long flags;
-	int err = 0;
-
-	spin_lock_irqsave(lock, flags);
-	for (; wr; wr = wr->next) {
-		u32 prod = q->ring->producer & q->mask;
-		struct rxe_recv_wqe *wqe = prxe_queue_at(q, prod);
-
-		if (wr->num_sge > max_sge)
-			err = -EINVAL;
-		else if (prxe_queue_next(q, prod) == (READ_ONCE(q->ring->consumer) & q->mask))
-			err = -ENOMEM;
-		if (err) {
-			*bad = wr;
-			break;
-		}
-		memset(wqe, 0, sizeof(*wqe));
-		wqe->wr_id = wr->wr_id;
-		wqe->dma.num_sge = wr->num_sge;
-		memcpy(wqe->dma.sge, wr->sg_list, wr->num_sge * sizeof(*wr->sg_list));
-		smp_store_release(&q->ring->producer, prxe_queue_next(q, prod));
-	}
-	spin_unlock_irqrestore(lock, flags);
-	return err;
-}
-
 int prxe_post_recv(struct ib_qp *ib, const struct ib_recv_wr *wr, const struct ib_recv_wr **bad)
 {
 	struct prxe_qp *qp = to_prxe_qp(ib);
