@@ -6,9 +6,11 @@
 #include <linux/workqueue.h>
 #include "base/icrc.h"
 #include "base/prxe.h"
+#include "carrier/local.h"
 #include "carrier/wire.h"
 #include "mmu/fault.h"
 #include "mmu/mirror.h"
+#include "transport/carrier.h"
 #include "verbs/verbs.h"
 
 MODULE_DESCRIPTION("Soft-RoCE with pageable memory");
@@ -22,6 +24,7 @@ static int __init prxe_init(void)
 	prxe_wq = alloc_workqueue("prxe", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
 	if (!prxe_wq)
 		return -ENOMEM;
+	prxe_carriers_set(&prxe_local_carrier, &prxe_wire_carrier);
 	err = prxe_icrc_init();
 	if (err)
 		goto err_wq;

@@ -9,10 +9,12 @@
 #include <net/route.h>
 #include <rdma/ib_mad.h>
 #include "carrier/local.h"
-#include "carrier/wire.h"
 #include "mem/mr.h"
 #include "obj/srq.h"
 #include "obj/vlan.h"
+#include "transport/carrier.h"
+#include "transport/requester.h"
+#include "transport/responder.h"
 
 /* What a locked step came to. */
 enum verdict {
@@ -73,18 +75,26 @@ static void peer_advance(struct attempt *a)
 
 /* ---- failures ---- */
 
+/* UC: the message is lost, and its sender completes with success. */
+static enum verdict drop_uc(struct attempt *a)
+{
+	a->status = IB_WC_SUCCESS;
+	peer_advance(a);
+	return V_DONE;
+}
+
 /*
- * The responder would send a NAK: the peer's QP goes into error as its consumer expects, ours gets the status. UC: silence; but a receive WQE
- * that cannot be used would fail for ever.
+ * The responder would send a NAK: the peer's QP goes into error, as its consumer expects, and ours
+ * gets the status. On UC nobody is told; but a receive WQE that cannot be used would fail for ever,
+ * so that is the peer's error.
  */
-static enum verdict refuse(struct attempt *a, enum ib_wc_status status, enum ib_wc_status peer_status, int event)
+static enum verdict refuse(struct attempt *a, enum ib_wc_status status,
+			   enum ib_wc_status peer_status, int event)
 {
 	if (a->qp->type == IB_QPT_UC) {
 		if (status == IB_WC_REM_OP_ERR)
 			prxe_resp_fail(a->peer, peer_status, event);
-		a->status = IB_WC_SUCCESS;
-		peer_advance(a);
-		return V_DONE;
+		return drop_uc(a);
 	}
 	prxe_resp_fail(a->peer, peer_status, event);
 	a->status = status;
@@ -135,7 +145,7 @@ static enum verdict take_rwqe(struct attempt *a)
 		return V_MORE;
 	case -EAGAIN:
 		if (a->qp->type == IB_QPT_UC)
-			return refuse(a, 0, 0, -1);
+			return drop_uc(a);
 		a->rnr_code = a->peer->attr.min_rnr_timer;
 		return V_RNR;
 	default:
@@ -397,7 +407,7 @@ static enum verdict execute(struct attempt *a, int fault_error, bool fault_remot
 	if (fault_error)
 		return fault_failed(a, fault_remote);
 	if (wqe->drop)
-		return refuse(a, 0, 0, -1);
+		return drop_uc(a);
 	if (a->peer->resp.msg && !wqe->done_atomic) {
 		/*
 		 * Inside a message that came by the wire: on RC a bad request; on UC the new
@@ -512,7 +522,7 @@ static void begin(struct prxe_qp *qp, struct prxe_wqe *wqe)
 	wqe->state = PRXE_WQE_SENT;
 }
 
-enum prxe_step prxe_local_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
+static enum prxe_step local_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 {
 	struct attempt a = { .qp = qp, .wqe = wqe };
 	enum verdict v = V_LOST;
@@ -636,18 +646,6 @@ static enum verdict deliver_ud(struct attempt *a, int fault_error)
 	return V_DONE;
 }
 
-bool prxe_local_reaches(struct prxe_qp *qp, const struct prxe_av *av)
-{
-	bool here;
-
-	if (READ_ONCE(prxe_force_wire))
-		return false;
-	rcu_read_lock();
-	here = prxe_av_local_dev(qp->dev, av);
-	rcu_read_unlock();
-	return here;
-}
-
 /* With a reference; NULL: nobody has the number, or the address has left this host. */
 static struct prxe_qp *ud_peer(struct prxe_qp *qp, const struct prxe_wqe *wqe)
 {
@@ -662,7 +660,7 @@ static struct prxe_qp *ud_peer(struct prxe_qp *qp, const struct prxe_wqe *wqe)
 	return peer;
 }
 
-enum prxe_step prxe_local_ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
+static enum prxe_step local_ud_send(struct prxe_qp *qp, struct prxe_wqe *wqe)
 {
 	struct attempt a = { .qp = qp, .wqe = wqe, .status = IB_WC_SUCCESS };
 	bool remote = qp->req.park[PRXE_PARK_SEND].remote;
@@ -687,3 +685,26 @@ enum prxe_step prxe_local_ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 	}
 	return conclude(&a, v);
 }
+
+/* ---- the carrier ---- */
+
+static enum prxe_step local_serve(struct prxe_qp *qp, struct prxe_budget *b)
+{
+	return prxe_req_waits(qp) ? PRXE_STEP_BLOCKED : prxe_req_serve_each(qp, b, local_step);
+}
+
+static void local_reset_send(struct prxe_qp *qp)
+{
+	if (qp->req.peer) {
+		prxe_qp_put(qp->req.peer);
+		qp->req.peer = NULL;
+	}
+	qp->req.lost = false;
+}
+
+const struct prxe_carrier prxe_local_carrier = {
+	.name = "local",
+	.serve = local_serve,
+	.ud_send = local_ud_send,
+	.reset_send = local_reset_send,
+};

@@ -11,7 +11,7 @@
 #include <net/if_inet6.h>
 #include <net/ipv6.h>
 #include "carrier/mcast.h"
-#include "carrier/wire.h"
+#include "carrier/wire_resp.h"
 #include "carrier/wire_state.h"
 #include "transport/qp.h"
 

@@ -10,7 +10,7 @@
 #include <linux/memcontrol.h>
 #include <linux/sched/mm.h>
 #include <linux/skbuff.h>
-#include "carrier/wire.h"
+#include "carrier/wire_hold.h"
 #include "carrier/wire_state.h"
 #include "transport/qp.h"
 

@@ -1,17 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * What the wire's responder answers with a response, not an ACK: READ, atomics and FLUSH, and again when the answer got lost.
+ * The wire's responder: requests that are answered by a response packet instead of an ACK (READ,
+ * atomics, FLUSH), and replaying that response when the requester asks again.
  *
- * Each one that was executed leaves a resource behind: enough of it to answer a repetition (IBTA 9.7.5.1.1). A READ is read
- * again; an atomic or a FLUSH is not executed again: its result is kept. Everything runs under resp.lock.
+ * Each one that was executed leaves a resource behind: enough of it to answer a repetition (IBTA
+ * 9.7.5.1.1). A READ is read again; an atomic or a FLUSH is not executed again: its result is kept.
+ * Everything runs under resp.lock.
+ *
+ * Carrier, wire: uses the answers (wire_answer.c) and what waits for memory (wire_park.c).
  */
+#include <linux/lockdep.h>
 #include <linux/slab.h>
-#include "carrier/wire.h"
-#include "carrier/wire_resp.h"
+#include "base/packet.h"
+#include "carrier/wire_hold.h"
+#include "carrier/wire_out.h"
+#include "carrier/wire_park.h"
+#include "carrier/wire_read.h"
 #include "carrier/wire_state.h"
 #include "mem/mem.h"
 #include "mem/mr.h"
-#include "transport/qp.h"
+#include "transport/responder.h"
 
 #define DUPS_MAX	PRXE_MAX_RD_ATOM
 #define READ_READY	(256U << 10)	/* of a READ's source is made present before its first response */

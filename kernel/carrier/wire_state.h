@@ -95,6 +95,8 @@ struct prxe_wire_resp {
 	struct sk_buff_head out; /* answers to be sent when the lock is dropped, in order */
 	bool sending;		/* somebody sends them, without the lock, and others' too */
 	struct hrtimer park_timer; /* bounds how long parked requests wait for faults */
+	/* Do what can be done now: prxe_resp_park_init(). */
+	bool (*run)(struct prxe_qp *qp, unsigned int budget);
 	bool park_timing;	/* the timer runs, and will see what is true then */
 	u32 park_psn;		/* psn when it was started */
 	bool faulting;		/* a fault is queued */

@@ -14,7 +14,7 @@
 #include "mem/mr.h"
 #include "mmu/mirror.h"
 #include "mmu/window.h"
-#include "transport/qp.h"
+#include "transport/responder.h"
 
 /* ---- the gate ---- */
 

@@ -17,7 +17,7 @@
 #include "mmu/fault.h"
 #include "mmu/mirror.h"
 #include "mmu/window.h"
-#include "transport/qp.h"
+#include "transport/wqe.h"
 
 #define ACCESS_MR	(IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_READ | \
 			 IB_ACCESS_REMOTE_ATOMIC | IB_ACCESS_MW_BIND | IB_ACCESS_ON_DEMAND | IB_ACCESS_HUGETLB | \

@@ -10,7 +10,7 @@
 #include "base/prxe.h"
 #include "mem/mr.h"
 #include "mmu/window.h"
-#include "transport/qp.h"
+#include "transport/wqe.h"
 
 #define ACCESS_MW	(IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_ATOMIC | IB_ZERO_BASED | \
 			 IB_ACCESS_FLUSH_GLOBAL)

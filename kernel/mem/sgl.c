@@ -5,7 +5,7 @@
 #include <linux/minmax.h>
 #include "mem/mem.h"
 #include "mem/sgl.h"
-#include "transport/qp.h"
+#include "transport/wqe.h"
 
 /* What is done with the part of an SGE that @cur grants: as prxe_copy() returns. @done: bytes of the walk before it. */
 typedef ssize_t (*sge_fn)(struct prxe_cursor *cur, u32 done, u32 len, u64 ahead, void *arg, struct prxe_miss *miss);

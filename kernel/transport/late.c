@@ -12,7 +12,6 @@
 #include "base/prxe.h"
 #include "obj/cq.h"
 #include "transport/late.h"
-#include "transport/qp.h"
 
 #define LOOK_NS		(2 * NSEC_PER_SEC)
 #define LOOK_MIN_NS	(2 * NSEC_PER_MSEC)

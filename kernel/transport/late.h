@@ -6,15 +6,7 @@
 #ifndef PRXE_LATE_H
 #define PRXE_LATE_H
 
-#include "obj/watch.h"
-
-struct prxe_qp;
-
-/* Embedded in a QP. */
-struct prxe_late_qp {
-	struct prxe_watcher watcher;	/* of the receive CQ, when time does not look any more */
-	u64 since;			/* ns: last flush of a receive; 0: none. resp.lock */
-};
+#include "transport/qp.h"
 
 void prxe_late_init(struct prxe_qp *qp);	/* at creation */
 /* The QP's receive WQEs were flushed: when to look again. Process context, not under resp.lock. */

@@ -7,11 +7,12 @@
  * before its fault has ended raises the epoch, so that the late fault says nothing to whoever waits
  * by then. Only that, and the end of a queued fault, take the lock: the owner knows whether one is
  * queued, and as long as none is, nobody else writes here.
+ *
+ * Transport: knows the QP, and whom to wake; calls the MMU.
  */
 #include <linux/slab.h>
 #include "mmu/fault.h"
 #include "transport/park.h"
-#include "transport/qp.h"
 
 /*
  * How long a UC or UD message waits for one fault of its receiver: long for an ordinary fault,
@@ -28,9 +29,17 @@ struct req_fault {
 	u32 epoch;
 };
 
-void prxe_park_init(struct prxe_park *park)
+void prxe_park_init(struct prxe_park *park, void (*wake)(struct prxe_qp *qp))
 {
+	park->wake = wake;
 	spin_lock_init(&park->lock);
+}
+
+void prxe_req_wait(struct prxe_qp *qp, u64 ns)
+{
+	WRITE_ONCE(qp->req.timer_fired, false);
+	qp->req.waiting = true;
+	hrtimer_start(&qp->req.timer, ns_to_ktime(ns), HRTIMER_MODE_REL_SOFT);
 }
 
 static void req_fault_done(struct prxe_fault_req *req)
@@ -49,7 +58,7 @@ static void req_fault_done(struct prxe_fault_req *req)
 	}
 	spin_unlock_bh(&park->lock);
 	if (mine)
-		prxe_req_kick(qp, true);
+		park->wake(qp);
 	kfree(f);
 	prxe_qp_put(qp);
 }

@@ -1,34 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/*
- * Faults that a send side waits for.
- *
- * A QP waits for at most one fault of each kind: memory that it sends from (or that a local peer
- * lacks), and memory that a response lands in. They are apart, because responses are taken and
- * messages complete whatever the next message lacks.
- */
+/* How a send side waits: for faults, and for the timer. */
 #ifndef PRXE_PARK_H
 #define PRXE_PARK_H
 
-#include <linux/spinlock.h>
-#include <linux/types.h>
+#include "transport/qp.h"
 
 struct prxe_miss;
-struct prxe_qp;
 
-enum prxe_park_kind { PRXE_PARK_SEND, PRXE_PARK_LAND, PRXE_PARK_NUM };
+/* At creation. @wake makes the send side look again when a fault has ended; any context but hardirq. */
+void prxe_park_init(struct prxe_park *park, void (*wake)(struct prxe_qp *qp));
 
-struct prxe_park {
-	spinlock_t lock;	/* the end of a queued fault, and who raises epoch; innermost, BH off */
-	bool parked;		/* written by the owner: a fault was queued, and not looked at since */
-	bool remote;		/* owner: the memory was the peer's (local carrier) */
-	bool queued;		/* owner: a fault of this epoch is queued, or was and not looked at */
-	bool done;		/* the wait is over, with error; release and acquire */
-	u32 index, psn;		/* owner: the WQE and the PSN that wait */
-	u32 epoch;		/* a queued fault of an older one is nobody's; written by the owner */
-	int error;		/* valid with done */
-};
-
-void prxe_park_init(struct prxe_park *park);
+/* Owner: wait @ns for the timer, then be kicked. */
+void prxe_req_wait(struct prxe_qp *qp, u64 ns);
 
 /*
  * Owner: memory is missing for the packet at @psn of the WQE at @index. Tries without waiting where

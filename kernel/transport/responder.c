@@ -4,9 +4,9 @@
  */
 #include <linux/ktime.h>
 #include <linux/lockdep.h>
-#include "carrier/wire.h"
 #include "obj/srq.h"
-#include "transport/qp.h"
+#include "transport/carrier.h"
+#include "transport/responder.h"
 
 void prxe_resp_init(struct prxe_qp *qp)
 {
@@ -19,13 +19,12 @@ void prxe_resp_init(struct prxe_qp *qp)
 	 */
 	qp->resp.fills = (u64)atomic_inc_return(&qps) << 32;
 	spin_lock_init(&qp->resp.post_lock);
-	prxe_wire_resp_init(qp);
 }
 
 /* On the way to RESET: posted receive WQEs are forgotten (IBTA 10.3.1), progress and protocol state too. */
 void prxe_resp_reset(struct prxe_qp *qp)
 {
-	prxe_wire_resp_reset(qp);
+	prxe_carriers_reset_receive(qp);
 	spin_lock_bh(&qp->resp.lock);
 	qp->resp.rwqe.valid = false;
 	qp->resp.msn = 0;
@@ -123,18 +122,4 @@ void prxe_resp_flush(struct prxe_qp *qp)
 		spin_unlock_bh(&qp->resp.lock);
 		cond_resched();
 	}
-}
-
-int prxe_post_recv(struct ib_qp *ib, const struct ib_recv_wr *wr, const struct ib_recv_wr **bad)
-{
-	struct prxe_qp *qp = to_prxe_qp(ib);
-	int err;
-
-	*bad = wr;
-	if (qp->user || qp->srq || READ_ONCE(qp->state) == IB_QPS_RESET)
-		return -EINVAL;
-	err = prxe_queue_post_recv(qp->resp.rq, &qp->resp.post_lock, qp->cap.max_recv_sge, wr, bad);
-	if (READ_ONCE(qp->state) == IB_QPS_ERR)
-		prxe_qp_schedule(qp);
-	return err;
 }

@@ -8,7 +8,7 @@
 #include "base/prxe.h"
 #include "base/registry.h"
 #include "carrier/mcast.h"
-#include "carrier/wire.h"
+#include "carrier/udp.h"
 #include "compat/compat_ops.h"
 #include "mem/mr.h"
 #include "mmu/fault.h"

@@ -11,7 +11,7 @@
 #include <rdma/uverbs_ioctl.h>
 #include <rdma/uverbs_types.h>
 #include "base/prxe.h"
-#include "transport/qp.h"
+#include "transport/requester.h"
 #include "uapi/prxe-ioctl.h"
 #include "verbs/doorbell.h"
 #include "verbs/verbs.h"

@@ -8,6 +8,7 @@
 #include "base/prxe.h"
 #include "mem/mr.h"
 #include "mmu/mirror.h"
+#include "transport/carrier.h"
 #include "transport/qp.h"
 #include "verbs/verbs.h"
 
@@ -64,10 +65,8 @@ int prxe_fill_stat_mr_entry(struct sk_buff *msg, struct ib_mr *ibmr)
 
 int prxe_fill_res_qp_entry(struct sk_buff *msg, struct ib_qp *ibqp)
 {
-	const struct prxe_qp *qp = to_prxe_qp(ibqp);
+	/* NULL: not connected, or UD, which chooses with each message. */
+	const struct prxe_carrier *carrier = READ_ONCE(to_prxe_qp(ibqp)->carrier);
 
-	/* UD chooses with each message. */
-	if ((qp->type != IB_QPT_RC && qp->type != IB_QPT_UC) || READ_ONCE(qp->state) < IB_QPS_RTR)
-		return 0;
-	return put_string(msg, "carrier", READ_ONCE(qp->local) ? "local" : "wire");
+	return carrier ? put_string(msg, "carrier", carrier->name) : 0;
 }

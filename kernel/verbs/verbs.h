@@ -24,6 +24,22 @@ void prxe_disassociate_ucontext(struct ib_ucontext *ib);
 int prxe_alloc_pd(struct ib_pd *ib, struct ib_udata *udata);
 int prxe_dealloc_pd(struct ib_pd *ib, struct ib_udata *udata);
 
+/* qp_verbs.c */
+int prxe_create_qp(struct ib_qp *ib, struct ib_qp_init_attr *init, struct ib_udata *udata);
+int prxe_modify_qp(struct ib_qp *ib, struct ib_qp_attr *attr, int mask, struct ib_udata *udata);
+int prxe_query_qp(struct ib_qp *ib, struct ib_qp_attr *attr, int mask,
+		  struct ib_qp_init_attr *init);
+int prxe_destroy_qp(struct ib_qp *ib, struct ib_udata *udata);
+/*
+ * The device is being taken from its users (dev->leaving is set): all their QPs into error, and what
+ * was posted to them completes before this returns. Sleeps.
+ */
+void prxe_qp_abandon_all(struct prxe_dev *dev);
+
+/* post.c */
+int prxe_post_send(struct ib_qp *ib, const struct ib_send_wr *wr, const struct ib_send_wr **bad);
+int prxe_post_recv(struct ib_qp *ib, const struct ib_recv_wr *wr, const struct ib_recv_wr **bad);
+
 /* device.c */
 void prxe_dealloc_driver(struct ib_device *ib);
 int prxe_dev_init(void);

@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * kernel/transport/requester.c: what it makes of a ring that a hostile process fills, and whether its owner is ever two or none: posters, a worker, a
+ * kernel/transport/requester.c and wqe.c: what it makes of a ring that a hostile process fills, and whether its owner is ever two or none: posters, a worker, a
  * timer and fault threads all kick one send queue, and every WQE must complete once and in order.
  */
 #include "common.h"
-#include "obj/ah.h"
-#include "carrier/local.h"
 #include "mem/mr.h"
-#include "transport/qp.h"
-#include "carrier/wire.h"
+#include "obj/ah.h"
+#include "transport/carrier.h"
+#include "transport/late.h"
+#include "transport/requester.h"
+#include "transport/responder.h"
 
 /* ---- a QP as qp.c makes it, with memory that ends where it must ---- */
 
 static struct prxe_dev dev;
+
+static const struct prxe_carrier carrier;
 
 static struct prxe_qp *qp_make(enum ib_qp_type type, u32 slots, u32 max_sge, u32 max_inline)
 {
@@ -24,7 +27,7 @@ static struct prxe_qp *qp_make(enum ib_qp_type type, u32 slots, u32 max_sge, u32
 	qp->dev = &dev;
 	qp->type = type;
 	qp->user = (void *)qp;	/* only compared */
-	qp->local = true;
+	qp->carrier = &carrier;
 	qp->state = IB_QPS_RTS;
 	qp->mtu_shift = 10;
 	qp->attr.max_rd_atomic = 1;
@@ -104,16 +107,22 @@ void prxe_late_look(struct prxe_qp *qp)
 }
 
 void prxe_resp_flush(struct prxe_qp *qp) { }
-void prxe_wire_req_init(struct prxe_qp *qp) { }
-void prxe_wire_req_reset(struct prxe_qp *qp) { }
-void prxe_wire_req_start(struct prxe_qp *qp) { }
-int prxe_wire_req_step(struct prxe_qp *qp, unsigned int *budget) { return PRXE_STEP_BLOCKED; }
-bool prxe_wire_resp_work(struct prxe_qp *qp) { return false; }
-enum prxe_step prxe_local_step(struct prxe_qp *qp, struct prxe_wqe *wqe) { return w.step(qp, wqe); }
-enum prxe_step prxe_local_ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe) { return w.step(qp, wqe); }
-bool prxe_local_reaches(struct prxe_qp *qp, const struct prxe_av *av) { return true; }
-int prxe_wire_ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe) { return PRXE_STEP_BLOCKED; }
-void prxe_wire_req_forget(struct prxe_qp *qp) { }
+
+/* The one carrier: one WQE at a time, each executed by the world. */
+static enum prxe_step carrier_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
+{
+	return w.step(qp, wqe);
+}
+
+static enum prxe_step carrier_serve(struct prxe_qp *qp, struct prxe_budget *b)
+{
+	return prxe_req_waits(qp) ? PRXE_STEP_BLOCKED : prxe_req_serve_each(qp, b, carrier_step);
+}
+
+static const struct prxe_carrier carrier = { .serve = carrier_serve, .ud_send = carrier_step };
+
+struct prxe_dev *prxe_av_local_dev(struct prxe_dev *d, const struct prxe_av *av) { return d; }
+bool prxe_force_wire;
 void prxe_qp_put(struct prxe_qp *qp) { SHIM_ASSERT(!refcount_dec_and_test(&qp->ref)); }
 void prxe_qp_schedule(struct prxe_qp *qp)
 {

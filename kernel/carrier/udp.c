@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * UDP port 4791: the sockets of each network namespace that has a device. Carrier, lowest file of
+ * the wire: knows no QP and no packet; what takes the packets is told to it.
+ */
+#include <linux/mutex.h>
+#include <linux/slab.h>
+#include <net/net_namespace.h>
+#include <net/netns/generic.h>
+#include <net/udp.h>
+#include <net/udp_tunnel.h>
+#include <rdma/ib_verbs.h>
+#include "carrier/udp.h"
+
+struct prxe_net {
+	refcount_t ref;			/* the namespace, and each user */
+	struct mutex lock;
+	unsigned int users;
+	bool gone;			/* the namespace is */
+	struct net *net;		/* valid until gone */
+	struct socket *sk4, *sk6;
+	struct rcu_head rcu;
+};
+
+struct pernet {
+	struct prxe_net *pnet;
+};
+
+static unsigned int pernet_id;
+
+/* What takes the packets; set before there is a socket. */
+static int (*receive)(struct sock *sk, struct sk_buff *skb);
+
+static void pnet_put(struct prxe_net *pnet)
+{
+	if (refcount_dec_and_test(&pnet->ref))
+		kfree_rcu(pnet, rcu);
+}
+
+static int open_one(struct prxe_net *pnet, struct udp_port_cfg *port, struct socket **sock)
+{
+	struct udp_tunnel_sock_cfg tunnel = {
+		.sk_user_data = pnet,
+		.encap_type = 1,
+		.encap_rcv = receive,
+	};
+	int err = udp_sock_create(pnet->net, port, sock);
+
+	if (err) {
+		*sock = NULL;
+		return err;
+	}
+	prxe_udp_tunnel_setup(pnet->net, *sock, &tunnel);
+	return 0;
+}
+
+static void close_sockets(struct prxe_net *pnet)
+{
+	if (pnet->sk6)
+		prxe_udp_tunnel_release(pnet->sk6);
+	if (pnet->sk4)
+		prxe_udp_tunnel_release(pnet->sk4);
+	pnet->sk6 = NULL;
+	pnet->sk4 = NULL;
+}
+
+static int open_sockets(struct prxe_net *pnet)
+{
+	struct udp_port_cfg port4 = { .family = AF_INET, .local_udp_port = htons(ROCE_V2_UDP_DPORT) };
+	struct udp_port_cfg port6 = {
+		.family = AF_INET6, .local_udp_port = htons(ROCE_V2_UDP_DPORT), .ipv6_v6only = 1,
+	};
+	int err;
+
+	err = open_one(pnet, &port4, &pnet->sk4);
+	if (err)
+		return err;
+	err = open_one(pnet, &port6, &pnet->sk6);
+	/* A kernel without IPv6 has IPv4 all the same. */
+	if (err == -EAFNOSUPPORT || err == -EPFNOSUPPORT)
+		err = 0;
+	if (err)
+		close_sockets(pnet);
+	return err;
+}
+
+struct prxe_net *prxe_net_get(struct net *net)
+{
+	struct prxe_net *pnet = ((struct pernet *)net_generic(net, pernet_id))->pnet;
+	int err = 0;
+
+	mutex_lock(&pnet->lock);
+	if (pnet->gone)
+		err = -ENODEV;
+	else if (!pnet->users)
+		err = open_sockets(pnet);
+	if (!err) {
+		pnet->users++;
+		refcount_inc(&pnet->ref);
+	}
+	mutex_unlock(&pnet->lock);
+	if (err == -EADDRINUSE)
+		pr_err("UDP port %d, RoCEv2's, is already in use in this network namespace: is rdma_rxe loaded?\n",
+		       ROCE_V2_UDP_DPORT);
+	else if (err)
+		pr_err("cannot open UDP port %d: error %d\n", ROCE_V2_UDP_DPORT, err);
+	return err ? ERR_PTR(err) : pnet;
+}
+
+void prxe_net_put(struct prxe_net *pnet)
+{
+	mutex_lock(&pnet->lock);
+	if (!--pnet->users)
+		close_sockets(pnet);
+	mutex_unlock(&pnet->lock);
+	pnet_put(pnet);
+}
+
+static int __net_init pernet_init(struct net *net)
+{
+	struct prxe_net *pnet = kzalloc(sizeof(*pnet), GFP_KERNEL);
+
+	if (!pnet)
+		return -ENOMEM;
+	refcount_set(&pnet->ref, 1);
+	mutex_init(&pnet->lock);
+	pnet->net = net;
+	((struct pernet *)net_generic(net, pernet_id))->pnet = pnet;
+	return 0;
+}
+
+/* Devices may still be on their way out: they find the sockets closed. */
+static void __net_exit pernet_exit(struct net *net)
+{
+	struct prxe_net *pnet = ((struct pernet *)net_generic(net, pernet_id))->pnet;
+
+	mutex_lock(&pnet->lock);
+	pnet->gone = true;
+	close_sockets(pnet);
+	pnet->net = NULL;
+	mutex_unlock(&pnet->lock);
+	pnet_put(pnet);
+}
+
+static struct pernet_operations pernet_ops = {
+	.init = pernet_init,
+	.exit = pernet_exit,
+	.id = &pernet_id,
+	.size = sizeof(struct pernet),
+};
+
+int prxe_udp_init(int (*rcv)(struct sock *sk, struct sk_buff *skb))
+{
+	receive = rcv;
+	return register_pernet_subsys(&pernet_ops);
+}
+
+void prxe_udp_exit(void)
+{
+	unregister_pernet_subsys(&pernet_ops);
+}

@@ -1,0 +1,480 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * The wire's requester: responses become completions.
+ *
+ * A response is queued by whoever receives it (prxe_wire_req_rcv(), in softirq), and taken by the
+ * owner of the send side, all else here. It acknowledges what precedes it, so it is checked before it
+ * says anything. Carrier, wire: uses the requester's position.
+ */
+#include <linux/slab.h>
+#include "base/packet.h"
+#include "carrier/wire_ack.h"
+#include "carrier/wire_hold.h"
+#include "carrier/wire_pos.h"
+#include "carrier/wire_state.h"
+#include "mem/mem.h"
+#include "mem/sgl.h"
+#include "transport/carrier.h"
+
+#define MAX_ACKS	512U	/* responses queued: twice what is outstanding at most */
+#define FEW_ACKS	256U	/* more are held and paid for: nobody takes them as they come */
+
+/* After completions: what was acknowledged before it was sent again need not be. */
+static void resync(struct prxe_qp *qp)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+
+	if (prxe_psn_cmp(qp->req.psn, w->una) < 0) {
+		qp->req.psn = w->una;
+		w->send = qp->req.sq->index;
+		prxe_wire_forget_pend(qp);
+	}
+}
+
+/* Everything up to and including @psn has arrived there. False: a READ or atomic without its response stands in the way. */
+static bool ack_to(struct prxe_qp *qp, u32 psn)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	struct prxe_wqe *wqe;
+
+	while ((wqe = prxe_wire_oldest(qp)) && wqe->state != PRXE_WQE_FETCHED && prxe_psn_cmp(psn, w->una) >= 0) {
+		if (prxe_wire_is_rd(wqe))
+			return false;
+		if (prxe_psn_cmp(psn, wqe->last_psn) < 0) {
+			prxe_wire_progress(qp, prxe_psn_add(psn, 1));
+			break;
+		}
+		prxe_wire_progress(qp, prxe_psn_add(wqe->last_psn, 1));
+		prxe_wire_finish(qp, wqe, IB_WC_SUCCESS);
+		if (READ_ONCE(qp->state) == IB_QPS_ERR)
+			break;
+	}
+	return true;
+}
+
+/*
+ * A sequence NAK, or a response that was overtaken, asks for a retransmission, which uses up a
+ * retry as one by the ACK timer does (IBTA 9.7.5.1.3). At most one for each una: if the same packet
+ * is lost again, the ACK timer recovers it.
+ */
+static void rewind_on_nak(struct prxe_qp *qp)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+
+	if (w->rewound_set && w->rewound == w->una)
+		return;
+	if (!prxe_wire_take_retry(qp))
+		return;
+	w->rewound = w->una;
+	w->rewound_set = true;
+	prxe_wire_rewind(qp);
+}
+
+enum resp_result {
+	RESP_TAKEN,
+	RESP_MISS,	/* its landing memory is missing: keep it, park */
+};
+
+static void landing_failed(struct prxe_qp *qp, struct prxe_wqe *wqe)
+{
+	prxe_wire_finish(qp, wqe, IB_WC_LOC_PROT_ERR);
+}
+
+/* Bytes of the response at the head go to where the WQE says; from an skb, or the 8 bytes at @val. */
+static enum resp_result land(struct prxe_qp *qp, struct prxe_wqe *wqe, const struct sk_buff *skb, const struct prxe_pkt *pkt,
+			     const u64 *val, u32 pos, u32 len, struct prxe_miss *miss)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	struct prxe_sgl sgl = { .sge = wqe->sge, .num = wqe->num_sge };
+
+	if (w->land_psn != pkt->psn)
+		w->land_done = 0;
+	w->land_psn = pkt->psn;
+	while (w->land_done < len) {
+		u32 done = w->land_done;
+		ssize_t n;
+
+		prxe_mem_begin();
+		if (val)
+			n = prxe_sgl_scatter(qp, sgl, pos + done, (const u8 *)val + done, len - done, miss);
+		else
+			n = prxe_sgl_scatter_skb(qp, sgl, pos + done, skb, pkt->payload_off + done, len - done,
+						 wqe->length - pos - len, miss);
+		prxe_mem_end();
+		if (n > 0)
+			w->land_done += n;
+		if (miss->mirror)
+			return RESP_MISS;
+		if (n <= 0) {
+			landing_failed(qp, wqe);
+			return RESP_TAKEN;
+		}
+	}
+	w->land_done = 0;
+	prxe_wire_progress(qp, prxe_psn_add(pkt->psn, 1));
+	if (pkt->psn == wqe->last_psn)
+		prxe_wire_finish(qp, wqe, IB_WC_SUCCESS);
+	return RESP_TAKEN;
+}
+
+/* The request that has @psn, which is not before una. NULL: none that was sent. */
+static struct prxe_wqe *wqe_of(struct prxe_qp *qp, u32 psn)
+{
+	u32 index;
+
+	for (index = qp->req.sq->index; index != qp->req.fetch;
+	     index = prxe_queue_next(qp->req.sq, index)) {
+		struct prxe_wqe *wqe = prxe_req_wqe(qp, index);
+
+		if (wqe->state == PRXE_WQE_FETCHED)
+			break;
+		if (prxe_psn_cmp(psn, wqe->last_psn) <= 0)
+			return wqe;
+	}
+	return NULL;
+}
+
+/*
+ * Where the data of a response begin in the message, and how many there are. Not of an atomic's.
+ */
+static u32 response_pos(const struct prxe_qp *qp, const struct prxe_wqe *wqe, u32 psn)
+{
+	return ((psn - wqe->first_psn) & PRXE_PSN_MASK) << qp->mtu_shift;
+}
+
+static u32 response_len(const struct prxe_qp *qp, const struct prxe_wqe *wqe, u32 psn)
+{
+	if (wqe->opcode != IB_WR_RDMA_READ)
+		return 0;
+	return min(wqe->length - response_pos(qp, wqe, psn), 1U << qp->mtu_shift);
+}
+
+/* Is the response of the kind and the length that its request gets? */
+static bool answers(const struct prxe_qp *qp, const struct prxe_wqe *wqe,
+		    const struct prxe_pkt *pkt)
+{
+	if (!prxe_wire_is_rd(wqe) || prxe_wire_is_atomic(wqe) != !!(pkt->flags & PRXE_OPF_ATOMIC))
+		return false;
+	return prxe_wire_is_atomic(wqe) || pkt->payload_len == response_len(qp, wqe, pkt->psn);
+}
+
+/*
+ * A READ response or an atomic acknowledge. It acknowledges what is before it, so it is looked at
+ * before that: one that is no answer to the request of its PSN says nothing. (The oldest request
+ * fails by one of the wrong kind or length, as a bad response: IBTA 9.9.2.)
+ */
+static enum resp_result take_data(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_pkt *pkt, struct prxe_miss *miss)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	struct prxe_wqe *wqe;
+
+	if (pkt->psn != w->una) {
+		wqe = wqe_of(qp, pkt->psn);
+		if (!wqe || !answers(qp, wqe, pkt)) {
+			prxe_count(qp->dev, dropped);
+			return RESP_TAKEN;
+		}
+	}
+	if (!ack_to(qp, prxe_psn_add(pkt->psn, -1))) {
+		rewind_on_nak(qp);
+		return RESP_TAKEN;
+	}
+	wqe = prxe_wire_oldest(qp);
+	if (!wqe || wqe->state == PRXE_WQE_FETCHED || pkt->psn != w->una || !prxe_wire_is_rd(wqe))
+		return RESP_TAKEN;
+	if (!answers(qp, wqe, pkt)) {
+		prxe_wire_finish(qp, wqe, IB_WC_BAD_RESP_ERR);
+		return RESP_TAKEN;
+	}
+	if (prxe_wire_is_atomic(wqe)) {
+		wqe->orig = pkt->orig;
+		return land(qp, wqe, NULL, pkt, &wqe->orig, 0, sizeof(u64), miss);
+	}
+	return land(qp, wqe, skb, pkt, NULL, response_pos(qp, wqe, pkt->psn), pkt->payload_len,
+		    miss);
+}
+
+static void take_rnr(struct prxe_qp *qp, struct prxe_pkt *pkt)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	struct prxe_wqe *wqe = prxe_wire_oldest(qp);
+
+	prxe_count(qp->dev, rcvd_rnr_err);
+	if (w->rnr_wait)
+		return;
+	if (qp->attr.rnr_retry != 7) {
+		if (!qp->req.rnr_retry) {
+			prxe_count(qp->dev, rnr_retry_exceeded_err);
+			prxe_wire_finish(qp, wqe, IB_WC_RNR_RETRY_EXC_ERR);
+			return;
+		}
+		qp->req.rnr_retry--;
+	}
+	prxe_wire_rewind(qp);
+	w->rnr_wait = true;
+	w->rnr_until = ktime_add_ns(w->last_heard, prxe_rnr_ns(PRXE_AETH_VALUE(pkt->syndrome)));
+	hrtimer_start(&qp->req.timer, w->rnr_until, HRTIMER_MODE_ABS_SOFT);
+	w->timer_on = true;
+}
+
+static void take_nak(struct prxe_qp *qp, struct prxe_pkt *pkt)
+{
+	struct prxe_wqe *wqe = prxe_wire_oldest(qp);
+
+	switch (PRXE_AETH_VALUE(pkt->syndrome)) {
+	case PRXE_NAK_PSN_SEQ:
+		prxe_count(qp->dev, rcvd_seq_err);
+		rewind_on_nak(qp);
+		break;
+	case PRXE_NAK_INV_REQ:
+		prxe_wire_finish(qp, wqe, IB_WC_REM_INV_REQ_ERR);
+		break;
+	case PRXE_NAK_REM_ACC:
+		prxe_wire_finish(qp, wqe, IB_WC_REM_ACCESS_ERR);
+		break;
+	case PRXE_NAK_REM_OP:
+		prxe_wire_finish(qp, wqe, IB_WC_REM_OP_ERR);
+		break;
+	default:
+		prxe_wire_finish(qp, wqe, IB_WC_BAD_RESP_ERR);
+		break;
+	}
+}
+
+static void take_ack(struct prxe_qp *qp, struct prxe_pkt *pkt)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	struct prxe_wqe *wqe;
+
+	switch (PRXE_AETH_TYPE(pkt->syndrome)) {
+	case PRXE_AETH_ACK:
+		if (!ack_to(qp, pkt->psn))
+			rewind_on_nak(qp);
+		return;
+	case PRXE_AETH_RNR:
+	case PRXE_AETH_NAK:
+		break;
+	default:
+		return;
+	}
+	/* They acknowledge what is before their PSN, and speak of the packet that has it. */
+	if (!ack_to(qp, prxe_psn_add(pkt->psn, -1))) {
+		/* It overtook responses (another CPU sent them). Its sender is in error now and will not say it again. */
+		if (PRXE_AETH_TYPE(pkt->syndrome) == PRXE_AETH_NAK && PRXE_AETH_VALUE(pkt->syndrome) != PRXE_NAK_PSN_SEQ) {
+			w->late_nak = true;
+			w->late_syndrome = pkt->syndrome;
+			w->late_psn = pkt->psn;
+			return;
+		}
+		rewind_on_nak(qp);
+		return;
+	}
+	wqe = prxe_wire_oldest(qp);
+	if (READ_ONCE(qp->state) == IB_QPS_ERR || !wqe || wqe->state == PRXE_WQE_FETCHED || pkt->psn != w->una)
+		return;
+	if (PRXE_AETH_TYPE(pkt->syndrome) == PRXE_AETH_RNR)
+		take_rnr(qp, pkt);
+	else
+		take_nak(qp, pkt);
+}
+
+/* The NAK that came before the responses to what precedes it: now is its turn, if they have come. */
+static void take_late_nak(struct prxe_qp *qp)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	struct prxe_pkt nak = { .psn = w->late_psn, .syndrome = w->late_syndrome };
+
+	if (!w->late_nak || prxe_psn_cmp(w->una, nak.psn) < 0 || READ_ONCE(qp->state) == IB_QPS_ERR)
+		return;
+	w->late_nak = false;
+	if (nak.psn == w->una)
+		take_ack(qp, &nak);
+}
+
+static enum resp_result take_response(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_miss *miss)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	struct prxe_pkt pkt;
+
+	/* Parsed before, so it will be again. Stale ones and ones to what was never sent are ghosts. */
+	if (prxe_pkt_parse(&pkt, skb->data, skb_headlen(skb), skb->len) || prxe_psn_cmp(pkt.psn, w->sent_high) >= 0)
+		return RESP_TAKEN;
+	/* A NAK may say una itself; nothing older says anything. */
+	if (prxe_psn_cmp(pkt.psn, w->una) < 0)
+		return RESP_TAKEN;
+	if (pkt.flags & PRXE_OPF_ACK) {
+		take_ack(qp, &pkt);
+		return RESP_TAKEN;
+	}
+	return take_data(qp, skb, &pkt, miss);
+}
+
+/*
+ * What is queued has to wait: from here on it is counted and paid for, as what comes later. What
+ * finds no room is asked for again when the wait is over.
+ */
+static void hold_responses(struct prxe_qp *qp)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	struct sk_buff_head *acks = &w->acks, all, held;
+	struct sk_buff *skb;
+
+	__skb_queue_head_init(&all);
+	__skb_queue_head_init(&held);
+	spin_lock_bh(&acks->lock);
+	skb_queue_splice_init(acks, &all);
+	spin_unlock_bh(&acks->lock);
+	while ((skb = __skb_dequeue(&all))) {
+		skb = prxe_wire_hold(qp, skb);
+		if (skb)
+			__skb_queue_tail(&held, skb);
+		else
+			WRITE_ONCE(w->land_lost, true);
+	}
+	spin_lock_bh(&acks->lock);
+	skb_queue_splice(&held, acks);
+	spin_unlock_bh(&acks->lock);
+}
+
+/*
+ * Take what has come. PRXE_STEP_DONE: go on to send, whether or not the rest waits for memory to
+ * land in.
+ */
+static enum prxe_step take_responses(struct prxe_qp *qp)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	u32 una = w->una;
+	struct sk_buff *skb;
+
+	while ((skb = skb_dequeue(&w->acks))) {
+		struct prxe_miss miss = {};
+
+		if (take_response(qp, skb, &miss) == RESP_MISS) {
+			skb_queue_head(&w->acks, skb);
+			if (prxe_req_park(qp, PRXE_PARK_LAND, qp->req.sq->index, w->una, &miss,
+					  false))
+				return PRXE_STEP_MORE;
+			hold_responses(qp);
+			break;
+		}
+		consume_skb(skb);
+		resync(qp);
+		take_late_nak(qp);
+		if (READ_ONCE(qp->state) == IB_QPS_ERR)
+			return PRXE_STEP_MORE;
+	}
+	/*
+	 * Only what acknowledges something new shows that the peer is there: anybody can repeat old
+	 * ones.
+	 */
+	if (una != w->una)
+		w->last_heard = ktime_get();
+	return PRXE_STEP_DONE;
+}
+
+/* The responses first: they are taken whatever the next packet to be sent waits for. */
+enum prxe_step prxe_wire_serve_responses(struct prxe_qp *qp)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	bool was_parked = qp->req.park[PRXE_PARK_LAND].parked;
+	struct prxe_wqe *wqe;
+	int error;
+
+	if (prxe_park_faulting(&qp->req.park[PRXE_PARK_LAND], &error)) {
+		/* The time that a fault of ours takes is not the peer's silence. */
+		w->last_heard = ktime_get();
+		return PRXE_STEP_DONE;
+	}
+	if (was_parked) {
+		w->last_heard = ktime_get();
+		if (READ_ONCE(w->land_lost)) {
+			WRITE_ONCE(w->land_lost, false);
+			prxe_wire_rewind(qp);
+		}
+	}
+	if (error) {
+		wqe = prxe_wire_oldest(qp);
+		if (wqe && wqe->state != PRXE_WQE_FETCHED)
+			landing_failed(qp, wqe);
+		if (READ_ONCE(qp->state) == IB_QPS_ERR)
+			return PRXE_STEP_MORE;
+	}
+	return take_responses(qp);
+}
+
+/*
+ * May this response say something? By position; the owner of the send side judges its kind and
+ * length. Lockless: una only moves on, and sent_high is moved before a packet leaves, so that
+ * what answers it passes.
+ */
+static bool may_matter(const struct prxe_qp *qp, const struct prxe_pkt *pkt)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+
+	return prxe_psn_cmp(pkt->psn, READ_ONCE(w->una)) >= 0 &&
+	       prxe_psn_cmp(pkt->psn, READ_ONCE(w->sent_high)) < 0;
+}
+
+/* Syndromes that exist (IBTA 9.7.5.2.1); one of a response with data says ACK. */
+static bool syndrome_ok(const struct prxe_pkt *pkt)
+{
+	u8 type = PRXE_AETH_TYPE(pkt->syndrome);
+
+	if (!(pkt->flags & PRXE_OPF_AETH) || type == PRXE_AETH_ACK)
+		return true;
+	if (!(pkt->flags & PRXE_OPF_ACK))
+		return false;
+	if (type == PRXE_AETH_NAK)
+		return PRXE_AETH_VALUE(pkt->syndrome) <= PRXE_NAK_RD_REQ;
+	return type == PRXE_AETH_RNR;
+}
+
+/*
+ * False: the QP ended, or was reset, since the packet was accepted: who did that has emptied the
+ * queue, or is about to.
+ */
+static bool queue_response(struct prxe_qp *qp, struct sk_buff *skb)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	struct sk_buff_head *acks = &w->acks;
+	enum ib_qp_state state;
+	bool ok;
+
+	spin_lock_bh(&acks->lock);
+	state = READ_ONCE(qp->state);
+	ok = !READ_ONCE(qp->dead) && (state == IB_QPS_RTS || state == IB_QPS_SQD);
+	if (ok)
+		__skb_queue_tail(acks, skb);
+	spin_unlock_bh(&acks->lock);
+	return ok;
+}
+
+void prxe_wire_req_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	u32 queued = skb_queue_len_lockless(&w->acks);
+
+	if (!syndrome_ok(pkt) || pkt->payload_len > 1U << qp->mtu_shift) {
+		prxe_count(qp->dev, rcvd_malformed);
+		kfree_skb(skb);
+		return;
+	}
+	if (READ_ONCE(qp->carrier) != prxe_carrier_of(PRXE_CARRIER_WIRE) ||
+	    qp->type != IB_QPT_RC || queued >= MAX_ACKS || !may_matter(qp, pkt)) {
+		prxe_count(qp->dev, dropped);
+		kfree_skb(skb);
+		return;
+	}
+	if (queued >= FEW_ACKS || READ_ONCE(qp->req.park[PRXE_PARK_LAND].parked)) {
+		skb = prxe_wire_hold(qp, skb);
+		if (!skb) {
+			WRITE_ONCE(w->land_lost, true);
+			prxe_count(qp->dev, dropped);
+			return;
+		}
+	}
+	if (queue_response(qp, skb))
+		prxe_req_kick(qp, true);
+	else
+		kfree_skb(skb);
+}

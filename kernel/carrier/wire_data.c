@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * The wire's responder: SEND, RDMA WRITE and datagrams. Everything runs under resp.lock.
+ *
+ * Carrier, wire: uses the answers (wire_answer.c) and what waits for memory (wire_park.c).
+ */
+#include <linux/lockdep.h>
+#include "base/packet.h"
+#include "carrier/wire_data.h"
+#include "carrier/wire_hold.h"
+#include "carrier/wire_park.h"
+#include "carrier/wire_state.h"
+#include "mem/mem.h"
+#include "mem/mr.h"
+#include "obj/vlan.h"
+#include "transport/responder.h"
+
+#define SEND_AHEAD	(256U << 10)	/* of receive memory to fault ahead when the length is unknown */
+
+/*
+ * What a missing page of the WRITE, READ or atomic at @psn, or of the receive WQE of a SEND, is
+ * asked for by.
+ */
+static u64 fault_key(const struct prxe_resp *r, const struct prxe_pkt *pkt)
+{
+	return pkt->flags & PRXE_OPF_SEND ? r->rwqe.no : pkt->psn;
+}
+
+/* Land the payload from where it stopped. 0: all of it; 1: wait; negative: an error. */
+static int land(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
+{
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+	struct prxe_rx *rx = PRXE_RX(skb);
+	struct prxe_resp *r = &qp->resp;
+
+	while (rx->done < pkt->payload_len) {
+		u32 left = pkt->payload_len - rx->done;
+		int off = pkt->payload_off + rx->done;
+		struct prxe_miss miss = {};
+		struct prxe_cursor cur;
+		ssize_t n;
+
+		prxe_mem_begin();
+		if (pkt->flags & PRXE_OPF_WRITE) {
+			n = prxe_gate(qp, w->rkey, true, w->va + rx->done, left,
+				      IB_ACCESS_REMOTE_WRITE, &cur);
+			if (!n)
+				n = prxe_copy_skb(&cur, skb, off, left, w->resid - pkt->payload_len, &miss);
+		} else {
+			struct prxe_sgl sgl = { .sge = r->rwqe.sge, .num = r->rwqe.num_sge };
+			u64 pos = (u64)w->done + rx->done;
+			u64 ahead = 0;
+
+			if (!(pkt->flags & PRXE_OPF_LAST))
+				ahead = min_t(u64, r->rwqe.length - pos - left, SEND_AHEAD);
+			n = prxe_sgl_scatter_skb(qp, sgl, pos, skb, off, left, ahead, &miss);
+		}
+		prxe_mem_end();
+		if (n > 0)
+			rx->done += n;
+		if (miss.mirror) {
+			int err = prxe_resp_fault(qp, &miss, fault_key(r, pkt));
+
+			return err ?: 1;
+		}
+		if (n <= 0)
+			return n ?: -EFAULT;
+	}
+	return 0;
+}
+
+/*
+ * The receive WQE is about to be filled by this packet of a SEND. A local sender may have used it
+ * meanwhile: what a first packet wrote is written again then. False: what earlier packets wrote is
+ * gone.
+ */
+static bool fill_receive(struct prxe_qp *qp, struct prxe_rx *rx, bool first)
+{
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+	struct prxe_resp *r = &qp->resp;
+
+	if (!first)
+		return w->fill == r->rwqe.fill;
+	if (!prxe_resp_claim(r, &rx->fill))
+		rx->done = 0;
+	w->fill = rx->fill;
+	return true;
+}
+
+static void complete_recv(struct prxe_qp *qp, const struct prxe_pkt *pkt, u32 bytes)
+{
+	struct ib_wc wc = {
+		.opcode = pkt->flags & PRXE_OPF_WRITE ? IB_WC_RECV_RDMA_WITH_IMM : IB_WC_RECV,
+		.byte_len = bytes,
+		.src_qp = qp->attr.dest_qp_num,
+	};
+
+	if (pkt->flags & PRXE_OPF_IMM) {
+		wc.wc_flags |= IB_WC_WITH_IMM;
+		wc.ex.imm_data = (__force __be32)pkt->imm;
+	} else if (pkt->flags & PRXE_OPF_INV) {
+		wc.wc_flags |= IB_WC_WITH_INVALIDATE;
+		wc.ex.invalidate_rkey = pkt->ieth;
+	}
+	prxe_resp_complete(qp, &wc, pkt->se);
+}
+
+/* No receive WQE for the packet at resp.psn, whose turn it is. */
+static enum prxe_exec no_receive(struct prxe_qp *qp)
+{
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+
+	if (qp->type == IB_QPT_RC) {
+		w->ack_due = false;
+		w->nak_sent = true;
+		prxe_resp_send_rnr(qp, qp->resp.psn, qp->attr.min_rnr_timer & 31);
+	} else {
+		w->drop_msg = true;
+		qp->resp.msg = 0;
+		prxe_count(qp->dev, dropped);
+	}
+	return PRXE_EXEC_DONE;
+}
+
+enum prxe_exec prxe_data_exec(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
+{
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+	u32 kind = pkt->flags & (PRXE_OPF_SEND | PRXE_OPF_WRITE);
+	bool first = pkt->flags & PRXE_OPF_FIRST, last = pkt->flags & PRXE_OPF_LAST;
+	u32 mtu = 1U << qp->mtu_shift;
+	struct prxe_resp *r = &qp->resp;
+	struct prxe_cursor cur;
+	int err;
+
+	lockdep_assert_held(&r->lock);
+	if (first ? r->msg : r->msg != kind)
+		return prxe_resp_bad_request(qp);
+	if (pkt->payload_len > mtu || (!last && pkt->payload_len != mtu) || (last && !first && !pkt->payload_len))
+		return prxe_resp_bad_request(qp);
+
+	/*
+	 * Re-run on every retry of a parked packet; safe, because it depends on the packet and the
+	 * state of the QP only.
+	 */
+	if (first) {
+		w->done = 0;
+		if (kind == PRXE_OPF_WRITE) {
+			if (pkt->dma_len > PRXE_MAX_MSG)
+				return prxe_resp_bad_request(qp);
+			if (!prxe_resp_allows(qp, IB_ACCESS_REMOTE_WRITE))
+				return prxe_resp_bad_request(qp);
+			prxe_mem_begin();
+			err = prxe_gate(qp, pkt->rkey, true, pkt->va, pkt->dma_len, IB_ACCESS_REMOTE_WRITE, &cur);
+			prxe_mem_end();
+			if (err)
+				return prxe_resp_no_access(qp);
+			w->va = pkt->va;
+			w->rkey = pkt->rkey;
+			w->resid = pkt->dma_len;
+		}
+	}
+	if (kind == PRXE_OPF_WRITE && (last ? pkt->payload_len != w->resid : pkt->payload_len >= w->resid))
+		return prxe_resp_bad_request(qp);
+	if (kind == PRXE_OPF_SEND || (last && pkt->flags & PRXE_OPF_IMM)) {
+		err = prxe_resp_take(qp);
+		if (err == -EAGAIN)
+			return no_receive(qp);
+		if (err)
+			return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_REM_OP, IB_WC_LOC_QP_OP_ERR, -1);
+	}
+	if (kind == PRXE_OPF_SEND && (u64)w->done + pkt->payload_len > r->rwqe.length)
+		return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_INV_REQ, IB_WC_LOC_LEN_ERR, -1);
+	if (kind == PRXE_OPF_SEND && !fill_receive(qp, PRXE_RX(skb), first))
+		return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_REM_OP, IB_WC_LOC_QP_OP_ERR, -1);
+
+	err = land(qp, skb, pkt);
+	if (err > 0)
+		return PRXE_EXEC_WAIT;
+	if (err < 0) {
+		if (kind == PRXE_OPF_WRITE)
+			return prxe_resp_no_access(qp);
+		return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_REM_OP, err == -EACCES ? IB_WC_LOC_PROT_ERR : IB_WC_LOC_QP_OP_ERR, -1);
+	}
+	if (pkt->flags & PRXE_OPF_INV && prxe_key_invalidate(qp, pkt->ieth, true))
+		return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_REM_ACC, IB_WC_LOC_ACCESS_ERR, IB_EVENT_QP_ACCESS_ERR);
+
+	/* Executed. */
+	w->fault_error = 0;
+	w->done += pkt->payload_len;
+	if (kind == PRXE_OPF_WRITE) {
+		w->va += pkt->payload_len;
+		w->resid -= pkt->payload_len;
+	}
+	r->psn = prxe_psn_add(pkt->psn, 1);
+	r->msg = last ? 0 : kind;
+	if (last) {
+		r->msn = (r->msn + 1) & PRXE_PSN_MASK;
+		if (kind == PRXE_OPF_SEND || pkt->flags & PRXE_OPF_IMM)
+			complete_recv(qp, pkt, w->done);
+	}
+	if (pkt->ackreq)
+		w->ack_due = true;
+	return PRXE_EXEC_DONE;
+}
+
+/* ---- UD ---- */
+
+/* The 40 bytes in front of a datagram: the IPv6 header, or the IPv4 header as the last 20. */
+static void skb_grh(const struct sk_buff *skb, u8 grh[40])
+{
+	if (skb->protocol == htons(ETH_P_IPV6)) {
+		memcpy(grh, skb_network_header(skb), 40);
+		return;
+	}
+	memset(grh, 0, 20);
+	memcpy(grh + 20, skb_network_header(skb), 20);
+}
+
+/*
+ * GRH and payload of a datagram into the receive WQE, from where it stopped. 0: all of it; 1: wait;
+ * negative: an error.
+ */
+static int land_ud(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
+{
+	u32 total = sizeof(struct ib_grh) + pkt->payload_len;
+	struct prxe_rwqe *rwqe = &qp->resp.rwqe;
+	struct prxe_sgl sgl = { .sge = rwqe->sge, .num = rwqe->num_sge };
+	struct prxe_rx *rx = PRXE_RX(skb);
+	u8 grh[sizeof(struct ib_grh)];
+
+	/*
+	 * A local datagram may have been through the same receive WQE: then from the first byte
+	 * again.
+	 */
+	if (!prxe_resp_claim(&qp->resp, &rx->fill))
+		rx->done = 0;
+	skb_grh(skb, grh);
+	while (rx->done < total) {
+		u32 done = rx->done;
+		struct prxe_miss miss = {};
+		ssize_t n;
+
+		prxe_mem_begin();
+		if (done < sizeof(grh))
+			n = prxe_sgl_scatter(qp, sgl, done, grh + done, sizeof(grh) - done, &miss);
+		else
+			n = prxe_sgl_scatter_skb(qp, sgl, done, skb, pkt->payload_off + done - sizeof(grh), total - done, 0,
+						 &miss);
+		prxe_mem_end();
+		if (n > 0)
+			rx->done += n;
+		if (miss.mirror)
+			return prxe_resp_fault(qp, &miss, rwqe->no) ?: 1;
+		if (n <= 0)
+			return -EACCES;
+	}
+	return 0;
+}
+
+enum prxe_exec prxe_ud_exec(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
+{
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+	struct prxe_resp *r = &qp->resp;
+	struct ib_wc wc = {
+		.opcode = IB_WC_RECV,
+		.byte_len = sizeof(struct ib_grh) + pkt->payload_len,
+		.src_qp = pkt->src_qp,
+		.wc_flags = IB_WC_GRH | IB_WC_WITH_NETWORK_HDR_TYPE,
+		.network_hdr_type = skb->protocol == htons(ETH_P_IPV6) ? RDMA_NETWORK_IPV6 : RDMA_NETWORK_IPV4,
+	};
+	int err;
+
+	lockdep_assert_held(&r->lock);
+	err = prxe_resp_take(qp);
+	if (err == -EAGAIN || (!err && wc.byte_len > r->rwqe.length)) {
+		prxe_count(qp->dev, dropped);
+		return PRXE_EXEC_DONE;
+	}
+	if (!err) {
+		err = land_ud(qp, skb, pkt);
+		if (err > 0)
+			return PRXE_EXEC_WAIT;
+	}
+	if (err) {
+		prxe_resp_fail(qp, err == -EACCES ? IB_WC_LOC_PROT_ERR : IB_WC_LOC_QP_OP_ERR, -1);
+		return PRXE_EXEC_DONE;
+	}
+	w->fault_error = 0;
+	if (pkt->flags & PRXE_OPF_IMM) {
+		wc.wc_flags |= IB_WC_WITH_IMM;
+		wc.ex.imm_data = (__force __be32)pkt->imm;
+	}
+	if (skb_vlan_tag_present(skb))
+		prxe_wc_set_vlan(&wc, skb_vlan_tag_get(skb));
+	prxe_resp_complete(qp, &wc, pkt->se);
+	return PRXE_EXEC_DONE;
+}
+
+void prxe_data_prepare(struct prxe_qp *qp)
+{
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+	struct prxe_resp *r = &qp->resp;
+	struct prxe_sgl sgl = { .sge = r->rwqe.sge, .num = r->rwqe.num_sge };
+
+	while (w->preparing && !w->faulting) {
+		u32 end = min_t(u64, r->rwqe.length, PRXE_FAULT_MAX);
+		struct prxe_miss miss = {};
+		ssize_t n = 0;
+
+		if (r->rwqe.valid && w->prepared < end) {
+			u32 len = min_t(u32, end - w->prepared, PRXE_MEM_CHUNK);
+
+			prxe_mem_begin();
+			n = prxe_sgl_probe(qp, sgl, w->prepared, len, IB_ACCESS_LOCAL_WRITE, &miss);
+			prxe_mem_end();
+		}
+		if (n > 0)
+			w->prepared += n;
+		/* No packet has this PSN: an error of this fault ends the preparation and nothing else. */
+		if (miss.mirror ? prxe_resp_fault(qp, &miss, U32_MAX) : n <= 0)
+			w->preparing = false;
+	}
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Packets in. */
+#ifndef PRXE_WIRE_IN_H
+#define PRXE_WIRE_IN_H
+
+struct sk_buff;
+struct sock;
+
+/* As prxe_udp_init() wants it. */
+int prxe_wire_rcv(struct sock *sk, struct sk_buff *skb);
+
+#endif

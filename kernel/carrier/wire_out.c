@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * Packets out: routes, buffers, transmission, and how many of them the network still has.
+ *
+ * A packet that leaves is one contiguous buffer, headers in front, payload behind: a copy from user
+ * memory, one pass for the ICRC. Nothing of a user's is ever attached to it. Carrier, wire: knows
+ * QPs and packets, and calls no other file of the wire.
+ */
+#include <linux/inetdevice.h>
+#include <linux/jiffies.h>
+#include <linux/module.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/udp.h>
+#include <net/addrconf.h>
+#include <net/ip6_fib.h>
+#include <net/ip6_route.h>
+#include <net/ipv6.h>
+#include <net/route.h>
+#include <rdma/ib_verbs.h>
+#include "base/icrc.h"
+#include "base/packet.h"
+#include "carrier/wire_out.h"
+#include "transport/qp.h"
+
+#define DEFAULT_TTL	64
+/* Room for the link layer's header and what tunnels put in front. */
+#define HEADROOM	ALIGN(LL_MAX_HEADER, 16)
+
+/* ---- routes ---- */
+
+static __be32 gid_v4(const union ib_gid *gid)
+{
+	return ((const struct in6_addr *)gid)->s6_addr32[3];
+}
+
+static struct dst_entry *route4(struct net *net, struct prxe_dev *dev, const struct prxe_av *av, u32 *cookie)
+{
+	struct flowi4 fl = {
+		.saddr = gid_v4(&av->sgid),
+		.daddr = gid_v4(&av->dgid),
+		.flowi4_proto = IPPROTO_UDP,
+		.fl4_sport = htons(av->sport),
+		.fl4_dport = htons(ROCE_V2_UDP_DPORT),
+	};
+	struct net_device *ndev;
+	struct rtable *rt;
+
+	prxe_flowi4_set_tos(&fl, av->tclass);
+	/* By the device that has the source address, unless the destination is this host. */
+	if (inet_addr_type(net, fl.daddr) != RTN_LOCAL) {
+		rcu_read_lock();
+		ndev = __ip_dev_find(net, fl.saddr, false);
+		fl.flowi4_oif = ndev ? ndev->ifindex : dev->ndev->ifindex;
+		rcu_read_unlock();
+	}
+	rt = ip_route_output_flow(net, &fl, NULL);
+	*cookie = 0;
+	return IS_ERR(rt) ? ERR_CAST(rt) : &rt->dst;
+}
+
+static struct dst_entry *route6(struct net *net, struct prxe_dev *dev, const struct prxe_av *av, u32 *cookie)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	struct flowi6 fl = {
+		.saddr = *(const struct in6_addr *)&av->sgid,
+		.daddr = *(const struct in6_addr *)&av->dgid,
+		.flowi6_proto = IPPROTO_UDP,
+		.flowlabel = ip6_make_flowinfo(av->tclass, htonl(av->flow_label & 0xfffff)),
+		.fl6_sport = htons(av->sport),
+		.fl6_dport = htons(ROCE_V2_UDP_DPORT),
+	};
+	struct net_device *ndev;
+	struct dst_entry *dst;
+
+	rcu_read_lock();
+	if (!ipv6_chk_addr(net, &fl.daddr, NULL, 0)) {
+		ndev = ipv6_dev_find(net, &fl.saddr, dev->ndev);
+		fl.flowi6_oif = ndev ? ndev->ifindex : dev->ndev->ifindex;
+	}
+	rcu_read_unlock();
+	dst = ip6_dst_lookup_flow(net, NULL, &fl, NULL);
+	if (IS_ERR(dst))
+		return dst;
+	if (dst->error) {
+		int err = dst->error;
+
+		dst_release(dst);
+		return ERR_PTR(err);
+	}
+	*cookie = rt6_get_cookie(container_of(dst, struct rt6_info, dst));
+	return dst;
+#else
+	return ERR_PTR(-EAFNOSUPPORT);
+#endif
+}
+
+void prxe_route_drop(struct prxe_route *route)
+{
+	dst_release(route->dst);
+	route->dst = NULL;
+}
+
+/* The route to @av, from the cache when it is good. The cache keeps the reference. */
+static struct dst_entry *route_get(struct prxe_qp *qp, const struct prxe_av *av, struct prxe_route *route)
+{
+	struct net *net = dev_net(qp->dev->ndev);
+	struct dst_entry *dst = route->dst;
+
+	if (likely(dst)) {
+		if (likely(!memcmp(&route->dgid, &av->dgid, sizeof(av->dgid)) &&
+			   !memcmp(&route->sgid, &av->sgid, sizeof(av->sgid)) && dst_check(dst, route->cookie)))
+			return dst;
+		prxe_route_drop(route);
+	}
+	dst = av->family == AF_INET6 ? route6(net, qp->dev, av, &route->cookie) :
+				       route4(net, qp->dev, av, &route->cookie);
+	if (IS_ERR(dst))
+		return dst;
+	route->dst = dst;
+	route->dgid = av->dgid;
+	route->sgid = av->sgid;
+	return dst;
+}
+
+/* ---- out ---- */
+
+/* Packets whose destructor is still to come: this module cannot go before it. Summed over CPUs. */
+static DEFINE_PER_CPU(long, skbs_out);
+
+static long skbs_out_sum(void)
+{
+	long sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(*per_cpu_ptr(&skbs_out, cpu));
+	return sum;
+}
+
+static struct prxe_wire_skbs *side_skbs(struct prxe_qp *qp, bool resp)
+{
+	return resp ? &prxe_wire_resp(qp)->skbs : &prxe_wire_req(qp)->skbs;
+}
+
+/* With the last packet of a dead QP goes its reference to the module. Any context. */
+static void unlinger(struct prxe_qp *qp)
+{
+	struct prxe_wire *wire = prxe_wire(qp);
+
+	if (!READ_ONCE(wire->lingers) || atomic_read(&wire->req.skbs.out) ||
+	    atomic_read(&wire->resp.skbs.out))
+		return;
+	if (xchg(&wire->lingers, false))
+		module_put(THIS_MODULE);
+}
+
+/*
+ * Packets of a dead QP may wait in a queue of the network for any time, and when they are freed,
+ * code of this module runs. The module's exit cannot fail, so it would have to wait for them, and
+ * no signal could end that. So until they have gone the module is in use, and is not unloaded.
+ */
+void prxe_wire_linger(struct prxe_qp *qp)
+{
+	__module_get(THIS_MODULE);
+	WRITE_ONCE(prxe_wire(qp)->lingers, true);
+	smp_mb();	/* pairs with the atomic_dec_return() of the skbs' destructor */
+	unlinger(qp);
+}
+
+/* The network has let go of a packet. Any context: it only counts and schedules. The lowest bit of the pointer says which side. */
+static void skb_gone(struct sk_buff *skb)
+{
+	unsigned long arg = (unsigned long)skb_shinfo(skb)->destructor_arg;
+	struct prxe_qp *qp = (struct prxe_qp *)(arg & ~1UL);
+	struct prxe_wire_skbs *skbs = side_skbs(qp, arg & 1);
+	int out = atomic_dec_return(&skbs->out);
+
+	/* atomic_dec_return() is a full barrier; it pairs with prxe_wire_skb_limit(). */
+	if (out < PRXE_SKB_LOW && READ_ONCE(skbs->need) && xchg(&skbs->need, false))
+		prxe_qp_schedule(qp);
+	if (!out)
+		unlinger(qp);
+	prxe_qp_put(qp);
+	this_cpu_dec(skbs_out);
+}
+
+/*
+ * Room for @bytes in one piece. The network's page fragments are for a page at most: beyond, netdev_alloc_frag() may fail for as long as
+ * its cache has less left (6.13 and later), so a packet of a large path MTU is from the slab.
+ */
+static struct sk_buff *alloc_linear(unsigned int bytes)
+{
+	unsigned int size = SKB_DATA_ALIGN(bytes) + SKB_DATA_ALIGN(sizeof(struct skb_shared_info));
+	struct sk_buff *skb;
+	void *buf;
+
+	if (size > PAGE_SIZE)
+		return alloc_skb(bytes, GFP_ATOMIC | __GFP_NOWARN);
+	buf = netdev_alloc_frag(size);
+	if (unlikely(!buf))
+		return NULL;
+	skb = build_skb(buf, size);
+	if (unlikely(!skb))
+		skb_free_frag(buf);
+	return skb;
+}
+
+struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, struct prxe_pkt *pkt, void **payload,
+				enum prxe_account account)
+{
+	unsigned int ip_len = av->family == AF_INET6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+	unsigned int hdr_len = prxe_op_hdr_len(pkt->opcode);
+	unsigned int total = ip_len + sizeof(struct udphdr) + hdr_len + ALIGN(pkt->payload_len, 4) + PRXE_ICRC_BYTES;
+	struct udphdr *udp;
+	struct sk_buff *skb;
+	u8 *p;
+
+	skb = alloc_linear(HEADROOM + total);
+	if (unlikely(!skb))
+		return NULL;
+	skb_reserve(skb, HEADROOM);
+	p = skb_put(skb, total);
+	skb_reset_network_header(skb);
+	skb_set_transport_header(skb, ip_len);
+	skb->priority = rt_tos2priority(av->tclass);
+
+	if (av->family == AF_INET6) {
+		struct ipv6hdr *ip = (struct ipv6hdr *)p;
+
+		skb->protocol = htons(ETH_P_IPV6);
+		ip6_flow_hdr(ip, av->tclass, htonl(av->flow_label & 0xfffff));
+		ip->payload_len = htons(total - ip_len);
+		ip->nexthdr = IPPROTO_UDP;
+		ip->hop_limit = av->hop_limit ?: DEFAULT_TTL;
+		memcpy(&ip->saddr, &av->sgid, sizeof(ip->saddr));
+		memcpy(&ip->daddr, &av->dgid, sizeof(ip->daddr));
+	} else {
+		struct iphdr *ip = (struct iphdr *)p;
+
+		skb->protocol = htons(ETH_P_IP);
+		ip->version = 4;
+		ip->ihl = 5;
+		ip->tos = av->tclass;
+		ip->tot_len = htons(total);
+		/* The ICRC covers it, and ip_local_out() leaves it alone; never fragmented, it may be 0 (RFC 6864). */
+		ip->id = 0;
+		ip->frag_off = htons(IP_DF);
+		ip->ttl = av->hop_limit ?: DEFAULT_TTL;
+		ip->protocol = IPPROTO_UDP;
+		ip->check = 0;	/* ip_local_out() */
+		ip->saddr = gid_v4(&av->sgid);
+		ip->daddr = gid_v4(&av->dgid);
+	}
+	p += ip_len;
+	udp = (struct udphdr *)p;
+	udp->source = htons(av->sport);
+	udp->dest = htons(ROCE_V2_UDP_DPORT);
+	udp->len = htons(total - ip_len);
+	udp->check = 0;
+	p += sizeof(*udp);
+	p += prxe_pkt_build(pkt, p);
+	*payload = p;
+	memset(p + pkt->payload_len, 0, pkt->pad);
+
+	if (account != PRXE_ACCOUNT_NONE) {
+		/* The caller's QP is alive. */
+		refcount_inc(&qp->ref);
+		this_cpu_inc(skbs_out);
+		atomic_inc(&side_skbs(qp, account == PRXE_ACCOUNT_RESP)->out);
+		skb_shinfo(skb)->destructor_arg = (void *)((unsigned long)qp | (account == PRXE_ACCOUNT_RESP));
+		skb->destructor = skb_gone;
+	}
+	return skb;
+}
+
+int prxe_wire_xmit(struct prxe_qp *qp, const struct prxe_av *av, struct sk_buff *skb, struct prxe_route *route)
+{
+	bool v6 = av->family == AF_INET6;
+	struct net *net = dev_net(qp->dev->ndev);
+	u8 *bth = skb_transport_header(skb) + sizeof(struct udphdr);
+	unsigned int bytes = skb_tail_pointer(skb) - bth - PRXE_ICRC_BYTES;
+	struct dst_entry *dst;
+	int err;
+
+	rcu_read_lock();
+	dst = route_get(qp, av, route);
+	if (IS_ERR(dst)) {
+		rcu_read_unlock();
+		kfree_skb(skb);
+		prxe_count(qp->dev, send_err);
+		return PTR_ERR(dst);
+	}
+	put_unaligned_le32(prxe_icrc(skb_network_header(skb), v6, bth, bytes), bth + bytes);
+	/* The cache holds the route, and RCU keeps it until the packet is queued (which takes a reference where needed). */
+	skb_dst_set_noref(skb, dst);
+	skb->ip_summed = CHECKSUM_NONE;
+	memset(skb->cb, 0, sizeof(skb->cb));
+	if (v6) {
+#if IS_ENABLED(CONFIG_IPV6)
+		err = ip6_local_out(net, NULL, skb);
+#else
+		kfree_skb(skb);
+		err = -EAFNOSUPPORT;
+#endif
+	} else {
+		err = ip_local_out(net, NULL, skb);
+	}
+	rcu_read_unlock();
+	err = net_xmit_eval(err);
+	if (unlikely(err)) {
+		prxe_count(qp->dev, send_err);
+		return err < 0 ? err : -ENOBUFS;
+	}
+	prxe_count(qp->dev, sent_pkts);
+	prxe_count_add(qp->dev, sent_bytes, bytes + PRXE_ICRC_BYTES);
+	return 0;
+}
+
+/* ---- the end ---- */
+
+/*
+ * Packets whose QP died before hold the module (prxe_wire_linger()): what is left here is those of
+ * kernel consumers, the connection manager's datagrams for example, whose QPs have just gone with
+ * their devices. The exit of a module cannot fail and cannot be put off, so no signal ends this.
+ */
+void prxe_wire_wait_for_skbs(void)
+{
+	unsigned long tell = jiffies + HZ;
+	bool killed = false;
+	long n;
+
+	while ((n = skbs_out_sum())) {
+		if (time_after(jiffies, tell)) {
+			tell = jiffies + 10 * HZ;
+			pr_info("unloading waits for %ld packets of removed devices\n", n);
+			pr_info("a queueing discipline, ARP or a netdev that is not read has them\n");
+		}
+		if (!killed && fatal_signal_pending(current)) {
+			killed = true;
+			pr_info("unloading cannot be stopped: freeing them needs this module\n");
+		}
+		/* No load, no hung task. */
+		__set_current_state(TASK_IDLE);
+		schedule_timeout(max(HZ / 100, 1));
+	}
+}

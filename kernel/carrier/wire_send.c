@@ -1,0 +1,493 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * The wire's requester: WQEs become packets. Everything runs as owner of the send side.
+ *
+ * Carrier, wire: uses the requester's position, and wire_out.c to send.
+ */
+#include <linux/slab.h>
+#include "base/packet.h"
+#include "carrier/wire_out.h"
+#include "carrier/wire_pos.h"
+#include "carrier/wire_send.h"
+#include "carrier/wire_state.h"
+#include "mem/mem.h"
+#include "mem/sgl.h"
+#include "transport/qp.h"
+
+#define WINDOW		256U	/* PSNs outstanding */
+/*
+ * What one READ request asks for: the responder answers that much at once, in softirq. Longer READs
+ * are several requests.
+ */
+#define READ_BYTES	(64U << 10)
+#define ACK_EVERY	32U	/* packets, at most, for one AckReq */
+#define BATCH_BYTES	(64U << 10)	/* sent with BH off at a time */
+#define PKT_COST	4096U	/* of the caller's budget, at least */
+#define ALLOC_RETRY_NS	NSEC_PER_MSEC
+
+/*
+ * The packet at @psn of the WQE at @index is about to be made. What is half made stays if it is
+ * that one; it never is another one, because whoever changes the position forgets it.
+ */
+static void pend_is_for(struct prxe_qp *qp, u32 index, u32 psn)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	bool same = w->pend_index == index && w->pend_psn == psn;
+
+	if (!same && (WARN_ON_ONCE(w->pend) || w->pend_done))
+		prxe_wire_forget_pend(qp);
+	w->pend_index = index;
+	w->pend_psn = psn;
+}
+
+static u32 rd_limit(const struct prxe_qp *qp)
+{
+	return clamp_t(u32, READ_ONCE(qp->attr.max_rd_atomic), 1, PRXE_MAX_RD_ATOM);
+}
+
+enum send_result {
+	SEND_OK,
+	SEND_BLOCKED,	/* window, order, fence, timer: a kick will come */
+	SEND_MISS,	/* *miss is filled: park */
+	SEND_FAILED,	/* wqe->status is set; it completes in its turn */
+	SEND_NOMEM,
+};
+
+static u8 send_opcode(const struct prxe_qp *qp, const struct prxe_wqe *wqe, bool first, bool last)
+{
+	u8 t = qp->type == IB_QPT_UC ? PRXE_UC : PRXE_RC;
+
+	switch (wqe->opcode) {
+	case IB_WR_RDMA_WRITE:
+	case IB_WR_RDMA_WRITE_WITH_IMM:
+		if (!last)
+			return t | (first ? PRXE_WRITE_FIRST : PRXE_WRITE_MIDDLE);
+		if (wqe->opcode == IB_WR_RDMA_WRITE)
+			return t | (first ? PRXE_WRITE_ONLY : PRXE_WRITE_LAST);
+		return t | (first ? PRXE_WRITE_ONLY_IMM : PRXE_WRITE_LAST_IMM);
+	default:
+		if (!last)
+			return t | (first ? PRXE_SEND_FIRST : PRXE_SEND_MIDDLE);
+		if (wqe->opcode == IB_WR_SEND_WITH_IMM)
+			return t | (first ? PRXE_SEND_ONLY_IMM : PRXE_SEND_LAST_IMM);
+		if (wqe->opcode == IB_WR_SEND_WITH_INV)
+			return t | (first ? PRXE_SEND_ONLY_INV : PRXE_SEND_LAST_INV);
+		return t | (first ? PRXE_SEND_ONLY : PRXE_SEND_LAST);
+	}
+}
+
+static enum send_result send_failed(struct prxe_qp *qp, struct prxe_wqe *wqe, enum ib_wc_status status)
+{
+	prxe_wire_forget_pend(qp);
+	wqe->status = status;
+	return SEND_FAILED;
+}
+
+/* [pos, pos + len) of the WQE's memory into the packet that is being made, from pend_done on. */
+static enum send_result gather(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pos, u32 len,
+			       struct prxe_miss *miss)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	u8 *at = w->pend_at;
+
+	if (WARN_ON_ONCE(len > skb_tail_pointer(w->pend) - PRXE_ICRC_BYTES - at))
+		return SEND_FAILED;
+	while (w->pend_done < len) {
+		u32 done = w->pend_done;
+		ssize_t n;
+
+		prxe_mem_begin();
+		n = prxe_wqe_gather(qp, wqe, pos + done, at + done, len - done, miss);
+		prxe_mem_end();
+		if (n > 0)
+			w->pend_done += n;
+		if (miss->mirror)
+			return SEND_MISS;
+		if (n <= 0)
+			return SEND_FAILED;
+	}
+	return SEND_OK;
+}
+
+/* Is the landing of [pos, pos + len) there and writable, from pend_done on? */
+static enum send_result probe(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pos, u32 len, struct prxe_miss *miss)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	struct prxe_sgl sgl = { .sge = wqe->sge, .num = wqe->num_sge };
+
+	while (w->pend_done < len) {
+		u32 done = w->pend_done;
+		ssize_t n;
+
+		prxe_mem_begin();
+		n = prxe_sgl_probe(qp, sgl, pos + done, min_t(u32, len - done, PRXE_MEM_CHUNK), IB_ACCESS_LOCAL_WRITE, miss);
+		prxe_mem_end();
+		if (n > 0)
+			w->pend_done += n;
+		if (miss->mirror)
+			return SEND_MISS;
+		if (n <= 0)
+			return SEND_FAILED;
+	}
+	return SEND_OK;
+}
+
+/* A packet is out, or as good as: @pkts PSNs from psn on are its own. */
+static void sent(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pkts)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+
+	if (!prxe_wire_outstanding(qp))
+		w->last_heard = ktime_get();
+	qp->req.psn = prxe_psn_add(qp->req.psn, pkts);
+	if (prxe_psn_cmp(qp->req.psn, w->sent_high) > 0)
+		WRITE_ONCE(w->sent_high, qp->req.psn);	/* before it leaves: may_matter() */
+	w->pend_done = 0;
+	if (prxe_psn_cmp(qp->req.psn, wqe->last_psn) > 0) {
+		wqe->state = PRXE_WQE_SENT;
+		w->send = prxe_queue_next(qp->req.sq, w->send);
+	}
+}
+
+/*
+ * A packet waits for the next one or the end of its batch: then it is known to be the last for now, and asks for the ACK that its
+ * predecessors did not. Never held when BH is on.
+ */
+static void flush_held(struct prxe_qp *qp, bool ask)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	struct sk_buff *skb = w->held;
+
+	if (!skb)
+		return;
+	w->held = NULL;
+	if (ask && qp->type == IB_QPT_RC) {
+		prxe_wire_ask_ack(skb);
+		w->unasked = 0;
+	}
+	prxe_wire_xmit(qp, &qp->av, skb, &w->route);
+}
+
+static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, struct prxe_miss *miss, u32 *bytes)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	u32 pos = ((qp->req.psn - wqe->first_psn) & PRXE_PSN_MASK) << qp->mtu_shift;
+	u32 len = min(wqe->length - pos, 1U << qp->mtu_shift);
+	bool first = qp->req.psn == wqe->first_psn;
+	bool last = qp->req.psn == wqe->last_psn;
+	enum send_result r;
+	struct sk_buff *skb;
+
+	pend_is_for(qp, w->send, qp->req.psn);
+	if (!w->pend) {
+		struct prxe_pkt pkt = {
+			.opcode = send_opcode(qp, wqe, first, last),
+			.se = last && wqe->flags & IB_SEND_SOLICITED,
+			.qpn = qp->attr.dest_qp_num,
+			.psn = qp->req.psn,
+			.va = wqe->remote_addr,
+			.rkey = wqe->rkey,
+			.dma_len = wqe->length,
+			.imm = (__force u32)wqe->imm,
+			.ieth = wqe->inv_rkey,
+			.payload_len = len,
+		};
+
+		if (qp->type == IB_QPT_RC) {
+			pkt.ackreq = ++w->unasked >= ACK_EVERY;
+			if (pkt.ackreq)
+				w->unasked = 0;
+		}
+		w->pend = prxe_wire_alloc(qp, &qp->av, &pkt, (void **)&w->pend_at,
+					       PRXE_ACCOUNT_REQ);
+		if (!w->pend)
+			return SEND_NOMEM;
+	}
+	r = gather(qp, wqe, pos, len, miss);
+	if (r == SEND_FAILED)
+		return send_failed(qp, wqe, IB_WC_LOC_PROT_ERR);
+	if (r != SEND_OK)
+		return r;
+	skb = w->pend;
+	w->pend = NULL;
+	sent(qp, wqe, 1);
+	*bytes = len;
+	flush_held(qp, false);
+	w->held = skb;
+	if (last && qp->type == IB_QPT_UC) {
+		prxe_count(qp->dev, wire_messages);
+		prxe_wire_progress(qp, qp->req.psn);
+		prxe_wire_finish(qp, wqe, IB_WC_SUCCESS);
+	} else if (last) {
+		prxe_count(qp->dev, wire_messages);
+	}
+	return SEND_OK;
+}
+
+static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, struct prxe_miss *miss, u32 *bytes)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	u32 pos = ((qp->req.psn - wqe->first_psn) & PRXE_PSN_MASK) << qp->mtu_shift;
+	/* Requests end where they ended the first time: a repetition that reached over into the next one is not remembered as one. */
+	u32 len = min(wqe->length - pos, READ_BYTES - pos % READ_BYTES);
+	u32 pkts = prxe_pkts(len, qp->mtu_shift);
+	struct prxe_pkt pkt = {
+		.opcode = PRXE_READ_REQUEST,
+		.qpn = qp->attr.dest_qp_num,
+		.psn = qp->req.psn,
+		.va = wqe->remote_addr + pos,
+		.rkey = wqe->rkey,
+		.dma_len = len,
+	};
+	enum send_result r;
+	struct sk_buff *skb;
+	void *payload;
+
+	if (prxe_wire_outstanding(qp) && ((qp->req.psn - w->una) & PRXE_PSN_MASK) + pkts > WINDOW)
+		return SEND_BLOCKED;
+	pend_is_for(qp, w->send, qp->req.psn);
+	if (!w->rd_last) {
+		w->rd_last = kcalloc(PRXE_MAX_RD_ATOM, sizeof(*w->rd_last), GFP_ATOMIC | __GFP_NOWARN);
+		if (!w->rd_last)
+			return SEND_NOMEM;
+	}
+	if (prxe_wire_is_atomic(wqe)) {
+		pkt.opcode = wqe->opcode == IB_WR_ATOMIC_CMP_AND_SWP ? PRXE_COMPARE_SWAP : PRXE_FETCH_ADD;
+		pkt.swap_add = wqe->opcode == IB_WR_ATOMIC_CMP_AND_SWP ? wqe->swap : wqe->compare_add;
+		pkt.compare = wqe->opcode == IB_WR_ATOMIC_CMP_AND_SWP ? wqe->compare_add : 0;
+	} else if (wqe->opcode == IB_WR_ATOMIC_WRITE) {
+		pkt.opcode = PRXE_ATOMIC_WRITE_OP;
+		pkt.dma_len = sizeof(u64);
+		pkt.payload_len = sizeof(u64);
+	} else if (wqe->opcode == IB_WR_FLUSH) {
+		pkt.opcode = PRXE_FLUSH;
+		pkt.dma_len = wqe->flush.length;
+		pkt.feth = PRXE_FETH(wqe->flush.type, wqe->flush.level);
+	}
+	if (wqe->opcode != IB_WR_ATOMIC_WRITE) {
+		r = probe(qp, wqe, pos, len, miss);
+		if (r == SEND_FAILED)
+			return send_failed(qp, wqe, IB_WC_LOC_PROT_ERR);
+		if (r != SEND_OK)
+			return r;
+	}
+	skb = prxe_wire_alloc(qp, &qp->av, &pkt, &payload, PRXE_ACCOUNT_REQ);
+	if (!skb)
+		return SEND_NOMEM;
+	if (pkt.payload_len)
+		memcpy(payload, &wqe->compare_add, sizeof(u64));
+	sent(qp, wqe, pkts);
+	w->rd_last[w->rd_head++ % PRXE_MAX_RD_ATOM] = prxe_psn_add(qp->req.psn, -1);
+	*bytes = 0;
+	/* Its response acknowledges what is before it. */
+	flush_held(qp, false);
+	prxe_wire_xmit(qp, &qp->av, skb, &w->route);
+	if (wqe->state == PRXE_WQE_SENT)
+		prxe_count(qp->dev, wire_messages);
+	return SEND_OK;
+}
+
+/*
+ * The packet that comes next waits for its memory. (One before it, that is sent again, does not.)
+ */
+static bool send_waits(const struct prxe_qp *qp)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	const struct prxe_park *park = &qp->req.park[PRXE_PARK_SEND];
+
+	return park->parked && park->index == w->send && park->psn == qp->req.psn;
+}
+
+/* The next packet, or the next WQE that needs none. */
+static enum send_result send_next(struct prxe_qp *qp, struct prxe_miss *miss, u32 *bytes)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	struct prxe_wqe *wqe;
+
+	*bytes = 0;
+	if (w->rnr_wait || send_waits(qp) ||
+	    prxe_wire_skb_limit(&w->skbs))
+		return SEND_BLOCKED;
+	if (w->send != qp->req.fetch)
+		wqe = prxe_req_wqe(qp, w->send);
+	else
+		wqe = NULL;
+	if (!wqe || wqe->state == PRXE_WQE_FETCHED) {
+		bool is_oldest = w->send == qp->req.sq->index;
+
+		/* In SQD nothing new starts; that everything is drained is told when nothing is outstanding. */
+		if (READ_ONCE(qp->state) == IB_QPS_SQD && (!is_oldest || !prxe_req_may_start(qp)))
+			return SEND_BLOCKED;
+		if (READ_ONCE(qp->state) != IB_QPS_SQD)
+			prxe_req_may_start(qp);
+		if (!wqe)
+			wqe = prxe_req_fetch(qp);
+		if (!wqe)
+			return SEND_BLOCKED;
+		if (wqe->status || wqe->kind & PRXE_WR_LOCAL) {
+			enum ib_wc_status status = wqe->status;
+
+			/* In its turn: when everything before it is over. */
+			if (!is_oldest)
+				return SEND_BLOCKED;
+			if (!status)
+				status = prxe_req_local_op(qp, wqe);
+			w->send = prxe_queue_next(qp->req.sq, w->send);
+			prxe_wire_finish(qp, wqe, status);
+			return SEND_OK;
+		}
+		if (wqe->flags & IB_SEND_FENCE && prxe_wire_rd_count(qp))
+			return SEND_BLOCKED;
+		wqe->state = PRXE_WQE_STARTED;
+		wqe->first_psn = qp->req.psn;
+		wqe->last_psn = prxe_psn_add(qp->req.psn, prxe_pkts(wqe->length, qp->mtu_shift) - 1);
+	}
+	if (wqe->status) {
+		if (w->send == qp->req.sq->index) {
+			prxe_wire_finish(qp, wqe, wqe->status);
+			return SEND_OK;
+		}
+		return SEND_BLOCKED;
+	}
+	if (prxe_wire_is_rd(wqe)) {
+		if (prxe_wire_rd_count(qp) >= rd_limit(qp))
+			return SEND_BLOCKED;
+		return send_read(qp, wqe, miss, bytes);
+	}
+	if (qp->type == IB_QPT_RC && ((qp->req.psn - w->una) & PRXE_PSN_MASK) >= WINDOW)
+		return SEND_BLOCKED;
+	return send_data(qp, wqe, miss, bytes);
+}
+
+/* Memory is missing for the next packet, of the WQE at @index. Takes the miss over. */
+static enum prxe_step send_park(struct prxe_qp *qp, u32 index, struct prxe_miss *miss)
+{
+	bool go_on = prxe_req_park(qp, PRXE_PARK_SEND, index, qp->req.psn, miss, false);
+
+	return go_on ? PRXE_STEP_MORE : PRXE_STEP_BLOCKED;
+}
+
+/* With BH off for a batch, so that the other side's softirq runs once for it; then the stack has its turn. */
+enum prxe_step prxe_wire_send_batch(struct prxe_qp *qp, unsigned int *budget)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	struct prxe_miss miss = {};
+	enum send_result r;
+	u32 total = 0;
+
+	local_bh_disable();
+	do {
+		u32 bytes;
+
+		r = send_next(qp, &miss, &bytes);
+		total += max(bytes, PKT_COST / 4);
+		if (r == SEND_OK)
+			*budget -= min(*budget, max(bytes, PKT_COST));
+	} while (r == SEND_OK && *budget && total < BATCH_BYTES && !prxe_qp_send_over(qp));
+	flush_held(qp, true);
+	prxe_wire_arm_timer(qp);
+	local_bh_enable();
+
+	switch (r) {
+	case SEND_OK:
+	case SEND_FAILED:
+		return PRXE_STEP_MORE;
+	case SEND_MISS:
+		return send_park(qp, w->send, &miss);
+	case SEND_NOMEM:
+		prxe_req_wait(qp, ALLOC_RETRY_NS);
+		w->timer_on = true;
+		return PRXE_STEP_BLOCKED;
+	default:
+		return PRXE_STEP_BLOCKED;
+	}
+}
+
+void prxe_wire_send_fault_failed(struct prxe_qp *qp)
+{
+	const struct prxe_park *park = &qp->req.park[PRXE_PARK_SEND];
+	struct prxe_wqe *wqe = prxe_req_wqe(qp, park->index);
+	u32 mask = qp->req.sq->mask;
+
+	/*
+	 * It cannot be over without this packet, but what is shared with user space is never
+	 * trusted for that.
+	 */
+	if (((park->index - qp->req.sq->index) & mask) >=
+	    ((qp->req.fetch - qp->req.sq->index) & mask))
+		return;
+	if (wqe->state != PRXE_WQE_STARTED && wqe->state != PRXE_WQE_SENT)
+		return;
+	if (prxe_psn_cmp(park->psn, wqe->first_psn) >= 0 &&
+	    prxe_psn_cmp(park->psn, wqe->last_psn) <= 0)
+		send_failed(qp, wqe, IB_WC_LOC_PROT_ERR);
+}
+
+/* ---- UD and GSI ---- */
+
+static struct sk_buff *alloc_ud(struct prxe_qp *qp, const struct prxe_wqe *wqe)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	bool imm = wqe->opcode == IB_WR_SEND_WITH_IMM;
+	struct prxe_pkt pkt = {
+		.opcode = PRXE_UD | (imm ? PRXE_SEND_ONLY_IMM : PRXE_SEND_ONLY),
+		.se = !!(wqe->flags & IB_SEND_SOLICITED),
+		.qpn = wqe->ud.qpn,
+		.psn = qp->req.psn,
+		.qkey = wqe->ud.qkey,
+		.src_qp = qp->qpn,
+		.imm = (__force u32)wqe->imm,
+		.payload_len = wqe->length,
+	};
+
+	return prxe_wire_alloc(qp, &wqe->ud.av, &pkt, (void **)&w->pend_at, PRXE_ACCOUNT_REQ);
+}
+
+static enum prxe_step ud_failed(struct prxe_qp *qp, struct prxe_wqe *wqe)
+{
+	prxe_wire_forget_pend(qp);
+	prxe_wire_finish(qp, wqe, IB_WC_LOC_PROT_ERR);
+	return PRXE_STEP_DONE;
+}
+
+enum prxe_step prxe_wire_ud_send(struct prxe_qp *qp, struct prxe_wqe *wqe)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	struct prxe_miss miss = {};
+	enum send_result r;
+	struct sk_buff *skb;
+	int error;
+
+	if (prxe_park_faulting(&qp->req.park[PRXE_PARK_SEND], &error))
+		return PRXE_STEP_BLOCKED;
+	if (error)
+		return ud_failed(qp, wqe);
+	if (prxe_wire_skb_limit(&w->skbs))
+		return PRXE_STEP_BLOCKED;
+	pend_is_for(qp, qp->req.sq->index, qp->req.psn);
+	if (!w->pend) {
+		wqe->state = PRXE_WQE_STARTED;
+		w->pend = alloc_ud(qp, wqe);
+		if (!w->pend) {
+			prxe_req_wait(qp, ALLOC_RETRY_NS);
+			return PRXE_STEP_BLOCKED;
+		}
+	}
+	r = gather(qp, wqe, 0, wqe->length, &miss);
+	if (r == SEND_MISS)
+		return send_park(qp, qp->req.sq->index, &miss);
+	if (r == SEND_FAILED)
+		return ud_failed(qp, wqe);
+	skb = w->pend;
+	w->pend = NULL;
+	w->pend_done = 0;
+	qp->req.psn = prxe_psn_add(qp->req.psn, 1);
+	/* The route cache is for the last destination. Lost is lost: UD promises nothing. */
+	local_bh_disable();
+	prxe_wire_xmit(qp, &wqe->ud.av, skb, &w->route);
+	local_bh_enable();
+	prxe_count(qp->dev, wire_messages);
+	wqe->done = wqe->length;
+	prxe_wire_finish(qp, wqe, IB_WC_SUCCESS);
+	return PRXE_STEP_DONE;
+}
