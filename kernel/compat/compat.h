@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * What differs between the kernels that prxe builds on, behind one face. Included before every source file. The
- * PRXE_HAVE_* come from probe.sh; only files in this directory look at them, but for features that a
- * kernel's published interface simply lacks.
+ * The differences between the kernels that prxe builds on, behind one interface. Included before
+ * every source file. probe.sh finds out which PRXE_HAVE_* to define; only files in this directory
+ * test them.
  */
 #ifndef PRXE_COMPAT_H
 #define PRXE_COMPAT_H
@@ -33,7 +33,8 @@
 #endif
 
 /* ---- timers ---- */
-static inline void prxe_hrtimer_setup(struct hrtimer *timer, enum hrtimer_restart (*fn)(struct hrtimer *),
+static inline void prxe_hrtimer_setup(struct hrtimer *timer,
+				      enum hrtimer_restart (*fn)(struct hrtimer *),
 				      clockid_t clock, enum hrtimer_mode mode)
 {
 #ifdef PRXE_HAVE_HRTIMER_SETUP
@@ -44,7 +45,7 @@ static inline void prxe_hrtimer_setup(struct hrtimer *timer, enum hrtimer_restar
 #endif
 }
 
-/* ---- CRC-32: is crc32_le() itself fast, or is the "crc32" shash to be asked for? icrc.c ---- */
+/* ---- CRC-32: is crc32_le() fast by itself, or should icrc.c ask for the "crc32" shash? ---- */
 #ifdef PRXE_HAVE_CRC32_OPTIMIZATIONS
 static inline bool prxe_crc32_le_is_fast(void)
 {
@@ -68,7 +69,8 @@ typedef bool prxe_young_t;	/* what the ageing callbacks of an mmu_notifier retur
 typedef int prxe_young_t;
 #endif
 
-static inline struct ib_umem *prxe_umem_get(struct ib_device *ib, unsigned long addr, size_t size, int access)
+static inline struct ib_umem *prxe_umem_get(struct ib_device *ib, unsigned long addr, size_t size,
+					    int access)
 {
 #ifdef PRXE_HAVE_UMEM_GET
 	return ib_umem_get(ib, addr, size, access);
@@ -77,7 +79,8 @@ static inline struct ib_umem *prxe_umem_get(struct ib_device *ib, unsigned long 
 #endif
 }
 
-static inline void prxe_vm_flags_mod(struct vm_area_struct *vma, unsigned long set, unsigned long clear)
+static inline void prxe_vm_flags_mod(struct vm_area_struct *vma, unsigned long set,
+				     unsigned long clear)
 {
 #ifdef PRXE_HAVE_VM_FLAGS_SET
 	vm_flags_set(vma, set);
@@ -88,7 +91,8 @@ static inline void prxe_vm_flags_mod(struct vm_area_struct *vma, unsigned long s
 }
 
 /* ---- UDP and routes ---- */
-static inline void prxe_udp_tunnel_setup(struct net *net, struct socket *sock, struct udp_tunnel_sock_cfg *cfg)
+static inline void prxe_udp_tunnel_setup(struct net *net, struct socket *sock,
+					 struct udp_tunnel_sock_cfg *cfg)
 {
 #ifdef PRXE_HAVE_TUNNEL_SOCK_SK
 	setup_udp_tunnel_sock(net, sock->sk, cfg);
@@ -97,7 +101,7 @@ static inline void prxe_udp_tunnel_setup(struct net *net, struct socket *sock, s
 #endif
 }
 
-/* No receive callback runs any more when it returns. Sleeps. */
+/* When this returns, no receive callback runs any more. Sleeps. */
 static inline void prxe_udp_tunnel_release(struct socket *sock)
 {
 #ifdef PRXE_HAVE_TUNNEL_RELEASE_SK
@@ -118,7 +122,7 @@ static inline void prxe_flowi4_set_tos(struct flowi4 *fl4, u8 tos)
 }
 
 /* ---- the RDMA core ---- */
-/* The user chose the name in "rdma link add": udev is not to rename the device. */
+/* The user chose the name in "rdma link add": udev must not rename the device. */
 static inline void prxe_mark_user_name(struct ib_device *ib)
 {
 #ifdef PRXE_HAVE_MARK_USER_NAME
@@ -126,7 +130,7 @@ static inline void prxe_mark_user_name(struct ib_device *ib)
 #endif
 }
 
-/* Cores that do not know FLUSH refuse its access flags: then there is no such capability. */
+/* Cores that do not know FLUSH refuse its access flags, so there the capability is not reported. */
 #ifdef PRXE_HAVE_IB_FLUSH
 #define PRXE_DEVICE_CAP_FLUSH		IB_DEVICE_FLUSH_GLOBAL
 #else

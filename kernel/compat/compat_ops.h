@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* For device.c only: how it makes an ib_device, and the operations whose arguments differ between kernels. */
+/*
+ * For device.c only: how to allocate an ib_device, and the operations whose arguments differ
+ * between kernels.
+ */
 #ifndef PRXE_COMPAT_OPS_H
 #define PRXE_COMPAT_OPS_H
 
@@ -8,7 +11,7 @@
 #include "mem/mr.h"
 #include "obj/cq.h"
 
-/* In the netdev's namespace, where the core knows how (it matters in "netns exclusive" mode only). */
+/* In the netdev's namespace, where the core can do that (it matters in "netns exclusive" mode). */
 static inline struct prxe_dev *prxe_alloc_device(struct net *net)
 {
 #ifdef PRXE_HAVE_ALLOC_WITH_NET
@@ -19,28 +22,32 @@ static inline struct prxe_dev *prxe_alloc_device(struct net *net)
 }
 
 /*
- * The entry points of struct ib_device_ops whose arguments differ. PRXE_OPS_* are designated initializers for device.c;
- * the functions that they name have one signature everywhere (mr.h, cq.h).
+ * The entries of struct ib_device_ops whose arguments differ. PRXE_OPS_* are designated
+ * initializers for device.c; the functions that they name have the same signature everywhere (mr.h,
+ * cq.h).
  */
 
 #ifdef PRXE_HAVE_DMAH
-static struct ib_mr *compat_reg_user_mr(struct ib_pd *pd, u64 start, u64 length, u64 iova, int access,
-					struct ib_dmah *dmah, struct ib_udata *udata)
+static struct ib_mr *compat_reg_user_mr(struct ib_pd *pd, u64 start, u64 length, u64 iova,
+					int access, struct ib_dmah *dmah, struct ib_udata *udata)
 {
 	if (dmah)
 		return ERR_PTR(-EOPNOTSUPP);
 	return prxe_reg_user_mr(pd, start, length, iova, access, udata);
 }
+
 #define PRXE_OPS_REG_USER_MR	.reg_user_mr = compat_reg_user_mr
 #else
 #define PRXE_OPS_REG_USER_MR	.reg_user_mr = prxe_reg_user_mr
 #endif
 
 #ifdef PRXE_HAVE_CREATE_CQ_ATTRS
-static int compat_create_cq(struct ib_cq *ib, const struct ib_cq_init_attr *attr, struct uverbs_attr_bundle *attrs)
+static int compat_create_cq(struct ib_cq *ib, const struct ib_cq_init_attr *attr,
+			    struct uverbs_attr_bundle *attrs)
 {
 	return prxe_create_cq(ib, attr, attrs ? &attrs->driver_udata : NULL);
 }
+
 #define PRXE_OPS_CREATE_CQ	.create_cq = compat_create_cq
 #else
 #define PRXE_OPS_CREATE_CQ	.create_cq = prxe_create_cq
@@ -51,6 +58,7 @@ static int compat_resize_cq(struct ib_cq *ib, unsigned int cqe, struct ib_udata 
 {
 	return prxe_resize_cq(ib, cqe > INT_MAX ? INT_MAX : cqe, udata);
 }
+
 #define PRXE_OPS_RESIZE_CQ	.resize_user_cq = compat_resize_cq
 #else
 #define PRXE_OPS_RESIZE_CQ	.resize_cq = prxe_resize_cq

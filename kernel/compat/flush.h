@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * FLUSH and ATOMIC_WRITE for kernels whose headers are older than these operations (6.1): numbers of the IBTA and of the uverbs
- * ABI, and the user ABI of rings with the members that they added. The layout of what was there before is the same.
+ * FLUSH and ATOMIC_WRITE for kernels whose headers are older than these operations (6.1): the
+ * numbers of the IBTA and of the uverbs ABI, and the user ABI of the rings with the members that
+ * these operations added. Older members keep their offsets.
  */
 #ifndef PRXE_COMPAT_FLUSH_H
 #define PRXE_COMPAT_FLUSH_H
