@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash
-# Building, natively, in the root file systems that the guests run: binaries match their kernels and libraries.
+# Build natively, in the root file systems that the guests run, so that binaries match their kernels
+# and libraries.
 #
 #   build_module K     build/K/prxe.ko (build/K/kernel/prxe.ko has the debugging information)
-#   build_user         build/user/stage/: the provider, libodp, tools and test programs, as they are laid over a guest's root
+#   build_user         build/user/stage/: the provider, libodp, tools and test programs, laid out
+#                      as they are put over a guest's root
 #   build_all K        both
 #
-# Sources are not written to: kernel/ is copied to build/K/kernel (only what changed), everything else builds with an OUT directory:
+# Sources are not written to: kernel/ is copied to build/K/kernel (only what changed), everything
+# else builds with an OUT directory:
 #   providers/prxe/build.sh RDMA_CORE_SRC OUT   leaves *.so and *.driver in OUT
-#   make -C DIR OUT=OUT                         for each tests/*/, tools/*/, examples/ with a Makefile; leaves programs in OUT/bin
+#   make -C DIR OUT=OUT                         for each tests/*/ and tools/*/ with a Makefile;
+#                                               leaves programs in OUT/bin
 #   CMakeLists.txt                              its install rules
 # A part whose sources did not change since its last build is skipped.
 
@@ -35,27 +39,34 @@ build_part() { # NAME STAMP CMD...
 	step "building $name" "$@" && printf '%s\n' "$stamp" >"$file"
 }
 
-# Copy files that differ; drop what is gone from the source. Objects in DST stay, so that builds are incremental.
+# Copy files that differ; drop those that the source does not have any more. Objects in DST stay, so
+# that builds are incremental.
 sync_sources() { # SRC DST
 	local f
-	mkdir -p "$2" && (cd "$1" && find . -type f ! -name '*.o' ! -name '*.ko' ! -name '*.mod*' ! -name '.*.cmd' -print0) |
+	mkdir -p "$2" && (
+		cd "$1" && find . -type f ! -name '*.o' ! -name '*.ko' ! -name '*.mod*' \
+			! -name '.*.cmd' -print0
+	) |
 		while IFS= read -r -d '' f; do
-			cmp -s "$1/$f" "$2/$f" || { mkdir -p "$2/${f%/*}" && cp "$1/$f" "$2/$f"; } || exit 1
+			cmp -s "$1/$f" "$2/$f" ||
+				{ mkdir -p "$2/${f%/*}" && cp "$1/$f" "$2/$f"; } || exit 1
 		done || return 1
-	(cd "$2" && find . -type f \( -name '*.[ch]' -o -name Kbuild \) -print0) | while IFS= read -r -d '' f; do
-		[ -e "$1/$f" ] || case $f in *.mod.c) ;; *) rm -f "$2/$f" ;; esac
-	done
+	(cd "$2" && find . -type f \( -name '*.[ch]' -o -name Kbuild \) -print0) |
+		while IFS= read -r -d '' f; do
+			[ -e "$1/$f" ] || case $f in *.mod.c) ;; *) rm -f "$2/$f" ;; esac
+		done
 }
 
 make_module() { # K
 	local out=$TOP/build/$1
 	sync_sources "$TOP/kernel" "$out/kernel" &&
-		chroot_run "$ROOT" --bind "$TOP:/src" -- make -C "/lib/modules/$KVER/build" M="/src/build/$1/kernel" \
+		chroot_run "$ROOT" --bind "$TOP:/src" -- \
+			make -C "/lib/modules/$KVER/build" M="/src/build/$1/kernel" \
 			-j"$BUILD_JOBS" W="${PRXE_W:-}" modules &&
-		chroot_run "$ROOT" --bind "$TOP:/src" -- strip -g -o "/src/build/$1/prxe.ko.new" "/src/build/$1/kernel/prxe.ko" &&
+		chroot_run "$ROOT" --bind "$TOP:/src" -- \
+			strip -g -o "/src/build/$1/prxe.ko.new" "/src/build/$1/kernel/prxe.ko" &&
 		mv "$out/prxe.ko.new" "$out/prxe.ko"
 }
-
 build_module() { # K
 	[ -e "$TOP/kernel/Kbuild" ] || {
 		msg "there is no kernel/Kbuild: no module is built"
@@ -79,7 +90,8 @@ make_programs() { # DIR: relative to the project
 	local out=build/user/$1
 	local rc
 	mkdir -p "$TOP/$out" "$TOP/build/user/stage/usr/local/bin" || return 1
-	chroot_run "$ROOT" --bind "$TOP:/src" -- make -k -C "/src/$1" OUT="/src/$out" -j"$BUILD_JOBS"
+	chroot_run "$ROOT" --bind "$TOP:/src" -- \
+		make -k -C "/src/$1" OUT="/src/$out" -j"$BUILD_JOBS"
 	rc=$?
 	if compgen -G "$TOP/$out/bin/*" >/dev/null; then
 		cp -u "$TOP/$out"/bin/* "$TOP/build/user/stage/usr/local/bin/" || rc=1
@@ -87,12 +99,13 @@ make_programs() { # DIR: relative to the project
 	return $rc
 }
 
-# The module and the provider are parts of their own here.
+# Without the module and the provider: here they are parts of their own.
 make_cmake() {
 	# shellcheck disable=SC2016
 	chroot_run "$ROOT" --bind "$TOP:/src" -- bash -ec '
-		cmake -S /src -B /src/build/user/cmake -GNinja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_INSTALL_PREFIX=/usr \
-			-DCMAKE_INSTALL_LIBDIR=lib/x86_64-linux-gnu -DCMAKE_INSTALL_BINDIR=/usr/local/bin -DKDIR=/nonexistent
+		cmake -S /src -B /src/build/user/cmake -GNinja -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+			-DCMAKE_INSTALL_PREFIX=/usr -DCMAKE_INSTALL_LIBDIR=lib/x86_64-linux-gnu \
+			-DCMAKE_INSTALL_BINDIR=/usr/local/bin -DKDIR=/nonexistent
 		cmake --build /src/build/user/cmake
 		DESTDIR=/src/build/user/stage cmake --install /src/build/user/cmake'
 }
@@ -107,18 +120,23 @@ build_user() {
 		msg "there is no providers/prxe/build.sh: no provider is built"
 	fi
 	if [ -e "$TOP/CMakeLists.txt" ]; then
-		build_part cmake "$(source_stamp "$TOP/CMakeLists.txt" "$TOP/libodp" "$TOP/include" "$TOP/examples")" make_cmake || failed=1
+		build_part cmake "$(source_stamp \
+			"$TOP/CMakeLists.txt" "$TOP/libodp" "$TOP/include" "$TOP/examples")" \
+			make_cmake || failed=1
 	fi
 	for dir in tests/* tools/*; do
 		[ -e "$TOP/$dir/Makefile" ] || continue
-		build_part "${dir//\//-}" "$(source_stamp "$TOP/$dir" "$TOP/include" "$TOP/tests/lib" "$TOP/tests/verbs/lib" "$TOP/libodp")" make_programs "$dir" || failed=1
+		build_part "${dir//\//-}" "$(source_stamp "$TOP/$dir" \
+			"$TOP/include" "$TOP/tests/lib" "$TOP/tests/verbs/lib" "$TOP/libodp")" \
+			make_programs "$dir" || failed=1
 	done
 	return $failed
 }
 
 build_all() { # K
 	local rc=0
-	# Before the lock: a kernel may take minutes, and another run may want to build for one that is there.
+	# Before taking the lock: making a kernel's root may take minutes, and another run may want
+	# to build for a kernel that is there.
 	ensure_kernel "$1"
 	build_lock
 	build_user || rc=1

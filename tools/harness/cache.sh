@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash
-# What is slow to make lives in CACHE, one directory an entry, NAME-KEY, the key being a hash of the content's recipe.
-# An entry is made under a temporary name and renamed when it is complete, under a lock: a killed run leaves no half entry,
-# and two runs do not make the same entry twice.
+# What is slow to make lives in CACHE, one directory for each entry, called NAME-KEY; the key is a
+# hash of the recipe for the content. An entry is made under a temporary name and renamed when it is
+# complete, under a lock: a killed run leaves no half-made entry, and two runs do not make the same
+# entry twice.
 #
-#   cache_entry NAME KEY MIB DESC BUILDER   print the entry's directory; if need be, make it with: BUILDER DIR
+#   cache_entry NAME KEY MIB DESC BUILDER   print the entry's directory; if it is not there, make it
+#                                           first with: BUILDER DIR
 
 CACHE_UNUSED_DAYS=14
 
@@ -13,7 +15,8 @@ cache_entry() { # NAME KEY MIB DESC BUILDER
 	if [ ! -d "$dir" ]; then
 		need_space "$CACHE" "$mib" "$desc"
 		cache_make "$name" "$dir" "$desc" "$builder" || return 1
-		tmp=$(find "$CACHE" -maxdepth 1 -type d -name "$name-*" ! -path "$dir" -mtime "+$CACHE_UNUSED_DAYS")
+		tmp=$(find "$CACHE" -maxdepth 1 -type d -name "$name-*" ! -path "$dir" \
+			-mtime "+$CACHE_UNUSED_DAYS")
 		[ -z "$tmp" ] || printf '%s\n' "$tmp" | xargs -r -d '\n' rm -rf --one-file-system
 	fi
 	touch "$dir"

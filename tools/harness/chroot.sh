@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash disable=SC2016,SC2034
-# Run a command in a root file system, with mounts of its own that vanish with it. The root itself is not written to.
+# Run a command in a root file system, with mounts of its own that vanish with it. The root itself
+# is not written to.
 #
 #   chroot_run ROOT [--bind SRC:DST[:ro]]... -- CMD...
-#   chroot_apt_setup DIR SUITE [TYPE]    apt state in DIR (bind it as /apt), for downloads that leave the root alone
+#   chroot_apt_setup DIR SUITE [TYPE]    apt state in DIR (bind it as /apt), for downloads that do
+#                                        not touch the root
 #   CHROOT_APT                           the apt options that use it
 
 # shellcheck disable=SC2016 # expanded by the inner shell
@@ -17,7 +19,8 @@ while [ "$1" = --bind ]; do
 	[ -z "$ro" ] || mount -o remount,bind,ro "$dst" || exit 125
 done
 shift
-mount -t proc proc "$root/proc" && mount --rbind /dev "$root/dev" && mount -t tmpfs tmpfs "$root/tmp" || exit 125
+mount -t proc proc "$root/proc" && mount --rbind /dev "$root/dev" &&
+	mount -t tmpfs tmpfs "$root/tmp" || exit 125
 if [ -e /etc/resolv.conf ] && [ -e "$root/etc/resolv.conf" ]; then
 	mount --bind "$(readlink -f /etc/resolv.conf)" "$root/etc/resolv.conf"
 fi
@@ -29,7 +32,8 @@ chroot_run() { # ROOT [--bind SRC:DST[:ro]]... -- CMD...
 }
 
 CHROOT_APT=(-o Dir::State=/apt -o Dir::State::status=/var/lib/dpkg/status -o Dir::Cache=/apt/cache
-	-o Dir::Etc::sourcelist=/apt/sources.list -o Dir::Etc::sourceparts=- -o Dir::Etc::main=/apt/apt.conf
+	-o Dir::Etc::sourcelist=/apt/sources.list -o Dir::Etc::sourceparts=-
+	-o Dir::Etc::main=/apt/apt.conf
 	-o APT::Sandbox::User=root -o APT::Install-Recommends=false)
 
 chroot_apt_setup() { # DIR SUITE [TYPE]
@@ -38,8 +42,9 @@ chroot_apt_setup() { # DIR SUITE [TYPE]
 		debian_sources "$2" "${3:-deb}" >"$1/sources.list"
 }
 
-# A root must be able to run programs of this machine's architecture in a mount namespace of its own.
+# A root must be able to run programs of this machine's architecture, in its own mount namespace.
 need_chroot() {
 	unshare -m --propagation private mount --bind / /mnt 2>/dev/null ||
-		die "this needs the right to mount (CAP_SYS_ADMIN): run it on a machine, a VM or a privileged container"
+		die "this needs the right to mount (CAP_SYS_ADMIN): run it on a machine, in a VM" \
+			"or in a privileged container"
 }

@@ -2,21 +2,29 @@
 # shellcheck shell=bash
 # What the kernel must never say.
 #
-#   kernel_reports FILE [ALLOW]   print the reports (with context) in a guest's kernel log; status 0 when there are none.
-#                                 Only what comes after the job's start counts. Lines that match the regular expression ALLOW do not.
+#   kernel_reports FILE [ALLOW]   print the reports (with context) in a guest's kernel log. Status
+#                                 0: there are none. Only what comes after the job's start counts,
+#                                 and lines that match the regular expression ALLOW do not.
 
 kernel_reports() { # FILE [ALLOW]
 	[ -r "$1" ] || return 0
 	awk -v allow="${2:-}" '
 		BEGIN {
-			bad = "WARNING:|BUG:|KASAN|UBSAN|KCSAN|KFENCE|kmemleak: [0-9]+ new|INFO: task .* blocked|INFO: rcu|rcu: INFO" \
-				"|INFO: trying to register|Oops|general protection|invalid opcode|divide error|Kernel panic" \
-				"|possible (recursive|circular|irq|interrupt)|inconsistent lock state|unsafe locking|suspicious RCU" \
-				"|held lock freed|bad unlock balance|lock held when returning|sleeping function called" \
-				"|scheduling while atomic|refcount_t:|list_(add|del) corruption|soft lockup|hard LOCKUP|self-detected stall" \
-				"|detected stalls|Unable to handle|double free|page allocation failure|Bad page (state|map)|Bad rss-counter" \
-				"|unregister_netdevice: waiting|failed to invalidate|Object .* still has|cut here"
-			benign = "mitigation|Mitigation|vulnerab|clocksource:|out-of-tree|taint|TSC|tsc:|invoked oom-killer|FAULT_INJECTION|traps: "
+			bad = "WARNING:|BUG:|KASAN|UBSAN|KCSAN|KFENCE|kmemleak: [0-9]+ new" \
+				"|INFO: task .* blocked|INFO: rcu|rcu: INFO" \
+				"|INFO: trying to register|Oops|general protection" \
+				"|invalid opcode|divide error|Kernel panic" \
+				"|possible (recursive|circular|irq|interrupt)" \
+				"|inconsistent lock state|unsafe locking|suspicious RCU" \
+				"|held lock freed|bad unlock balance|lock held when returning" \
+				"|sleeping function called|scheduling while atomic|refcount_t:" \
+				"|list_(add|del) corruption|soft lockup|hard LOCKUP" \
+				"|self-detected stall|detected stalls|Unable to handle" \
+				"|double free|page allocation failure|Bad page (state|map)" \
+				"|Bad rss-counter|unregister_netdevice: waiting" \
+				"|failed to invalidate|Object .* still has|cut here"
+			benign = "mitigation|Mitigation|vulnerab|clocksource:|out-of-tree|taint" \
+				"|TSC|tsc:|invoked oom-killer|FAULT_INJECTION|traps: "
 		}
 		/prxe: (job|test .*) starts/ { on = 1; next }
 		!on { next }

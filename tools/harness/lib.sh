@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash disable=SC2016,SC2034
-# The harness, for ./run and for the host-side scripts that it starts (tools/demo/demo.sh, tools/bench/bench.sh). Source it:
+# The harness, for ./run and for the host-side scripts that it starts (tools/demo/demo.sh,
+# tools/bench/bench.sh). Source it:
 #
 #   . "$(dirname "$0")/../harness/lib.sh"
 #
-# It sets TOP (the project), CACHE, LOG_DIR, and gives, among others (each file's head has its own list):
+# It sets TOP (the project), CACHE and LOG_DIR. These are the functions most used; the head of the
+# file in brackets has the whole list:
 #
-#   msg TEXT, die TEXT, step DESC CMD...    messages and timed steps, on standard error                  (common.sh)
-#   need_space DIR MIB WHAT                                                                              (common.sh)
-#   ensure_kernel K                         make K's root file system once; sets ROOT KVER VMLINUZ INITRD  (rootfs.sh)
-#   build_all K                             module for K, provider, programs; status 1 when a part failed  (build.sh)
-#   vm_run K [OPTION]... -- CMD...          boot K, run CMD there; its output, its status                   (vm.sh)
-#   kernel_reports FILE [ALLOW]             the kernel's complaints in a guest's log                        (dmesg.sh)
-#   chroot_run ROOT [--bind S:D]... -- CMD  run CMD in a root file system without booting it                (chroot.sh)
+#   msg TEXT, die TEXT, step DESC CMD...    messages, timed steps, on standard error   (common.sh)
+#   need_space DIR MIB WHAT                 stop early when a disk is full             (common.sh)
+#   ensure_kernel K                         make K's root file system once; sets ROOT, KVER,
+#                                           VMLINUZ, INITRD                            (rootfs.sh)
+#   build_all K                             module for K, provider, programs; status 1 when a
+#                                           part failed                                (build.sh)
+#   vm_run K [OPTION]... -- CMD...          boot K, run CMD there; its output, status  (vm.sh)
+#   kernel_reports FILE [ALLOW]             the kernel's complaints in a guest's log   (dmesg.sh)
+#   chroot_run ROOT [--bind S:D]... -- CMD  run CMD in a root, without booting it      (chroot.sh)
 #
 # Kernels are called stable, latest, debug, oldstable.
 

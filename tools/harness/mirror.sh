@@ -4,13 +4,14 @@
 #
 #   host_sources                 "URI SUITE" lines of the machine's binary package sources
 #   debian_sources SUITE [TYPE]  sources.list lines for that release (TYPE deb or deb-src)
-#   apt_settings                 the machine's apt settings that concern downloading (proxies, date checks)
+#   apt_settings                 the machine's apt settings for downloads (proxies, date checks)
 
 host_sources() {
 	local f
 	for f in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
 		[ -r "$f" ] || continue
-		sed -E -n 's/^[[:space:]]*deb[[:space:]]+(\[[^]]*\][[:space:]]*)?//p' "$f" | awk '{ print $1, $2 }'
+		sed -E -n 's/^[[:space:]]*deb[[:space:]]+(\[[^]]*\][[:space:]]*)?//p' "$f" |
+			awk '{ print $1, $2 }'
 	done
 	for f in /etc/apt/sources.list.d/*.sources; do
 		[ -r "$f" ] || continue
@@ -60,7 +61,8 @@ debian_main_uri() {
 	local uri suite
 	while read -r uri suite; do
 		case $suite in
-		bullseye | bookworm | trixie | forky | sid | stable | oldstable | testing | unstable)
+		bullseye | bookworm | trixie | forky | sid | \
+			stable | oldstable | testing | unstable)
 			uri=$(plain_uri "$uri")
 			[ -n "$uri" ] && printf '%s\n' "$uri" && return
 			;;
@@ -93,7 +95,8 @@ mirror_has() { # URI SUITE
 debian_sources() { # SUITE [TYPE]
 	local suite=$1 type=${2:-deb} uri sec part
 	uri=$(debian_main_uri) || {
-		echo "no Debian mirror in /etc/apt/sources.list or /etc/apt/sources.list.d: the root file system comes from there" >&2
+		echo "no Debian mirror in /etc/apt/sources.list or /etc/apt/sources.list.d:" \
+			"the root file system comes from there" >&2
 		return 1
 	}
 	mirror_has "$uri" "$suite" || {
@@ -102,14 +105,18 @@ debian_sources() { # SUITE [TYPE]
 	}
 	printf '%s %s %s main\n' "$type" "$uri" "$suite"
 	for part in updates backports; do
-		mirror_has "$uri" "$suite-$part" && printf '%s %s %s-%s main\n' "$type" "$uri" "$suite" "$part"
+		mirror_has "$uri" "$suite-$part" &&
+			printf '%s %s %s-%s main\n' "$type" "$uri" "$suite" "$part"
 	done
 	sec=$(debian_security_uri)
-	[ -n "$sec" ] && mirror_has "$sec" "$suite-security" && printf '%s %s %s-security main\n' "$type" "$sec" "$suite"
+	[ -n "$sec" ] && mirror_has "$sec" "$suite-security" &&
+		printf '%s %s %s-security main\n' "$type" "$sec" "$suite"
 	return 0
 }
 
 apt_settings() {
-	apt-config dump | grep -E '^Acquire::(http|https|Check-Valid-Until|Check-Date|Retries|ForceIPv[46])[: ]' |
+	apt-config dump |
+		grep -E -e '^Acquire::(http|https|Check-Valid-Until)[: ]' \
+			-e '^Acquire::(Check-Date|Retries|ForceIPv[46])[: ]' |
 		grep -v '::User-Agent' | grep -v ' "";$'
 }

@@ -1,19 +1,29 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash disable=SC2016,SC2034
-# The root file systems, one a kernel, and what else is slow to make. Each is a cache entry (see cache.sh).
+# The root file systems, one for each kernel, and what else is slow to make. Each is a cache entry
+# (see cache.sh).
 #
-#   ensure_kernel K      make (once) all that K needs; sets ROOT (the root file system), KVER, VMLINUZ, INITRD
+#   ensure_kernel K      make (once) all that K needs; sets ROOT (the root file system), KVER,
+#                        VMLINUZ, INITRD
 #   ensure_qemu          make (once) QEMU; sets QEMU, the words that run it
-#   ensure_rdma_core     make (once) the unpacked rdma-core source that matches the root; sets RDMA_CORE
+#   ensure_rdma_core     make (once) the unpacked rdma-core source that matches the root; sets
+#                        RDMA_CORE
 #   KERNELS              the names: stable latest debug oldstable
 #
-# stable is trixie's kernel with everything else that a guest or a build needs; the others are hard-linked copies of it with another
-# kernel in the place of its own, so that they cost seconds and little space. debug is built from trixie's source.
+# stable is trixie's kernel with everything else that a guest or a build needs. The others are
+# hard-linked copies of it with another kernel instead, so they cost seconds and little space. debug
+# is built from trixie's source.
 
 KERNELS="stable latest debug oldstable"
 SUITE=trixie
 
 package_list() { sed 's/#.*//' "$TOP/tests/vm/packages" | xargs -n1 | paste -sd,; }
+
+# The text of functions, as a part of a key. A continued line counts as one line, so that wrapping
+# a script changes no key.
+recipe() { # FUNCTION...
+	declare -f "$@" | sed -e :a -e '/\\$/{N;s/\\\n[[:blank:]]*//;ta' -e '}'
+}
 
 make_root_stable() { # DIR
 	local src opts=() line
@@ -23,14 +33,18 @@ make_root_stable() { # DIR
 	done < <(apt_settings)
 	printf '%s\n' "$src" | mmdebstrap --variant=important "${opts[@]}" \
 		--dpkgopt='path-exclude=/etc/kernel/postinst.d/initramfs-tools' \
-		--dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/info/*' \
-		--dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
+		--dpkgopt='path-exclude=/usr/share/man/*' \
+		--dpkgopt='path-exclude=/usr/share/info/*' \
+		--dpkgopt='path-exclude=/usr/share/locale/*' \
+		--dpkgopt='path-exclude=/usr/share/doc/*' \
 		--dpkgopt='path-include=/usr/share/doc/rdma-core/*' \
 		--include="$(package_list)" "$SUITE" "$1/root" - || {
-		echo "mmdebstrap failed: is the network there, and does this machine's debian-archive-keyring know $SUITE?"
+		echo "mmdebstrap failed: is the network there, \
+and does this machine's debian-archive-keyring know $SUITE?"
 		return 1
 	}
-	# Mount points: the project, the rdma-core source, apt state for downloads, the job and the user's share.
+	# Mount points: the project, the rdma-core source, apt state for downloads, the job and the
+	# user's share.
 	mkdir -p "$1"/root/{src,rdma-core,apt,mnt/job,mnt/share} &&
 		{ [ -e "$1/root/etc/resolv.conf" ] || : >"$1/root/etc/resolv.conf"; } &&
 		root_finish "$1"
@@ -51,7 +65,8 @@ root_without_kernel() { # DIR: a hard-linked copy of the stable root
 		rm -rf "$1"/root/usr/lib/modules/* "$1"/root/boot/* "$1"/root/usr/src/*
 }
 
-# Kernel packages are unpacked, not installed: no maintainer script runs in a root that shares files with another.
+# Kernel packages are unpacked, not installed: no maintainer script runs in a root that shares files
+# with another.
 root_unpack_kernel() { # DIR SUITE TARGET
 	local apt=$1/apt
 	root_without_kernel "$1" &&
@@ -64,20 +79,25 @@ root_unpack_kernel() { # DIR SUITE TARGET
 			opts=("$@"); target=$1; opts=("${@:2}")
 			cat /apt/settings.conf >/apt/apt.conf
 			apt-get "${opts[@]}" update
-			img=$(apt-cache "${opts[@]}" -o Dir::State::status=/dev/null show -t "$target" --no-all-versions linux-image-amd64 |
+			img=$(apt-cache "${opts[@]}" -o Dir::State::status=/dev/null show \
+				-t "$target" --no-all-versions linux-image-amd64 |
 				sed -n "s/^Depends: .*\(linux-image-[^ ,]*\).*/\1/p" | head -n1)
 			img=${img%-unsigned}
-			apt-get "${opts[@]}" -t "$target" install -y --download-only "$img" "linux-headers-${img#linux-image-}"
+			apt-get "${opts[@]}" -t "$target" install -y --download-only \
+				"$img" "linux-headers-${img#linux-image-}"
 			cd /apt/cache/archives
 			for deb in *.deb; do
-				dpkg-deb --fsys-tarfile "$deb" | tar -C / -xpf - --keep-directory-symlink --exclude=./usr/share --exclude=./etc
+				dpkg-deb --fsys-tarfile "$deb" \
+					| tar -C / -xpf - --keep-directory-symlink \
+					--exclude=./usr/share --exclude=./etc
 			done' \
 			unpack "$3" "${CHROOT_APT[@]}" &&
 		chroot_run "$1/root" -- bash -ec '
 			kver=$(ls /lib/modules)
 			depmod "$kver"
 			# Newer packages keep the kernel beside its modules.
-			[ -e "/boot/vmlinuz-$kver" ] || ln "/lib/modules/$kver/vmlinuz" "/boot/vmlinuz-$kver"' &&
+			[ -e "/boot/vmlinuz-$kver" ] \
+				|| ln "/lib/modules/$kver/vmlinuz" "/boot/vmlinuz-$kver"' &&
 		rm -rf "$apt" && root_finish "$1"
 }
 
@@ -85,12 +105,14 @@ make_root_latest() { root_unpack_kernel "$1" "$SUITE" "$SUITE-backports"; }
 
 make_root_oldstable() { root_unpack_kernel "$1" bookworm bookworm; }
 
-# The debug kernel: trixie's source, a tiny configuration and tests/vm/debug.config. Its objects are dropped after the build:
-# what stays is what building modules against it needs.
+# The debug kernel: trixie's source, a tiny configuration and tests/vm/debug.config. Its objects are
+# dropped after the build: only what modules need to be built against it stays. The function's text
+# is its key: to wrap a line of the script means to build the kernel again.
 make_kernel_debug() { # DIR
 	mkdir -p "$1/tree" "$1/apt" && chroot_apt_setup "$1/apt" "$SUITE" &&
 		cp "$TOP/tests/vm/debug.config" "$1/apt/debug.config" &&
-		chroot_run "$STABLE_DIR/root" --bind "$1/apt:/apt" --bind "$1/tree:/src" -- nice -n 10 bash -ec '
+		chroot_run "$STABLE_DIR/root" --bind "$1/apt:/apt" --bind "$1/tree:/src" -- \
+			nice -n 10 bash -ec '
 			cat /apt/settings.conf >/apt/apt.conf
 			cd /apt/cache
 			apt-get "$@" update
@@ -129,12 +151,13 @@ make_root_debug() { # DIR
 		root_finish "$1"
 }
 
-stable_key() { { package_list && declare -f make_root_stable root_finish; } | hash_of; }
+stable_key() { { package_list && recipe make_root_stable root_finish; } | hash_of; }
 
 ensure_stable() {
 	[ -n "${STABLE_DIR:-}" ] && return
 	STABLE_KEY=$(stable_key)
-	STABLE_DIR=$(cache_entry root-stable "$STABLE_KEY" 4000 "root file system with the stable kernel" make_root_stable) || exit 1
+	STABLE_DIR=$(cache_entry root-stable "$STABLE_KEY" 4000 \
+		"root file system with the stable kernel" make_root_stable) || exit 1
 }
 
 known_kernel() {
@@ -151,34 +174,49 @@ ensure_kernel() { # K
 	case $k in
 	stable) dir=$STABLE_DIR key=$STABLE_KEY ;;
 	latest | oldstable)
-		key=$({ echo "$STABLE_KEY" && declare -f "make_root_$k" root_unpack_kernel root_without_kernel; } | hash_of)
-		dir=$(cache_entry "root-$k" "$key" 2000 "root file system with the $k kernel" "make_root_$k") || exit 1
+		key=$({
+			echo "$STABLE_KEY" &&
+				recipe "make_root_$k" root_unpack_kernel root_without_kernel
+		} | hash_of)
+		dir=$(cache_entry "root-$k" "$key" 2000 \
+			"root file system with the $k kernel" "make_root_$k") || exit 1
 		;;
 	debug)
-		key=$({ cat "$TOP/tests/vm/debug.config" && declare -f make_kernel_debug; } | hash_of)
-		DEBUG_DIR=$(cache_entry kernel-debug "$key" 6000 "debug kernel (about 8 minutes on two cores)" make_kernel_debug) || exit 1
-		key=$({ echo "$STABLE_KEY $key" && declare -f make_root_debug root_without_kernel; } | hash_of)
-		dir=$(cache_entry root-debug "$key" 1000 "root file system with the debug kernel" make_root_debug) || exit 1
+		key=$({
+			cat "$TOP/tests/vm/debug.config" && declare -f make_kernel_debug
+		} | hash_of)
+		DEBUG_DIR=$(cache_entry kernel-debug "$key" 6000 \
+			"debug kernel (about 8 minutes on two cores)" make_kernel_debug) || exit 1
+		key=$({
+			echo "$STABLE_KEY $key" && recipe make_root_debug root_without_kernel
+		} | hash_of)
+		dir=$(cache_entry root-debug "$key" 1000 \
+			"root file system with the debug kernel" make_root_debug) || exit 1
 		;;
 	esac
 	ROOT=$dir/root
 	KVER=$(cat "$dir/kver") || die "the cache entry $dir is damaged: remove it and try again"
 	VMLINUZ=$dir/vmlinuz
 	INITRD_DIR=$dir
-	key=$({ echo "$key" && cat "$TOP/tests/vm/guest/initramfs-init" && declare -f make_initrd; } | hash_of)
-	INITRD=$(cache_entry "initrd-$k" "$key" 50 "initramfs for the $k kernel" make_initrd)/initrd || exit 1
+	key=$({
+		echo "$key" && cat "$TOP/tests/vm/guest/initramfs-init" && recipe make_initrd
+	} | hash_of)
+	INITRD=$(cache_entry "initrd-$k" "$key" 50 \
+		"initramfs for the $k kernel" make_initrd)/initrd || exit 1
 }
 
 # A small initramfs: busybox, and the modules that mounting the root over 9p takes.
 make_initrd() { # DIR
-	mkdir -p "$1/x" && cp "$TOP/tests/vm/guest/initramfs-init" "$1/x/init" && chmod 755 "$1/x/init" &&
+	mkdir -p "$1/x" && cp "$TOP/tests/vm/guest/initramfs-init" "$1/x/init" &&
+		chmod 755 "$1/x/init" &&
 		chroot_run "$INITRD_DIR/root" --bind "$1/x:/src" -- bash -ec '
 			cd /src
 			mkdir -p bin modules dev proc sys lower stage ov new
 			cp /bin/busybox bin/busybox
 			for mod in virtio_pci 9pnet_virtio 9p overlay; do
 				modprobe -S "$1" --show-depends "$mod" || echo "builtin $mod"
-			done | sed -n "s/^insmod \([^ ]*\).*/\1/p" | awk "!seen[\$0]++" | while read -r ko; do
+			done | sed -n "s/^insmod \([^ ]*\).*/\1/p" | awk "!seen[\$0]++" \
+				| while read -r ko; do
 				name=$(basename "$ko")
 				case $ko in
 				*.xz) name=${name%.xz}; xz -dc "$ko" >"modules/$name" ;;
@@ -188,15 +226,18 @@ make_initrd() { # DIR
 				echo "$name" >>modules/order
 			done
 			touch modules/order
-			find . | cpio -o -H newc --quiet | gzip -1 >/src/initrd.gz' initrd "$KVER" &&
+			find . | cpio -o -H newc --quiet | gzip -1 >/src/initrd.gz' \
+			initrd "$KVER" &&
 		mv "$1/x/initrd.gz" "$1/initrd" && rm -rf "$1/x"
 }
 
-# QEMU of the same release as the root: an older one (7.2) races with the guest kernel patching its own code (a spurious int3 oops in one
-# boot of several). Its packages, and what they need beyond the root's, are unpacked here and run with the root's libraries.
+# QEMU is of the same release as the root: an older one (7.2) races with the guest kernel when that
+# patches its own code (a spurious int3 oops in one boot of several). Its packages, and what they
+# need beyond the root's, are unpacked here and run with the root's libraries.
 make_qemu() { # DIR
 	mkdir -p "$1/apt" "$1/files" && chroot_apt_setup "$1/apt" "$SUITE" &&
-		chroot_run "$STABLE_DIR/root" --bind "$1/apt:/apt" --bind "$1/files:/src" -- bash -ec '
+		chroot_run "$STABLE_DIR/root" --bind "$1/apt:/apt" --bind "$1/files:/src" -- \
+			bash -ec '
 			cat /apt/settings.conf >/apt/apt.conf
 			apt-get "$@" update
 			apt-get "$@" install -y --download-only qemu-system-x86
@@ -210,7 +251,7 @@ ensure_qemu() {
 	[ -z "${QEMU_DIR:-}" ] || return 0
 	ensure_stable
 	local key dir lib=usr/lib/x86_64-linux-gnu root=$STABLE_DIR/root
-	key=$({ echo "$STABLE_KEY" && declare -f make_qemu; } | hash_of)
+	key=$({ echo "$STABLE_KEY" && recipe make_qemu; } | hash_of)
 	dir=$(cache_entry qemu "$key" 500 "QEMU" make_qemu) || exit 1
 	QEMU_DIR=$dir/files
 	QEMU=(env "QEMU_MODULE_DIR=$QEMU_DIR/$lib/qemu" "$root/usr/lib64/ld-linux-x86-64.so.2"
@@ -221,20 +262,25 @@ ensure_qemu() {
 make_rdma_core() { # DIR
 	local ver
 	mkdir -p "$1/apt" "$1/src" && chroot_apt_setup "$1/apt" "$SUITE" deb-src &&
-		ver=$(chroot_run "$STABLE_DIR/root" -- dpkg-query -f '${source:Version}' -W libibverbs1) &&
-		chroot_run "$STABLE_DIR/root" --bind "$1/apt:/apt" --bind "$1/src:/src" -- bash -ec '
+		ver=$(chroot_run "$STABLE_DIR/root" -- \
+			dpkg-query -f '${source:Version}' -W libibverbs1) &&
+		chroot_run "$STABLE_DIR/root" --bind "$1/apt:/apt" --bind "$1/src:/src" -- \
+			bash -ec '
 			ver=$1; shift
 			cat /apt/settings.conf >/apt/apt.conf
 			apt-get "$@" update
 			cd /apt/cache
 			# The upstream tarball is all that is needed, and is checked here against the signed index: not every
 			# mirror has the rest of an older source package.
-			apt-get "$@" source --download-only "rdma-core=$ver" || apt-get "$@" source --download-only rdma-core ||
+			apt-get "$@" source --download-only "rdma-core=$ver" \
+				|| apt-get "$@" source --download-only rdma-core ||
 				echo "apt-get source was not complete"
 			tar=$(ls rdma-core_*.orig.tar.*z | head -n 1)
 			sum=$(sha256sum "$tar" | cut -d" " -f1)
-			apt-cache "$@" showsrc rdma-core | grep -q "^ $sum [0-9]* $tar\$" || { echo "$tar: wrong checksum"; exit 1; }
-			tar -C /src --strip-components=1 -xf "$tar"' rdma-core "$ver" "${CHROOT_APT[@]}" &&
+			apt-cache "$@" showsrc rdma-core | grep -q "^ $sum [0-9]* $tar\$" \
+				|| { echo "$tar: wrong checksum"; exit 1; }
+			tar -C /src --strip-components=1 -xf "$tar"' \
+			rdma-core "$ver" "${CHROOT_APT[@]}" &&
 		rm -rf "$1/apt"
 }
 
@@ -242,7 +288,7 @@ ensure_rdma_core() {
 	[ -n "${RDMA_CORE:-}" ] && return
 	ensure_stable
 	local key dir
-	key=$({ echo "$STABLE_KEY" && declare -f make_rdma_core; } | hash_of)
+	key=$({ echo "$STABLE_KEY" && recipe make_rdma_core; } | hash_of)
 	dir=$(cache_entry rdma-core "$key" 200 "rdma-core source" make_rdma_core) || return 1
 	RDMA_CORE=$dir/src
 }

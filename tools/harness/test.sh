@@ -2,7 +2,8 @@
 # shellcheck shell=bash
 # The test runner.
 #
-# A test is an executable tests/*/NAME.test; exit status 0 is a pass, 77 a skip (neither passed nor failed), anything else a failure. Its head says:
+# A test is an executable tests/*/NAME.test. Exit status 0 is a pass, 77 a skip (neither passed nor
+# failed), anything else a failure. Its head says:
 #
 #   # kernels: stable latest debug    where it runs
 #   # more: latest debug              where it runs as well with --all, or when -k asks for it
@@ -15,23 +16,26 @@
 #   # link: none                      do not make sure that prxe0 is there before the test
 #   # allow-dmesg: REGEX              kernel log lines that are this test's purpose and no failure
 #
-# Guest tests with the same memory, parameters and disk share one boot; if one kills the guest, the others go on in a fresh one.
-# After each batch the module is unloaded ("teardown"). Any kernel report in a test's time
-# fails that test. Outputs stay in build/test/K/.
+# Guest tests with the same memory, parameters and disk share one boot; if one kills the guest, the
+# others go on in a fresh one. After each batch the module is unloaded ("teardown"). Any kernel
+# report in a test's time fails that test. Outputs stay in build/test/K/.
 #
 # For oldstable the module is built (the test "build"), and nothing is run.
 #
-# A test is in two tiers: what every change must pass, in minutes, and with --all everything. Each test runs somewhere
-# in the first; where that is a sample, PRXE_TIER (1 or 2) tells the test, and what the sample is changes every day.
+# There are two tiers: what every change must pass, in minutes, and, with --all, everything. A test
+# that takes only a sample in the first (PRXE_TIER is 1 there, 2 with --all) takes another one every
+# day.
 #
-#   test_run KERNELS PATTERN     run what matches ('': all); prints "N passed, N failed"; status 0 when nothing failed and something passed
+#   test_run KERNELS PATTERN     run what matches ('': all); prints "N passed, N failed"; status 0:
+#                                nothing failed and something passed
 #   test_list                    which test runs where
 
 TEST_PASSED=0
 TEST_FAILED=0
 TEST_BUILD=1
 TEST_ALL=0
-# Two NUMA nodes, for what moves pages and for policies. Pages stay where they are unless a test turns balancing on.
+# Two NUMA nodes, for tests of page migration and of memory policies. Pages stay where they are
+# unless a test turns balancing on.
 TEST_KERNEL_ARGS="numa=fake=2 numa_balancing=disable"
 
 test_header() { # FILE KEY DEFAULT
@@ -40,7 +44,7 @@ test_header() { # FILE KEY DEFAULT
 	printf '%s\n' "${v:-$3}"
 }
 
-# Does it run on K? Not what is in "more", unless everything is wanted, or it was asked for by name.
+# Does it run on K? On a kernel in "more" only with --all, or when a pattern asks for the test.
 test_runs_on() { # FILE K PATTERN
 	local where
 	where=" $(test_header "$1" kernels "stable latest debug") "
@@ -53,14 +57,19 @@ test_list() {
 	printf '%-20s %-22s %s\n' test kernels "with --all"
 	for name in $(test_names .); do
 		file=$TOP/tests/$name.test
-		printf '%-20s %-22s %s%s\n' "$name" "$(test_header "$file" kernels "stable latest debug")" \
+		printf '%-20s %-22s %s%s\n' "$name" \
+			"$(test_header "$file" kernels "stable latest debug")" \
 			"$(test_header "$file" more '')" \
 			"$([ "$(test_header "$file" where guest)" = guest ] || echo ' (no guest)')"
 	done
 }
 
 test_names() { # PATTERN: relative to tests/, without .test
-	(cd "$TOP/tests" && find . -mindepth 2 -maxdepth 2 -name '*.test' -type f -perm -u+x | sed 's|^\./||; s|\.test$||' | sort) |
+	(
+		cd "$TOP/tests" &&
+			find . -mindepth 2 -maxdepth 2 -name '*.test' -type f -perm -u+x |
+			sed 's|^\./||; s|\.test$||' | sort
+	) |
 		grep -E -- "${1:-.}"
 }
 
@@ -90,7 +99,8 @@ test_judge() { # K NAME RC SECONDS OUT DMESG ALLOW
 		grep -E '^FAIL|FAILED' "$5" | head -n 10 | sed 's/^/      | /'
 		printf '      the end of its output (all of it: %s):\n' "${5#"$TOP"/}"
 		tail -n 40 "$5" | sed 's/^/      | /'
-		[ -z "$reports" ] || printf '%s\n' "$reports" | head -n 60 | sed 's/^/      kernel| /'
+		[ -z "$reports" ] || printf '%s\n' "$reports" | head -n 60 |
+			sed 's/^/      kernel| /'
 	elif [ "$3" = 77 ]; then
 		test_result skip "$1" "$2" "$4"
 		tail -n 1 "$5" | sed 's/^/      | /'
@@ -104,8 +114,10 @@ test_host() { # K NAME
 	mkdir -p "${out%/*}"
 	start=$(now_ms)
 	ensure_kernel stable
-	timeout -k 5 "$(test_header "$file" timeout 120)" unshare -m --propagation private bash -c "$CHROOT_SCRIPT" chroot_run \
-		"$ROOT" --bind "$TOP:/src" -- env -C /src "/src/tests/$2.test" >"$out" 2>&1 </dev/null
+	timeout -k 5 "$(test_header "$file" timeout 120)" \
+		unshare -m --propagation private bash -c "$CHROOT_SCRIPT" chroot_run \
+		"$ROOT" --bind "$TOP:/src" -- env -C /src "/src/tests/$2.test" \
+		>"$out" 2>&1 </dev/null
 	rc=$?
 	test_judge host "$2" $rc "$(test_seconds "$start")" "$out" /dev/null ''
 }
@@ -117,7 +129,9 @@ test_seconds() { # START_MS
 
 # Run a batch: tests that can share a boot. Boots again after a test that killed its guest.
 test_batch() { # K MEM MODARGS DISK LEAKS NAME...
-	local k=$1 mem=$2 modargs=$3 disk=$4 leaks=$5 job i limit total scale=1 pid names opts=() dir=$TOP/build/test/$1 what=$1
+	local k=$1 mem=$2 modargs=$3 disk=$4 leaks=$5
+	local job i limit total scale=1 pid names opts=() link
+	local dir=$TOP/build/test/$1 what=$1
 	shift 5
 	names=("$@")
 	[ "$k" != debug ] || [ "$VM_ACCEL" = kvm ] || scale=3
@@ -134,10 +148,13 @@ test_batch() { # K MEM MODARGS DISK LEAKS NAME...
 		for i in "${!names[@]}"; do
 			limit=$(($(test_header "$TOP/tests/${names[i]}.test" timeout 120) * scale))
 			total=$((total + limit + 30))
-			printf '%s %s %s %s\n' "$i" "$limit" "$(test_header "$TOP/tests/${names[i]}.test" link prxe)" "${names[i]}" >>"$job/t/list"
+			link=$(test_header "$TOP/tests/${names[i]}.test" link prxe)
+			printf '%s %s %s %s\n' "$i" "$limit" "$link" "${names[i]}" >>"$job/t/list"
 		done
 		msg "booting a guest ($what) for ${#names[@]} test(s)"
-		PRXE_KERNEL_ARGS="$TEST_KERNEL_ARGS ${PRXE_KERNEL_ARGS:-}" vm_run "$k" --mem "$mem" --modargs "$modargs" ${opts[@]+"${opts[@]}"} --timeout $total --job "$job" -- \
+		PRXE_KERNEL_ARGS="$TEST_KERNEL_ARGS ${PRXE_KERNEL_ARGS:-}" \
+			vm_run "$k" --mem "$mem" --modargs "$modargs" ${opts[@]+"${opts[@]}"} \
+			--timeout $total --job "$job" -- \
 			/src/tests/vm/guest/batch >"$job/vm.log" 2>&1 &
 		pid=$!
 		# shellcheck disable=SC2064
@@ -150,7 +167,8 @@ test_batch() { # K MEM MODARGS DISK LEAKS NAME...
 			test_died
 		elif [ -z "$TEST_TORN_DOWN" ]; then
 			test_result fail "$k" "teardown ($what)" 0.0
-			printf '      the guest ended before the module was unloaded; the end of what it said (all of it: %s):\n' "${job#"$TOP"/}"
+			printf '      the guest ended before the module was unloaded;'
+			printf ' the end of what it said (all of it: %s):\n' "${job#"$TOP"/}"
 			tail -n 40 "$job/vm.log" | sed 's/^/      | /'
 		fi
 		names=("${names[@]:i}")
@@ -167,27 +185,32 @@ test_follow() { # K PID JOB
 		while [ "$TEST_NEXT" -lt ${#names[@]} ] && [ -e "$3/t/$TEST_NEXT.done" ]; do
 			f=$3/t/$TEST_NEXT name=${names[TEST_NEXT]}
 			out=$dir/$name.log
-			mkdir -p "${out%/*}" && cp "$f.out" "$out" && cp "$f.dmesg" "${out%.log}.dmesg"
-			test_judge "$1" "$name" "$(cat "$f.rc")" "$(cat "$f.time")" "$out" "$f.dmesg" \
+			mkdir -p "${out%/*}" && cp "$f.out" "$out" &&
+				cp "$f.dmesg" "${out%.log}.dmesg"
+			test_judge "$1" "$name" "$(cat "$f.rc")" "$(cat "$f.time")" \
+				"$out" "$f.dmesg" \
 				"$(test_header "$TOP/tests/$name.test" allow-dmesg '')"
 			TEST_NEXT=$((TEST_NEXT + 1))
 		done
 		if [ -z "$TEST_TORN_DOWN" ] && [ -e "$3/t/teardown.done" ]; then
 			TEST_TORN_DOWN=1
 			f=$3/t/teardown
-			test_judge "$1" "teardown ($what)" "$(cat "$f.rc")" "$(cat "$f.time")" "$f.out" "$f.dmesg" ''
+			test_judge "$1" "teardown ($what)" "$(cat "$f.rc")" "$(cat "$f.time")" \
+				"$f.out" "$f.dmesg" ''
 		fi
 		[ $alive = 1 ] || return 0
 		sleep 0.2
 	done
 }
 
-# The guest ended with tests left: the one that ran is to blame; if none did, the guest does not boot and all fail.
+# The guest ended before all tests were run. The test that ran fails; if none ran, the guest did not
+# boot, and all fail.
 test_died() {
 	local why="the guest died while it ran"
 	if [ ! -e "$job/t/$i.start" ]; then
 		if [ "$i" -gt 0 ]; then
-			return # stopped between two tests: an unkillable test's guest is not used again
+			# Between two tests: after an unkillable test, the guest is not used again.
+			return
 		fi
 		why="the guest did not start its tests"
 		while [ "$i" -lt $((${#names[@]} - 1)) ]; do
@@ -196,7 +219,8 @@ test_died() {
 		done
 	fi
 	test_result fail "$k" "${names[i]}" 0.0
-	printf '      %s; the end of its output and of what the guest said (all of it: %s):\n' "$why" "${job#"$TOP"/}"
+	printf '      %s; the end of its output and of what the guest said (all of it: %s):\n' \
+		"$why" "${job#"$TOP"/}"
 	tail -n 20 "$job/t/$i.out" 2>/dev/null | sed 's/^/      | /'
 	tail -n 70 "$job/vm.log" | sed 's/^/      | /'
 	i=$((i + 1))
@@ -210,7 +234,8 @@ test_kernel() { # K PATTERN NAME...
 		file=$TOP/tests/$name.test
 		[ "$(test_header "$file" where guest)" = guest ] || continue
 		test_runs_on "$file" "$k" "$pattern" || continue
-		group="$(test_header "$file" mem 2)|$(test_header "$file" modargs '')|$(test_header "$file" disk 0)|$(test_header "$file" leaks no)"
+		group="$(test_header "$file" mem 2)|$(test_header "$file" modargs '')"
+		group+="|$(test_header "$file" disk 0)|$(test_header "$file" leaks no)"
 		[ -n "${members[$group]:-}" ] || groups+=("$group")
 		members[$group]+="$name "
 	done
@@ -225,7 +250,8 @@ test_kernel() { # K PATTERN NAME...
 	for group in "${groups[@]}"; do
 		IFS='|' read -r -a batch <<<"$group"
 		# shellcheck disable=SC2086 # names have no blanks
-		test_batch "$k" "${batch[0]}" "${batch[1]}" "${batch[2]}" "${batch[3]}" ${members[$group]}
+		test_batch "$k" "${batch[0]}" "${batch[1]}" "${batch[2]}" "${batch[3]}" \
+			${members[$group]}
 	done
 }
 
@@ -244,7 +270,8 @@ test_run() { # KERNELS PATTERN
 	start=$(now_ms)
 	export PRXE_TIER=$((1 + TEST_ALL))
 	mapfile -t names < <(test_names "$2")
-	[ ${#names[@]} -gt 0 ] || die "no test matches '$2' (tests are executable files tests/*/NAME.test)"
+	[ ${#names[@]} -gt 0 ] ||
+		die "no test matches '$2' (tests are executable files tests/*/NAME.test)"
 	mkdir -p "$TOP/build" || die "cannot write in $TOP"
 	exec 6>"$TOP/build/.test.lock"
 	flock -n 6 || {

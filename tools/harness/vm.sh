@@ -2,8 +2,10 @@
 # shellcheck shell=bash disable=SC2030,SC2031,SC2054,SC2153
 # Virtual machines.
 #
-#   vm_run K [OPTION]... [-- CMD...]    boot kernel K (after ensure_kernel; it is called here too), run CMD in the guest, return its
-#                                       exit status; its standard output and error stream to ours. Without CMD: a shell on this terminal.
+#   vm_run K [OPTION]... [-- CMD...]
+#                    boot kernel K (calls ensure_kernel), run CMD in the guest, return its exit
+#                    status; its output and error stream go to ours. Without CMD: a shell on this
+#                    terminal.
 #     --mem G          memory (default 4)
 #     --smp N          processors (default 2)
 #     --link prxe|rxe|none   make prxe0 (or rdma_rxe's rxe0) on a dummy device first (default none)
@@ -16,8 +18,9 @@
 #     --job DIR        keep the job's directory (stdout, stderr, rc, dmesg, console) as DIR
 #     --env N=V        set in the guest (every PRXE_* variable of the environment is, too)
 #     --qemu ARG       one more QEMU argument (repeat it)
-#   Exit status: CMD's; 124 when the time limit was reached; 125 when the guest died (its console's end is printed).
-#   The kernel's complaints during the job, if any, are printed (see dmesg.sh); they do not change the exit status.
+#   Exit status: CMD's; 124 when the time limit was reached; 125 when the guest died (the end of its
+#   console is printed). The kernel's complaints during the job, if any, are printed (see dmesg.sh);
+#   they do not change the exit status.
 
 VM_TIMEOUT=${PRXE_VM_TIMEOUT:-900}
 VM_BOOT_LIMIT=${PRXE_VM_BOOT_LIMIT:-240} # seconds; 15 to 60 are usual. Twice as many for debug.
@@ -26,12 +29,13 @@ VM_BOOT_LIMIT=${PRXE_VM_BOOT_LIMIT:-240} # seconds; 15 to 60 are usual. Twice as
 qemu_path() { printf '%s\n' "${1//,/,,}"; }
 
 vm_share() { # TAG DIR MORE
-	printf '%s\n' -fsdev "local,id=$1,path=$(qemu_path "$2"),security_model=none,multidevs=remap$3" \
+	printf '%s\n' \
+		-fsdev "local,id=$1,path=$(qemu_path "$2"),security_model=none,multidevs=remap$3" \
 		-device "virtio-9p-pci,fsdev=$1,mount_tag=$1"
 }
 
-# KVM may be there and still not run a kernel: boot to the initramfs once with a short limit, and remember the answer for this boot
-# of the machine.
+# KVM may be there and still not run a kernel: boot to the initramfs once with a short limit, and
+# keep the answer until this machine boots again.
 vm_accel() {
 	local key file out
 	ensure_qemu
@@ -50,14 +54,19 @@ vm_accel() {
 	fi
 	VM_ACCEL=tcg
 	if [ -w /dev/kvm ]; then
-		out=$(timeout -k 1 15 "${QEMU[@]}" -M q35 -accel kvm -cpu host -smp 2 -m 512 -kernel "$VMLINUZ" \
-			-initrd "$INITRD" -append "console=ttyS0 panic=-1 quiet prxe.probe" -nographic -no-reboot </dev/null 2>&1)
+		out=$(timeout -k 1 15 "${QEMU[@]}" -M q35 -accel kvm -cpu host -smp 2 -m 512 \
+			-kernel "$VMLINUZ" -initrd "$INITRD" \
+			-append "console=ttyS0 panic=-1 quiet prxe.probe" \
+			-nographic -no-reboot </dev/null 2>&1)
 		case $out in
 		*'prxe-initramfs: probe-ok'*)
 			VM_ACCEL=kvm
 			msg "virtual machines run with KVM"
 			;;
-		*) msg "/dev/kvm is here but does not run a kernel: virtual machines are emulated (slower)" ;;
+		*)
+			msg "/dev/kvm is here but does not run a kernel:" \
+				"virtual machines are emulated (slower)"
+			;;
 		esac
 	else
 		msg "no usable /dev/kvm: virtual machines are emulated (slower)"
@@ -67,7 +76,8 @@ vm_accel() {
 }
 
 vm_run() ( # K [OPTION]... [-- CMD...]
-	k=$1 mem=4 smp=2 link=none share='' modargs=${PRXE_MODARGS:-} limit='' disk='' keep='' envs=() extra=() interactive=0 leaks=0 icount=0
+	k=$1 mem=4 smp=2 link=none share='' modargs=${PRXE_MODARGS:-} limit='' disk='' keep=''
+	envs=() extra=() interactive=0 leaks=0 icount=0
 	shift
 	while [ $# -gt 0 ]; do
 		case $1 in
@@ -89,7 +99,8 @@ vm_run() ( # K [OPTION]... [-- CMD...]
 	done
 	cmd=("$@")
 	[ ${#cmd[@]} -gt 0 ] || [ ! -t 0 ] || interactive=1
-	[ -z "$share" ] || share=$(realpath -e "$share" 2>/dev/null) || die "--share: there is no such directory"
+	[ -z "$share" ] || share=$(realpath -e "$share" 2>/dev/null) ||
+		die "--share: there is no such directory"
 	ensure_kernel "$k"
 	vm_accel
 	vm_job || exit 1
@@ -101,16 +112,20 @@ vm_run() ( # K [OPTION]... [-- CMD...]
 	kvm) accel=(-accel kvm -cpu host) ;;
 	*) accel=(-accel tcg,thread=multi,tb-size=512 -cpu max,-erms,-fsrm) ;;
 	esac
-	# The guest's clock is its count of instructions, one a nanosecond: for measurements that are the same every time.
-	[ $icount = 0 ] || VM_ACCEL=icount accel=(-accel tcg,thread=single,tb-size=512 -icount shift=0,sleep=off -cpu max,-erms,-fsrm)
+	# The guest's clock is its count of instructions, one a nanosecond: a measurement gives the
+	# same result every time.
+	[ $icount = 0 ] || VM_ACCEL=icount accel=(-accel tcg,thread=single,tb-size=512
+		-icount shift=0,sleep=off -cpu max,-erms,-fsrm)
 	mapfile -t shares < <(
 		vm_share root "$ROOT" ,readonly=on
 		vm_share src "$TOP" ,readonly=on
 		vm_share job "$job" ''
 		[ -z "$share" ] || vm_share share "$share" ''
 	)
-	qemu=("${QEMU[@]}" -M q35 "${accel[@]}" -smp "$smp" -m "${mem}G" -kernel "$VMLINUZ" -initrd "$INITRD"
-		-append "console=ttyS0 panic=-1 quiet mitigations=off nokaslr no5lvl no_timer_check tsc=reliable log_buf_len=4M rcupdate.rcu_cpu_stall_timeout=60 $args"
+	args="no_timer_check tsc=reliable log_buf_len=4M rcupdate.rcu_cpu_stall_timeout=60 $args"
+	args="console=ttyS0 panic=-1 quiet mitigations=off nokaslr no5lvl $args"
+	qemu=("${QEMU[@]}" -M q35 "${accel[@]}" -smp "$smp" -m "${mem}G"
+		-kernel "$VMLINUZ" -initrd "$INITRD" -append "$args"
 		-nodefaults -display none -no-reboot "${shares[@]}" "${extra[@]}")
 	if [ "$interactive" = 1 ]; then
 		vm_interactive
@@ -126,10 +141,12 @@ vm_job() {
 		job=$keep
 		mkdir -p "$job" || die "cannot make the directory $job"
 	else
-		job=$(mktemp -d "${TMPDIR:-/tmp}/prxe-vm.XXXXXX") || die "cannot make a temporary directory"
+		job=$(mktemp -d "${TMPDIR:-/tmp}/prxe-vm.XXXXXX") ||
+			die "cannot make a temporary directory"
 	fi
 	rm -f "$job/rc" "$job/up"
-	: >"$job/stdout" && : >"$job/stderr" && : >"$job/dmesg" && : >"$job/console" && : >"$job/stdin" || return 1
+	: >"$job/stdout" && : >"$job/stderr" && : >"$job/dmesg" &&
+		: >"$job/console" && : >"$job/stdin" || return 1
 	if [ "$interactive" = 0 ] && [ ${#cmd[@]} -eq 0 ]; then
 		cmd=(bash)
 		cat >"$job/stdin"
@@ -142,9 +159,12 @@ vm_job() {
 		for v in "${envs[@]}"; do
 			printf 'export %s=%q\n' "${v%%=*}" "${v#*=}"
 		done
-		printf 'export PRXE_KERNEL=%q PRXE_LINK=%q PRXE_MODARGS=%q PRXE_ACCEL=%q\n' "$k" "$link" "$modargs" "$VM_ACCEL"
+		printf 'export PRXE_KERNEL=%q PRXE_LINK=%q PRXE_MODARGS=%q PRXE_ACCEL=%q\n' \
+			"$k" "$link" "$modargs" "$VM_ACCEL"
 		[ "$k" != debug ] || printf 'export PRXE_DEBUG=1\n'
-		[ "$interactive" = 0 ] || printf 'PRXE_TERM=%q PRXE_STTY=%q\n' "${TERM:-vt100}" "$(stty size | awk '{ print "rows", $1, "cols", $2 }')"
+		[ "$interactive" = 0 ] ||
+			printf 'PRXE_TERM=%q PRXE_STTY=%q\n' "${TERM:-vt100}" \
+				"$(stty size | awk '{ print "rows", $1, "cols", $2 }')"
 		printf 'PRXE_SHARE=%q PRXE_INTERACTIVE=%q\n' "${share:+1}" "$interactive"
 		[ "$leaks" = 0 ] || printf 'export PRXE_LEAKS=1\n'
 	} >"$job/env"
@@ -152,18 +172,22 @@ vm_job() {
 
 vm_batch() {
 	local pid='' running='' watch='' hung='' self rc try tails=()
-	trap 'pkill -P $watch; kill $pid $running 2>/dev/null; wait $pid; vm_cleanup; exit 130' INT TERM
+	trap 'pkill -P $watch; kill $pid $running 2>/dev/null; wait $pid
+		vm_cleanup; exit 130' INT TERM
 	self=$BASHPID
-	{ tail -s 1 -f --pid=$$ /dev/null && pkill -P "$self"; } 2>/dev/null & # a killed ./run leaves no guest
+	# No guest outlives a killed ./run.
+	{ tail -s 1 -f --pid=$$ /dev/null && pkill -P "$self"; } 2>/dev/null &
 	watch=$!
-	setpriv --pdeathsig KILL sleep infinity & # the readers of the output end, after a last look, when this does
+	# The readers of the output end, after a last look, when this process does.
+	setpriv --pdeathsig KILL sleep infinity &
 	running=$!
 	tail -q -c +1 -f -s 0.1 --pid=$running "$job/stdout" 2>/dev/null &
 	tails+=($!)
 	tail -q -c +1 -f -s 0.1 --pid=$running "$job/stderr" >&2 2>/dev/null &
 	tails+=($!)
-	# An emulated kernel's start may miss its own deadlines on a busy machine, and QEMU has been seen to lose the timer of a second
-	# processor there. Nothing of ours runs before "up".
+	# On a busy machine an emulated kernel may miss its own deadlines while it starts, and QEMU
+	# has been seen to lose the timer of a second processor there. Nothing of ours runs before
+	# "up".
 	for try in 1 2 3; do
 		vm_start
 		vm_came_up
@@ -171,7 +195,7 @@ vm_batch() {
 		rc=$?
 		[ ! -e "$job/up" ] && [ $try -lt 3 ] || break
 		[ $rc -eq 0 ] || [ -n "$hung" ] || break
-		msg "the guest ($k) ${hung:-died} before its first process ran: booting it once more"
+		msg "the guest ($k) ${hung:-died} before its first process ran: booting it again"
 	done
 	{ pkill -P $watch; kill $running && wait $running $watch; } 2>/dev/null
 	wait "${tails[@]}"
@@ -181,7 +205,8 @@ vm_batch() {
 	return $rc
 }
 
-# Wait for the guest's first process, or its end. A guest that takes longer than any that boots is ended. Sets hung.
+# Wait for the guest's first process, or for the guest's end. A guest that takes longer than a boot
+# ever takes is killed. Sets hung.
 vm_came_up() {
 	local end=$((SECONDS + VM_BOOT_LIMIT))
 	hung=''
@@ -227,9 +252,13 @@ vm_result() { # QEMU_STATUS
 		return 124
 	fi
 	vm_console_tail
-	grep -v -e 'failed to initialize module' -e 'from the same build' "$job/qemu.log" | sed 's/^/    /' >&2
-	msg "the guest ($k) died before its command ended (QEMU's status: $1); its console ended as above"
+	grep -v -e 'failed to initialize module' -e 'from the same build' "$job/qemu.log" |
+		sed 's/^/    /' >&2
+	msg "the guest ($k) died before its command ended (QEMU's status: $1);" \
+		"its console ended as above"
 	return 125
 }
 
-vm_console_tail() { tail -n 60 "$job/console" | tr -d '\r' | sed 's/\x1b\[[0-9;?]*[a-zA-Z]//g; s/^/    /' >&2; }
+vm_console_tail() {
+	tail -n 60 "$job/console" | tr -d '\r' | sed 's/\x1b\[[0-9;?]*[a-zA-Z]//g; s/^/    /' >&2
+}
