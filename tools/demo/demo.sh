@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# The main job: pinned against ODP over perftest. A table here, and a page and a CSV in build/report.
+# The demo: pinned against ODP over perftest. A table on the terminal, and a page and a CSV in
+# build/report.
 #
 #   demo.sh [--kernel K] [--dev prxe|rxe] [--pairs N] [--no-build]
 set -u -o pipefail
@@ -22,7 +23,10 @@ while [ $# -gt 0 ]; do
 		continue
 		;;
 	--kernel | --dev | --pairs) [ $# -ge 2 ] || die "demo: $1 wants a value" ;;
-	*) die "demo: unknown argument '$1' (usage: ./run demo [--kernel K] [--dev prxe|rxe] [--pairs N] [--no-build])" ;;
+	*)
+		die "demo: unknown argument '$1'" \
+			"(usage: ./run demo [--kernel K] [--dev prxe|rxe] [--pairs N] [--no-build])"
+		;;
 	esac
 	case $1 in
 	--kernel) kernel=$2 ;;
@@ -41,7 +45,8 @@ report=$TOP/build/report
 raw=$report/demo
 rm -rf "$raw" && mkdir -p "$raw" || die "cannot make $raw"
 
-PRXE_BENCH_DEV=$type "$TOP/run" sh --kernel "$kernel" ${link[@]+"${link[@]}"} ${build[@]+"${build[@]}"} --share "$raw" --timeout "${PRXE_DEMO_TIMEOUT:-300}" -- \
+PRXE_BENCH_DEV=$type "$TOP/run" sh --kernel "$kernel" ${link[@]+"${link[@]}"} \
+	${build[@]+"${build[@]}"} --share "$raw" --timeout "${PRXE_DEMO_TIMEOUT:-300}" -- \
 	/src/tools/demo/guest.sh /mnt/share
 rc=$?
 [ -s "$raw/samples.tsv" ] || die "the demo's guest left no measurements (its exit status: $rc)"
@@ -62,6 +67,7 @@ row() { # METRIC SIZE TITLE us|''
 	printf '%s\t%s\t%s\t%s\t%s\n' "$3" "$p" "$o" "$r" "$(rp_pairs "$1" "$2" odp pinned)"
 }
 
+# For a row whose pairs disagree (rp_is_sure).
 too_busy="too busy: now this one was faster, now that one, by more than two: the machine had other
   work. Try again later, or take more pairs: ./run demo --pairs 9"
 unsure=0
@@ -79,8 +85,13 @@ table() {
 }
 
 verdict() {
-	awk -F'\t' '$1 == "data" { n += $5; w += $6; f += $7; wb += $8; b += $9 }
-		END { if (!n) exit 1; printf "%d wrong bytes of %d in %d transfers through ODP memory%s\n", wb, b, n, f ? ", " f " of them FAILED" : "" }' "$raw/data.tsv"
+	awk -F'\t' '
+		$1 == "data" { n += $5; w += $6; f += $7; wb += $8; b += $9 }
+		END {
+			if (!n) exit 1
+			printf "%d wrong bytes of %d in %d transfers through ODP memory%s\n", \
+				wb, b, n, f ? ", " f " of them FAILED" : ""
+		}' "$raw/data.tsv"
 }
 
 took=$((SECONDS - start))
@@ -114,15 +125,18 @@ touched() { # GROUP METRIC
 {
 	rp_head "prxe: pinned against ODP"
 	cat <<-'HTML'
-		<p><strong>Pinned</strong> memory is what RDMA devices usually want: registering a buffer brings all of it into
-		RAM and keeps it there. With <strong>on-demand paging (ODP)</strong> registering costs nothing, pages come when a
-		transfer touches them, and the kernel may swap, move or share them at any time.</p>
+		<p><strong>Pinned</strong> memory is what RDMA devices usually want: registering a
+		buffer brings all of it into RAM and keeps it there. With <strong>on-demand paging
+		(ODP)</strong> registering costs nothing, pages come when a transfer touches them,
+		and the kernel may swap, move or share them at any time.</p>
 	HTML
 	[ "$type" = prxe ] || echo "<p><strong>Measured over $type, not over prxe.</strong></p>"
 	rp_table <"$raw/table.tsv"
-	echo "<p>Medians of ${PRXE_BENCH_PAIRS:-3 or more} interleaved pairs; the ratio is that of the medians,"
-	echo "beside the lowest and the highest of the pairs. Data check: <strong>$(verdict)</strong>."
-	[ -z "$touch" ] || echo " The processor's own first touch (memset) of 64 MiB: $(rp_us "$touch")."
+	echo "<p>Medians of ${PRXE_BENCH_PAIRS:-3 or more} interleaved pairs; the ratio is that of"
+	echo "the medians, beside the lowest and the highest of the pairs."
+	echo "Data check: <strong>$(verdict)</strong>."
+	[ -z "$touch" ] ||
+		echo " The processor's own first touch (memset) of 64 MiB: $(rp_us "$touch")."
 	[ $unsure = 0 ] || echo " $too_busy"
 	echo "</p>"
 	echo '<div class="plots">'
@@ -147,7 +161,8 @@ touched() { # GROUP METRIC
 		rp_escape <"$raw/counters.txt"
 		echo "</pre>"
 	fi
-	[ ! -e "$report/bench.html" ] || echo '<p><a href="bench.html">The benchmarks</a>, side by side with rdma_rxe.</p>'
+	[ ! -e "$report/bench.html" ] ||
+		echo '<p><a href="bench.html">The benchmarks</a>, side by side with rdma_rxe.</p>'
 	rp_foot
 } >"$report/index.html"
 rp_csv >"$report/demo.csv"

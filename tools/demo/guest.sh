@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # The demo's measurements, in the guest: guest.sh OUTDIR. Pinned against ODP, runs interleaved.
 #
-#   PRXE_BENCH_DEV (prxe)  link type; PRXE_BENCH_PAIRS (3, of perftest more where the machine is fast); PRXE_BENCH_SECONDS (0.4) of each run
+#   PRXE_BENCH_DEV (prxe)      link type
+#   PRXE_BENCH_PAIRS (3)       pairs; without it, more of perftest where the machine is fast
+#   PRXE_BENCH_SECONDS (0.4)   length of each run
 set -u -o pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tools/bench/lib.sh
@@ -21,13 +23,15 @@ bench_machine
 
 kinds() { printf 'pinned %s %s\nodp %s %s --odp\n' "$dev" "$dev" "$dev" "$dev"; }
 
-# Memory of a virtual machine that its host has not backed yet takes five times as long to touch: whoever came first would pay for it.
+# Memory of a virtual machine that its host has not backed yet takes five times as long to touch.
+# Touch it all now, so that the first measurement does not pay for it.
 fill=/tmp/prxe-demo-fill
 head -c 1G /dev/zero >$fill || note "  the guest's memory is not warmed up: first touches differ"
 rm -f $fill
 
 note "does what arrives equal what was sent?"
-timeout -k 2 60 prxe-datacheck --dev "$dev" --gid "$GID" --kind odp --tsv >"$OUT/data.tsv" 2>"$LOGS/data"
+timeout -k 2 60 prxe-datacheck --dev "$dev" --gid "$GID" --kind odp --tsv \
+	>"$OUT/data.tsv" 2>"$LOGS/data"
 rc=$?
 [ -s "$OUT/data.tsv" ] || bench_die "prxe-datacheck (exit status $rc): $(tail -n 3 "$LOGS/data")"
 [ $rc -eq 0 ] || failed=1
@@ -41,9 +45,11 @@ note "RDMA WRITE: latency ..."
 series write_lat ib_write_lat 8 "$pairs" "$seconds" '' < <(kinds) || failed=1
 
 note "registration and first touch ..."
-timeout -k 2 100 prxe-regbench --dev "$dev" --gid "$GID" --pairs "$pairs" --reg 1M,1G --touch 64M >>"$OUT/samples.tsv" || failed=1
+timeout -k 2 100 prxe-regbench --dev "$dev" --gid "$GID" --pairs "$pairs" --reg 1M,1G \
+	--touch 64M >>"$OUT/samples.tsv" || failed=1
 remember "prxe-regbench --dev $dev --gid $GID --pairs $pairs --reg 1M,1G --touch 64M"
 
 # What the device counted: faults, invalidations, transfers.
-{ rdma -p statistic show link "$dev/1" || rdma statistic show link "$dev/1"; } >"$OUT/counters.txt" 2>/dev/null
+{ rdma -p statistic show link "$dev/1" || rdma statistic show link "$dev/1"; } \
+	>"$OUT/counters.txt" 2>/dev/null
 exit $failed

@@ -6,13 +6,15 @@
 #   rp_median METRIC SIZE VARIANT            the median of the runs, '' when there is none
 #   rp_ratio METRIC SIZE VARIANT TO          VARIANT's median by that of TO
 #   rp_pairs METRIC SIZE VARIANT TO          the lowest and the highest ratio of runs side by side
-#   rp_is_sure METRIC SIZE VARIANT TO        do the pairs agree, or on what is much larger at least?
+#   rp_is_sure METRIC SIZE VARIANT TO        do the ratios of the pairs agree within a factor of 2,
+#                                            or are all at most 0.5, or all at least 2?
 #   rp_num VALUE / rp_us MICROSECONDS / rp_size BYTES      for people
 #   rp_csv                      the CSV of all medians
 #   rp_bars TITLE UNIT higher|lower [log]    an SVG from standard input's lines, tab separated:
 #                                            group, series, median, lowest, highest
 #   rp_bar GROUP SERIES METRIC SIZE VARIANT  such a line
-#   rp_head TITLE / rp_foot     the page around it; rp_table: rows of a page's table from standard input
+#   rp_head TITLE / rp_foot     the page around it
+#   rp_table                    rows of a page's table from standard input
 #   rp_machine_html, rp_commands_html
 
 rp_open() { # DIR
@@ -24,8 +26,14 @@ rp_open() { # DIR
 }
 
 rp_median() { # METRIC SIZE VARIANT
-	awk -F'\t' -v m="$1" -v s="$2" -v v="$3" '$1 == m && $2 == s && $3 == v { print $6 }' "$RP/samples.tsv" | sort -g |
-		awk '{ a[NR] = $1 } END { if (NR) print NR % 2 ? a[(NR + 1) / 2] : (a[NR / 2] + a[NR / 2 + 1]) / 2 }'
+	awk -F'\t' -v m="$1" -v s="$2" -v v="$3" '$1 == m && $2 == s && $3 == v { print $6 }' \
+		"$RP/samples.tsv" | sort -g |
+		awk '
+			{ a[NR] = $1 }
+			END {
+				if (!NR) exit
+				print NR % 2 ? a[(NR + 1) / 2] : (a[NR / 2] + a[NR / 2 + 1]) / 2
+			}'
 }
 
 rp_ratios() { # METRIC SIZE VARIANT TO
@@ -41,10 +49,14 @@ rp_ratio() {
 rp_pairs() {
 	local -a ends
 	mapfile -t ends < <(rp_ratios "$@" | sed -n '1p;$p')
-	[ ${#ends[@]} -lt 2 ] || printf '%s .. %s\n' "$(rp_small "${ends[0]}")" "$(rp_small "${ends[1]}")"
+	[ ${#ends[@]} -lt 2 ] ||
+		printf '%s .. %s\n' "$(rp_small "${ends[0]}")" "$(rp_small "${ends[1]}")"
 }
 rp_is_sure() {
-	rp_ratios "$@" | awk 'NR == 1 { lo = $1 } { hi = $1 } END { exit hi > 2 * lo && hi > 0.5 && lo < 2 }'
+	rp_ratios "$@" | awk '
+		NR == 1 { lo = $1 }
+		{ hi = $1 }
+		END { exit hi > 2 * lo && hi > 0.5 && lo < 2 }'
 }
 rp_small() { # RATIO
 	awk -v r="${1:-}" 'BEGIN {
@@ -110,7 +122,8 @@ rp_bars() { # TITLE UNIT higher|lower [log]
 		function show(x) {
 			if (unit == "us")
 				return x >= 1e6 ? sprintf("%.3g s", x / 1e6) : \
-					x >= 1000 ? sprintf("%.3g ms", x / 1000) : sprintf("%.3g us", x)
+					x >= 1000 ? sprintf("%.3g ms", x / 1000) : \
+					sprintf("%.3g us", x)
 			return x >= 1e6 ? sprintf("%.3g M", x / 1e6) : \
 				x >= 100 ? sprintf("%.0f", x) : sprintf("%.3g", x)
 		}
@@ -121,12 +134,12 @@ rp_bars() { # TITLE UNIT higher|lower [log]
 			printf "<text x=\"%.1f\" y=\"%d\"%s>%s</text>\n", x, y, more, what
 		}
 		function line(x1, y1, x2, y2, class) {
-			printf "<line x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\" class=\"%s\"/>\n", \
-				x1, y1, x2, y2, class
+			printf "<line x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\"", x1, y1, x2, y2
+			printf " class=\"%s\"/>\n", class
 		}
 		function rect(x, y, w, h, j) {
-			printf "<rect x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" class=\"c%d\"/>\n", \
-				x, y, w, h, j
+			printf "<rect x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\"", x, y, w, h
+			printf " class=\"c%d\"/>\n", j
 		}
 		function tick(x,  px) {
 			px = at(x)
@@ -172,11 +185,12 @@ rp_bars() { # TITLE UNIT higher|lower [log]
 			lo = log_ ? log(min) - log(10) / 2 : 0
 			hi = log_ ? log(max) : max
 			if (hi <= lo) hi = lo + 1
-			printf "<svg viewBox=\"0 0 %d %d\" width=\"%d\" role=\"img\" aria-label=\"%s\">\n", \
-				all, height, all, title
+			printf "<svg viewBox=\"0 0 %d %d\" width=\"%d\"", all, height, all
+			printf " role=\"img\" aria-label=\"%s\">\n", title
 			text(0, 15, title, " class=\"t\"")
-			text(0, 32, (unit == "us" ? "time" : unit) (log_ ? ", logarithmic" : "") "; " better \
-				" is better; the thin line: lowest and highest run", " class=\"s\"")
+			what = (unit == "us" ? "time" : unit) (log_ ? ", logarithmic" : "")
+			what = what "; " better " is better; the thin line: lowest and highest run"
+			text(0, 32, what, " class=\"s\"")
 			for (j = 1; j <= ns; j++) {
 				rect(lx[j], ly[j] - 10, 11, 11, j)
 				text(lx[j] + 16, ly[j], sn[j], "")
@@ -199,14 +213,28 @@ rp_bars() { # TITLE UNIT higher|lower [log]
 rp_head() { # TITLE
 	cat <<HTML
 <!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$1</title>
 <style>
-:root { color-scheme: light dark; --fg: #1c2430; --bg: #fff; --line: #d5dae2; --c1: #2b6cb0; --c2: #dd6b20; --c3: #38a169; --c4: #805ad5; --bad: #c53030; --good: #2f855a }
-@media (prefers-color-scheme: dark) { :root { --fg: #e4e8ef; --bg: #151a21; --line: #39424f; --c1: #63a4e8; --c2: #f29a52; --c3: #68c98f; --c4: #b49af0; --bad: #fc8181; --good: #7bd69c } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--fg); background: var(--bg); max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .25rem .8rem; border-bottom: 1px solid var(--line); text-align: right }
-th:first-child, td:first-child { text-align: left } .met { color: var(--good) } .miss { color: var(--bad); font-weight: 600 }
+:root {
+	color-scheme: light dark; --fg: #1c2430; --bg: #fff; --line: #d5dae2;
+	--c1: #2b6cb0; --c2: #dd6b20; --c3: #38a169; --c4: #805ad5; --bad: #c53030; --good: #2f855a
+}
+@media (prefers-color-scheme: dark) {
+	:root {
+		--fg: #e4e8ef; --bg: #151a21; --line: #39424f; --c1: #63a4e8; --c2: #f29a52;
+		--c3: #68c98f; --c4: #b49af0; --bad: #fc8181; --good: #7bd69c
+	}
+}
+body {
+	font: 15px/1.5 system-ui, sans-serif; color: var(--fg); background: var(--bg);
+	max-width: 62rem; margin: 2rem auto; padding: 0 1rem
+}
+table { border-collapse: collapse; margin: 1rem 0 }
+th, td { padding: .25rem .8rem; border-bottom: 1px solid var(--line); text-align: right }
+th:first-child, td:first-child { text-align: left }
+.met { color: var(--good) } .miss { color: var(--bad); font-weight: 600 }
 dt { font-weight: 600 } dd { margin: 0 0 .3rem 1rem; overflow-wrap: anywhere }
 .scroll { overflow-x: auto }
 svg { max-width: 100%; height: auto; display: block; margin: 1.5rem 0 }
@@ -230,7 +258,8 @@ rp_machine_html() {
 }
 
 rp_commands_html() {
-	echo "<h2>Commands</h2><p>Server and client run the same command in one guest; the server's has no address.</p><pre>"
+	echo "<h2>Commands</h2><p>Server and client run the same command in one guest;"
+	echo "the server's has no address.</p><pre>"
 	rp_escape <"$RP/commands.txt"
 	echo "</pre>"
 }
@@ -243,7 +272,9 @@ rp_table() {
 			t = NR == 1 ? "th" : "td"
 			printf "<tr>"
 			for (i = 1; i <= NF; i++) {
-				c = $i == "met" ? " class=\"met\"" : $i == "NOT MET" ? " class=\"miss\"" : ""
+				c = ""
+				if ($i == "met") c = " class=\"met\""
+				if ($i == "NOT MET") c = " class=\"miss\""
 				printf "<%s%s>%s</%s>", t, c, $i, t
 			}
 			print "</tr>"
@@ -254,11 +285,20 @@ rp_table() {
 # The same lines for a terminal, and for a README.
 rp_text() {
 	awk -F'\t' '
-		{ for (i = 1; i <= NF; i++) { c[NR, i] = $i; if (length($i) > w[i]) w[i] = length($i) } if (NF > n) n = NF }
+		{
+			for (i = 1; i <= NF; i++) {
+				c[NR, i] = $i
+				if (length($i) > w[i]) w[i] = length($i)
+			}
+			if (NF > n) n = NF
+		}
 		END {
 			for (r = 1; r <= NR; r++) {
 				line = "  "
-				for (i = 1; i <= n; i++) line = line sprintf(i == 1 ? "%-" w[i] "s" : "  %" w[i] "s", c[r, i])
+				for (i = 1; i <= n; i++) {
+					form = i == 1 ? "%-" w[i] "s" : "  %" w[i] "s"
+					line = line sprintf(form, c[r, i])
+				}
 				sub(/ +$/, "", line)
 				print line
 				if (r == 1) { gsub(/./, "-", line); print "  " substr(line, 3) }
@@ -269,7 +309,11 @@ rp_text() {
 rp_markdown() {
 	awk -F'\t' '
 		{ printf "|"; for (i = 1; i <= NF; i++) printf " %s |", $i; print "" }
-		NR == 1 { printf "|"; for (i = 1; i <= NF; i++) printf i == 1 ? "---|" : "---:|"; print "" }'
+		NR == 1 {
+			printf "|"
+			for (i = 1; i <= NF; i++) printf i == 1 ? "---|" : "---:|"
+			print ""
+		}'
 }
 
 # The machine that the guest ran on, and what was measured.
@@ -277,5 +321,6 @@ rp_host() {
 	local commit
 	commit=$(git -C "$TOP" describe --always --dirty 2>/dev/null)
 	[ -z "$commit" ] || printf 'commit\t%s\n' "$commit"
-	printf 'host\t%s, %s processors\n' "$(sed -n 's/^model name[ \t]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)"
+	printf 'host\t%s, %s processors\n' \
+		"$(sed -n 's/^model name[ \t]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)"
 }
