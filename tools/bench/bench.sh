@@ -1,9 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# The benchmarks, side by side with their peers, in one VM. Each goal with its figure, here and in build/report.
+# The benchmarks, side by side with their peers, in one VM. Each goal with its figure, on the
+# terminal and in build/report.
 #
-#   bench.sh [--kernel K] [--pairs N] [--seconds S] [--parts "local wire odp reg copy paging data count"] [--no-build]
-#   bench.sh --upstream [--kernel K]     what the kernel's own rdma_rxe delivers through ODP memory, and prxe beside it
+#   bench.sh [--kernel K] [--pairs N] [--seconds S] [--no-build]
+#            [--parts "local wire odp reg copy paging data count"]
+#   bench.sh --upstream [--kernel K]     what the kernel's own rdma_rxe delivers through ODP memory,
+#                                        and prxe beside it
 set -u -o pipefail
 TOP=$(cd "$(dirname "$(readlink -f "$0")")/../.." && pwd) || exit 1
 # shellcheck source=tools/report/report.sh
@@ -28,7 +31,10 @@ while [ $# -gt 0 ]; do
 		continue
 		;;
 	--kernel | --pairs | --seconds | --parts) [ $# -ge 2 ] || die "bench: $1 wants a value" ;;
-	*) die "bench: unknown argument '$1' (usage: ./run bench [--kernel K] [--pairs N] [--seconds S] [--parts LIST] [--no-build] | --upstream)" ;;
+	*)
+		die "bench: unknown argument '$1' (usage: ./run bench [--kernel K] [--pairs N]" \
+			"[--seconds S] [--parts LIST] [--no-build] | --upstream)"
+		;;
 	esac
 	case $1 in
 	--kernel) kernel=$2 ;;
@@ -50,13 +56,15 @@ start=$SECONDS
 report=$TOP/build/report
 raw=$report/bench
 rm -rf "$raw" && mkdir -p "$raw" || die "cannot make $raw"
-"$TOP/run" sh --kernel "$kernel" --no-link ${build[@]+"${build[@]}"} --share "$raw" --timeout "${PRXE_BENCH_VM_TIMEOUT:-2000}" -- \
+"$TOP/run" sh --kernel "$kernel" --no-link ${build[@]+"${build[@]}"} --share "$raw" \
+	--timeout "${PRXE_BENCH_VM_TIMEOUT:-2000}" -- \
 	/src/tools/bench/guest-bench.sh /mnt/share
 rc=$?
 case " ${PRXE_BENCH_PARTS:-count} " in
 *" count "*)
-	# Emulated, whatever the machine can do; and without noise.
-	"$TOP/run" sh --kernel "$kernel" --no-build --icount --share "$raw" --timeout 900 -- /src/tools/bench/guest-count.sh /mnt/share || rc=1
+	# Emulated on every machine: a count of instructions has no noise.
+	"$TOP/run" sh --kernel "$kernel" --no-build --icount --share "$raw" --timeout 900 -- \
+		/src/tools/bench/guest-count.sh /mnt/share || rc=1
 	sed 's/^/n_/' "$raw/count.tsv" >>"$raw/samples.tsv"
 	;;
 esac
@@ -74,16 +82,27 @@ compare() { # VALUE OP LIMIT
 show() { # VALUE UNIT
 	case $2 in
 	us) rp_us "$1" ;;
-	insn) awk -v x="$1" 'BEGIN { if (x == "") print "-"; else if (x >= 1e4) printf "%.1f M\n", x / 1e3; else printf "%.2f k\n", x }' ;;	# counted: a microsecond is a thousand
-	*) printf '%s %s\n' "$(awk -v x="$1" -v n="$(rp_num "$1")" 'BEGIN { if (x >= 1e6) printf "%.2f M\n", x / 1e6; else print n }')" "$2" ;;
+	insn) # counted: the unit of the value is a thousand, as one instruction takes 1 ns
+		awk -v x="$1" 'BEGIN {
+			if (x == "") print "-"
+			else if (x >= 1e4) printf "%.1f M\n", x / 1e3
+			else printf "%.2f k\n", x }'
+		;;
+	*)
+		printf '%s %s\n' "$(awk -v x="$1" -v n="$(rp_num "$1")" 'BEGIN {
+			if (x >= 1e6) printf "%.2f M\n", x / 1e6
+			else print n }')" "$2"
+		;;
 	esac
 }
 
 goal() { # TITLE METRIC SIZE VARIANT TO UNIT OP LIMIT
 	local r
 	r=$(rp_ratio "$2" "$3" "$4" "$5")
-	printf '%s\t%s\t%s\t%s\t%s\t%s %s\t%s\n' "$1" "$(show "$(rp_median "$2" "$3" "$4")" "$6")" \
-		"$(show "$(rp_median "$2" "$3" "$5")" "$6")" "$(rp_num "$r")" "$(rp_pairs "$2" "$3" "$4" "$5")" \
+	printf '%s\t%s\t%s\t%s\t%s\t%s %s\t%s\n' "$1" \
+		"$(show "$(rp_median "$2" "$3" "$4")" "$6")" \
+		"$(show "$(rp_median "$2" "$3" "$5")" "$6")" \
+		"$(rp_num "$r")" "$(rp_pairs "$2" "$3" "$4" "$5")" \
 		"$7" "$8" "$(compare "$r" "$7" "$8")"
 }
 
@@ -100,10 +119,11 @@ peers() {
 	done
 }
 
-versus() { # TITLE METRIC SIZE VARIANT TO [UNIT]: a figure without a goal; microseconds when not told
-	printf '%s\t%s\t%s\t%s\t%s\t\t\n' "$1" "$(show "$(rp_median "$2" "$3" "$4")" "${6:-us}")" \
-		"$(show "$(rp_median "$2" "$3" "$5")" "${6:-us}")" "$(rp_num "$(rp_ratio "$2" "$3" "$4" "$5")")" \
-		"$(rp_pairs "$2" "$3" "$4" "$5")"
+versus() { # TITLE METRIC SIZE VARIANT TO [UNIT]: a figure without a goal; UNIT's default is us
+	printf '%s\t%s\t%s\t%s\t%s\t\t\n' "$1" \
+		"$(show "$(rp_median "$2" "$3" "$4")" "${6:-us}")" \
+		"$(show "$(rp_median "$2" "$3" "$5")" "${6:-us}")" \
+		"$(rp_num "$(rp_ratio "$2" "$3" "$4" "$5")")" "$(rp_pairs "$2" "$3" "$4" "$5")"
 }
 
 ops="WRITE:8 READ:8 SEND:8 WRITE:4096 WRITE:65536 WRITE:1048576 READ:65536 SEND:65536"
@@ -133,10 +153,12 @@ copies() {
 	for s in 65536 1048576; do
 		w=$(rp_median odp_write_bw $s pinned)
 		[ $s != 65536 ] || w=${w:-$(rp_median write_bw $s prxe)}
-		printf '%s\t%s\t%s\t%s\n' "$(rp_size $s)" "$(show "$w" MiB/s)" "$(show "$(rp_median copy_bw $s vm_writev)" MiB/s)" \
+		printf '%s\t%s\t%s\t%s\n' "$(rp_size $s)" "$(show "$w" MiB/s)" \
+			"$(show "$(rp_median copy_bw $s vm_writev)" MiB/s)" \
 			"$(show "$(rp_median copy_bw $s memcpy)" MiB/s)"
 	done
-	printf '%s\t%s\t%s\t%s\n' "8 B" "$(rp_us "$(rp_median write_lat 8 prxe)")" "$(rp_us "$(rp_median copy_lat 8 vm_writev)")" \
+	printf '%s\t%s\t%s\t%s\n' "8 B" "$(rp_us "$(rp_median write_lat 8 prxe)")" \
+		"$(rp_us "$(rp_median copy_lat 8 vm_writev)")" \
 		"$(rp_us "$(rp_median copy_lat 8 memcpy)")"
 }
 
@@ -146,47 +168,62 @@ registration() {
 	local s
 	printf 'registration\tprxe ODP\tprxe pinned\trdma_rxe ODP\trdma_rxe pinned\n'
 	for s in $reg_sizes; do
-		printf '%s\t%s\t%s\t%s\t%s\n' "$(rp_size "$s")" "$(rp_us "$(rp_median reg "$s" odp)")" "$(rp_us "$(rp_median reg "$s" pinned)")" \
-			"$(rp_us "$(rp_median rxe_reg "$s" odp)")" "$(rp_us "$(rp_median rxe_reg "$s" pinned)")"
+		printf '%s\t%s\t%s\t%s\t%s\n' "$(rp_size "$s")" \
+			"$(rp_us "$(rp_median reg "$s" odp)")" \
+			"$(rp_us "$(rp_median reg "$s" pinned)")" \
+			"$(rp_us "$(rp_median rxe_reg "$s" odp)")" \
+			"$(rp_us "$(rp_median rxe_reg "$s" pinned)")"
 	done
 }
 
 touch_table() {
 	local s v
-	printf 'first touch\tWRITE, ODP\tWRITE, ODP prefetched\tWRITE, pinned\tmemset\tregistered + WRITE, ODP\tregistered + WRITE, pinned\n'
+	printf 'first touch\tWRITE, ODP\tWRITE, ODP prefetched\tWRITE, pinned\tmemset'
+	printf '\tregistered + WRITE, ODP\tregistered + WRITE, pinned\n'
 	for s in 16777216 67108864 268435456; do
 		printf '%s' "$(rp_size $s)"
 		for v in odp odp-prefetch pinned memset; do
 			printf '\t%s' "$(rp_us "$(rp_median touch $s $v)")"
 		done
-		printf '\t%s\t%s\n' "$(rp_us "$(rp_median touch_total $s odp)")" "$(rp_us "$(rp_median touch_total $s pinned)")"
+		printf '\t%s\t%s\n' "$(rp_us "$(rp_median touch_total $s odp)")" \
+			"$(rp_us "$(rp_median touch_total $s pinned)")"
 	done
 }
 
 maps_rows() { # PREFIX UNIT
-	goal "munmap of 1 GiB, mirrored; not mirrored" "${1}munmap" 1073741824 mirrored plain "$2" '<=' 1.15
-	goal "fork with 1 GiB, mirrored; not mirrored" "${1}fork" 1073741824 mirrored plain "$2" '<=' 1.15
-	goal "munmap of 256 MiB in small pages" "${1}munmap" 268435456 mirrored-small plain-small "$2" '<=' 1.15
-	goal "fork with 256 MiB in small pages" "${1}fork" 268435456 mirrored-small plain-small "$2" '<=' 1.15
+	goal "munmap of 1 GiB, mirrored; not mirrored" \
+		"${1}munmap" 1073741824 mirrored plain "$2" '<=' 1.15
+	goal "fork with 1 GiB, mirrored; not mirrored" \
+		"${1}fork" 1073741824 mirrored plain "$2" '<=' 1.15
+	goal "munmap of 256 MiB in small pages" \
+		"${1}munmap" 268435456 mirrored-small plain-small "$2" '<=' 1.15
+	goal "fork with 256 MiB in small pages" \
+		"${1}fork" 268435456 mirrored-small plain-small "$2" '<=' 1.15
 }
 
 paging() {
 	[ -n "$(rp_median fault_resident 4096 cpu)" ] || return
 	printf 'on-demand paging\tprxe\tits peer\tratio\tpairs\tgoal\t\n'
-	goal "fault on a resident page, the poster's memory; CPU's minor fault" fault_resident 4096 own cpu us '<=' 1.5
+	goal "fault on a resident page, the poster's memory; CPU's minor fault" \
+		fault_resident 4096 own cpu us '<=' 1.5
 	versus "the same, another process's memory" fault_resident 4096 other cpu
 	versus "fault on a page that nobody has touched; CPU's" fault_missing 4096 own cpu
 	versus "the same, another process's memory" fault_missing 4096 other cpu
 	versus "fault on a page in zram; CPU's" fault_swapped 4096 own cpu
 	versus "the same, another process's memory" fault_swapped 4096 other cpu
-	goal "first WRITE into 256 MiB; memset and copy" touch_write 268435456 first memset+again us '<=' 1.3
-	goal "first READ into 256 MiB; memset and copy" touch_read 268435456 first memset+again us '<=' 1.3
+	goal "first WRITE into 256 MiB; memset and copy" \
+		touch_write 268435456 first memset+again us '<=' 1.3
+	goal "first READ into 256 MiB; memset and copy" \
+		touch_read 268435456 first memset+again us '<=' 1.3
 	maps_rows '' us
-	goal "registering one of 100,000 MRs of 4 MiB; pinned" mr_reg 4194304 odp pinned us '<=' 0.1
+	goal "registering one of 100,000 MRs of 4 MiB; pinned" \
+		mr_reg 4194304 odp pinned us '<=' 0.1
 	versus "the same; the first 100 of them" mr_reg 4194304 odp odp-first
 	versus "deregistering one of them; pinned" mr_dereg 4194304 odp pinned
-	versus "used pages that reclaim took, of 4 MiB that are READ again and again; ageing=0" reclaim_hot 4194304 on off pages
-	versus "refaults in the memory cgroup meanwhile; ageing=0" reclaim_refaults 4194304 on off pages
+	versus "used pages that reclaim took, of 4 MiB that are READ again and again; ageing=0" \
+		reclaim_hot 4194304 on off pages
+	versus "refaults in the memory cgroup meanwhile; ageing=0" \
+		reclaim_refaults 4194304 on off pages
 }
 
 flat() { # METRIC: largest against smallest over all sizes
@@ -205,22 +242,29 @@ counted() {
 	printf 'instructions, counted: ODP against pinned\tODP\tpinned\tratio\tpairs\tgoal\t\n'
 	op_rows n_ insn
 	flat_row "registration with ODP, slowest of 4 KiB to 1 TiB against fastest" n_reg
-	goal "fault on a resident page, the poster's memory; CPU's minor fault" n_fault_resident 4096 own cpu insn '<=' 1.5
+	goal "fault on a resident page, the poster's memory; CPU's minor fault" \
+		n_fault_resident 4096 own cpu insn '<=' 1.5
 	goal "the same, another process's memory" n_fault_resident 4096 other cpu insn '<=' 1.5
 	maps_rows n_ insn
-	goal "registering one of 100,000 MRs of 4 MiB; pinned" n_mr_reg 4194304 odp pinned insn '<=' 0.1
+	goal "registering one of 100,000 MRs of 4 MiB; pinned" \
+		n_mr_reg 4194304 odp pinned insn '<=' 0.1
 }
 
 data() {
 	[ -s "$raw/data.tsv" ] || return
 	printf 'data, 72 transfers each\toperation\ttransfers wrong or failed\twrong bytes\tof\n'
-	awk -F'\t' '{ d = $2 ~ /^prxe/ ? "prxe" : "rdma_rxe"; if ($2 == "prxeL" && T == "rxe") d = "rdma_rxe (as prxe)"
-		printf "%s %s\t%s\t%d\t%d\t%d\n", d, $4, $3, $6 + $7, $8, $9 }' T="$type" "$raw/data.tsv"
+	awk -F'\t' '
+		{
+			d = $2 ~ /^prxe/ ? "prxe" : "rdma_rxe"
+			if ($2 == "prxeL" && T == "rxe") d = "rdma_rxe (as prxe)"
+			printf "%s %s\t%s\t%d\t%d\t%d\n", d, $4, $3, $6 + $7, $8, $9
+		}' T="$type" "$raw/data.tsv"
 }
 
 peers >"$raw/peers.tsv"
 odp >"$raw/odp.tsv"
-flat_row "registration with ODP, slowest of 4 KiB to 1 TiB against fastest" reg >>"$raw/odp.tsv"
+flat_row "registration with ODP, slowest of 4 KiB to 1 TiB against fastest" reg \
+	>>"$raw/odp.tsv"
 counted >"$raw/counted.tsv"
 copies >"$raw/copies.tsv"
 paging >"$raw/paging.tsv"
@@ -229,7 +273,8 @@ touch_table >"$raw/touch.tsv"
 data >"$raw/data-table.tsv"
 rp_csv >"$report/bench.csv"
 
-bars() { # GROUP METRIC SIZE SERIES...: lines for rp_bars; a series is NAME=VARIANT, or a variant of that name
+# Lines for rp_bars; a series is NAME=VARIANT, or the name of a variant.
+bars() { # GROUP METRIC SIZE SERIES...
 	local v
 	for v in "${@:4}"; do
 		rp_bar "$1" "${v%%=*}" "$2" "$3" "${v#*=}"
@@ -252,12 +297,15 @@ tables=(peers odp counted paging copies registration touch data-table)
 		rp_markdown <"$raw/$t.tsv"
 		echo
 	done
-	awk -F'\t' '{ printf "%s%s: %s", (NR > 1 ? "; " : ""), $1, $2 } END { print "." }' "$raw/machine.txt"
+	awk -F'\t' '{ printf "%s%s: %s", (NR > 1 ? "; " : ""), $1, $2 } END { print "." }' \
+		"$raw/machine.txt"
 } >"$report/bench.md"
 {
 	rp_head "prxe: benchmarks"
-	[ "$type" = prxe ] || echo "<p><strong>Measured with $type in the place of prxe.</strong></p>"
-	echo "<p>Medians of $pairs interleaved pairs in one virtual machine; each ratio is that of the medians, beside the lowest and the highest of the pairs.</p>"
+	[ "$type" = prxe ] ||
+		echo "<p><strong>Measured with $type in the place of prxe.</strong></p>"
+	echo "<p>Medians of $pairs interleaved pairs in one virtual machine; each ratio is that of"
+	echo "the medians, beside the lowest and the highest of the pairs.</p>"
 	rp_table <"$raw/peers.tsv"
 	echo '<div class="plots">'
 	for t in write read send; do
@@ -283,7 +331,8 @@ tables=(peers odp counted paging copies registration touch data-table)
 	done | rp_bars "Registration" us lower log
 	rp_table <"$raw/touch.tsv"
 	for s in 16777216 67108864 268435456; do
-		bars "$(rp_size $s)" touch $s ODP=odp "ODP, prefetched=odp-prefetch" pinned "the processor (memset)=memset"
+		bars "$(rp_size $s)" touch $s ODP=odp "ODP, prefetched=odp-prefetch" pinned \
+			"the processor (memset)=memset"
 	done | rp_bars "First WRITE into fresh memory" us lower log
 	[ ! -s "$raw/data-table.tsv" ] || rp_table <"$raw/data-table.tsv"
 	echo "<h2>Machine</h2>"
@@ -294,6 +343,7 @@ tables=(peers odp counted paging copies registration touch data-table)
 } >"$report/bench.html"
 echo
 echo "  report: $report/bench.html, bench.csv, bench.md; everything took $took s"
-missed=$(cat "$raw/peers.tsv" "$raw/odp.tsv" "$raw/counted.tsv" "$raw/paging.tsv" | grep -c 'NOT MET')
+missed=$(cat "$raw/peers.tsv" "$raw/odp.tsv" "$raw/counted.tsv" "$raw/paging.tsv" |
+	grep -c 'NOT MET')
 [ "$missed" = 0 ] || echo "  goals that are NOT MET: $missed"
 [ $rc -eq 0 ] || die "a measurement failed (above)"

@@ -4,8 +4,9 @@
 #
 # guest-bench.sh OUTDIR
 #   PRXE_BENCH_PAIRS (5)     interleaved pairs of each measurement
-#   PRXE_BENCH_SECONDS (1)   of each run
-#   PRXE_BENCH_DEV (prxe)    link type that is measured against rdma_rxe; "rxe" compares rdma_rxe with itself
+#   PRXE_BENCH_SECONDS (1)   length of each run
+#   PRXE_BENCH_DEV (prxe)    link type that is measured against rdma_rxe; "rxe" compares rdma_rxe
+#                            with itself
 #   PRXE_BENCH_PARTS         local wire odp reg copy paging data
 set -u -o pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -28,7 +29,8 @@ bench_dev_dummy "$type" prxeL dump 10.102.0.1 px
 bench_machine
 
 odp_of() { # DEV: does its RC WRITE go through ODP MRs?
-	ibv_devinfo -v -d "$1" 2>/dev/null | sed -n '/rc_odp_caps/,/uc_odp_caps/p' | grep -q SUPPORT_WRITE
+	ibv_devinfo -v -d "$1" 2>/dev/null | sed -n '/rc_odp_caps/,/uc_odp_caps/p' |
+		grep -q SUPPORT_WRITE
 }
 
 versus() { # the lines of a series: prxe and rdma_rxe on the same host
@@ -38,12 +40,16 @@ versus() { # the lines of a series: prxe and rdma_rxe on the same host
 if has data; then
 	note "what arrives ..."
 	for d in prxeL rxeL; do
-		timeout -k 2 240 prxe-datacheck --dev $d --gid "$GID" --ops write,read,send --tsv >>"$OUT/data.tsv" 2>"$LOGS/data"
+		timeout -k 2 240 prxe-datacheck --dev $d --gid "$GID" --ops write,read,send --tsv \
+			>>"$OUT/data.tsv" 2>"$LOGS/data"
 		rc=$?
 		case $rc in
 		0) ;;
 		124) note "  $d: the data check did not end in 240 s" ;;
-		*) note "  $d: not all is right (status $rc), see the table$(tail -n 1 "$LOGS/data" | sed 's/^/; /')" ;;
+		*)
+			note "  $d: not all is right (status $rc), see the" \
+				"table$(tail -n 1 "$LOGS/data" | sed 's/^/; /')"
+			;;
 		esac
 	done
 fi
@@ -59,10 +65,12 @@ if has odp; then
 	note "ODP against pinned, after the first touch ..."
 	odp_lines() { printf 'pinned prxeL prxeL\nodp prxeL prxeL --odp\n'; }
 	if odp_of prxeL; then
-		# By turns, a few milliseconds each, in nine processes: where memory happens to lie makes more of a difference than what is measured.
+		# Pinned and ODP take turns, a few milliseconds each, in nine processes: where a
+		# process's memory happens to lie makes more of a difference than what is measured.
 		for run in 0 1 2 3 4 5 6 7 8; do
 			timeout -k 2 60 prxe-opbench --dev prxeL --gid "$GID" --pairs 5 |
-				awk -F'\t' -v OFS='\t' -v from=$((5 * run)) '{ $4 += from; print }' >>"$OUT/samples.tsv" || failed=1
+				awk -F'\t' -v OFS='\t' -v from=$((5 * run)) \
+					'{ $4 += from; print }' >>"$OUT/samples.tsv" || failed=1
 		done
 		remember "prxe-opbench --dev prxe0 --gid $GID --pairs 5"
 		for s in 4096 65536 1048576; do
@@ -85,11 +93,13 @@ if has wire; then
 	peer=1
 	(bench_dev_veth rxe rxe0v rxe1v 10.103.0) || {
 		peer=0
-		note "  rdma_rxe of this kernel cannot have two devices in two network namespaces: prxe alone is measured"
+		note "  rdma_rxe of this kernel cannot have two devices in two network" \
+			"namespaces: prxe alone is measured"
 	}
 	if (bench_dev_veth "$type" prxe0v prxe1v 10.104.0); then
 		for t in write read send; do
-			try series wire_${t}_bw ib_${t}_bw 65536 "$pairs" "$seconds" '' < <(wire_lines)
+			try series wire_${t}_bw ib_${t}_bw 65536 "$pairs" "$seconds" '' \
+				< <(wire_lines)
 		done
 		try series wire_write_lat ib_write_lat 8 "$pairs" "$seconds" '' < <(wire_lines)
 	else
@@ -104,25 +114,33 @@ if has copy; then
 fi
 if has reg; then
 	note "registration and first touch ..."
-	try timeout -k 2 300 prxe-regbench --dev prxeL --gid "$GID" --pairs "$pairs" --reg 4K,1M,64M,1G,64G,1T \
-		--touch 16M,64M,256M >>"$OUT/samples.tsv"
-	remember "prxe-regbench --dev prxe0 --gid $GID --pairs $pairs --reg 4K,1M,64M,1G,64G,1T --touch 16M,64M,256M"
-	# The peer's ODP has a table entry for each page: no sizes that the guest's memory could not hold. What it cannot do at all is left out.
-	timeout -k 2 200 prxe-regbench --dev rxeL --gid "$GID" --pairs 3 --reg 4K,1M,64M,1G --touch '' |
+	regs=4K,1M,64M,1G,64G,1T
+	touches=16M,64M,256M
+	try timeout -k 2 300 prxe-regbench --dev prxeL --gid "$GID" --pairs "$pairs" --reg $regs \
+		--touch $touches >>"$OUT/samples.tsv"
+	remember "prxe-regbench --dev prxe0 --gid $GID --pairs $pairs --reg $regs --touch $touches"
+	# The peer's ODP has a table entry for each page: no sizes that the guest's memory could not
+	# hold. Where the peer fails, its figures are missing; that is no failure of this script.
+	timeout -k 2 200 prxe-regbench --dev rxeL --gid "$GID" --pairs 3 --reg 4K,1M,64M,1G \
+		--touch '' |
 		sed 's/^reg\t/rxe_reg\t/; s/^dereg\t/rxe_dereg\t/' >>"$OUT/samples.tsv"
 fi
 if has paging; then
 	note "faults, first touch, munmap and fork, very many MRs ..."
-	modprobe -q zram num_devices=1 && echo 256M >/sys/block/zram0/disksize && mkswap -q /dev/zram0 && swapon /dev/zram0 ||
+	modprobe -q zram num_devices=1 && echo 256M >/sys/block/zram0/disksize &&
+		mkswap -q /dev/zram0 && swapon /dev/zram0 ||
 		note "  no swap on zram: its faults are left out"
-	try timeout -k 2 500 prxe-faultbench --dev prxeL --gid "$GID" --pairs "$pairs" >>"$OUT/samples.tsv"
+	try timeout -k 2 500 prxe-faultbench --dev prxeL --gid "$GID" --pairs "$pairs" \
+		>>"$OUT/samples.tsv"
 	remember "prxe-faultbench --dev prxe0 --gid $GID --pairs $pairs"
 	note "ageing on and off, under reclaim ..."
 	cg=/sys/fs/cgroup/prxe-bench
 	echo +memory >/sys/fs/cgroup/cgroup.subtree_control
 	for on in 1 0; do
-		mkdir $cg && echo 12M >$cg/memory.max && echo $on >/sys/module/prxe/parameters/ageing || failed=1
-		try timeout -k 2 100 prxe-pressure -d prxeL -g "$GID" -C $cg -m 32 -T hot > >(grep -P '^reclaim_\w+\t' >>"$OUT/samples.tsv")
+		mkdir $cg && echo 12M >$cg/memory.max &&
+			echo $on >/sys/module/prxe/parameters/ageing || failed=1
+		try timeout -k 2 100 prxe-pressure -d prxeL -g "$GID" -C $cg -m 32 -T hot \
+			> >(grep -P '^reclaim_\w+\t' >>"$OUT/samples.tsv")
 		for _ in 1 2 3 4 5 6 7 8 9 10; do rmdir $cg 2>/dev/null && break || sleep 1; done
 	done
 	echo 1 >/sys/module/prxe/parameters/ageing

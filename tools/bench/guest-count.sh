@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# What operations, registration and faults cost in instructions: in a guest whose clock counts them (./run sh --icount), one a nanosecond.
-# The figures are the same every time, so few pairs do.
+# What operations, registration and faults cost in instructions: in a guest whose clock counts them
+# (./run sh --icount), one a nanosecond. The figures are the same every time, so few pairs do.
 #
 # guest-count.sh OUTDIR
 set -u -o pipefail
@@ -14,9 +14,11 @@ try() { "$@" >>"$out" || failed=1; }
 note "counting instructions: operations ..."
 try timeout -k 2 200 prxe-opbench --dev prxe0 --gid 1 --pairs 3
 note "counting instructions: registration ..."
-try timeout -k 2 200 prxe-regbench --dev prxe0 --gid 1 --pairs 3 --reg 4K,1M,64M,1G,64G,1T --touch ''
+try timeout -k 2 200 prxe-regbench --dev prxe0 --gid 1 --pairs 3 \
+	--reg 4K,1M,64M,1G,64G,1T --touch ''
 note "counting instructions: faults, very many MRs ..."
-modprobe -q zram num_devices=1 && echo 256M >/sys/block/zram0/disksize && mkswap -q /dev/zram0 && swapon /dev/zram0 ||
+modprobe -q zram num_devices=1 && echo 256M >/sys/block/zram0/disksize &&
+	mkswap -q /dev/zram0 && swapon /dev/zram0 ||
 	note "  no swap on zram: its faults are left out"
 try timeout -k 2 300 prxe-faultbench --dev prxe0 --gid 1 --pairs 3 --parts faults,mrs
 note "counting instructions: munmap and fork ..."

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash
-# Measuring with perftest, in the guest: one server and one client process, one after the other.
+# Measurements with perftest, in the guest: one server process and one client process, one pair
+# after the other.
 #
 #   bench_init OUTDIR            where samples.tsv, commands.txt, machine.txt and logs go
 #   bench_dev_dummy TYPE NAME NETDEV ADDR [NETNS]     a device on a dummy netdev
-#   bench_dev_veth TYPE NAME0 NAME1                   two devices, joined by a veth pair, a network namespace each
-#   perf TOOL DEV0 DEV1 OPTION...                     run a pair of TOOL; sets BW (MiB/s), RATE (messages/s), LAT (us)
-#   bw_count / rate_count        how many messages make a measurement of SECONDS
+#   bench_dev_veth TYPE NAME0 NAME1 NET               two devices, joined by a veth pair, each in a
+#                                                     network namespace
+#   perf TOOL DEV0 DEV1 OPTION...                     run a pair of TOOL; sets BW (MiB/s), RATE
+#                                                     (messages/s), LAT (us)
+#   count_for SECONDS TOOL DEV0 DEV1 SIZE OPTION...   sets COUNT: so many messages take SECONDS
+#   series METRIC TOOL SIZE PAIRS SECONDS OPTIONS     interleaved pairs of variants
 #   sample METRIC SIZE VARIANT PAIR UNIT VALUE        a line of samples.tsv
 #
 # samples.tsv: metric, size, variant, pair, unit, value; tab separated.
@@ -37,9 +41,11 @@ bench_machine() {
 		printf 'kernel\t%s\n' "$(uname -r) ($(uname -v | sed 's/^#[0-9]* //'))"
 		printf 'cpu\t%s, %s processors in the guest\n' \
 			"$(sed -n 's/^model name[ \t]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)"
-		printf 'memory\t%s MiB\n' "$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)"
+		printf 'memory\t%s MiB\n' \
+			"$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)"
 		printf 'accelerator\t%s\n' "${PRXE_ACCEL:-none: not in a virtual machine of ./run}"
-		printf 'hugepages\t%s\n' "$(sed 's/.*\[\(.*\)\].*/\1/' /sys/kernel/mm/transparent_hugepage/enabled 2>/dev/null)"
+		printf 'hugepages\t%s\n' "$(sed 's/.*\[\(.*\)\].*/\1/' \
+			/sys/kernel/mm/transparent_hugepage/enabled 2>/dev/null)"
 		printf 'perftest\t%s\n' "$(dpkg-query -W -f '${Version}' perftest 2>/dev/null)"
 		printf 'date\t%s\n' "$(date -u '+%Y-%m-%d %H:%M UTC')"
 	} >"$OUT/machine.txt"
@@ -81,7 +87,8 @@ wait_active() { # DEV
 
 bench_link() { # TYPE NAME NETDEV NETNS
 	load_module "$1"
-	in_ns "$4" rdma link add "$2" type "$1" netdev "$3" || bench_die "rdma link add $2 type $1 netdev $3 failed"
+	in_ns "$4" rdma link add "$2" type "$1" netdev "$3" ||
+		bench_die "rdma link add $2 type $1 netdev $3 failed"
 	wait_active "$2"
 	sleep 0.3 # its GIDs come from a work queue
 }
@@ -103,11 +110,13 @@ bench_dev_dummy() { # TYPE NAME NETDEV ADDR [NETNS]
 	bench_link "$1" "$2" "$3" "$ns"
 }
 
-bench_dev_veth() { # TYPE NAME0 NAME1 NET (10.N.0)
+bench_dev_veth() { # TYPE NAME0 NAME1 NET (10.N.0: the addresses' first three numbers)
 	modprobe -q veth
 	bench_ns "ns-$2" && bench_ns "ns-$3" &&
-		ip link add "v-$2" mtu 9000 netns "ns-$2" type veth peer name "v-$3" mtu 9000 netns "ns-$3" &&
-		ip -n "ns-$2" addr add "$4.1/24" dev "v-$2" && ip -n "ns-$3" addr add "$4.2/24" dev "v-$3" &&
+		ip link add "v-$2" mtu 9000 netns "ns-$2" type veth \
+			peer name "v-$3" mtu 9000 netns "ns-$3" &&
+		ip -n "ns-$2" addr add "$4.1/24" dev "v-$2" &&
+		ip -n "ns-$3" addr add "$4.2/24" dev "v-$3" &&
 		ip -n "ns-$2" link set "v-$2" up && ip -n "ns-$3" link set "v-$3" up ||
 		bench_die "cannot make a veth pair"
 	bench_link "$1" "$2" "v-$2" "ns-$2"
@@ -122,8 +131,8 @@ port_open() { # PORT
 	grep -qsE ": [0-9A-F]+:$hex [0-9A-F]+:0000 0A" /proc/net/tcp /proc/net/tcp6
 }
 
-# The command without what differs from run to run, once, for the report.
-remember() { # VARIANT-INDEPENDENT COMMAND
+# Keep the command, without what differs from run to run, for the report; each only once.
+remember() { # COMMAND
 	[ -n "${CMD_SEEN[$1]:-}" ] && return
 	CMD_SEEN[$1]=1
 	printf '%s\n' "$1" >>"$OUT/commands.txt"
@@ -132,18 +141,20 @@ remember() { # VARIANT-INDEPENDENT COMMAND
 perf_fail() { # WHAT
 	note "FAIL: $1"
 	for f in server client; do
-		sed "s/^/    $f: /" "$LOGS/$f" | grep -vE 'remote|local address|^ *(server|client): *[-]*$' | tail -n 12 >&2
+		sed "s/^/    $f: /" "$LOGS/$f" |
+			grep -vE 'remote|local address|^ *(server|client): *[-]*$' | tail -n 12 >&2
 	done
 	return 1
 }
 
-# Processes never outlive their limit. The device of the server and that of the client may be the same.
+# The timeouts end both processes. The server's device and the client's may be the same.
 perf() { # TOOL DEV0 DEV1 OPTION...
 	local tool=$1 d0=$2 d1=$3 i rc pid line
 	shift 3
 	PORT=$((PORT + 1))
 	BW='' RATE='' LAT=''
-	timeout -k 2 "$PERF_TIMEOUT" "$tool" -d "$d0" -x "$GID" -F -p "$PORT" "$@" >"$LOGS/server" 2>&1 &
+	timeout -k 2 "$PERF_TIMEOUT" "$tool" -d "$d0" -x "$GID" -F -p "$PORT" "$@" \
+		>"$LOGS/server" 2>&1 &
 	pid=$!
 	: >"$LOGS/client"
 	for ((i = 0; ; i++)); do
@@ -157,7 +168,8 @@ perf() { # TOOL DEV0 DEV1 OPTION...
 		sleep 0.02
 	done
 	remember "$tool -d $d1 -x $GID -F $* 127.0.0.1"
-	timeout -k 2 "$PERF_TIMEOUT" "$tool" -d "$d1" -x "$GID" -F -p "$PORT" "$@" 127.0.0.1 >"$LOGS/client" 2>&1
+	timeout -k 2 "$PERF_TIMEOUT" "$tool" -d "$d1" -x "$GID" -F -p "$PORT" "$@" 127.0.0.1 \
+		>"$LOGS/client" 2>&1
 	rc=$?
 	if [ $rc -ne 0 ]; then
 		kill $pid 2>/dev/null
@@ -170,7 +182,8 @@ perf() { # TOOL DEV0 DEV1 OPTION...
 		return 1
 	}
 	# The line after the one that begins with #bytes.
-	line=$(awk '/^ *#bytes/ { on = 1; next } on && $1 ~ /^[0-9]+$/ { print; exit }' "$LOGS/client")
+	line=$(awk '/^ *#bytes/ { on = 1; next } on && $1 ~ /^[0-9]+$/ { print; exit }' \
+		"$LOGS/client")
 	case $tool in
 	*_lat)
 		# shellcheck disable=SC2086
@@ -187,7 +200,7 @@ perf() { # TOOL DEV0 DEV1 OPTION...
 	[ -n "$BW$LAT" ] || perf_fail "$tool: its output has no line of results"
 }
 
-# How many messages make a measurement of that many seconds; from a short run.
+# How many messages take that many seconds: known from a short run. Sets COUNT.
 count_for() { # SECONDS TOOL DEV0 DEV1 SIZE OPTION...
 	local seconds=$1 tool=$2 d0=$3 d1=$4 size=$5 probe=300
 	shift 5
@@ -195,17 +208,25 @@ count_for() { # SECONDS TOOL DEV0 DEV1 SIZE OPTION...
 	COUNT=$probe
 	perf "$tool" "$d0" "$d1" -s "$size" -n $probe "$@" || return 1
 	case $tool in
-	*_lat) COUNT=$(awk -v t="$seconds" -v l="$LAT" 'BEGIN { printf "%d", t / (2 * l / 1e6) }') ;;
-	*) COUNT=$(awk -v t="$seconds" -v b="$BW" -v s="$size" 'BEGIN { printf "%d", t * b * 1048576 / s }') ;;
+	*_lat)
+		COUNT=$(awk -v t="$seconds" -v l="$LAT" \
+			'BEGIN { printf "%d", t / (2 * l / 1e6) }')
+		;;
+	*)
+		COUNT=$(awk -v t="$seconds" -v b="$BW" -v s="$size" \
+			'BEGIN { printf "%d", t * b * 1048576 / s }')
+		;;
 	esac
 	COUNT=$((COUNT / 100 * 100))
 	[ "$COUNT" -ge 100 ] || COUNT=100
 	[ "$COUNT" -le 2000000 ] || COUNT=2000000
 }
 
-# Interleaved runs of variants. VARIANTS: lines "name dev0 dev1 options", METRIC's value is taken from what perf set.
+# Interleaved runs of variants: lines "name dev0 dev1 options" on standard input. METRIC tells which
+# of the values that perf sets is taken.
 #   series METRIC TOOL SIZE PAIRS SECONDS COMMON-OPTIONS <<VARIANTS
-# With SERIES_BUDGET (seconds) a fast machine takes up to three times as many pairs: as many as begin within that time.
+# With SERIES_BUDGET (seconds) a fast machine takes up to three times as many pairs: as many as
+# begin within that time.
 series() {
 	local metric=$1 tool=$2 size=$3 pairs=$4 seconds=$5 common=$6 v p unit value failed=0 end
 	local -a names=() d0=() d1=() opts=() counts=()
@@ -215,7 +236,8 @@ series() {
 	done
 	for v in "${!names[@]}"; do
 		# shellcheck disable=SC2086
-		count_for "$seconds" "$tool" "${d0[v]}" "${d1[v]}" "$size" $common ${opts[v]} || failed=1
+		count_for "$seconds" "$tool" "${d0[v]}" "${d1[v]}" "$size" $common ${opts[v]} ||
+			failed=1
 		counts+=("$COUNT")
 	done
 	# Variants of the same device get the same count.
@@ -226,7 +248,8 @@ series() {
 	for ((p = 1; p <= pairs || (p <= 3 * pairs && SECONDS < end); p++)); do
 		for v in "${!names[@]}"; do
 			# shellcheck disable=SC2086
-			perf "$tool" "${d0[v]}" "${d1[v]}" -s "$size" -n "${counts[v]}" $common ${opts[v]} || {
+			perf "$tool" "${d0[v]}" "${d1[v]}" -s "$size" -n "${counts[v]}" \
+				$common ${opts[v]} || {
 				failed=1
 				continue
 			}
