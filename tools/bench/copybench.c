@@ -2,7 +2,8 @@
 /*
  * What this machine can do without RDMA: memcpy within a process, process_vm_writev between two.
  *
- * Output, tab separated: metric (copy_bw, copy_lat), size, variant (memcpy, vm_writev), pair, unit, value.
+ * Output, tab separated: metric (copy_bw, copy_lat), size, variant (memcpy, vm_writev), pair, unit,
+ * value.
  */
 #define _GNU_SOURCE
 #include "t.h"
@@ -35,7 +36,7 @@ static void copy(bool vm, size_t size)
 	}
 }
 
-/* Copies for about that long; seconds for one. */
+/* Copies for about @seconds. Returns the seconds for one copy. */
 static double measure(bool vm, size_t size, double seconds)
 {
 	unsigned long n = 0, batch = size > 65536 ? 1 : 16;
@@ -52,7 +53,11 @@ static double measure(bool vm, size_t size, double seconds)
 
 int main(int argc, char **argv)
 {
-	static const struct option lo[] = { { "pairs", 1, NULL, 'p' }, { "time", 1, NULL, 't' }, { 0 } };
+	static const struct option lo[] = {
+		{ "pairs", 1, NULL, 'p' },
+		{ "time", 1, NULL, 't' },
+		{ 0 },
+	};
 	static const size_t sizes[] = { 8, 4096, 65536, 1 << 20 };
 	static const char *const name[] = { "memcpy", "vm_writev" };
 	double seconds = 0.2;
@@ -65,7 +70,8 @@ int main(int argc, char **argv)
 		case 'p': pairs = atoi(optarg); break;
 		case 't': seconds = atof(optarg); break;
 		default:
-			fprintf(stderr, "usage: prxe-copybench [--pairs N] [--time SECONDS of each measurement]\n");
+			fprintf(stderr, "usage: prxe-copybench [--pairs N] "
+				"[--time SECONDS of each measurement]\n");
 			return 2;
 		}
 	}

@@ -168,7 +168,10 @@ static bool one(struct count *c, enum op op, bool odp, unsigned off, unsigned le
 		c->failed++;
 		goto out;
 	}
-	if (t_post_one(&a, op == READ ? IBV_WR_RDMA_READ : op == SEND ? IBV_WR_SEND : IBV_WR_RDMA_WRITE,
+	if (t_post_one(&a,
+		       op == READ ? IBV_WR_RDMA_READ :
+		       op == SEND ? IBV_WR_SEND :
+				    IBV_WR_RDMA_WRITE,
 		       src, len, ms->lkey, bva, md->rkey, seq) ||
 	    !complete(c, a.scq, op_of[op].title) ||
 	    (op == SEND && !complete(c, b.rcq, "receive"))) {
@@ -224,7 +227,8 @@ static void report(enum op op, bool odp, const struct count *c)
 		       odp ? "odp" : "pinned", c->cases, c->wrong, c->failed,
 		       (unsigned long long)c->wrong_bytes, (unsigned long long)c->bytes);
 	else
-		printf("%-8s %-6s  %-18s %2u of %u transfers wrong%s, %llu wrong bytes of %llu%s%s%s\n",
+		printf("%-8s %-6s  %-18s %2u of %u transfers wrong%s, "
+		       "%llu wrong bytes of %llu%s%s%s\n",
 		       d->name, odp ? "ODP" : "pinned", op_of[op].title, c->wrong, c->cases, failed,
 		       (unsigned long long)c->wrong_bytes, (unsigned long long)c->bytes,
 		       c->why[0] ? " (" : "", c->why, c->why[0] ? ")" : "");
@@ -233,10 +237,13 @@ static void report(enum op op, bool odp, const struct count *c)
 
 static void usage(FILE *f)
 {
-	fprintf(f, "usage: prxe-datacheck [--dev D] [--gid N] [--dev2 D] [--gid2 N] [--kind pinned|odp]\n"
-		   "                      [--ops write,read,send,faa,iova,after-read] [--rounds N] [--tsv]\n"
-		   "%u transfers for each operation and kind of memory; exit status 1 when a byte was wrong.\n"
-		   "--tsv: data, device, operation, kind, transfers, wrong ones, failed ones, wrong bytes, bytes\n",
+	fprintf(f,
+		"usage: prxe-datacheck [--dev D] [--gid N] [--dev2 D] [--gid2 N]\n"
+		"                      [--kind pinned|odp] [--rounds N] [--tsv]\n"
+		"                      [--ops write,read,send,faa,iova,after-read]\n"
+		"%u transfers for each operation and kind of memory; exit status 1 when a byte\n"
+		"was wrong. --tsv prints a line of: data, device, operation, kind, transfers,\n"
+		"wrong ones, failed ones, wrong bytes, bytes.\n",
 		(unsigned)CASES);
 }
 
@@ -281,7 +288,8 @@ int main(int argc, char **argv)
 		if (!t_list_has(kind, odp ? "odp" : "pinned"))
 			continue;
 		if (odp && !(d->odp && d2->odp)) {
-			fprintf(tsv ? stderr : stdout, "%-8s ODP     not offered by this device\n", d->name);
+			fprintf(tsv ? stderr : stdout,
+				"%-8s ODP     not offered by this device\n", d->name);
 			continue;
 		}
 		for (int op = 0; op < OP_N; op++) {

@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * What on-demand paging costs: faults against the CPU's own, first touch, munmap and fork of mirrored memory, very many MRs.
+ * What on-demand paging costs: faults compared with the CPU's own, first touch, munmap and fork of
+ * mirrored memory, and very many MRs.
  *
  * Output, tab separated: metric, size, variant, pair, unit, value.
- *   fault_resident  a page that the process has, the device has not yet    cpu: a page of a file in the cache, mapped anew
- *   fault_missing   a page that nobody has touched                         cpu: the same
- *   fault_swapped   a page that is in the swap device                      cpu: the same
- *                   variants cpu, own (the poster's memory), other (another process's memory): the time that it adds to an access, a page
- *   touch_write, touch_read   the first transfer into fresh memory; variants first, memset+again: what the CPU's first touch and the copy take
- *   munmap, fork    of memory that is mirrored, plain otherwise; huge or small pages
+ *   fault_resident  a page that the process has mapped and the device has not
+ *                   cpu: a page of a file in the page cache, mapped anew
+ *   fault_missing   a page that nobody has touched               cpu: the same
+ *   fault_swapped   a page that is in the swap device            cpu: the same
+ *                   variants cpu, own (the poster's memory), other (another process's memory): the
+ *                   time that the fault adds to an access, for each page
+ *   touch_write, touch_read   the first transfer into fresh memory; variants first, and
+ *                   memset+again: the time of the CPU's first touch and of the copy
+ *   munmap, fork    of memory that is mirrored or plain, in huge or small pages
  *                   (the median of several)
- *   mr_reg, mr_dereg  of one of very many MRs; variants odp, pinned; odp-first: of the first thousandth
+ *   mr_reg, mr_dereg  of one of very many MRs; variants odp, pinned; odp-first: the mean of the
+ *                   first thousandth
  * Variants alternate, so that a pair sees the same machine.
  */
 #define _GNU_SOURCE
@@ -47,10 +52,11 @@ static void out(const char *metric, size_t size, const char *variant, int pair, 
 	fflush(stdout);
 }
 
-/* Private memory at a huge page's boundary; @small: without huge pages. */
+/* Private memory that starts at a huge page's boundary; @small: without huge pages. */
 static uint8_t *fresh(size_t size, bool small)
 {
-	uint8_t *p = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *q;
+	uint8_t *p = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *q;
 
 	if (p == MAP_FAILED)
 		t_die("mmap of %zu bytes: %s", size, strerror(errno));
@@ -73,7 +79,7 @@ static void make_resident(uint8_t *p)
 		p[i * T_PAGE] = (uint8_t)(i + 1);
 }
 
-/* All of it into the swap device; false: it does not go. */
+/* Page all of it out to the swap device. False: some of it stays in memory. */
 static bool page_out(uint8_t *p)
 {
 	uint64_t before = t_status_kb("VmSwap");
@@ -100,7 +106,7 @@ static uint8_t *make_pages(enum state st)
 	return p;
 }
 
-/* The CPU writes to each page: seconds a page, what an access without a fault costs taken off. */
+/* The CPU writes to each page: seconds for a page, less what an access without a fault costs. */
 static double cpu_faults(enum state st)
 {
 	double t0, t1, t2;
@@ -108,7 +114,10 @@ static double cpu_faults(enum state st)
 	int fd = -1;
 
 	if (st == RESIDENT) {
-		/* What it costs the CPU to find a page that is in memory: the page cache's, in a new mapping. */
+		/*
+		 * What it costs the CPU to find a page that is in memory: a page of the page cache,
+		 * in a new mapping.
+		 */
 		fd = memfd_create("faultbench", 0);
 		if (fd < 0 || ftruncate(fd, PAGES * T_PAGE))
 			t_die("memfd: %s", strerror(errno));
@@ -163,7 +172,7 @@ static struct answer target_make(struct target *t, enum state st)
 	return (struct answer){ .addr = (uintptr_t)t->p, .rkey = t->mr->rkey, .ok = 1 };
 }
 
-/* What was written must be there: 8 bytes in each page, position dependent. */
+/* Check what was written: 8 bytes in each page, which follow from the page's index. */
 static void target_done(struct target *t)
 {
 	for (size_t i = 0; i < PAGES; i++) {
@@ -171,7 +180,8 @@ static void target_done(struct target *t)
 
 		memcpy(&got, t->p + i * T_PAGE + 64, sizeof(got));
 		if (got != want) {
-			t_fail("page %zu has %#llx, not %#llx", i, (unsigned long long)got, (unsigned long long)want);
+			t_fail("page %zu has %#llx, not %#llx", i, (unsigned long long)got,
+			       (unsigned long long)want);
 			break;
 		}
 	}
@@ -205,14 +215,15 @@ static int serve(void)
 	return t_fails != 0;
 }
 
-/* One WRITE after the other, 8 bytes a page: seconds a page. */
+/* WRITEs of 8 bytes to each page, one after the other: seconds for a page. */
 static double write_pages(struct t_ep *e, uint64_t *src, struct ibv_mr *ms, const struct answer *a)
 {
 	double t = t_now();
 	struct ibv_wc wc;
 
 	for (size_t i = 0; i < PAGES; i++) {
-		int rc = t_post_one(e, IBV_WR_RDMA_WRITE, &src[i], 8, ms->lkey, a->addr + i * T_PAGE + 64, a->rkey, i);
+		int rc = t_post_one(e, IBV_WR_RDMA_WRITE, &src[i], 8, ms->lkey,
+				    a->addr + i * T_PAGE + 64, a->rkey, i);
 
 		if (rc)
 			t_die("ibv_post_send: %s", strerror(rc));
@@ -223,7 +234,8 @@ static double write_pages(struct t_ep *e, uint64_t *src, struct ibv_mr *ms, cons
 }
 
 /* The time that a fault adds: the first WRITE to each page less the second. */
-static double rdma_faults(struct t_ep *e, uint64_t *src, struct ibv_mr *ms, struct target *own, enum state st)
+static double rdma_faults(struct t_ep *e, uint64_t *src, struct ibv_mr *ms, struct target *own,
+			  enum state st)
 {
 	struct order o = { st };
 	struct answer a;
@@ -275,7 +287,8 @@ static void bench_faults(void)
 			double cpu = cpu_faults((enum state)st), mine, other;
 
 			if (cpu < 0) {
-				fprintf(stderr, "%s: nothing is paged out here (no swap?)\n", state_metric[st]);
+				fprintf(stderr, "%s: nothing is paged out here (no swap?)\n",
+					state_metric[st]);
 				continue;
 			}
 			mine = rdma_faults(&a, src, ms, &own, (enum state)st);
@@ -299,9 +312,9 @@ static void bench_faults(void)
 
 /* ---- first touch ---- */
 
-/* @op of all of [p, p + size) against a pinned buffer of one chunk: seconds. */
-static double transfer(struct t_ep *e, enum ibv_wr_opcode op, uint8_t *p, struct ibv_mr *mr, uint8_t *other, struct ibv_mr *mo,
-		       size_t size)
+/* @op for all of [p, p + size), against a pinned buffer of one chunk: seconds. */
+static double transfer(struct t_ep *e, enum ibv_wr_opcode op, uint8_t *p, struct ibv_mr *mr,
+		       uint8_t *other, struct ibv_mr *mo, size_t size)
 {
 	size_t posted = 0, done = 0, chunks = size / CHUNK;
 	double t = t_now();
@@ -310,10 +323,14 @@ static double transfer(struct t_ep *e, enum ibv_wr_opcode op, uint8_t *p, struct
 	while (done < chunks) {
 		for (; posted < chunks && posted < done + 8; posted++) {
 			uint8_t *at = p + posted * CHUNK;
-			/* The fresh memory is where the bytes go: a WRITE's remote side, a READ's local one. */
-			int rc = op == IBV_WR_RDMA_WRITE ?
-					 t_post_one(e, op, other, CHUNK, mo->lkey, (uintptr_t)at, mr->rkey, posted) :
-					 t_post_one(e, op, at, CHUNK, mr->lkey, (uintptr_t)other, mo->rkey, posted);
+			int rc;
+
+			/* Bytes go to the fresh memory: remote for a WRITE, local for a READ. */
+			rc = op == IBV_WR_RDMA_WRITE ?
+				     t_post_one(e, op, other, CHUNK, mo->lkey, (uintptr_t)at,
+						mr->rkey, posted) :
+				     t_post_one(e, op, at, CHUNK, mr->lkey, (uintptr_t)other,
+						mo->rkey, posted);
 
 			if (rc)
 				t_die("ibv_post_send: %s", strerror(rc));
@@ -341,10 +358,12 @@ static void bench_touch(void)
 	for (int pair = 1; pair <= opt.pairs; pair++) {
 		for (size_t h = 0; h < ARRAY_LEN(how); h++) {
 			uint8_t *p = fresh(opt.touch, false);
-			struct ibv_mr *mr = t_reg(d->pd, p, opt.touch, T_ALL_ACCESS | IBV_ACCESS_ON_DEMAND);
+			struct ibv_mr *mr = t_reg(d->pd, p, opt.touch,
+						  T_ALL_ACCESS | IBV_ACCESS_ON_DEMAND);
 			double t, again;
 
-			out(how[h].metric, opt.touch, "first", pair, transfer(&a, how[h].op, p, mr, other, mo, opt.touch));
+			t = transfer(&a, how[h].op, p, mr, other, mo, opt.touch);
+			out(how[h].metric, opt.touch, "first", pair, t);
 			again = transfer(&a, how[h].op, p, mr, other, mo, opt.touch);
 			for (size_t o = 0; o < opt.touch; o += CHUNK)
 				if (!t_pat_check(how[h].metric, p + o, CHUNK, 5, 0))
@@ -354,7 +373,8 @@ static void bench_touch(void)
 			p = fresh(opt.touch, false);
 			t = t_now();
 			memset(p, 1, opt.touch);
-			out(how[h].metric, opt.touch, "memset+again", pair, t_now() - t + again);
+			out(how[h].metric, opt.touch, "memset+again", pair,
+			    t_now() - t + again);
 			munmap(p, opt.touch);
 		}
 	}
@@ -369,7 +389,8 @@ static void bench_touch(void)
 static void prefetch(struct t_dev *d, struct ibv_mr *mr, uint8_t *p, size_t size)
 {
 	struct ibv_sge sg = t_sge(p, size, mr->lkey);
-	int rc = ibv_advise_mr(d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE, IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
+	int rc = ibv_advise_mr(d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE, IBV_ADVISE_MR_FLAG_FLUSH,
+			       &sg, 1);
 
 	if (rc)
 		t_die("ibv_advise_mr: %s", strerror(rc));
@@ -393,10 +414,12 @@ static double time_fork(void)
 
 static void map_once(struct t_dev *d, size_t size, bool small, bool mirrored, int pair)
 {
-	const char *variant = mirrored ? small ? "mirrored-small" : "mirrored" : small ? "plain-small" : "plain";
+	const char *variant = mirrored ? small ? "mirrored-small" : "mirrored" :
+			      small ? "plain-small" : "plain";
 	uint8_t *p = fresh(size, small);
 	struct ibv_mr *mr = NULL;
 	double forks[FORKS], unmaps[UNMAPS];
+	const int flags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 
 	memset(p, 1, size);
 	if (mirrored)
@@ -405,14 +428,14 @@ static void map_once(struct t_dev *d, size_t size, bool small, bool mirrored, in
 		if (mirrored)
 			prefetch(d, mr, p, size);
 		forks[i] = time_fork();
-		/* The fork has taken the translations away, and the right to write. */
+		/* The fork has taken away the device's translations and our right to write. */
 		for (size_t o = 0; o < size; o += T_PAGE)
 			p[o] = (uint8_t)i;
 	}
 	out("fork", size, variant, pair, t_median(forks, FORKS));
 	for (int i = 0; i < UNMAPS; i++) {
 		if (i) {
-			if (mmap(p, size, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != p)
+			if (mmap(p, size, PROT_READ | PROT_WRITE, flags, -1, 0) != p)
 				t_die("mmap of %zu bytes: %s", size, strerror(errno));
 			madvise(p, size, small ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
 			memset(p, 1, size);
@@ -440,7 +463,8 @@ static void bench_maps(void)
 
 /* ---- very many MRs ---- */
 
-static void many(struct t_dev *d, struct ibv_mr **mr, unsigned n, uint8_t *p, size_t size, size_t each, bool odp, int pair)
+static void many(struct t_dev *d, struct ibv_mr **mr, unsigned n, uint8_t *p, size_t size,
+		 size_t each, bool odp, int pair)
 {
 	unsigned acc = T_ALL_ACCESS | (odp ? IBV_ACCESS_ON_DEMAND : 0), start = n / 1000;
 	double from = t_now(), t;
@@ -473,7 +497,7 @@ static void bench_mrs(void)
 	memset(p, 1, size);
 	for (int pair = 1; pair <= opt.pairs; pair++) {
 		many(d, mr, opt.mrs, p, size, each, true, pair);
-		/* A hundredth of them: so many pinned ones take minutes. */
+		/* A hundredth of them: as many pinned ones as ODP ones would take minutes. */
 		many(d, mr, opt.mrs / 100 ? opt.mrs / 100 : 1, p, size, each, false, pair);
 	}
 	free(mr);
@@ -484,13 +508,23 @@ static void bench_mrs(void)
 int main(int argc, char **argv)
 {
 	static const struct option lo[] = {
-		{ "dev", 1, NULL, 'd' },  { "gid", 1, NULL, 'x' },   { "pairs", 1, NULL, 'p' },
-		{ "parts", 1, NULL, 'P' }, { "mrs", 1, NULL, 'm' },  { "help", 0, NULL, 'h' }, { 0 },
+		{ "dev", 1, NULL, 'd' },
+		{ "gid", 1, NULL, 'x' },
+		{ "pairs", 1, NULL, 'p' },
+		{ "parts", 1, NULL, 'P' },
+		{ "mrs", 1, NULL, 'm' },
+		{ "help", 0, NULL, 'h' },
+		{ 0 },
 	};
 	static const struct {
 		const char *name;
 		void (*run)(void);
-	} part[] = { { "faults", bench_faults }, { "touch", bench_touch }, { "maps", bench_maps }, { "mrs", bench_mrs } };
+	} part[] = {
+		{ "faults", bench_faults },
+		{ "touch", bench_touch },
+		{ "maps", bench_maps },
+		{ "mrs", bench_mrs },
+	};
 	bool bad = false;
 	int o;
 
@@ -506,16 +540,20 @@ int main(int argc, char **argv)
 		}
 	}
 	if (bad || optind < argc || opt.pairs < 1 || opt.mrs < 1) {
-		fprintf(stderr, "usage: prxe-faultbench [--dev D] [--gid N] [--pairs N] [--parts faults,touch,maps,mrs] [--mrs N]\n");
+		fprintf(stderr, "usage: prxe-faultbench [--dev D] [--gid N] [--pairs N]\n"
+				"                       "
+				"[--parts faults,touch,maps,mrs] [--mrs N]\n");
 		return 2;
 	}
-	for (char *list = strdup(opt.parts ? opt.parts : ""), *w = strtok(list, ","); w; w = strtok(NULL, ",")) {
+	for (char *list = strdup(opt.parts ? opt.parts : ""), *w = strtok(list, ",");
+	     w; w = strtok(NULL, ",")) {
 		size_t i = 0;
 
 		while (i < ARRAY_LEN(part) && strcmp(w, part[i].name))
 			i++;
 		if (i == ARRAY_LEN(part)) {
-			fprintf(stderr, "prxe-faultbench: there is no part '%s': faults, touch, maps, mrs, with commas between them\n", w);
+			fprintf(stderr, "prxe-faultbench: there is no part '%s': "
+				"faults, touch, maps, mrs, with commas between them\n", w);
 			return 2;
 		}
 	}

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * What one operation costs its poster, from ibv_post_send() to the completion: within one process and one thread, so that nothing but the
- * operation is measured. Pinned and on-demand memory in turn, after first touch.
+ * What one operation costs its poster, from ibv_post_send() to the completion. Both ends are in one
+ * process and one thread, so that nothing but the operation is measured. Pinned and on-demand
+ * memory take turns, after the first touch.
  *
- * Meant for a clock that counts instructions (./run sh --icount), where it gives the same figures every time.
+ * Meant for a clock that counts instructions (./run sh --icount), where it gives the same figures
+ * every time.
  *
- * Output, tab separated: metric (op_write, op_read, op_send), size, variant (pinned, odp), pair, unit, value.
+ * Output, tab separated: metric (op_write, op_read, op_send), size, variant (pinned, odp), pair,
+ * unit, value.
  */
 #define _GNU_SOURCE
 #include "t.h"
@@ -32,9 +35,14 @@ static const struct {
 	enum ibv_wr_opcode op;
 	uint32_t size;
 } ops[] = {
-	{ "op_write", IBV_WR_RDMA_WRITE, 8 },	  { "op_write", IBV_WR_RDMA_WRITE, 4096 }, { "op_write", IBV_WR_RDMA_WRITE, 65536 },
-	{ "op_write", IBV_WR_RDMA_WRITE, 1 << 20 }, { "op_read", IBV_WR_RDMA_READ, 8 },	   { "op_read", IBV_WR_RDMA_READ, 65536 },
-	{ "op_send", IBV_WR_SEND, 8 },		  { "op_send", IBV_WR_SEND, 65536 },
+	{ "op_write", IBV_WR_RDMA_WRITE, 8 },
+	{ "op_write", IBV_WR_RDMA_WRITE, 4096 },
+	{ "op_write", IBV_WR_RDMA_WRITE, 65536 },
+	{ "op_write", IBV_WR_RDMA_WRITE, 1 << 20 },
+	{ "op_read", IBV_WR_RDMA_READ, 8 },
+	{ "op_read", IBV_WR_RDMA_READ, 65536 },
+	{ "op_send", IBV_WR_SEND, 8 },
+	{ "op_send", IBV_WR_SEND, 65536 },
 };
 
 static struct mem mem(struct t_dev *d, bool odp, uint64_t seq)
@@ -46,7 +54,8 @@ static struct mem mem(struct t_dev *d, bool odp, uint64_t seq)
 	return m;
 }
 
-static void once(struct rig *r, enum ibv_wr_opcode op, uint32_t size, const struct mem *src, const struct mem *dst)
+static void once(struct rig *r, enum ibv_wr_opcode op, uint32_t size, const struct mem *src,
+		 const struct mem *dst)
 {
 	struct ibv_wc wc;
 	int rc = 0;
@@ -54,7 +63,8 @@ static void once(struct rig *r, enum ibv_wr_opcode op, uint32_t size, const stru
 	if (op == IBV_WR_SEND)
 		rc = t_recv_one(&r->b, dst->p, size, dst->mr->lkey, 1);
 	if (!rc)
-		rc = t_post_one(&r->a, op, src->p, size, src->mr->lkey, (uintptr_t)dst->p, dst->mr->rkey, 2);
+		rc = t_post_one(&r->a, op, src->p, size, src->mr->lkey, (uintptr_t)dst->p,
+				dst->mr->rkey, 2);
 	if (rc)
 		t_die("post: %s", strerror(rc));
 	if (!t_wait(r->a.scq, &wc, t_slow(30)) || wc.status)
@@ -63,7 +73,7 @@ static void once(struct rig *r, enum ibv_wr_opcode op, uint32_t size, const stru
 		t_die("a receive of %u bytes: %s", size, ibv_wc_status_str(wc.status));
 }
 
-/* Microseconds for one operation; and what it was to carry is there. */
+/* Microseconds for one operation. Checks that the payload arrived. */
 static double measure(struct rig *r, size_t i, bool odp, uint64_t seq)
 {
 	const struct mem *src = &r->src[odp], *dst = &r->dst[odp];
@@ -87,7 +97,12 @@ static double measure(struct rig *r, size_t i, bool odp, uint64_t seq)
 
 int main(int argc, char **argv)
 {
-	static const struct option lo[] = { { "dev", 1, NULL, 'd' }, { "gid", 1, NULL, 'x' }, { "pairs", 1, NULL, 'p' }, { 0 } };
+	static const struct option lo[] = {
+		{ "dev", 1, NULL, 'd' },
+		{ "gid", 1, NULL, 'x' },
+		{ "pairs", 1, NULL, 'p' },
+		{ 0 },
+	};
 	const struct t_opt o = { .depth = 16 };
 	const char *dev = NULL;
 	int gid = 1, pairs = 3, c;
@@ -118,7 +133,8 @@ int main(int argc, char **argv)
 	for (int pair = 1; pair <= pairs; pair++)
 		for (size_t i = 0; i < ARRAY_LEN(ops); i++)
 			for (int v = 0; v < 2; v++)
-				printf("%s\t%u\t%s\t%d\tus\t%.3f\n", ops[i].metric, ops[i].size, v ? "odp" : "pinned", pair,
+				printf("%s\t%u\t%s\t%d\tus\t%.3f\n", ops[i].metric, ops[i].size,
+				       v ? "odp" : "pinned", pair,
 				       measure(&r, i, v, (uint64_t)pair * 100 + i));
 	for (int v = 0; v < 2; v++) {
 		ibv_dereg_mr(r.src[v].mr);

@@ -2,9 +2,11 @@
 /*
  * What registration costs, and what the first touch costs: pinned against ODP.
  *
- * Output, tab separated: metric, size, variant (pinned, odp, odp-prefetch, memset), pair, unit, value.
- *   reg, dereg     registration of memory that is populated (beyond --populate bytes: reserved only)
- *   touch          the first RDMA WRITE over fresh memory of another process; memset: that process's own
+ * Output, tab separated: metric, size, variant (pinned, odp, odp-prefetch, memset), pair, unit,
+ * value.
+ *   reg, dereg     registration of populated memory (beyond --populate bytes: only reserved memory)
+ *   touch          the first RDMA WRITE over fresh memory of another process; memset: the first
+ *                  touch by that process itself
  *   touch_again    the same WRITE once more
  *   touch_total    registration, prefetch if any, and the first WRITE
  * Variants alternate, so that a pair sees the same machine.
@@ -33,8 +35,14 @@ static struct {
 	int gid, pairs;
 	size_t populate;
 	bool small_pages, verify;
-} opt = { .reg = "4K,1M,1G,1T", .touch = "16M,64M,256M", .gid = 1, .pairs = 3, .populate = 1UL << 30,
-	  .verify = true };
+} opt = {
+	.reg = "4K,1M,1G,1T",
+	.touch = "16M,64M,256M",
+	.gid = 1,
+	.pairs = 3,
+	.populate = 1UL << 30,
+	.verify = true,
+};
 
 static size_t parse_size(const char *s, const char **end)
 {
@@ -96,11 +104,13 @@ static int reg_count(const struct region *r, enum variant v)
 static bool reg_once(struct t_dev *d, struct region *r, enum variant v, int i)
 {
 	double t0 = t_now(), t1;
-	struct ibv_mr *mr = ibv_reg_mr(d->pd, r->p, r->size, T_ALL_ACCESS | (v == ODP_COLD ? IBV_ACCESS_ON_DEMAND : 0));
+	unsigned acc = T_ALL_ACCESS | (v == ODP_COLD ? IBV_ACCESS_ON_DEMAND : 0);
+	struct ibv_mr *mr = ibv_reg_mr(d->pd, r->p, r->size, acc);
 
 	t1 = t_now();
 	if (!mr) {
-		fprintf(stderr, "registering %zu bytes %s: %s\n", r->size, v == ODP_COLD ? "with ODP" : "pinned", strerror(errno));
+		fprintf(stderr, "registering %zu bytes %s: %s\n", r->size,
+			v == ODP_COLD ? "with ODP" : "pinned", strerror(errno));
 		return false;
 	}
 	if (ibv_dereg_mr(mr))
@@ -110,7 +120,10 @@ static bool reg_once(struct t_dev *d, struct region *r, enum variant v, int i)
 	return true;
 }
 
-/* All sizes in turn, again and again: a machine that is slower for some milliseconds is so for all of them. */
+/*
+ * Measure all sizes in turn, again and again: if the machine is slower for some milliseconds, it is
+ * slower for all of them.
+ */
 static void bench_reg(struct t_dev *d)
 {
 	struct region *r = calloc(SIZES, sizeof(*r));
@@ -138,8 +151,10 @@ static void bench_reg(struct t_dev *d)
 			for (size_t i = 0; i < n; i++) {
 				if (!r[i].go[v])
 					continue;
-				out("reg", r[i].size, variant_name[v], pair, t_median(r[i].reg, reg_count(&r[i], v)));
-				out("dereg", r[i].size, variant_name[v], pair, t_median(r[i].dereg, reg_count(&r[i], v)));
+				out("reg", r[i].size, variant_name[v], pair,
+				    t_median(r[i].reg, reg_count(&r[i], v)));
+				out("dereg", r[i].size, variant_name[v], pair,
+				    t_median(r[i].dereg, reg_count(&r[i], v)));
 			}
 		}
 	}
@@ -252,8 +267,8 @@ static double write_all(struct t_ep *e, uint8_t *src, struct ibv_mr *ms, const s
 	while (done < chunks) {
 		for (; posted < chunks && posted < done + DEPTH; posted++) {
 			size_t at = posted * CHUNK, n = size - at < CHUNK ? size - at : CHUNK;
-			int rc = t_post_one(e, IBV_WR_RDMA_WRITE, src + chunk_src(posted), (uint32_t)n,
-					    ms->lkey, an->addr + at, an->rkey, posted);
+			int rc = t_post_one(e, IBV_WR_RDMA_WRITE, src + chunk_src(posted),
+					    (uint32_t)n, ms->lkey, an->addr + at, an->rkey, posted);
 
 			if (rc)
 				t_die("ibv_post_send: %s", strerror(rc));
@@ -261,7 +276,8 @@ static double write_all(struct t_ep *e, uint8_t *src, struct ibv_mr *ms, const s
 		if (!t_wait(e->scq, &wc, t_slow(60)))
 			t_die("a WRITE to fresh memory did not complete within a minute");
 		if (wc.status != IBV_WC_SUCCESS)
-			t_die("a WRITE to fresh memory completed with '%s'", ibv_wc_status_str(wc.status));
+			t_die("a WRITE to fresh memory completed with '%s'",
+			      ibv_wc_status_str(wc.status));
 		done++;
 	}
 	return (t_now() - t) * 1e6;
@@ -334,10 +350,11 @@ static int bench_touch(void)
 
 static void usage(FILE *f)
 {
-	fprintf(f, "usage: prxe-regbench [--dev D] [--gid N] [--pairs N] [--reg 4K,1M,...] [--touch 16M,...]\n"
-		   "                     [--variants pinned,odp,odp-prefetch,memset] [--populate SIZE]\n"
-		   "                     [--small-pages] [--no-verify]\n"
-		   "An empty --reg or --touch leaves that part out. --small-pages: no huge pages.\n");
+	fprintf(f,
+		"usage: prxe-regbench [--dev D] [--gid N] [--pairs N] [--reg 4K,1M,...]\n"
+		"                     [--touch 16M,...] [--populate SIZE] [--small-pages]\n"
+		"                     [--variants pinned,odp,odp-prefetch,memset] [--no-verify]\n"
+		"An empty --reg or --touch leaves that part out. --small-pages: no huge pages.\n");
 }
 
 int main(int argc, char **argv)
