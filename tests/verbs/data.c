@@ -2,10 +2,10 @@
 /*
  * Every operation across offsets, lengths, memory kinds, temperatures, path MTUs and addresses.
  *
- * The cases are a numbered full cross; a run walks it in a fixed pseudo-random order from a point
- * that the seed chooses, until --sample cases are done or --time is over.  A case has a requester
- * (A) and a responder (B).  Both sides' bytes are checked, with guards around every target (data_case.c).
- * With --two, B is another process, with its own address space.
+ * The cases are a numbered full cross. A run walks it in a fixed pseudo-random order from a point
+ * that the seed chooses, until --sample cases are done or --time is over. A case has a requester
+ * (A) and a responder (B). The bytes of both sides are checked, with guards around every target
+ * (data_case.c). With --two, B is another process, with its own address space.
  */
 #define _GNU_SOURCE
 #include "data.h"
@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define TRIES 12 /* of a message that may be dropped */
+#define TRIES 12 /* for a message that may be dropped */
 
 struct data_opt opt = { .gid = 1, .gid2 = -1, .time = 60, .seed = 1, .max_len = SIZE_MAX };
 
@@ -33,7 +33,7 @@ static struct t_ep rc[2][RC_MTUS], uc[2][RC_MTUS], srq_ep[2], ud[2];
 static struct ibv_srq *srq;
 static struct ibv_mw *mw;
 static struct remote { uint64_t iova[K_N][2]; uint32_t rkey[K_N][2]; uint32_t mw_rkey; } remote;
-static struct t_ep *mw_ep; /* whose QP the window was bound through */
+static struct t_ep *mw_ep; /* the window was bound through its QP */
 static unsigned long long done[OP_N], lost;
 bool have_odp[2], have_mw, have_flush;
 static bool mw_bound;
@@ -48,7 +48,7 @@ static void barrier(void)
 	t_get(sock, &c, 1);
 }
 
-/* B's verdict, known to both. */
+/* Tells A what B found. Both return it. */
 static int verdict(int v)
 {
 	if (sock < 0)
@@ -81,8 +81,11 @@ static void bind_window(const struct kase *k, struct t_ep *e)
 	int rc_;
 
 	if (mw_bound) { /* a type 2 window is bound only when it is free */
-		struct ibv_send_wr inv = { .opcode = IBV_WR_LOCAL_INV, .send_flags = IBV_SEND_SIGNALED,
-					   .invalidate_rkey = mw->rkey };
+		struct ibv_send_wr inv = {
+			.opcode = IBV_WR_LOCAL_INV,
+			.send_flags = IBV_SEND_SIGNALED,
+			.invalidate_rkey = mw->rkey,
+		};
 
 		rc_ = ibv_post_send(mw_ep->qp, &inv, &bad);
 		if (rc_)
@@ -131,7 +134,12 @@ static uint64_t old_value(const struct kase *k) /* of the atomic's target: its p
 static void request(const struct kase *k, struct t_ep *e, uint64_t id)
 {
 	struct ibv_sge sg[MAX_SEG];
-	struct t_wr w = { .op = wr_op[k->op], .sg = sg, .id = id, .flags = k->inl ? IBV_SEND_INLINE : 0 };
+	struct t_wr w = {
+		.op = wr_op[k->op],
+		.sg = sg,
+		.id = id,
+		.flags = k->inl ? IBV_SEND_INLINE : 0,
+	};
 	const struct seg *g = &k->b.s[0];
 	uint64_t want = 0;
 	int rc_;
@@ -180,11 +188,12 @@ static bool receive_ok(const struct kase *k, struct t_ep *e, struct ibv_wc *wc)
 	bool ok = true;
 
 	if (wc->status != IBV_WC_SUCCESS) {
-		t_fail("%s: receive completed with '%s'", describe(k), ibv_wc_status_str(wc->status));
+		t_fail("%s: receive completed with '%s'", describe(k),
+		       ibv_wc_status_str(wc->status));
 		return false;
 	}
 	if (k->op == UC_WRITE)
-		return true; /* the SEND behind it */
+		return true; /* of the SEND that follows the WRITE */
 	if (wc->opcode != (imm ? IBV_WC_RECV_RDMA_WITH_IMM : IBV_WC_RECV)) {
 		t_fail("%s: receive opcode %d", describe(k), wc->opcode);
 		ok = false;
@@ -194,18 +203,20 @@ static bool receive_ok(const struct kase *k, struct t_ep *e, struct ibv_wc *wc)
 		ok = false;
 	}
 	if (wc->qp_num != e->qp->qp_num) {
-		t_fail("%s: receive qp_num %u, expected %u", describe(k), wc->qp_num, e->qp->qp_num);
+		t_fail("%s: receive qp_num %u, expected %u", describe(k), wc->qp_num,
+		       e->qp->qp_num);
 		ok = false;
 	}
-	if (with_imm && (!(wc->wc_flags & IBV_WC_WITH_IMM) || wc->imm_data != htonl((uint32_t)k->seq))) {
+	if (with_imm &&
+	    (!(wc->wc_flags & IBV_WC_WITH_IMM) || wc->imm_data != htonl((uint32_t)k->seq))) {
 		t_fail("%s: flags %#x imm %#x, expected %#x", describe(k), wc->wc_flags,
 		       ntohl(wc->imm_data), (uint32_t)k->seq);
 		ok = false;
 	}
 	if (k->op == SEND_INV &&
 	    (!(wc->wc_flags & IBV_WC_WITH_INV) || wc->invalidated_rkey != mw->rkey)) {
-		t_fail("%s: flags %#x invalidated rkey %#x, expected %#x", describe(k), wc->wc_flags,
-		       wc->invalidated_rkey, mw->rkey);
+		t_fail("%s: flags %#x invalidated rkey %#x, expected %#x", describe(k),
+		       wc->wc_flags, wc->invalidated_rkey, mw->rkey);
 		ok = false;
 	}
 	if (k->op == UD_SEND && (!(wc->wc_flags & IBV_WC_GRH) || wc->src_qp != e->peer.qpn)) {
@@ -227,12 +238,14 @@ static void check_atomic(const struct kase *k)
 		if (got != old)
 			t_fail("%s: returned %#llx, the target held %#llx", describe(k),
 			       (unsigned long long)got, (unsigned long long)old);
-		/* the guards: put back what the guard check wants in the middle */
+		/* Put back the pattern that the check of the guards expects in the middle. */
 		t_pat_fill(arena[0][ga->kind].va + ga->off, 8, k->seq, 0);
 		check(&g, &g.a, 0, 8, false);
 	}
 	if (is_b) {
-		want = k->op == FAA ? old + k->seq * 0x9e3779b97f4a7c15ULL : k->seq & 1 ? old : ~old;
+		want = k->op == FAA ? old + k->seq * 0x9e3779b97f4a7c15ULL :
+		       k->seq & 1   ? old :
+				      ~old;
 		memcpy(&got, arena[1][gb->kind].va + gb->off, 8);
 		if (got != want)
 			t_fail("%s: the target is %#llx, expected %#llx (was %#llx)", describe(k),
@@ -277,14 +290,15 @@ static int attempt(struct kase *k, bool first, bool last)
 	if (is_a) {
 		request(k, ea, k->seq);
 		if (!t_wait(ea->scq, &wc, t_limit)) {
-			t_die("%s: no completion of the request within %.0f s", describe(k), t_limit);
+			t_die("%s: no completion of the request within %.0f s", describe(k),
+			      t_limit);
 		} else if (wc.status != IBV_WC_SUCCESS) {
 			t_die("%s: completed with '%s'", describe(k), ibv_wc_status_str(wc.status));
 		} else if (wc.wr_id != k->seq || wc.qp_num != ea->qp->qp_num) {
 			t_fail("%s: wr_id %llu QP %u", describe(k), (unsigned long long)wc.wr_id,
 			       wc.qp_num);
 		}
-		if (k->op == UC_WRITE) { /* the SEND behind it says when to look */
+		if (k->op == UC_WRITE) { /* a SEND after it tells B when to look */
 			struct t_wr w = { .op = IBV_WR_SEND, .id = 1 };
 
 			if (t_post(ea, &w))
@@ -431,7 +445,10 @@ static void close_side(int who)
 {
 	struct t_ep *e;
 
-	/* The window before its QP: rdma_rxe's QPs wait for 50 s, and complain, when a window is still bound to them. */
+	/*
+	 * Free the window before its QP: while a window is bound to it, a QP of rdma_rxe waits for
+	 * 50 s when it is destroyed, and complains.
+	 */
 	if (who && mw)
 		ibv_dealloc_mw(mw);
 	EACH_EP(who, e) t_ep_close(e);
@@ -448,14 +465,16 @@ static void close_side(int who)
 static uint8_t *repeated(size_t total, size_t period)
 {
 	int fd = memfd_create("repeated", MFD_CLOEXEC);
-	uint8_t *p = mmap(NULL, total, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint8_t *p = mmap(NULL, total, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+			  -1, 0);
 
 	if (fd < 0 || ftruncate(fd, (off_t)period) || p == MAP_FAILED)
 		t_die("memory for --huge: %s", strerror(errno));
 	for (size_t at = 0; at < total; at += period) {
 		size_t n = total - at < period ? total - at : period;
 
-		if (mmap(p + at, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+		if (mmap(p + at, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) ==
+		    MAP_FAILED)
 			t_die("mmap for --huge: %s", strerror(errno));
 	}
 	close(fd);
@@ -482,7 +501,8 @@ static void huge(void)
 	t_pair_open(&a, da, &b, db, &o);
 	from = t_now();
 	t_limit = t_slow(240);
-	if (t_post_one(&a, IBV_WR_RDMA_WRITE, src, (uint32_t)len, ms->lkey, (uintptr_t)dst, md->rkey, 1))
+	if (t_post_one(&a, IBV_WR_RDMA_WRITE, src, (uint32_t)len, ms->lkey, (uintptr_t)dst,
+		       md->rkey, 1))
 		t_die("post of a WRITE of %zu bytes failed", len);
 	if (!t_expect("WRITE of 2 GiB - 1", a.scq, IBV_WC_SUCCESS, NULL))
 		return;
@@ -508,20 +528,30 @@ static uint64_t gcd(uint64_t a, uint64_t b)
 
 static void usage(void)
 {
-	puts("usage: prxe-data [-d DEV] [-g GID] [-e DEV2] [-G GID2] [--sample N] [--seed S] [--time T]\n"
-	     "  [--ops LIST] [--kinds pin,odp,shm,mix] [--kinds-b LIST] [--max-len N] [--two] [--huge]\n"
-	     "  [--case ID] [--qp-timeout N] [-v]");
+	puts("usage: prxe-data [-d DEV] [-g GID] [-e DEV2] [-G GID2] [--sample N] [--seed S]\n"
+	     "  [--time T] [--ops LIST] [--kinds pin,odp,shm,mix] [--kinds-b LIST] [--max-len N]\n"
+	     "  [--two] [--huge] [--case ID] [--qp-timeout N] [-v]");
 	exit(2);
 }
 
 int main(int argc, char **argv)
 {
 	static const struct option lo[] = {
-		{ "sample", 1, 0, 1 }, { "seed", 1, 0, 2 },  { "time", 1, 0, 3 }, { "ops", 1, 0, 4 },
-		{ "kinds", 1, 0, 5 },  { "two", 0, 0, 6 },   { "huge", 0, 0, 7 }, { "case", 1, 0, 8 },
-		{ "max-len", 1, 0, 9 }, { "kinds-b", 1, 0, 10 }, { "qp-timeout", 1, 0, 11 }, { 0 },
+		{ "sample", 1, 0, 1 },
+		{ "seed", 1, 0, 2 },
+		{ "time", 1, 0, 3 },
+		{ "ops", 1, 0, 4 },
+		{ "kinds", 1, 0, 5 },
+		{ "two", 0, 0, 6 },
+		{ "huge", 0, 0, 7 },
+		{ "case", 1, 0, 8 },
+		{ "max-len", 1, 0, 9 },
+		{ "kinds-b", 1, 0, 10 },
+		{ "qp-timeout", 1, 0, 11 },
+		{ 0 },
 	};
-	uint64_t step = (uint64_t)((double)CROSS * 0.6180339887), at, one = UINT64_MAX, n = 0, ran = 0;
+	uint64_t step = (uint64_t)((double)CROSS * 0.6180339887);
+	uint64_t at, one = UINT64_MAX, n = 0, ran = 0;
 	double end;
 	pid_t pid = 0;
 	int c;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the two files of prxe-data share: a case, made and checked in data_case.c, carried out in data.c. */
+/* What the two files of prxe-data share: data_case.c makes and checks a case, data.c runs it. */
 #ifndef DATA_H
 #define DATA_H
 

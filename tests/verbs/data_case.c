@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * The cases of prxe-data: what a number stands for, the memory of both sides before it, and what must be there after it.
+ * The cases of prxe-data: what a number stands for, the memory of both sides before the transfer,
+ * and what must be in it afterwards.
  */
 #include "data.h"
 
@@ -14,7 +15,9 @@ const char *const op_name[OP_N] = {
 static const char *const kind_name[KIND_N] = { "pin", "odp", "shm", "mix" };
 static const char *const temp_name[TEMP_N] = { "warm", "cold", "read-touched", "prefetched" };
 static const unsigned offsets[] = { 0, 1, 7, 64, 1000, 2048, 4095, 4096 + 13 };
-static const unsigned lengths[] = { 0, 1, 8, 63, 100, 1024, 4096, 5000, 9000, 65536, (1 << 20) + 3 };
+static const unsigned lengths[] = {
+	0, 1, 8, 63, 100, 1024, 4096, 5000, 9000, 65536, (1 << 20) + 3
+};
 const enum ibv_mtu mtus[RC_MTUS] = { IBV_MTU_256, IBV_MTU_1024, IBV_MTU_4096 };
 
 
@@ -23,7 +26,8 @@ const char *describe(const struct kase *k)
 	static char s[400];
 
 	snprintf(s, sizeof(s),
-		 "case %llu: %s len %zu mtu %d%s; A %s %s%s %d SGEs off %zu; B %s %s%s %d SGEs off %zu",
+		 "case %llu: %s len %zu mtu %d%s; A %s %s%s %d SGEs off %zu; "
+		 "B %s %s%s %d SGEs off %zu",
 		 (unsigned long long)k->id, op_name[k->op], k->len, 128 << mtus[k->mtu],
 		 k->inl ? " inline" : "", kind_name[k->a.kind], temp_name[k->a.temp],
 		 k->a.other ? " iova!=va" : "", k->a.n, k->a.n ? k->a.s[0].off % 8192 : 0,
@@ -209,9 +213,9 @@ void prepare(const struct kase *k, struct side *s, int who, bool source)
 	}
 }
 
-/* Expected byte range of a segment: guard, zero or payload.  Returns the offset of a wrong byte. */
-static ssize_t diff_plain(const struct side *s, const struct seg *g, const uint8_t *base, size_t off,
-			  size_t len, uint64_t seq)
+/* Checks bytes that must be a guard or zeroes. Returns the offset of the first wrong one, or -1. */
+static ssize_t diff_plain(const struct side *s, const struct seg *g, const uint8_t *base,
+			  size_t off, size_t len, uint64_t seq)
 {
 	return zeroed(s, g) ? t_zero_diff(base + off, len) : t_pat_diff(base + off, len, ~seq, off);
 }
@@ -249,9 +253,9 @@ bool check(const struct kase *k, const struct side *s, int who, size_t len, bool
 				       zeroed(s, g)		? 0 :
 								  t_pat(~k->seq, o);
 
-			t_fail("%s, side %c, SGE %d of %d (%s, %zu bytes at offset %zu of the MR), %s: "
-			       "first wrong byte at %zd of it (MR offset %zu): got %#04x, expected "
-			       "%#04x",
+			t_fail("%s, side %c, SGE %d of %d (%s, %zu bytes at offset %zu of the MR), "
+			       "%s: first wrong byte at %zd of it (MR offset %zu): got %#04x, "
+			       "expected %#04x",
 			       describe(k), who ? 'B' : 'A', i, s->n, kind_name[g->kind], g->len,
 			       g->off, what, bad, o, base[o], want);
 		}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * The doorbell's own file (kernel/uapi/prxe-ioctl.h): whose QPs it rings for, in which states, for how long; and rung while QPs come and go.
+ * The file of the doorbell (kernel/uapi/prxe-ioctl.h): for whose QPs it rings, in which states, and
+ * until when; and doorbells while QPs come and go.
  */
 #define _GNU_SOURCE
 #include "t.h"
@@ -23,8 +24,13 @@ static int door_open(struct t_dev *d)
 		struct ib_uverbs_ioctl_hdr hdr;
 		struct ib_uverbs_attr fd;
 	} cmd = {
-		.hdr = { .length = sizeof(cmd), .object_id = PRXE_OBJECT_DOORBELL, .method_id = PRXE_METHOD_DOORBELL_OPEN,
-			 .num_attrs = 1, .driver_id = PRXE_DRIVER_ID },
+		.hdr = {
+			.length = sizeof(cmd),
+			.object_id = PRXE_OBJECT_DOORBELL,
+			.method_id = PRXE_METHOD_DOORBELL_OPEN,
+			.num_attrs = 1,
+			.driver_id = PRXE_DRIVER_ID,
+		},
 		.fd = { .attr_id = PRXE_ATTR_DOORBELL_FD, .flags = UVERBS_ATTR_F_MANDATORY },
 	};
 
@@ -65,7 +71,8 @@ static void states(struct t_dev *d, int fd)
 		t_die("to ERR failed");
 	must("a QP in ERR", ring(fd, a.qp->qp_num), 0);
 	must("more than a number", ring(fd, a.qp->qp_num | 1UL << 32), EINVAL);
-	must("another command", ioctl(fd, PRXE_DOORBELL_RING + 1, a.qp->qp_num) ? errno : 0, ENOTTY);
+	must("another command", ioctl(fd, PRXE_DOORBELL_RING + 1, a.qp->qp_num) ? errno : 0,
+	     ENOTTY);
 	t_ep_close(&a);
 	must("a QP that was destroyed", ring(fd, a.me.qpn), EINVAL);
 	must("the QP of management datagrams", ring(fd, 1), EINVAL);
@@ -73,7 +80,10 @@ static void states(struct t_dev *d, int fd)
 	t_ep_close(&b);
 }
 
-/* One context cannot ring for another, and a file that outlives its context rings for nobody, even if another one comes. */
+/*
+ * One context cannot ring for another. A file that outlives its context rings for nobody, even if
+ * another context is opened afterwards.
+ */
 static void contexts(struct t_dev *d, int fd, const char *dev, int gid)
 {
 	struct t_dev *other = t_dev_open(dev, gid);
@@ -105,7 +115,8 @@ static void *ringer(void *arg)
 	uint64_t i = (uintptr_t)arg;
 
 	while (!__atomic_load_n(&race.stop, __ATOMIC_RELAXED)) {
-		uint32_t qpn = __atomic_load_n(&race.last, __ATOMIC_RELAXED) - (uint32_t)(t_mix(i++) % 3);
+		uint32_t last = __atomic_load_n(&race.last, __ATOMIC_RELAXED);
+		uint32_t qpn = last - (uint32_t)(t_mix(i++) % 3);
 		int rc = ring(race.fd, qpn);
 
 		if (rc && rc != EINVAL)
@@ -115,7 +126,7 @@ static void *ringer(void *arg)
 	return NULL;
 }
 
-/* Doorbells for QPs that are made, used, reset and destroyed meanwhile: transfers stay right. */
+/* Doorbells for QPs that are made, used, reset and destroyed at the same time: data stay right. */
 static void come_and_go(struct t_dev *d, int fd)
 {
 	double end = t_now() + t_slow(1.5);
@@ -126,9 +137,11 @@ static void come_and_go(struct t_dev *d, int fd)
 		pthread_create(&t[i], NULL, ringer, (void *)(i * 1000));
 	while (t_now() < end) {
 		struct t_ep a, b;
+		uint32_t last;
 
 		t_pair_open(&a, d, &b, d, NULL);
-		__atomic_store_n(&race.last, a.qp->qp_num > b.qp->qp_num ? a.qp->qp_num : b.qp->qp_num, __ATOMIC_RELAXED);
+		last = a.qp->qp_num > b.qp->qp_num ? a.qp->qp_num : b.qp->qp_num;
+		__atomic_store_n(&race.last, last, __ATOMIC_RELAXED);
 		t_pair_works("under doorbells", &a, &b);
 		t_pair_again(&a, &b);
 		t_pair_works("under doorbells, after RESET", &a, &b);
@@ -164,7 +177,7 @@ int main(int argc, char **argv)
 	states(d, fd);
 	contexts(d, fd, dev, gid);
 	come_and_go(d, fd);
-	/* The last use of the device is the open file: nothing is in its way. */
+	/* Only the open doorbell still uses the device; that does not keep it from being closed. */
 	t_dev_close(d);
 	must("a device that was closed", ring(fd, 2), EIO);
 	close(fd);

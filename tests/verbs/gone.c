@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * A program that only polls, and whose device is removed by somebody else: all that it had posted completes with a flush error, in
- * order; later posts are refused or flushed; what it then destroys goes without waiting.  Says "ready" when it has posted.
+ * A program that only polls while somebody else removes its device: everything that it has posted
+ * completes with a flush error, in order; later posts are refused or flushed; what it then destroys
+ * goes without waiting. Prints "ready" when it has posted.
  */
 #include "lib/t.h"
 
@@ -14,8 +15,9 @@
 #define SENDS 20
 #define RECVS 7
 
-/* Everything posted there, in its order, with the status that says so. */
-static void drained(const char *what, struct ibv_cq *cq, uint32_t qpn, uint64_t first, unsigned n, double end)
+/* All @n posts must complete in their order, from wr_id @first on, with a flush error. */
+static void drained(const char *what, struct ibv_cq *cq, uint32_t qpn, uint64_t first, unsigned n,
+		    double end)
 {
 	struct ibv_wc wc;
 
@@ -27,7 +29,8 @@ static void drained(const char *what, struct ibv_cq *cq, uint32_t qpn, uint64_t 
 			return;
 		}
 		if (wc.status != IBV_WC_WR_FLUSH_ERR || wc.wr_id != first + i || wc.qp_num != qpn)
-			t_fail("%s: completion %u: '%s', wr_id %llu (expected %llu), QP %u (expected %u)", what, i,
+			t_fail("%s: completion %u: '%s', wr_id %llu (expected %llu), "
+			       "QP %u (expected %u)", what, i,
 			       ibv_wc_status_str(wc.status), (unsigned long long)wc.wr_id,
 			       (unsigned long long)(first + i), wc.qp_num, qpn);
 	}
@@ -82,13 +85,18 @@ int main(int argc, char **argv)
 	t_pat_fill(p, T_PAGE, 1, 0);
 	t_pat_fill(q, T_PAGE, 2, 0);
 	for (uint64_t i = 0; i < RECVS; i++)
-		if (t_recv_one(&a, q, 100, mq->lkey, 100 + i) || t_recv_one(&idle, q, 100, mq->lkey, 200 + i))
+		if (t_recv_one(&a, q, 100, mq->lkey, 100 + i) ||
+		    t_recv_one(&idle, q, 100, mq->lkey, 200 + i))
 			t_die("post of a receive failed");
-	/* Nobody receives them, so they are tried again and again. Each third asks for no completion. */
+	/* Nobody receives these: they are retried on and on. Every third asks for no completion. */
 	for (uint64_t i = 0; i < SENDS; i++) {
 		struct ibv_sge sg = t_sge(p, 100 * i, m->lkey);
-		struct t_wr wr = { .op = i & 1 ? IBV_WR_RDMA_WRITE_WITH_IMM : IBV_WR_SEND, .sg = &sg, .n = 1, .id = i,
-				   .raddr = (uintptr_t)q, .rkey = 0, .flags = i % 3 ? 0 : T_UNSIGNALED };
+		struct t_wr wr = {
+			.op = i & 1 ? IBV_WR_RDMA_WRITE_WITH_IMM : IBV_WR_SEND,
+			.sg = &sg, .n = 1, .id = i,
+			.raddr = (uintptr_t)q, .rkey = 0,
+			.flags = i % 3 ? 0 : T_UNSIGNALED,
+		};
 
 		if (wr.op == IBV_WR_RDMA_WRITE_WITH_IMM)
 			sg.length = 0;
@@ -112,8 +120,12 @@ int main(int argc, char **argv)
 		struct ibv_wc wc;
 
 		refused = t_post(&a, &wr);
-		if (!refused && (!t_wait(a.scq, &wc, t_slow(5)) || wc.status != IBV_WC_WR_FLUSH_ERR || wc.wr_id != i)) {
-			/* The device may have gone between the WQE and its doorbell; then the next one is refused. */
+		if (!refused && (!t_wait(a.scq, &wc, t_slow(5)) ||
+				 wc.status != IBV_WC_WR_FLUSH_ERR || wc.wr_id != i)) {
+			/*
+			 * The device may have gone between the WQE and its doorbell; then the next
+			 * one is refused.
+			 */
 			if (t_post(&a, &wr))
 				break;
 			t_fail("a send that was posted afterwards was neither refused nor flushed");
@@ -126,7 +138,7 @@ int main(int argc, char **argv)
 	if (!fatal_event(d))
 		t_fail("no event 'device fatal'");
 
-	/* Whatever these say about a device that has gone: they return. */
+	/* They may return any error for a device that has gone, but they must return. */
 	ibv_destroy_qp(a.qp);
 	ibv_destroy_qp(b.qp);
 	ibv_destroy_qp(idle.qp);

@@ -16,8 +16,10 @@ void pr_open(struct pr *w, struct t_dev *d, const struct t_opt *o)
 	w->d = d;
 	w->pa = t_map_between(PR_ROOM);
 	w->pb = t_map_between(PR_ROOM);
-	w->ma = t_reg(o && o->pd ? o->pd : d->pd, w->pa, PR_ROOM, T_ALL_ACCESS | IBV_ACCESS_MW_BIND);
-	w->mb = t_reg(o && o->pd ? o->pd : d->pd, w->pb, PR_ROOM, T_ALL_ACCESS | IBV_ACCESS_MW_BIND);
+	w->ma = t_reg(o && o->pd ? o->pd : d->pd, w->pa, PR_ROOM,
+		      T_ALL_ACCESS | IBV_ACCESS_MW_BIND);
+	w->mb = t_reg(o && o->pd ? o->pd : d->pd, w->pb, PR_ROOM,
+		      T_ALL_ACCESS | IBV_ACCESS_MW_BIND);
 	t_pair_open(&w->a, d, &w->b, d, o);
 	pr_fill(w, 1);
 }
@@ -138,5 +140,10 @@ int main(int argc, char **argv)
 	};
 
 	t_init();
-	return t_main(argc, argv, &(struct t_program){ .name = "proto", .tests = all, .seconds = 240, .after = after });
+	return t_main(argc, argv, &(struct t_program){
+		.name = "proto",
+		.tests = all,
+		.seconds = 240,
+		.after = after,
+	});
 }

@@ -5,8 +5,8 @@
 
 #include "lib/t.h"
 
-extern const struct t_test pr_mem[], pr_window[], pr_flow[], pr_state[], pr_event[], pr_flush[], pr_mcast[], pr_grh[];
-extern const struct t_test pr_ring[], pr_ibta[];
+extern const struct t_test pr_mem[], pr_window[], pr_flow[], pr_state[], pr_event[];
+extern const struct t_test pr_flush[], pr_mcast[], pr_grh[], pr_ring[], pr_ibta[];
 
 /* A pair with a buffer on each side (one mapping between inaccessible pages), registered. */
 #define PR_ROOM (16 * T_PAGE)
@@ -23,7 +23,7 @@ void pr_fill(struct pr *w, uint64_t seq); /* contents of A's buffer; B's becomes
 #define PR_GUARD_SEQ 0xbbbb
 void pr_unchanged(struct pr *w, const char *what); /* B's buffer is still all guard */
 
-/* Post that, take its completion, and its status must be @want; reconnects after an error. */
+/* Post @wr and take its completion, whose status must be @want; reconnects after an error. */
 bool pr_try(struct pr *w, const char *what, const struct t_wr *wr, enum ibv_wc_status want);
 bool pr_try2(struct pr *w, const char *what, const struct t_wr *wr, enum ibv_wc_status want,
 	     enum ibv_wc_status or_else);

@@ -63,7 +63,8 @@ struct t_dev *t_dev_open(const char *name, int gidx)
 	d->gidx = gidx;
 	d->odp = d->attr.odp_caps.general_caps & IBV_ODP_SUPPORT;
 	d->flush = d->attr.device_cap_flags_ex & T_CAP_FLUSH_GLOBAL;
-	d->odp_uc = d->odp && (d->attr.odp_caps.per_transport_caps.uc_odp_caps & IBV_ODP_SUPPORT_SEND);
+	d->odp_uc = d->odp &&
+		    (d->attr.odp_caps.per_transport_caps.uc_odp_caps & IBV_ODP_SUPPORT_SEND);
 	d->pd = ibv_alloc_pd(d->ctx);
 	if (!d->pd)
 		t_die("%s: ibv_alloc_pd: %s", d->name, strerror(errno));
@@ -132,7 +133,8 @@ void t_ep_open(struct t_ep *e, struct t_dev *d, const struct t_opt *opt)
 	if (o.ops) {
 		struct ibv_qp_init_attr_ex ax = {
 			.send_cq = ia.send_cq, .recv_cq = ia.recv_cq, .srq = ia.srq, .cap = ia.cap,
-			.qp_type = ia.qp_type, .sq_sig_all = ia.sq_sig_all, .pd = o.pd, .send_ops_flags = o.ops,
+			.qp_type = ia.qp_type, .sq_sig_all = ia.sq_sig_all, .pd = o.pd,
+			.send_ops_flags = o.ops,
 			.comp_mask = IBV_QP_INIT_ATTR_PD | IBV_QP_INIT_ATTR_SEND_OPS_FLAGS,
 		};
 
@@ -333,7 +335,8 @@ int t_post_one(struct t_ep *e, enum ibv_wr_opcode op, const void *p, uint32_t le
 	return t_post(e, &w);
 }
 
-int t_flush(struct t_ep *e, uint64_t raddr, uint32_t rkey, size_t len, uint8_t type, uint8_t level, uint64_t id)
+int t_flush(struct t_ep *e, uint64_t raddr, uint32_t rkey, size_t len, uint8_t type, uint8_t level,
+	    uint64_t id)
 {
 	struct ibv_qp_ex *qpx = ibv_qp_to_qp_ex(e->qp);
 

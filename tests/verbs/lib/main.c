@@ -22,7 +22,8 @@ struct t_mark t_begin(const char *name)
 
 void t_end(const struct t_mark *m)
 {
-	printf("%-20s %s  %.0f ms\n", m->name, m->fails == t_fails ? "ok" : "FAILED", (t_now() - m->from) * 1e3);
+	printf("%-20s %s  %.0f ms\n", m->name, m->fails == t_fails ? "ok" : "FAILED",
+	       (t_now() - m->from) * 1e3);
 	fflush(stdout);
 	t_context("%s", "");
 }
@@ -54,8 +55,9 @@ int t_main(int argc, char **argv, const struct t_program *p)
 		case 'l': list = true; break;
 		case 'n': *p->rounds = atoi(optarg); break;
 		default:
-			printf("usage: prxe-%s [-d DEV] [-g GID]%s [-l] [TEST ...]   (-l lists the tests)\n", p->name,
-			       p->rounds ? " [-n ROUNDS]" : "");
+			printf("usage: prxe-%s [-d DEV] [-g GID]%s [-l] [TEST ...]"
+			       "   (-l lists the tests)\n",
+			       p->name, p->rounds ? " [-n ROUNDS]" : "");
 			return 2;
 		}
 	}

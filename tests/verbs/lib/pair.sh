@@ -4,7 +4,8 @@ port=19000
 log=/tmp/perftest-log
 
 listening() { ss -Hltn | grep -q ":$port "; }
-# two READY SERVER... -- CLIENT...: both must succeed; READY, a function, succeeds once the server can be asked
+# two READY SERVER... -- CLIENT...: both must succeed. READY is a function that succeeds once the
+# server can be asked.
 two() {
 	local ready=$1 server=() rc=0 srv cli
 	shift
@@ -26,7 +27,8 @@ two() {
 		say "$*: $(grep -E '^ *[0-9]+ |bytes in' $log.cli | tail -n 1 | tr -s ' ')"
 	fi
 }
-# pair NAME ARGS...: the same program on both sides, the client's with an address; the caller gave it port $port + 1
+# pair NAME ARGS...: the same program on both sides, the client's with an address. The caller has
+# put the port, $port + 1, into ARGS.
 pair() {
 	port=$((port + 1))
 	two listening "$@" -- "$@" 127.0.0.1

@@ -14,7 +14,9 @@ all:
 $(LIB): $(LIBSRC) $(wildcard $(LIBDIR)*.h)
 	@mkdir -p $(OUT)/bin $(OUT)/obj/$(notdir $(CURDIR))
 	set -e; for f in $(LIBSRC); do \
-		$(CC) $(CFLAGS) $(TCFLAGS) -c $$f -o $(OUT)/obj/$(notdir $(CURDIR))/$$(basename $$f .c).o; done
+		$(CC) $(CFLAGS) $(TCFLAGS) -c $$f \
+			-o $(OUT)/obj/$(notdir $(CURDIR))/$$(basename $$f .c).o; \
+	done
 	rm -f $@
 	$(AR) rcs $@ $(OUT)/obj/$(notdir $(CURDIR))/*.o
 

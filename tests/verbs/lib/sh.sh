@@ -12,7 +12,7 @@ say() { echo "-- $*"; }
 fail() { echo "FAIL: $*" >&2; FAILED=1; }
 die() { echo "FAIL: $*" >&2; exit 1; }
 _was=$(cat $PARAM/force_wire 2>/dev/null)
-_restore() { # tests share a machine: leave it as it was
+_restore() { # tests share a machine: leave it as it was found
 	type cleanup >/dev/null 2>&1 && cleanup
 	[ -n "$_was" ] && echo "$_was" >$PARAM/force_wire 2>/dev/null
 }
@@ -23,8 +23,14 @@ _no_loss() {
 		[ ! -r "$_f" ] || [ "$(cat "$_f")" = 0 ] || fail "$_f: $(cat "$_f") packets"
 	done
 }
-# What cleanup() finds wrong counts too.
-finish() { _no_loss; trap - EXIT; _restore; [ "$FAILED" = 0 ] && echo "${0##*/}: ok"; exit "$FAILED"; }
+# Faults that cleanup() reports count as well.
+finish() {
+	_no_loss
+	trap - EXIT
+	_restore
+	[ "$FAILED" = 0 ] && echo "${0##*/}: ok"
+	exit "$FAILED"
+}
 debug() { [ "$slow" != 1 ]; }
 # Is everything wanted (./run test --all), not a sample of it?
 everything() { [ "${PRXE_TIER:-1}" = 2 ]; }
@@ -66,7 +72,8 @@ carrier() {
 gid_of() {
 	for _i in $(seq 0 31); do
 		_g=$(cat /sys/class/infiniband/$1/ports/1/gids/$_i 2>/dev/null) || continue
-		case $(cat /sys/class/infiniband/$1/ports/1/gid_attrs/types/$_i 2>/dev/null) in *v2*) ;; *) continue ;; esac
+		_type=$(cat /sys/class/infiniband/$1/ports/1/gid_attrs/types/$_i 2>/dev/null)
+		case $_type in *v2*) ;; *) continue ;; esac
 		case $_g in *$2*) echo $_i; return 0 ;; esac
 	done
 	return 1
@@ -74,7 +81,7 @@ gid_of() {
 # The netdev that DEV's GID belongs to, and its IPv4 address
 netdev() { cat "/sys/class/infiniband/$DEV/ports/1/gid_attrs/ndevs/$GID"; }
 ipv4() { ip -4 -o addr show dev "$(netdev)" | awk '{ sub("/.*", "", $4); print $4; exit }'; }
-# counter NAME [DEVICE]: of hw_counters, as it is now: what was read lately is kept for 10 ms
+# counter NAME [DEVICE]: the value in hw_counters as it is now (the kernel keeps a read value 10 ms)
 counter() { sleep 0.02; cat "/sys/class/infiniband/${2:-$DEV}/ports/1/hw_counters/$1"; }
 # wait_for SECONDS CMD...: until it succeeds
 wait_for() {
@@ -84,14 +91,14 @@ wait_for() {
 		sleep 0.1
 	done
 }
-# swap_on_zram SIZE: sets zram; false when the kernel has none. swap_off gives it back, for cleanup().
+# swap_on_zram SIZE: sets zram; false when the kernel has none. swap_off undoes it, for cleanup().
 zram=
 swap_on_zram() {
 	modprobe zram num_devices=1 2>/dev/null
 	[ -b /dev/zram0 ] || return 1
 	grep -q /dev/zram0 /proc/swaps && swapoff /dev/zram0 2>/dev/null
-	echo 1 >/sys/block/zram0/reset && echo "$1" >/sys/block/zram0/disksize && mkswap -q /dev/zram0 >/dev/null &&
-		swapon /dev/zram0 && zram=/dev/zram0
+	echo 1 >/sys/block/zram0/reset && echo "$1" >/sys/block/zram0/disksize &&
+		mkswap -q /dev/zram0 >/dev/null && swapon /dev/zram0 && zram=/dev/zram0
 }
 swap_off() {
 	[ -z "$zram" ] || swapoff $zram

@@ -25,7 +25,8 @@ extern bool t_debug;
 __attribute__((format(printf, 1, 2))) void t_fail(const char *fmt, ...);
 __attribute__((format(printf, 1, 2), noreturn)) void t_die(const char *fmt, ...);
 __attribute__((format(printf, 1, 2))) void t_note(const char *fmt, ...);
-__attribute__((format(printf, 1, 2))) void t_context(const char *fmt, ...); /* printed with failures */
+/* What is printed with each failure, until the next call. */
+__attribute__((format(printf, 1, 2))) void t_context(const char *fmt, ...);
 int t_done(const char *what);
 void t_init(void);
 double t_now(void);
@@ -37,7 +38,8 @@ bool t_list_has(const char *list, const char *word); /* NULL list has everything
 uint64_t t_status_kb(const char *field);	      /* of /proc/self/status, in KiB */
 int t_param_get(const char *name);		      /* module parameter of prxe, -1: no such */
 int t_param_set(const char *name, int value);
-uint64_t t_counter(const char *dev, const char *name); /* of hw_counters, as it is now; takes 20 ms */
+/* The value of a counter in hw_counters, as it is now; takes 20 ms. */
+uint64_t t_counter(const char *dev, const char *name);
 
 /* ---- pat.c: contents as a function of sequence and position ---- */
 uint8_t t_pat(uint64_t seq, uint64_t pos);
@@ -140,11 +142,11 @@ struct t_test {
 };
 struct t_program {
 	const char *name;
-	const struct t_test *const *tests; /* arrays that end with an empty test; NULL after the last */
-	unsigned seconds;		    /* that all may take */
-	bool odp;			    /* the device must have it */
-	int *rounds;			    /* what -n sets, when there is one */
-	void (*after)(struct t_dev *d);	    /* each test */
+	const struct t_test *const *tests; /* arrays that end with an empty test; NULL: the last */
+	unsigned seconds;		   /* that all may take */
+	bool odp;			   /* the device must have it */
+	int *rounds;			   /* what -n sets, when there is one */
+	void (*after)(struct t_dev *d);	   /* each test */
 };
 /* All of main() but t_init(): the tests that the arguments name, or all. */
 int t_main(int argc, char **argv, const struct t_program *p);
@@ -164,7 +166,7 @@ pid_t t_fork(int *sock);
 void t_put(int sock, const void *p, size_t n);
 void t_get(int sock, void *p, size_t n);
 bool t_try_get(int sock, void *p, size_t n); /* false: the other process has closed it */
-void t_ep_meet(struct t_ep *e, int sock); /* connect to the one that the other process opened */
+void t_ep_meet(struct t_ep *e, int sock); /* connect to the QP that the other process opened */
 
 /* Post one WR.  Return 0 or errno. */
 struct t_wr {
@@ -185,7 +187,8 @@ int t_recv(struct t_ep *e, const struct ibv_sge *sg, int n, uint64_t id);
 int t_recv_one(struct t_ep *e, void *p, uint32_t len, uint32_t lkey, uint64_t id);
 
 /* RDMA FLUSH and ATOMIC WRITE, signaled; the QP was made with these ops.  Return 0 or errno. */
-int t_flush(struct t_ep *e, uint64_t raddr, uint32_t rkey, size_t len, uint8_t type, uint8_t level, uint64_t id);
+int t_flush(struct t_ep *e, uint64_t raddr, uint32_t rkey, size_t len, uint8_t type, uint8_t level,
+	    uint64_t id);
 int t_atomic_write(struct t_ep *e, uint64_t raddr, uint32_t rkey, const void *val, uint64_t id);
 
 /* One completion within the limit: 1, or 0 when none came. */
