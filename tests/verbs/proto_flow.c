@@ -18,7 +18,7 @@ static void took(const char *what, double from, double min, double max)
 		       t_slow(max) * 1e3);
 }
 
-/* No receive is there: after rnr_retry times the peer's timer, RNR_RETRY_EXC_ERR. */
+/* No receive is posted: RNR_RETRY_EXC_ERR after rnr_retry times the peer's RNR timer. */
 static void rnr_finite(struct t_dev *d)
 {
 	/* min_rnr 24: 40.96 ms */
@@ -29,7 +29,8 @@ static void rnr_finite(struct t_dev *d)
 	pr_open(&w, d, &o);
 	from = t_now();
 	t_post_one(&w.a, IBV_WR_SEND, w.pa, 100, w.ma->lkey, 0, 0, 1);
-	if (t_expect("SEND without a receive, rnr_retry 3", w.a.scq, IBV_WC_RNR_RETRY_EXC_ERR, NULL))
+	if (t_expect("SEND without a receive, rnr_retry 3", w.a.scq, IBV_WC_RNR_RETRY_EXC_ERR,
+		     NULL))
 		took("RNR_RETRY_EXC_ERR after 3 retries of 41 ms", from, 0.08, 2);
 	pr_close(&w);
 
@@ -38,11 +39,12 @@ static void rnr_finite(struct t_dev *d)
 	pr_open(&w, d, &o);
 	from = t_now();
 	t_post_one(&w.a, IBV_WR_SEND, w.pa, 100, w.ma->lkey, 0, 0, 1);
-	if (t_expect("SEND without a receive, rnr_retry 0", w.a.scq, IBV_WC_RNR_RETRY_EXC_ERR, NULL))
+	if (t_expect("SEND without a receive, rnr_retry 0", w.a.scq, IBV_WC_RNR_RETRY_EXC_ERR,
+		     NULL))
 		took("RNR_RETRY_EXC_ERR at once", from, 0, 1);
 	pr_close(&w);
 
-	/* Retries that are enough: the receive comes after one and a half timers. */
+	/* Enough retries: the receive is posted after one and a half timers. */
 	o = (struct t_opt){ .rnr_retry = 6, .min_rnr = 26 }; /* 82 ms */
 	pr_open(&w, d, &o);
 	t_post_one(&w.a, IBV_WR_SEND, w.pa, 5000, w.ma->lkey, 0, 0, 1);
@@ -62,7 +64,8 @@ static void rnr_infinite(struct t_dev *d)
 	pr_open(&w, d, &o);
 	/* A SEND, and behind it a WRITE, which must wait its turn. */
 	t_post_one(&w.a, IBV_WR_SEND, w.pa, 9000, w.ma->lkey, 0, 0, 1);
-	t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 100, w.ma->lkey, (uintptr_t)w.pb + 20000, w.mb->rkey, 2);
+	t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 100, w.ma->lkey, (uintptr_t)w.pb + 20000,
+		   w.mb->rkey, 2);
 	if (t_none("SEND without a receive, rnr_retry 7", w.a.scq, t_slow(0.7))) {
 		t_pat_check("WRITE behind a SEND that waits", w.pb, PR_ROOM, PR_GUARD_SEQ, 0);
 		t_recv_one(&w.b, w.pb + 10, 9000, w.mb->lkey, 2);
@@ -75,8 +78,10 @@ static void rnr_infinite(struct t_dev *d)
 	/* WRITE_WITH_IMM waits for a receive as well. */
 	{
 		struct ibv_sge sg = t_sge(w.pa, 6000, w.ma->lkey);
-		struct t_wr wr = { .op = IBV_WR_RDMA_WRITE_WITH_IMM, .sg = &sg, .n = 1, .imm = 77,
-				   .raddr = (uintptr_t)w.pb, .rkey = w.mb->rkey };
+		struct t_wr wr = {
+			.op = IBV_WR_RDMA_WRITE_WITH_IMM, .sg = &sg, .n = 1, .imm = 77,
+			.raddr = (uintptr_t)w.pb, .rkey = w.mb->rkey,
+		};
 
 		t_post(&w.a, &wr);
 		t_none("WRITE_WITH_IMM without a receive", w.a.scq, 0.1);
@@ -105,8 +110,10 @@ static void no_peer(struct t_dev *d)
 		if (states[i] == IBV_QPS_INIT)
 			t_ep_init(&w.b);
 		from = t_now();
-		t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 5000, w.ma->lkey, (uintptr_t)w.pb, w.mb->rkey, 1);
-		t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 50, w.ma->lkey, (uintptr_t)w.pb, w.mb->rkey, 2);
+		t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 5000, w.ma->lkey, (uintptr_t)w.pb,
+			   w.mb->rkey, 1);
+		t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 50, w.ma->lkey, (uintptr_t)w.pb,
+			   w.mb->rkey, 2);
 		if (t_expect(name[i], w.a.scq, IBV_WC_RETRY_EXC_ERR, &wc)) {
 			took(name[i], from, 0.15, 4);
 			if (wc.wr_id != 1)
@@ -114,13 +121,14 @@ static void no_peer(struct t_dev *d)
 			t_expect("the WR behind it", w.a.scq, IBV_WC_WR_FLUSH_ERR, NULL);
 		}
 		if (t_ep_query_state(&w.a) != IBV_QPS_ERR)
-			t_fail("%s: the QP is in state %d, not ERR", name[i], t_ep_query_state(&w.a));
+			t_fail("%s: the QP is in state %d, not ERR", name[i],
+			       t_ep_query_state(&w.a));
 		pr_unchanged(&w, name[i]);
 		pr_again(&w);
 		t_pair_works("afterwards", &w.a, &w.b);
 		pr_close(&w);
 	}
-	/* A QP number that nobody has, and a peer that comes late but in time. */
+	/* A peer that comes late, but in time. */
 	o.retry_cnt = 7;
 	o.timeout = 15;
 	pr_open(&w, d, &o);
@@ -146,22 +154,26 @@ static void flush(struct t_dev *d)
 	for (int i = 0; i < 5; i++)
 		t_recv_one(&w.a, w.pa, 100, w.ma->lkey, 100 + (uint64_t)i);
 	t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 100, w.ma->lkey, (uintptr_t)w.pb, w.mb->rkey, 0);
-	t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 100, w.ma->lkey, (uintptr_t)w.pb, w.mb->rkey ^ 1, 1);
+	t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 100, w.ma->lkey, (uintptr_t)w.pb, w.mb->rkey ^ 1,
+		   1);
 	for (uint64_t i = 2; i < 7; i++)
 		t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 4000, w.ma->lkey, (uintptr_t)w.pb + 8192,
 			   w.mb->rkey, i);
 	t_expect("before the bad one", w.a.scq, IBV_WC_SUCCESS, NULL);
 	t_expect("the bad one", w.a.scq, IBV_WC_REM_ACCESS_ERR, NULL);
 	for (uint64_t i = 2; i < 7; i++)
-		if (t_expect("behind the bad one", w.a.scq, IBV_WC_WR_FLUSH_ERR, &wc) && wc.wr_id != i)
+		if (t_expect("behind the bad one", w.a.scq, IBV_WC_WR_FLUSH_ERR, &wc) &&
+		    wc.wr_id != i)
 			t_fail("flushed wr_id %llu, expected %llu", (unsigned long long)wc.wr_id,
 			       (unsigned long long)i);
 	for (uint64_t i = 100; i < 105; i++)
-		if (t_expect("receives of the failed QP", w.a.rcq, IBV_WC_WR_FLUSH_ERR, &wc) && wc.wr_id != i)
+		if (t_expect("receives of the failed QP", w.a.rcq, IBV_WC_WR_FLUSH_ERR, &wc) &&
+		    wc.wr_id != i)
 			t_fail("flushed receive %llu, expected %llu", (unsigned long long)wc.wr_id,
 			       (unsigned long long)i);
 	t_pat_check("WRITEs behind a failed one", w.pb + 8192, 4000, PR_GUARD_SEQ, 8192);
-	if (t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 100, w.ma->lkey, (uintptr_t)w.pb, w.mb->rkey, 50))
+	if (t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 100, w.ma->lkey, (uintptr_t)w.pb, w.mb->rkey,
+		       50))
 		t_fail("post in ERR was refused");
 	else
 		t_expect("send posted in ERR", w.a.scq, IBV_WC_WR_FLUSH_ERR, NULL);
@@ -187,7 +199,7 @@ static void flush(struct t_dev *d)
 	pr_close(&w);
 }
 
-/* A WRITE with a fence sends what the READ before it has brought. */
+/* A WRITE with a fence sends what the READ before it brought. */
 static void fence(struct t_dev *d)
 {
 	const unsigned rounds = t_debug ? 10 : 60;
@@ -197,10 +209,16 @@ static void fence(struct t_dev *d)
 	for (unsigned i = 0; i < rounds; i++) {
 		uint32_t len = 1 + (uint32_t)(t_mix(i) % 12000);
 		struct ibv_sge sg = t_sge(w.pa, len, w.ma->lkey);
-		struct t_wr r = { .op = IBV_WR_RDMA_READ, .sg = &sg, .n = 1, .raddr = (uintptr_t)w.pb,
-				  .rkey = w.mb->rkey, .flags = T_UNSIGNALED };
-		struct t_wr f = { .op = IBV_WR_RDMA_WRITE, .sg = &sg, .n = 1, .flags = IBV_SEND_FENCE,
-				  .raddr = (uintptr_t)w.pb + 8 * T_PAGE, .rkey = w.mb->rkey };
+		struct t_wr r = {
+			.op = IBV_WR_RDMA_READ, .sg = &sg, .n = 1,
+			.raddr = (uintptr_t)w.pb, .rkey = w.mb->rkey,
+			.flags = T_UNSIGNALED,
+		};
+		struct t_wr f = {
+			.op = IBV_WR_RDMA_WRITE, .sg = &sg, .n = 1,
+			.raddr = (uintptr_t)w.pb + 8 * T_PAGE, .rkey = w.mb->rkey,
+			.flags = IBV_SEND_FENCE,
+		};
 
 		t_pat_fill(w.pb, len, 1000 + i, 0);
 		memset(w.pa, 0, len);
@@ -208,7 +226,8 @@ static void fence(struct t_dev *d)
 		t_post(&w.a, &f);
 		if (!t_expect("a fenced WRITE behind a READ", w.a.scq, IBV_WC_SUCCESS, NULL))
 			break;
-		if (!t_pat_check("a fenced WRITE behind a READ", w.pb + 8 * T_PAGE, len, 1000 + i, 0))
+		if (!t_pat_check("a fenced WRITE behind a READ", w.pb + 8 * T_PAGE, len, 1000 + i,
+				 0))
 			break;
 	}
 	pr_close(&w);
@@ -220,19 +239,24 @@ static void signalling(struct t_dev *d)
 	struct ibv_wc wc;
 	struct pr w;
 
-	/* Every eighth is signalled: the queue turns over many times. */
+	/* Every eighth is signalled. The queue wraps many times. */
 	pr_open(&w, d, &o);
 	for (uint64_t i = 0; i < 200; i++) {
 		struct ibv_sge sg = t_sge(w.pa + i, 64, w.ma->lkey);
-		struct t_wr wr = { .op = IBV_WR_RDMA_WRITE, .sg = &sg, .n = 1, .raddr = (uintptr_t)w.pb + 64 * i,
-				   .rkey = w.mb->rkey, .id = i, .flags = i % 8 == 7 ? 0 : T_UNSIGNALED };
+		struct t_wr wr = {
+			.op = IBV_WR_RDMA_WRITE, .sg = &sg, .n = 1,
+			.raddr = (uintptr_t)w.pb + 64 * i, .rkey = w.mb->rkey,
+			.id = i, .flags = i % 8 == 7 ? 0 : T_UNSIGNALED,
+		};
 		int rc = t_post(&w.a, &wr);
 
 		if (rc) {
-			t_fail("post %llu of 200, every 8th signalled: %s", (unsigned long long)i, strerror(rc));
+			t_fail("post %llu of 200, every 8th signalled: %s",
+			       (unsigned long long)i, strerror(rc));
 			break;
 		}
-		if (i % 8 == 7 && (!t_expect("every 8th", w.a.scq, IBV_WC_SUCCESS, &wc) || wc.wr_id != i)) {
+		if (i % 8 == 7 && (!t_expect("every 8th", w.a.scq, IBV_WC_SUCCESS, &wc) ||
+				   wc.wr_id != i)) {
 			t_fail("completion of %llu, expected %llu", (unsigned long long)wc.wr_id,
 			       (unsigned long long)i);
 			break;
@@ -242,26 +266,32 @@ static void signalling(struct t_dev *d)
 		if (!t_pat_check("an unsignalled WRITE", w.pb + 64 * i, 64, 1, i))
 			break;
 	t_none("unsignalled WRs", w.a.scq, 0.02);
-	/* An unsignalled one that fails is told all the same. */
-	t_post(&w.a, &(struct t_wr){ .op = IBV_WR_RDMA_WRITE, .sg = &(struct ibv_sge){ (uintptr_t)w.pa, 8, w.ma->lkey },
-				     .n = 1, .raddr = 8, .rkey = w.mb->rkey, .id = 5, .flags = T_UNSIGNALED });
+	/* An unsignalled WR that fails completes all the same. */
+	t_post(&w.a, &(struct t_wr){
+		.op = IBV_WR_RDMA_WRITE,
+		.sg = &(struct ibv_sge){ (uintptr_t)w.pa, 8, w.ma->lkey }, .n = 1,
+		.raddr = 8, .rkey = w.mb->rkey,
+		.id = 5, .flags = T_UNSIGNALED,
+	});
 	t_expect("an unsignalled WR that fails", w.a.scq, IBV_WC_REM_ACCESS_ERR, NULL);
 	pr_close(&w);
 
 	o.sig_all = true;
 	pr_open(&w, d, &o);
 	for (uint64_t i = 0; i < 10; i++)
-		t_post(&w.a, &(struct t_wr){ .op = IBV_WR_RDMA_WRITE, .raddr = (uintptr_t)w.pb, .rkey = w.mb->rkey,
-					     .sg = &(struct ibv_sge){ (uintptr_t)w.pa, 8, w.ma->lkey }, .n = 1,
-					     .id = i, .flags = T_UNSIGNALED });
+		t_post(&w.a, &(struct t_wr){
+			.op = IBV_WR_RDMA_WRITE, .raddr = (uintptr_t)w.pb, .rkey = w.mb->rkey,
+			.sg = &(struct ibv_sge){ (uintptr_t)w.pa, 8, w.ma->lkey }, .n = 1,
+			.id = i, .flags = T_UNSIGNALED,
+		});
 	for (uint64_t i = 0; i < 10; i++)
 		if (t_expect("sq_sig_all", w.a.scq, IBV_WC_SUCCESS, &wc) && wc.wr_id != i)
-			t_fail("sq_sig_all: completion of %llu, expected %llu", (unsigned long long)wc.wr_id,
-			       (unsigned long long)i);
+			t_fail("sq_sig_all: completion of %llu, expected %llu",
+			       (unsigned long long)wc.wr_id, (unsigned long long)i);
 	pr_close(&w);
 }
 
-/* The send queue has a bottom: ENOMEM, and room again after completions. */
+/* A full send queue refuses posts with ENOMEM, and has room again after completions. */
 static void sq_full(struct t_dev *d)
 {
 	struct t_opt o = { .depth = 8, .rnr_retry = 7 };
@@ -269,8 +299,11 @@ static void sq_full(struct t_dev *d)
 	int n = 0, rc = 0;
 
 	pr_open(&w, d, &o);
-	while (n < 4096 && !(rc = t_post_one(&w.a, IBV_WR_SEND, w.pa, 8, w.ma->lkey, 0, 0, (uint64_t)n)))
-		n++;
+	for (; n < 4096; n++) {
+		rc = t_post_one(&w.a, IBV_WR_SEND, w.pa, 8, w.ma->lkey, 0, 0, (uint64_t)n);
+		if (rc)
+			break;
+	}
 	if (n < 8 || rc != ENOMEM)
 		t_fail("a send queue of 8 took %d WRs, then %s", n, rc ? strerror(rc) : "more");
 	for (int i = 0; i < n && i < 8; i++)
@@ -283,7 +316,7 @@ static void sq_full(struct t_dev *d)
 	pr_close(&w);
 }
 
-/* PSNs run over 2^24: every operation, at the smallest MTU. */
+/* PSNs wrap at 2^24: every operation, at the smallest MTU. */
 static void psn_wrap(struct t_dev *d)
 {
 	struct t_opt o = { .psn = 0xfffff0, .mtu = IBV_MTU_256, .depth = 16 };
@@ -297,20 +330,24 @@ static void psn_wrap(struct t_dev *d)
 		pr_fill(&w, 40 + i);
 		switch (i % 4) {
 		case 0:
-			t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, len, w.ma->lkey, (uintptr_t)to, w.mb->rkey, i);
+			t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, len, w.ma->lkey, (uintptr_t)to,
+				   w.mb->rkey, i);
 			break;
 		case 1:
 			t_recv_one(&w.b, to, len, w.mb->lkey, i);
 			t_post_one(&w.a, IBV_WR_SEND, w.pa, len, w.ma->lkey, 0, 0, i);
 			break;
 		case 2: /* READ: from B into A, compare there */
-			t_post_one(&w.a, IBV_WR_RDMA_READ, w.pa, len, w.ma->lkey, (uintptr_t)to, w.mb->rkey, i);
+			t_post_one(&w.a, IBV_WR_RDMA_READ, w.pa, len, w.ma->lkey, (uintptr_t)to,
+				   w.mb->rkey, i);
 			break;
 		default:
 			memset(w.pb, 0, 8);
-			t_post(&w.a, &(struct t_wr){ .op = IBV_WR_ATOMIC_FETCH_AND_ADD, .n = 1, .compare = i,
-						     .sg = &(struct ibv_sge){ (uintptr_t)w.pa, 8, w.ma->lkey },
-						     .raddr = (uintptr_t)w.pb, .rkey = w.mb->rkey });
+			t_post(&w.a, &(struct t_wr){
+				.op = IBV_WR_ATOMIC_FETCH_AND_ADD, .n = 1, .compare = i,
+				.sg = &(struct ibv_sge){ (uintptr_t)w.pa, 8, w.ma->lkey },
+				.raddr = (uintptr_t)w.pb, .rkey = w.mb->rkey,
+			});
 		}
 		if (!t_expect("around PSN 2^24", w.a.scq, IBV_WC_SUCCESS, NULL))
 			break;
@@ -319,16 +356,18 @@ static void psn_wrap(struct t_dev *d)
 		if (i % 4 < 2)
 			t_pat_check("around PSN 2^24", to, len, 40 + i, 0);
 		else if (i % 4 == 2)
-			t_pat_check("READ around PSN 2^24", w.pa, len, PR_GUARD_SEQ, (uint64_t)(to - w.pb));
+			t_pat_check("READ around PSN 2^24", w.pa, len, PR_GUARD_SEQ,
+				    (uint64_t)(to - w.pb));
 		else if (*(uint64_t *)w.pb != i || *(uint64_t *)w.pa != 0)
-			t_fail("FETCH_ADD around PSN 2^24: target %llu, returned %llu, expected %llu and 0",
-			       (unsigned long long)*(uint64_t *)w.pb, (unsigned long long)*(uint64_t *)w.pa,
-			       (unsigned long long)i);
+			t_fail("FETCH_ADD around PSN 2^24: target %llu, returned %llu, "
+			       "expected %llu and 0",
+			       (unsigned long long)*(uint64_t *)w.pb,
+			       (unsigned long long)*(uint64_t *)w.pa, (unsigned long long)i);
 	}
 	pr_close(&w);
 }
 
-/* One READ or atomic may be outstanding, and dozens are posted. */
+/* Dozens of READs and atomics are posted, of which only one may be outstanding. */
 static void rd_atomic(struct t_dev *d)
 {
 	struct t_opt o = { .rd_atomic = 1, .depth = 48 };
@@ -337,10 +376,14 @@ static void rd_atomic(struct t_dev *d)
 
 	pr_open(&w, d, &o);
 	for (uint64_t i = 0; i < 40; i++) {
-		struct ibv_sge sg = t_sge(w.pa + i * 1000, i % 5 == 4 ? 8 : 900, w.ma->lkey);
-		struct t_wr wr = { .op = i % 5 == 4 ? IBV_WR_ATOMIC_FETCH_AND_ADD : IBV_WR_RDMA_READ, .sg = &sg,
-				   .n = 1, .raddr = (uintptr_t)w.pb + (i % 5 == 4 ? 60000 : i * 1000 + 1),
-				   .rkey = w.mb->rkey, .id = i, .compare = 1 };
+		bool faa = i % 5 == 4;
+		struct ibv_sge sg = t_sge(w.pa + i * 1000, faa ? 8 : 900, w.ma->lkey);
+		struct t_wr wr = {
+			.op = faa ? IBV_WR_ATOMIC_FETCH_AND_ADD : IBV_WR_RDMA_READ,
+			.sg = &sg, .n = 1,
+			.raddr = (uintptr_t)w.pb + (faa ? 60000 : i * 1000 + 1),
+			.rkey = w.mb->rkey, .id = i, .compare = 1,
+		};
 
 		if (i == 0)
 			memset(w.pb + 60000, 0, 8);
@@ -363,7 +406,8 @@ static void rd_atomic(struct t_dev *d)
 			if (wc.opcode != IBV_WC_FETCH_ADD || wc.byte_len != 8)
 				t_fail("FETCH_ADD: opcode %d byte_len %u", wc.opcode, wc.byte_len);
 		} else {
-			t_pat_check("one READ at a time", w.pa + i * 1000, 900, PR_GUARD_SEQ, i * 1000 + 1);
+			t_pat_check("one READ at a time", w.pa + i * 1000, 900, PR_GUARD_SEQ,
+				    i * 1000 + 1);
 			if (wc.opcode != IBV_WC_RDMA_READ)
 				t_fail("READ: opcode %d", wc.opcode);
 		}
@@ -378,7 +422,8 @@ static void many_qps(struct t_dev *d)
 	struct t_opt o = { .scq = cq, .rcq = cq, .depth = 4 };
 	struct t_ep *a = calloc(n, sizeof(*a)), *b = calloc(n, sizeof(*b));
 	uint8_t *p = t_map((size_t)2 * n * T_PAGE);
-	struct ibv_mr *m = t_reg(d->pd, p, (size_t)2 * n * T_PAGE, T_ALL_ACCESS | (d->odp ? IBV_ACCESS_ON_DEMAND : 0));
+	unsigned acc = T_ALL_ACCESS | (d->odp ? IBV_ACCESS_ON_DEMAND : 0);
+	struct ibv_mr *m = t_reg(d->pd, p, (size_t)2 * n * T_PAGE, acc);
 	struct ibv_wc wc;
 
 	for (unsigned i = 0; i < n; i++)
@@ -390,10 +435,11 @@ static void many_qps(struct t_dev *d)
 	for (unsigned i = 0; i < n; i++)
 		if (t_expect("one WRITE on each of many QPs", cq, IBV_WC_SUCCESS, &wc) &&
 		    wc.qp_num != a[wc.wr_id].qp->qp_num)
-			t_fail("completion %llu names QP %u, expected %u", (unsigned long long)wc.wr_id, wc.qp_num,
-			       a[wc.wr_id].qp->qp_num);
+			t_fail("completion %llu names QP %u, expected %u",
+			       (unsigned long long)wc.wr_id, wc.qp_num, a[wc.wr_id].qp->qp_num);
 	for (unsigned i = 0; i < n; i++)
-		t_pat_check("one WRITE on each of many QPs", p + (2 * n - 1 - i) * T_PAGE, T_PAGE, 70, i * T_PAGE);
+		t_pat_check("one WRITE on each of many QPs", p + (2 * n - 1 - i) * T_PAGE, T_PAGE,
+			    70, i * T_PAGE);
 	for (unsigned i = 0; i < n; i++) {
 		t_ep_close(&a[i]);
 		t_ep_close(&b[i]);
@@ -402,7 +448,7 @@ static void many_qps(struct t_dev *d)
 	ibv_dereg_mr(m);
 }
 
-/* When a receive has completed, the WRITEs before its SEND are there. */
+/* When a receive has completed, the WRITEs before its SEND must be there. */
 static void write_send(struct t_dev *d)
 {
 	const uint64_t rounds = t_debug ? 20 : 200;
@@ -414,7 +460,8 @@ static void write_send(struct t_dev *d)
 
 		t_pat_fill(w.pa, len, 2000 + i, 0);
 		t_recv(&w.b, NULL, 0, i);
-		t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, len, w.ma->lkey, (uintptr_t)w.pb + 3, w.mb->rkey, i);
+		t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, len, w.ma->lkey, (uintptr_t)w.pb + 3,
+			   w.mb->rkey, i);
 		t_post(&w.a, &(struct t_wr){ .op = IBV_WR_SEND, .id = i });
 		if (!t_expect("receive behind a WRITE", w.b.rcq, IBV_WC_SUCCESS, NULL) ||
 		    !t_pat_check("WRITE before a SEND", w.pb + 3, len, 2000 + i, 0))
@@ -438,9 +485,11 @@ static void *add(void *arg)
 	struct adder *x = arg;
 
 	for (unsigned i = 0; i < x->n; i++) {
-		t_post(x->e, &(struct t_wr){ .op = IBV_WR_ATOMIC_FETCH_AND_ADD, .n = 1, .compare = 1,
-					     .sg = &(struct ibv_sge){ (uintptr_t)x->result, 8, x->m->lkey },
-					     .raddr = (uintptr_t)x->target, .rkey = x->mt->rkey });
+		t_post(x->e, &(struct t_wr){
+			.op = IBV_WR_ATOMIC_FETCH_AND_ADD, .n = 1, .compare = 1,
+			.sg = &(struct ibv_sge){ (uintptr_t)x->result, 8, x->m->lkey },
+			.raddr = (uintptr_t)x->target, .rkey = x->mt->rkey,
+		});
 		if (!t_expect("FETCH_ADD in competition", x->e->scq, IBV_WC_SUCCESS, NULL))
 			break;
 	}
@@ -461,8 +510,10 @@ static void atomics_race(struct t_dev *d)
 	target = (uint64_t *)(void *)w[0].pb;
 	*target = 0;
 	for (int i = 0; i < QPS; i++) {
-		x[i] = (struct adder){ .e = &w[i].a, .m = w[i].ma, .mt = w[0].mb,
-				       .result = (uint64_t *)(void *)w[i].pa, .target = target, .n = n };
+		x[i] = (struct adder){
+			.e = &w[i].a, .m = w[i].ma, .mt = w[0].mb, .n = n,
+			.result = (uint64_t *)(void *)w[i].pa, .target = target,
+		};
 		pthread_create(&x[i].th, NULL, add, &x[i]);
 	}
 	for (unsigned i = 0; i < n; i++)
@@ -508,20 +559,22 @@ static void ud(struct t_dev *d)
 		t_pat_check("behind the datagram", w.pb + 540, PR_ROOM - 540, PR_GUARD_SEQ, 540);
 	}
 	/* Longer than a packet is refused, by post or by status. */
-	if (!t_post_one(&w.a, IBV_WR_SEND, w.pa, (128U << d->port.active_mtu) + 1, w.ma->lkey, 0, 0, 3) &&
+	if (!t_post_one(&w.a, IBV_WR_SEND, w.pa, (128U << d->port.active_mtu) + 1, w.ma->lkey,
+			0, 0, 3) &&
 	    t_wait(w.a.scq, &wc, t_limit) && !wc.status)
 		t_fail("a datagram longer than the MTU was sent");
 	pr_close(&w);
 }
 
 /*
- * Two threads at a queue with one slot: whoever sees the completion posts the next WR, while the processor that wrote the completion is still at it.
+ * Two threads at a queue with one slot: the thread that sees the completion posts the next WR,
+ * while the CPU that wrote the completion may still be working on it.
  */
 #define RELAY_ROUNDS 4000
 
 struct relay {
 	struct pr w;
-	uint64_t next;		/* of whoever holds the completion */
+	uint64_t next;		/* belongs to the thread that holds the completion */
 	double end;
 	bool over;
 };
@@ -531,8 +584,8 @@ static int relay_post(struct relay *r)
 	uint64_t *src = (uint64_t *)r->w.pa;
 
 	*src = t_mix(++r->next);
-	return t_post_one(&r->w.a, IBV_WR_RDMA_WRITE, src, sizeof(*src), r->w.ma->lkey, (uintptr_t)r->w.pb,
-			  r->w.mb->rkey, r->next);
+	return t_post_one(&r->w.a, IBV_WR_RDMA_WRITE, src, sizeof(*src), r->w.ma->lkey,
+			  (uintptr_t)r->w.pb, r->w.mb->rkey, r->next);
 }
 
 static void *relay_run(void *arg)
@@ -554,8 +607,8 @@ static void *relay_run(void *arg)
 		if (!err && !wc.status)
 			continue;
 		if (err)
-			t_fail("a queue of one: WR %llu could not be posted after the completion of the one before: %s",
-			       (unsigned long long)r->next, strerror(err));
+			t_fail("a queue of one: WR %llu could not be posted after the completion "
+			       "of the one before: %s", (unsigned long long)r->next, strerror(err));
 		break;
 	}
 	__atomic_store_n(&r->over, true, __ATOMIC_RELEASE);
@@ -580,7 +633,10 @@ static void one_slot(struct t_dev *d)
 	pr_close(&r.w);
 }
 
-/* The completion that says why comes before those that are flushed for it, of the other queue as well. */
+/*
+ * The completion with the reason comes before the completions that are flushed because of it, those
+ * of the other queue included.
+ */
 static void why_first(struct t_dev *d)
 {
 	struct t_opt oa = { .depth = 16, .rnr_retry = 7, .min_rnr = 1 }, ob = oa;
@@ -603,18 +659,20 @@ static void why_first(struct t_dev *d)
 		t_ep_connect(&b, &a.me);
 		for (int i = 0; i < 4 && !receiver; i++)
 			t_recv_one(&a, p, 8, m->lkey, 100);
-		/* With nobody who receives them. */
+		/* Nobody receives these. */
 		for (int i = 0; i < 4 && receiver; i++)
 			t_post_one(&b, IBV_WR_SEND, p, 8, m->lkey, 0, 0, 100);
 		if (receiver)
 			t_recv_one(&b, p, 8, m->lkey, 1);
-		t_post_one(&a, receiver ? IBV_WR_SEND : IBV_WR_RDMA_WRITE, p, 64, m->lkey, (uintptr_t)p, m->rkey ^ 0x55, 1);
+		t_post_one(&a, receiver ? IBV_WR_SEND : IBV_WR_RDMA_WRITE, p, 64, m->lkey,
+			   (uintptr_t)p, m->rkey ^ 0x55, 1);
 		if (receiver)
 			t_expect("a SEND that is too long", b.rcq, IBV_WC_LOC_LEN_ERR, &wc);
 		else
 			t_expect("a WRITE with a wrong rkey", a.scq, IBV_WC_REM_ACCESS_ERR, &wc);
 		for (int i = 0; i < 4 && t_fails == fails; i++)
-			t_expect("what is flushed after it", receiver ? b.scq : a.rcq, IBV_WC_WR_FLUSH_ERR, &wc);
+			t_expect("what is flushed after it", receiver ? b.scq : a.rcq,
+				 IBV_WC_WR_FLUSH_ERR, &wc);
 		t_ep_close(&a);
 		t_ep_close(&b);
 		t_drain(oa.scq);
