@@ -73,7 +73,7 @@ static void solicited(struct t_dev *d)
 		if (t_drain(rcq) != 1)
 			t_fail("not one completion behind the event of round %d", i);
 	}
-	/* An error raises an event for those who asked for solicited ones only. */
+	/* An error raises an event also for those who asked for solicited events only. */
 	ibv_req_notify_cq(rcq, 1);
 	t_recv_one(&w.b, w.pb, 100, w.mb->lkey, 1);
 	t_ep_state(&w.b, IBV_QPS_ERR);
@@ -87,7 +87,7 @@ static void solicited(struct t_dev *d)
 		t_fail("destroy of the channel: %s", strerror(errno));
 }
 
-/* More completions than the CQ holds: an event, no crash, and everything can be destroyed. */
+/* More completions than the CQ holds raise an event; nothing crashes, all can be destroyed. */
 static void cq_overflow(struct t_dev *d)
 {
 	struct ibv_cq *cq = ibv_create_cq(d->ctx, 4, NULL, NULL, 0);
@@ -98,7 +98,8 @@ static void cq_overflow(struct t_dev *d)
 	pr_open(&w, d, &o);
 	pr_events_drain(d);
 	for (int i = 0; i < n; i++)
-		t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 8, w.ma->lkey, (uintptr_t)w.pb, w.mb->rkey, (uint64_t)i);
+		t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 8, w.ma->lkey, (uintptr_t)w.pb,
+			   w.mb->rkey, (uint64_t)i);
 	pr_event_wait(d, "CQ overflow", IBV_EVENT_CQ_ERR, t_slow(5));
 	n = t_drain(cq);
 	if (n > cq->cqe)
@@ -122,7 +123,8 @@ static void cq_resize(struct t_dev *d)
 
 	pr_open(&w, d, &o);
 	for (uint64_t i = 0; i < 8; i++)
-		t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 8, w.ma->lkey, (uintptr_t)w.pb, w.mb->rkey, i);
+		t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 8, w.ma->lkey, (uintptr_t)w.pb,
+			   w.mb->rkey, i);
 	usleep(t_debug ? 300000 : 50000);
 	rc = ibv_resize_cq(cq, 3);
 	if (!rc && cq->cqe < 8)
@@ -133,10 +135,13 @@ static void cq_resize(struct t_dev *d)
 	if (cq->cqe < 100)
 		t_fail("the CQ has %d entries after a resize to 100", cq->cqe);
 	for (uint64_t i = 8; i < 50; i++)
-		t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 8, w.ma->lkey, (uintptr_t)w.pb, w.mb->rkey, i);
+		t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 8, w.ma->lkey, (uintptr_t)w.pb,
+			   w.mb->rkey, i);
 	for (uint64_t i = 0; i < 50; i++)
-		if (!t_expect("completions around a resize", cq, IBV_WC_SUCCESS, &wc) || wc.wr_id != i) {
-			t_fail("completion of %llu, expected %llu", (unsigned long long)wc.wr_id, (unsigned long long)i);
+		if (!t_expect("completions around a resize", cq, IBV_WC_SUCCESS, &wc) ||
+		    wc.wr_id != i) {
+			t_fail("completion of %llu, expected %llu", (unsigned long long)wc.wr_id,
+			       (unsigned long long)i);
 			break;
 		}
 	pr_close(&w);
@@ -167,8 +172,9 @@ static void srq(struct t_dev *d)
 		t_fail("ibv_modify_srq of the limit: %s", strerror(rc));
 	rc = ibv_query_srq(s, &q);
 	if (rc || q.srq_limit != 5 || q.max_wr < 32 || q.max_sge < 2)
-		t_fail("ibv_query_srq: %d, limit %u, %u WRs of %u SGEs", rc, q.srq_limit, q.max_wr, q.max_sge);
-	/* Both QPs take from it, in order. */
+		t_fail("ibv_query_srq: %d, limit %u, %u WRs of %u SGEs", rc, q.srq_limit, q.max_wr,
+		       q.max_sge);
+	/* Both QPs take receives from it, in order. */
 	for (uint64_t i = 0; i < 4; i++) {
 		struct ibv_wc wc;
 		struct pr *x = &w[i & 1];
@@ -177,16 +183,17 @@ static void srq(struct t_dev *d)
 		t_expect("SEND to a SRQ", x->a.scq, IBV_WC_SUCCESS, NULL);
 		if (t_expect("receive from a SRQ", x->b.rcq, IBV_WC_SUCCESS, &wc)) {
 			if (wc.wr_id != i || wc.qp_num != x->b.me.qpn)
-				t_fail("receive %llu on QP %u, expected %llu on %u", (unsigned long long)wc.wr_id,
-				       wc.qp_num, (unsigned long long)i, x->b.me.qpn);
+				t_fail("receive %llu on QP %u, expected %llu on %u",
+				       (unsigned long long)wc.wr_id, wc.qp_num,
+				       (unsigned long long)i, x->b.me.qpn);
 			t_pat_check("receive from a SRQ", w[0].pb + i * 4096, 1000, 1, i);
 		}
 	}
 	pr_event_wait(d, "SRQ limit", IBV_EVENT_SRQ_LIMIT_REACHED, t_slow(3));
-	/* A QP of a SRQ that goes to ERR says when it has taken its last WQE. */
+	/* A QP of an SRQ that goes to ERR reports when it has taken its last WQE. */
 	t_ep_state(&w[0].b, IBV_QPS_ERR);
 	pr_event_wait(d, "last WQE", IBV_EVENT_QP_LAST_WQE_REACHED, t_slow(3));
-	/* The other QP goes on. */
+	/* The other QP still works. */
 	t_post_one(&w[1].a, IBV_WR_SEND, w[1].pa + 9, 1000, w[1].ma->lkey, 0, 0, 9);
 	t_expect("SEND to a SRQ whose other QP is in ERR", w[1].a.scq, IBV_WC_SUCCESS, NULL);
 	t_expect("its receive", w[1].b.rcq, IBV_WC_SUCCESS, NULL);
@@ -201,18 +208,20 @@ static void srq(struct t_dev *d)
 		t_fail("ibv_destroy_srq: %s", strerror(rc));
 }
 
-/* The responder's process hears of an access error of its peer. */
+/* The responder's process gets an event when its peer makes an access error. */
 static void qp_events(struct t_dev *d)
 {
 	struct pr w;
 
 	pr_open(&w, d, NULL);
 	pr_events_drain(d);
-	t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 100, w.ma->lkey, (uintptr_t)w.pb, w.mb->rkey ^ 1, 1);
+	t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 100, w.ma->lkey, (uintptr_t)w.pb, w.mb->rkey ^ 1,
+		   1);
 	t_expect("WRITE with a wrong key", w.a.scq, IBV_WC_REM_ACCESS_ERR, NULL);
 	pr_event_wait(d, "access error", IBV_EVENT_QP_ACCESS_ERR, t_slow(3));
 	if (t_ep_query_state(&w.b) != IBV_QPS_ERR)
-		t_fail("the responder is in state %d after an access error, not ERR", t_ep_query_state(&w.b));
+		t_fail("the responder is in state %d after an access error, not ERR",
+		       t_ep_query_state(&w.b));
 	pr_close(&w);
 }
 

@@ -436,7 +436,8 @@ static void rnr_zero(struct t_dev *d)
  */
 static void overuse(struct t_dev *d)
 {
-	const struct t_opt one = { .rd_atomic = 1, .timeout = 19 }, more = { .rd_atomic = 4, .timeout = 19 };
+	const struct t_opt one = { .rd_atomic = 1, .timeout = 19 };
+	const struct t_opt more = { .rd_atomic = 4, .timeout = 19 };
 	uint8_t *page;
 	struct ibv_mr *m;
 	struct t_ep a, b;

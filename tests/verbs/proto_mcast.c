@@ -18,7 +18,10 @@
 #define LAND (QPS * 2 * T_PAGE)
 #define LEN 700
 
-/* 32 groups have one Ethernet address, so that it does not tell them apart; and the filter of the netdev stays short, which is slow. */
+/*
+ * 32 groups have the same Ethernet address, so that it does not tell them apart, and so that the
+ * multicast filter of the netdev stays short: a long one is slow.
+ */
 static union ibv_gid group_gid(unsigned no)
 {
 	struct in_addr a = { htonl(0xe04d0000 + no / 32 + (no % 32 << 23)) };
@@ -28,7 +31,7 @@ static union ibv_gid group_gid(unsigned no)
 	return g;
 }
 
-/* The host joins as rdma_cm would: the network then hands it the packets. */
+/* The host joins as rdma_cm would: then the network stack hands it the packets. */
 static int join_host(const struct t_dev *d, const union ibv_gid *g)
 {
 	struct ip_mreqn m = { 0 };
@@ -36,7 +39,8 @@ static int join_host(const struct t_dev *d, const union ibv_gid *g)
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	FILE *f;
 
-	snprintf(path, sizeof(path), "/sys/class/infiniband/%s/ports/1/gid_attrs/ndevs/%d", d->name, d->gidx);
+	snprintf(path, sizeof(path), "/sys/class/infiniband/%s/ports/1/gid_attrs/ndevs/%d", d->name,
+		 d->gidx);
 	f = fopen(path, "re");
 	if (!f || fscanf(f, "%16s", name) != 1)
 		t_die("%s: %s", path, strerror(errno));
@@ -83,7 +87,7 @@ static void close_all(struct mc *w)
 	munmap(w->land, LAND);
 }
 
-/* One datagram: those of @who (bits) get it, the others do not. */
+/* Send one datagram: the QPs in @who (bits) must get it, the others must not. */
 static void cast(struct mc *w, const char *what, unsigned who)
 {
 	struct ibv_wc wc;
@@ -91,7 +95,8 @@ static void cast(struct mc *w, const char *what, unsigned who)
 	t_pat_fill(w->src, LEN, ++w->seq, 0);
 	t_pat_fill(w->land, LAND, 1, 0);
 	for (int i = 0; i < QPS; i++)
-		t_recv_one(&w->to[i], w->land + (size_t)i * 2 * T_PAGE + 8, T_PAGE, w->ml->lkey, (uint64_t)i);
+		t_recv_one(&w->to[i], w->land + (size_t)i * 2 * T_PAGE + 8, T_PAGE, w->ml->lkey,
+			   (uint64_t)i);
 	if (t_post_one(&w->from, IBV_WR_SEND, w->src, LEN, w->ms->lkey, 0, 0, 9))
 		t_die("post: %s", strerror(errno));
 	t_expect(what, w->from.scq, IBV_WC_SUCCESS, NULL);
@@ -102,12 +107,15 @@ static void cast(struct mc *w, const char *what, unsigned who)
 			t_none(what, w->to[i].rcq, 0.1);
 			t_pat_check(what, at, 2 * T_PAGE, 1, (uint64_t)i * 2 * T_PAGE);
 		} else if (t_expect(what, w->to[i].rcq, IBV_WC_SUCCESS, &wc)) {
-			if (wc.byte_len != GRH + LEN || wc.src_qp != w->from.me.qpn || !(wc.wc_flags & IBV_WC_GRH))
-				t_fail("%s: %u bytes from QP %#x, flags %#x", what, wc.byte_len, wc.src_qp, wc.wc_flags);
+			if (wc.byte_len != GRH + LEN || wc.src_qp != w->from.me.qpn ||
+			    !(wc.wc_flags & IBV_WC_GRH))
+				t_fail("%s: %u bytes from QP %#x, flags %#x", what, wc.byte_len,
+				       wc.src_qp, wc.wc_flags);
 			t_pat_check(what, at + 8 + GRH, LEN, w->seq, 0);
-			t_pat_check(what, at + 8 + GRH + LEN, T_PAGE, 1, (uint64_t)i * 2 * T_PAGE + 8 + GRH + LEN);
+			t_pat_check(what, at + 8 + GRH + LEN, T_PAGE, 1,
+				    (uint64_t)i * 2 * T_PAGE + 8 + GRH + LEN);
 		}
-		/* What was not used goes with a round of its own. */
+		/* Receives that were not used must not be there in the next round. */
 		t_ep_state(&w->to[i], IBV_QPS_RESET);
 		t_drain(w->to[i].rcq);
 		t_ep_connect(&w->to[i], &w->to[i].me);
@@ -131,7 +139,7 @@ static void mcast(struct t_dev *d)
 	cast(&w, "a group of one", 2);
 	if (!ibv_detach_mcast(w.to[0].qp, &g, 0))
 		t_fail("detached twice");
-	/* Another Q_Key than the sender's: not for it. */
+	/* A receiver whose Q_Key is not the sender's gets nothing. */
 	ibv_modify_qp(w.to[1].qp, &(struct ibv_qp_attr){ .qkey = T_QKEY + 1 }, IBV_QP_QKEY);
 	cast(&w, "a member with another Q_Key", 0);
 	if (ibv_detach_mcast(w.to[1].qp, &g, 0) || ibv_detach_mcast(w.to[2].qp, &other, 0))
@@ -140,7 +148,7 @@ static void mcast(struct t_dev *d)
 	close(fd);
 }
 
-/* As many members and groups as the device says, and one more is refused. */
+/* As many members and groups as the device reports are accepted, one more is refused. */
 static void mcast_limits(struct t_dev *d)
 {
 	const struct ibv_device_attr *at = &d->attr.orig_attr;
@@ -159,7 +167,7 @@ static void mcast_limits(struct t_dev *d)
 		if (i < n ? err : err != ENOMEM)
 			t_fail("member %u of %u: %s", i + 1, n, strerror(err));
 	}
-	/* One leaves: there is room for the other. A member's QP stays (ibv_attach_mcast(3)). */
+	/* When one leaves, another can join. A member's QP stays (ibv_attach_mcast(3)). */
 	if (ibv_detach_mcast(e[0].qp, &g, 0))
 		t_fail("detaching: %s", strerror(errno));
 	if (ibv_attach_mcast(e[n].qp, &g, 0))
@@ -169,7 +177,7 @@ static void mcast_limits(struct t_dev *d)
 	for (i = 1; i <= n; i++)
 		if (ibv_detach_mcast(e[i].qp, &g, 0))
 			t_fail("detaching member %u: %s", i, strerror(errno));
-	/* Groups: and their members are found again. */
+	/* As many groups, and their members are still found. */
 	for (i = 0; i < groups; i++) {
 		g = group_gid(i);
 		if (ibv_attach_mcast(e[i % n].qp, &g, 0)) {
@@ -185,7 +193,7 @@ static void mcast_limits(struct t_dev *d)
 	for (i = 0; i <= n; i++)
 		t_ep_close(&e[i]);
 	free(e);
-	/* Only datagrams, only groups. */
+	/* Only UD QPs can be members, and only of multicast groups. */
 	t_ep_open(&rc, d, NULL);
 	if (!ibv_attach_mcast(rc.qp, &g, 0))
 		t_fail("an RC QP was attached");

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Keys, bounds, rights: what must be refused is, with the right status, and nothing moves. */
+/*
+ * Keys, bounds, rights: what must be refused is refused, with the right status, and no data move.
+ */
 #include "proto.h"
 
 #include <errno.h>
@@ -17,7 +19,7 @@ static const char *op_str(enum ibv_wr_opcode op)
 	       "CMP_SWP" : op == IBV_WR_SEND ? "SEND" : "?";
 }
 
-/* Each remote operation of @len bytes (atomics: 8) must fail so; B's memory stays. */
+/* Each remote operation of @len bytes (atomics: 8) must fail like that, and change nothing at B. */
 static void all_refused(struct pr *w, const char *what, uint64_t raddr, uint32_t rkey, size_t len,
 			enum ibv_wc_status want, enum ibv_wc_status or_else)
 {
@@ -27,8 +29,8 @@ static void all_refused(struct pr *w, const char *what, uint64_t raddr, uint32_t
 		struct t_wr wr = { .op = op, .sg = &sg, .n = 1, .raddr = raddr, .rkey = rkey };
 		char s[160];
 
-		snprintf(s, sizeof(s), "%s: %s of %u bytes at %#llx rkey %#x", what, op_str(op), sg.length,
-			 (unsigned long long)raddr, rkey);
+		snprintf(s, sizeof(s), "%s: %s of %u bytes at %#llx rkey %#x", what, op_str(op),
+			 sg.length, (unsigned long long)raddr, rkey);
 		pr_try2(w, s, &wr, want, or_else);
 		t_pat_check(s, w->pa, PR_ROOM, 1, 0); /* nothing landed */
 		pr_unchanged(w, s);
@@ -43,22 +45,23 @@ static void rkeys(struct t_dev *d)
 	uint32_t old;
 
 	pr_open(&w, d, NULL);
-	all_refused(&w, "rkey that never was", (uintptr_t)w.pb, 0xdeadbe00, 100, IBV_WC_REM_ACCESS_ERR,
+	all_refused(&w, "rkey that never was", (uintptr_t)w.pb, 0xdeadbe00, 100,
+		    IBV_WC_REM_ACCESS_ERR, IBV_WC_REM_ACCESS_ERR);
+	all_refused(&w, "rkey 0", (uintptr_t)w.pb, 0, 100, IBV_WC_REM_ACCESS_ERR,
 		    IBV_WC_REM_ACCESS_ERR);
-	all_refused(&w, "rkey 0", (uintptr_t)w.pb, 0, 100, IBV_WC_REM_ACCESS_ERR, IBV_WC_REM_ACCESS_ERR);
 	all_refused(&w, "wrong variant of a key", (uintptr_t)w.pb, w.mb->rkey ^ 1, 100,
 		    IBV_WC_REM_ACCESS_ERR, IBV_WC_REM_ACCESS_ERR);
 	all_refused(&w, "wrong index of a key", (uintptr_t)w.pb, w.mb->rkey ^ 0x40000000, 100,
 		    IBV_WC_REM_ACCESS_ERR, IBV_WC_REM_ACCESS_ERR);
 	other = t_reg(pd, w.pb, PR_ROOM, T_ALL_ACCESS);
-	all_refused(&w, "rkey of another PD", (uintptr_t)w.pb, other->rkey, 100, IBV_WC_REM_ACCESS_ERR,
-		    IBV_WC_REM_ACCESS_ERR);
+	all_refused(&w, "rkey of another PD", (uintptr_t)w.pb, other->rkey, 100,
+		    IBV_WC_REM_ACCESS_ERR, IBV_WC_REM_ACCESS_ERR);
 	ibv_dereg_mr(other);
 	gone = t_reg(d->pd, w.pb, PR_ROOM, T_ALL_ACCESS);
 	old = gone->rkey;
 	ibv_dereg_mr(gone);
-	all_refused(&w, "rkey of a MR that is gone", (uintptr_t)w.pb, old, 100, IBV_WC_REM_ACCESS_ERR,
-		    IBV_WC_REM_ACCESS_ERR);
+	all_refused(&w, "rkey of a MR that is gone", (uintptr_t)w.pb, old, 100,
+		    IBV_WC_REM_ACCESS_ERR, IBV_WC_REM_ACCESS_ERR);
 	t_pair_works("afterwards", &w.a, &w.b);
 	pr_close(&w);
 	ibv_dealloc_pd(pd);
@@ -88,11 +91,12 @@ static void bounds_of(struct t_dev *d, unsigned more)
 	bad[8].what = "wrapping around into the MR", bad[8].at = from - 40000, bad[8].len = 44000;
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		snprintf(s, sizeof(s), "%s, %s", kind, bad[i].what);
-		/* atomics want an aligned address, and 8 bytes of room outside */
+		/* An atomic has an aligned address and 8 bytes, which lie outside. */
 		for (size_t k = 0; k < ARRAY_LEN(remote_ops); k++) {
 			uint64_t at = bad[i].at;
 			struct ibv_sge sg = t_sge(w.pa, bad[i].len, w.ma->lkey);
-			struct t_wr wr = { .op = remote_ops[k], .sg = &sg, .n = 1, .rkey = m->rkey };
+			struct t_wr wr = { .op = remote_ops[k], .sg = &sg, .n = 1,
+					  .rkey = m->rkey };
 			char t[200];
 
 			if (k > 1) {
@@ -106,10 +110,13 @@ static void bounds_of(struct t_dev *d, unsigned more)
 			pr_unchanged(&w, t);
 		}
 	}
-	/* Exactly the whole MR, and nothing at its end, are fine. */
+	/* Exactly the whole MR is allowed, and so is nothing at its end. */
 	{
 		struct ibv_sge sg = t_sge(w.pa, 5000, w.ma->lkey), no = t_sge(w.pa, 0, w.ma->lkey);
-		struct t_wr wr = { .op = IBV_WR_RDMA_WRITE, .sg = &sg, .n = 1, .raddr = from, .rkey = m->rkey };
+		struct t_wr wr = {
+			.op = IBV_WR_RDMA_WRITE, .sg = &sg, .n = 1,
+			.raddr = from, .rkey = m->rkey,
+		};
 
 		pr_try(&w, "the whole MR", &wr, IBV_WC_SUCCESS);
 		t_pat_check("the whole MR", w.pb + 1000, 5000, 1, 0);
@@ -140,11 +147,14 @@ static void rights(struct t_dev *d)
 	pr_open(&w, d, NULL);
 	for (int odp = 0; odp <= (int)d->odp; odp++) {
 		for (size_t i = 0; i < ARRAY_LEN(remote_ops); i++) {
-			unsigned access = (T_ALL_ACCESS & ~need[i]) | (odp ? IBV_ACCESS_ON_DEMAND : 0);
+			unsigned access =
+				(T_ALL_ACCESS & ~need[i]) | (odp ? IBV_ACCESS_ON_DEMAND : 0);
 			struct ibv_mr *m = t_reg(d->pd, w.pb, PR_ROOM, access);
 			struct ibv_sge sg = t_sge(w.pa, i > 1 ? 8 : 3000, w.ma->lkey);
-			struct t_wr wr = { .op = remote_ops[i], .sg = &sg, .n = 1, .raddr = (uintptr_t)w.pb,
-					   .rkey = m->rkey };
+			struct t_wr wr = {
+				.op = remote_ops[i], .sg = &sg, .n = 1,
+				.raddr = (uintptr_t)w.pb, .rkey = m->rkey,
+			};
 			char s[100];
 
 			snprintf(s, sizeof(s), "%s without the right (%s MR)", op_str(wr.op),
@@ -204,8 +214,10 @@ static void lkeys(struct t_dev *d)
 		for (size_t k = 0; k < ARRAY_LEN(bad); k++) {
 			struct ibv_sge sg[2] = { t_sge(w.pa + 5000, 100, w.ma->lkey),
 						 t_sge(bad[k].p, len, bad[k].lkey) };
-			struct t_wr wr = { .op = ops[i], .sg = atomic ? sg + 1 : sg, .n = atomic ? 1 : 2,
-					   .raddr = (uintptr_t)w.pb, .rkey = w.mb->rkey };
+			struct t_wr wr = {
+				.op = ops[i], .sg = atomic ? sg + 1 : sg, .n = atomic ? 1 : 2,
+				.raddr = (uintptr_t)w.pb, .rkey = w.mb->rkey,
+			};
 			char s[120];
 
 			if (k == 6 && ops[i] != IBV_WR_RDMA_READ && !atomic)
@@ -215,7 +227,8 @@ static void lkeys(struct t_dev *d)
 			if (ops[i] == IBV_WR_SEND && t_recv_one(&w.b, w.pb, 1000, w.mb->lkey, 1))
 				t_die("post of a receive failed");
 			pr_try(&w, s, &wr, IBV_WC_LOC_PROT_ERR);
-			t_pat_check(s, w.pa, 5000, 1, 0); /* (the good first SGE of a READ may have landed) */
+			/* (The good first SGE of a READ may have been written.) */
+			t_pat_check(s, w.pa, 5000, 1, 0);
 			if (ops[i] != IBV_WR_RDMA_WRITE && ops[i] != IBV_WR_SEND && !atomic)
 				pr_unchanged(&w, s);
 		}
@@ -228,7 +241,7 @@ static void lkeys(struct t_dev *d)
 	ibv_dealloc_pd(pd);
 }
 
-/* Receives that cannot take what comes. */
+/* Receives that cannot hold what arrives. */
 static void bad_recv(struct t_dev *d)
 {
 	static const enum ibv_wc_status prot[] = { IBV_WC_LOC_PROT_ERR, IBV_WC_LOC_QP_OP_ERR };
@@ -242,24 +255,28 @@ static void bad_recv(struct t_dev *d)
 		if (t_recv_one(&w.b, w.pb + 2000, 100, w.mb->lkey, 9) ||
 		    t_post_one(&w.a, IBV_WR_SEND, w.pa, len, w.ma->lkey, 0, 0, 1))
 			t_die("post failed");
-		t_expect("SEND into a receive that is too small", w.a.scq, IBV_WC_REM_INV_REQ_ERR, NULL);
+		t_expect("SEND into a receive that is too small", w.a.scq, IBV_WC_REM_INV_REQ_ERR,
+			 NULL);
 		t_expect("receive that is too small", w.b.rcq, IBV_WC_LOC_LEN_ERR, NULL);
 		t_pat_check("before a receive that is too small", w.pb, 2000, PR_GUARD_SEQ, 0);
-		t_pat_check("behind a receive that is too small", w.pb + 2100, PR_ROOM - 2100, PR_GUARD_SEQ,
-			    2100);
+		t_pat_check("behind a receive that is too small", w.pb + 2100, PR_ROOM - 2100,
+			    PR_GUARD_SEQ, 2100);
 		pr_again(&w);
 	}
 	pr_fill(&w, 1);
 	ro = t_reg(d->pd, w.pb, PR_ROOM, 0);
 	for (int k = 0; k < 3; k++) {
-		static const char *const name[] = { "wrong lkey", "no LOCAL_WRITE", "SGE out of bounds" };
+		static const char *const name[] = {
+			"wrong lkey", "no LOCAL_WRITE", "SGE out of bounds"
+		};
 		struct ibv_sge sg = k == 0 ? t_sge(w.pb, 1000, 0xabcdef00) :
 				    k == 1 ? t_sge(w.pb, 1000, ro->lkey) :
 					     t_sge(w.pb + PR_ROOM - 500, 1000, w.mb->lkey);
 		char s[80];
 
 		snprintf(s, sizeof(s), "SEND into a receive with %s", name[k]);
-		if (t_recv(&w.b, &sg, 1, 9) || t_post_one(&w.a, IBV_WR_SEND, w.pa, 800, w.ma->lkey, 0, 0, 1))
+		if (t_recv(&w.b, &sg, 1, 9) || t_post_one(&w.a, IBV_WR_SEND, w.pa, 800, w.ma->lkey,
+							  0, 0, 1))
 			t_die("post failed");
 		t_expect(s, w.a.scq, IBV_WC_REM_OP_ERR, NULL);
 		t_expect_any(s, w.b.rcq, prot, 2, NULL);
@@ -292,9 +309,12 @@ static void misaligned(struct t_dev *d)
 	for (unsigned off = 1; off < 8; off += 3) {
 		for (int k = 0; k < 2; k++) {
 			struct ibv_sge sg = t_sge(w.pa, 8, w.ma->lkey);
-			struct t_wr wr = { .op = k ? IBV_WR_ATOMIC_CMP_AND_SWP : IBV_WR_ATOMIC_FETCH_AND_ADD,
-					   .sg = &sg, .n = 1, .raddr = (uintptr_t)w.pb + 64 + off,
-					   .rkey = w.mb->rkey, .compare = 5 };
+			struct t_wr wr = {
+				.op = k ? IBV_WR_ATOMIC_CMP_AND_SWP : IBV_WR_ATOMIC_FETCH_AND_ADD,
+				.sg = &sg, .n = 1,
+				.raddr = (uintptr_t)w.pb + 64 + off, .rkey = w.mb->rkey,
+				.compare = 5,
+			};
 			char s[80];
 
 			snprintf(s, sizeof(s), "%s at an address of 8n + %u", op_str(wr.op), off);
@@ -336,11 +356,12 @@ static void bad_posts(struct t_dev *d)
 		t_note("bad_posts: max_send_sge is %u", ia.cap.max_send_sge);
 	wr.n = (int)ia.cap.max_send_sge + 1;
 	if (wr.n < 64 && !t_post(&w.a, &wr))
-		t_fail("a WR with %d SGEs was taken, the QP has room for %u", wr.n, ia.cap.max_send_sge);
+		t_fail("a WR with %d SGEs was taken, the QP has room for %u", wr.n,
+		       ia.cap.max_send_sge);
 	rc = t_recv(&w.b, sg, (int)ia.cap.max_recv_sge + 1, 1);
 	if (!rc)
-		t_fail("a receive with %u SGEs was taken, the QP has room for %u", ia.cap.max_recv_sge + 1,
-		       ia.cap.max_recv_sge);
+		t_fail("a receive with %u SGEs was taken, the QP has room for %u",
+		       ia.cap.max_recv_sge + 1, ia.cap.max_recv_sge);
 	wr.n = 1;
 	wr.flags = IBV_SEND_INLINE;
 	sg[0].length = ia.cap.max_inline_data + 1;
@@ -350,7 +371,7 @@ static void bad_posts(struct t_dev *d)
 	t_none("refused posts", w.a.scq, 0.02);
 	wr.flags = 0;
 	sg[0].length = 8;
-	/* The receive queue has a bottom. */
+	/* A full receive queue refuses posts. */
 	while (n < 70000 && !t_recv(&w.b, sg, 0, (uint64_t)n))
 		n++;
 	if (n < 8 || n == 70000)

@@ -18,15 +18,17 @@ static void transitions(struct t_dev *d)
 {
 	struct ibv_qp_attr a = { .port_num = 1, .ah_attr = { .is_global = 1, .port_num = 1 } };
 	const int init = IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS;
-	const int rtr = IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
-			IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER;
-	const int rts = IBV_QP_STATE | IBV_QP_SQ_PSN | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
-			IBV_QP_MAX_QP_RD_ATOMIC;
+	const int rtr = IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
+			IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER;
+	const int rts = IBV_QP_STATE | IBV_QP_SQ_PSN | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
+			IBV_QP_RNR_RETRY | IBV_QP_MAX_QP_RD_ATOMIC;
 	struct t_ep e, f;
 
 	t_ep_open(&e, d, NULL);
 	t_ep_open(&f, d, NULL);
-	a.ah_attr.grh = (struct ibv_global_route){ .dgid = d->gid, .sgid_index = (uint8_t)d->gidx, .hop_limit = 9 };
+	a.ah_attr.grh = (struct ibv_global_route){
+		.dgid = d->gid, .sgid_index = (uint8_t)d->gidx, .hop_limit = 9
+	};
 	a.path_mtu = d->port.active_mtu;
 	a.dest_qp_num = f.me.qpn;
 	a.max_dest_rd_atomic = a.max_rd_atomic = 1;
@@ -116,9 +118,11 @@ static void transitions(struct t_dev *d)
 
 static void query(struct t_dev *d)
 {
-	struct t_opt o = { .mtu = IBV_MTU_1024, .timeout = 15, .retry_cnt = 5, .rnr_retry = 4, .min_rnr = 9,
-			   .rd_atomic = 4, .psn = 0x123456, .access = IBV_ACCESS_REMOTE_READ, .depth = 20, .sge = 3,
-			   .inl = 40, .sig_all = true };
+	struct t_opt o = {
+		.mtu = IBV_MTU_1024, .timeout = 15, .retry_cnt = 5, .rnr_retry = 4, .min_rnr = 9,
+		.rd_atomic = 4, .psn = 0x123456, .access = IBV_ACCESS_REMOTE_READ,
+		.depth = 20, .sge = 3, .inl = 40, .sig_all = true,
+	};
 	struct ibv_port_attr pa;
 	struct ibv_qp_init_attr ia;
 	struct ibv_qp_attr a;
@@ -151,11 +155,12 @@ static void query(struct t_dev *d)
 	SAME(ia.sq_sig_all, 1);
 	if (memcmp(&a.ah_attr.grh.dgid, &d->gid, sizeof(d->gid)))
 		t_fail("query_qp: another dgid");
-	if (a.cap.max_send_wr < 20 || a.cap.max_recv_wr < 20 || a.cap.max_send_sge < 3 || a.cap.max_recv_sge < 3 ||
-	    a.cap.max_inline_data < 40)
-		t_fail("query_qp: caps %u %u WRs, %u %u SGEs, inline %u are less than was asked for",
-		       a.cap.max_send_wr, a.cap.max_recv_wr, a.cap.max_send_sge, a.cap.max_recv_sge,
-		       a.cap.max_inline_data);
+	if (a.cap.max_send_wr < 20 || a.cap.max_recv_wr < 20 || a.cap.max_send_sge < 3 ||
+	    a.cap.max_recv_sge < 3 || a.cap.max_inline_data < 40)
+		t_fail("query_qp: caps %u %u WRs, %u %u SGEs, inline %u are less than was "
+		       "asked for",
+		       a.cap.max_send_wr, a.cap.max_recv_wr, a.cap.max_send_sge,
+		       a.cap.max_recv_sge, a.cap.max_inline_data);
 	/* Changes in RTS. */
 	memset(&a, 0, sizeof(a));
 	a.min_rnr_timer = 20;
@@ -172,14 +177,15 @@ static void query(struct t_dev *d)
 	rc = ibv_query_port(d->ctx, 1, &pa);
 	if (rc || pa.state != IBV_PORT_ACTIVE || pa.link_layer != IBV_LINK_LAYER_ETHERNET)
 		t_fail("query_port: %d, state %d, link layer %d", rc, pa.state, pa.link_layer);
-	if (pa.active_mtu > pa.max_mtu || pa.gid_tbl_len < 2 || !pa.max_msg_sz || pa.pkey_tbl_len < 1)
-		t_fail("query_port: active_mtu %d max_mtu %d gids %d max_msg %u pkeys %d", pa.active_mtu,
-		       pa.max_mtu, pa.gid_tbl_len, pa.max_msg_sz, pa.pkey_tbl_len);
+	if (pa.active_mtu > pa.max_mtu || pa.gid_tbl_len < 2 || !pa.max_msg_sz ||
+	    pa.pkey_tbl_len < 1)
+		t_fail("query_port: active_mtu %d max_mtu %d gids %d max_msg %u pkeys %d",
+		       pa.active_mtu, pa.max_mtu, pa.gid_tbl_len, pa.max_msg_sz, pa.pkey_tbl_len);
 	if (!ibv_query_port(d->ctx, 2, &pa))
 		t_fail("query_port of port 2 succeeds");
 }
 
-/* In SQD nothing new starts; back in RTS what was posted goes out. */
+/* In SQD nothing new starts; back in RTS, what was posted is sent. */
 static void sqd(struct t_dev *d)
 {
 	struct ibv_qp_attr a = { .qp_state = IBV_QPS_SQD, .en_sqd_async_notify = 1 };
@@ -197,7 +203,8 @@ static void sqd(struct t_dev *d)
 	pr_event_wait(d, "SQD", IBV_EVENT_SQ_DRAINED, t_slow(3));
 	if (t_ep_query_state(&w.a) != IBV_QPS_SQD)
 		t_fail("the QP is in state %d", t_ep_query_state(&w.a));
-	rc = t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 5000, w.ma->lkey, (uintptr_t)w.pb, w.mb->rkey, 1);
+	rc = t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 5000, w.ma->lkey, (uintptr_t)w.pb,
+			w.mb->rkey, 1);
 	if (rc)
 		t_fail("post in SQD: %s", strerror(rc));
 	t_none("WRITE posted in SQD", w.a.scq, 0.1);
@@ -219,12 +226,15 @@ static void limits(struct t_dev *d)
 	struct ibv_srq *srq;
 	struct ibv_qp *qp;
 
-	t_note("limits: %d QPs of %d WRs and %d SGEs, %d CQEs, %d MRs, %d SRQ WRs of %d SGEs", l->max_qp,
-	       l->max_qp_wr, l->max_sge, l->max_cqe, l->max_mr, l->max_srq_wr, l->max_srq_sge);
+	t_note("limits: %d QPs of %d WRs and %d SGEs, %d CQEs, %d MRs, %d SRQ WRs of %d SGEs",
+	       l->max_qp, l->max_qp_wr, l->max_sge, l->max_cqe, l->max_mr, l->max_srq_wr,
+	       l->max_srq_sge);
 #define REFUSE_QP(what, field, value)                                                              \
 	do {                                                                                       \
-		ia = (struct ibv_qp_init_attr){ .send_cq = cq, .recv_cq = cq, .qp_type = IBV_QPT_RC, \
-						.cap = { 4, 4, 1, 1, 0 } };                        \
+		ia = (struct ibv_qp_init_attr){                                            \
+			.send_cq = cq, .recv_cq = cq, .qp_type = IBV_QPT_RC,               \
+			.cap = { 4, 4, 1, 1, 0 }                                           \
+		};                                                                         \
 		ia.field = value;                                                                  \
 		qp = ibv_create_qp(d->pd, &ia);                                                    \
 		if (qp) {                                                                          \
@@ -260,12 +270,15 @@ static void limits(struct t_dev *d)
 	srq = ibv_create_srq(d->pd, &sa);
 	if (srq)
 		t_fail("create_srq took more SGEs than max_srq_sge");
-	/* The largest that is promised exists (where it is not absurdly large). */
-	ia = (struct ibv_qp_init_attr){ .send_cq = cq, .recv_cq = cq, .qp_type = IBV_QPT_RC,
-					.cap = { 64, 64, (uint32_t)l->max_sge, (uint32_t)l->max_sge, 512 } };
+	/* The largest that the device reports can be made (where it is not absurdly large). */
+	ia = (struct ibv_qp_init_attr){
+		.send_cq = cq, .recv_cq = cq, .qp_type = IBV_QPT_RC,
+		.cap = { 64, 64, (uint32_t)l->max_sge, (uint32_t)l->max_sge, 512 }
+	};
 	qp = ibv_create_qp(d->pd, &ia);
 	if (!qp)
-		t_fail("create_qp with %d SGEs and 512 bytes inline: %s", l->max_sge, strerror(errno));
+		t_fail("create_qp with %d SGEs and 512 bytes inline: %s", l->max_sge,
+		       strerror(errno));
 	else
 		ibv_destroy_qp(qp);
 	c2 = ibv_create_cq(d->ctx, l->max_cqe < 32767 ? l->max_cqe : 32767, NULL, NULL, 0);
@@ -276,7 +289,7 @@ static void limits(struct t_dev *d)
 	ibv_destroy_cq(cq);
 }
 
-/* Objects in use refuse to go; a QP goes with whatever is on it. */
+/* Objects in use cannot be destroyed; a QP can, whatever is posted on it. */
 static void destroy(struct t_dev *d)
 {
 	struct t_opt o = { .timeout = 18, .retry_cnt = 7, .rnr_retry = 7 };
@@ -287,24 +300,29 @@ static void destroy(struct t_dev *d)
 		struct ibv_pd *pd = ibv_alloc_pd(d->ctx);
 		struct t_ep a, b;
 		uint8_t *p = t_map(64 * T_PAGE);
-		struct ibv_mr *m = t_reg(pd, p, 64 * T_PAGE, T_ALL_ACCESS | (d->odp && round & 1 ? IBV_ACCESS_ON_DEMAND : 0));
+		unsigned odp = d->odp && round & 1 ? IBV_ACCESS_ON_DEMAND : 0;
+		struct ibv_mr *m = t_reg(pd, p, 64 * T_PAGE, T_ALL_ACCESS | odp);
 
 		o.pd = pd;
 		t_pair_open(&a, d, &b, d, &o);
 		rc = ibv_destroy_cq(a.scq);
 		if (rc != EBUSY)
-			t_fail("destroy of a CQ in use: %s, expected EBUSY", rc ? strerror(rc) : "success");
+			t_fail("destroy of a CQ in use: %s, expected EBUSY",
+			       rc ? strerror(rc) : "success");
 		rc = ibv_dealloc_pd(pd);
 		if (rc != EBUSY)
-			t_fail("dealloc of a PD in use: %s, expected EBUSY", rc ? strerror(rc) : "success");
+			t_fail("dealloc of a PD in use: %s, expected EBUSY",
+			       rc ? strerror(rc) : "success");
 		for (int i = 0; i < 20; i++) {
 			t_recv_one(&b, p, 100, m->lkey, 1);
 			if (round % 3 == 0)	 /* WRITEs in flight */
-				t_post_one(&a, IBV_WR_RDMA_WRITE, p, 60000, m->lkey, (uintptr_t)p + 90000, m->rkey, 1);
+				t_post_one(&a, IBV_WR_RDMA_WRITE, p, 60000, m->lkey,
+					   (uintptr_t)p + 90000, m->rkey, 1);
 			else if (round % 3 == 1) /* SENDs that wait in vain */
 				t_post_one(&b, IBV_WR_SEND, p, 60000, m->lkey, 0, 0, 1);
 			else			 /* READs */
-				t_post_one(&a, IBV_WR_RDMA_READ, p, 60000, m->lkey, (uintptr_t)p + 90000, m->rkey, 1);
+				t_post_one(&a, IBV_WR_RDMA_READ, p, 60000, m->lkey,
+					   (uintptr_t)p + 90000, m->rkey, 1);
 		}
 		if (round & 1)
 			ibv_dereg_mr(m);
@@ -322,7 +340,10 @@ static void destroy(struct t_dev *d)
 	pr_close(&w);
 }
 
-/* Registered again with other rights, another PD: what was allowed is, what was not is not. */
+/*
+ * An MR is registered again with other rights or for another PD: what is allowed now succeeds, what
+ * is not allowed any more fails.
+ */
 static void rereg(struct t_dev *d)
 {
 	struct ibv_pd *pd;
@@ -339,9 +360,13 @@ static void rereg(struct t_dev *d)
 		pr_fill(&w, 1);
 		m = t_reg(d->pd, w.pb, PR_ROOM, T_ALL_ACCESS | more);
 		sg = t_sge(w.pa, 3000, w.ma->lkey);
-		wr = (struct t_wr){ .op = IBV_WR_RDMA_WRITE, .sg = &sg, .n = 1, .raddr = (uintptr_t)w.pb, .rkey = m->rkey };
+		wr = (struct t_wr){
+			.op = IBV_WR_RDMA_WRITE, .sg = &sg, .n = 1,
+			.raddr = (uintptr_t)w.pb, .rkey = m->rkey,
+		};
 		pr_try(&w, "before rereg_mr", &wr, IBV_WC_SUCCESS);
-		rc = ibv_rereg_mr(m, IBV_REREG_MR_CHANGE_ACCESS, NULL, NULL, 0, (int)(IBV_ACCESS_REMOTE_READ | more));
+		rc = ibv_rereg_mr(m, IBV_REREG_MR_CHANGE_ACCESS, NULL, NULL, 0,
+				  (int)(IBV_ACCESS_REMOTE_READ | more));
 		if (rc) {
 			t_note("rereg: ibv_rereg_mr of rights: %d (%s)", rc, strerror(errno));
 			ibv_dereg_mr(m);
@@ -360,7 +385,8 @@ static void rereg(struct t_dev *d)
 			t_fail("ibv_rereg_mr of the PD: %d (%s)", rc, strerror(errno));
 		} else {
 			wr.rkey = m->rkey;
-			pr_try(&w, "READ after the MR went to another PD", &wr, IBV_WC_REM_ACCESS_ERR);
+			pr_try(&w, "READ after the MR went to another PD", &wr,
+			       IBV_WC_REM_ACCESS_ERR);
 		}
 		ibv_dereg_mr(m);
 		ibv_dealloc_pd(pd);

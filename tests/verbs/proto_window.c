@@ -26,7 +26,8 @@ static bool local_inv(struct t_ep *e, uint32_t rkey, enum ibv_wc_status want)
 	return t_expect("LOCAL_INV", e->scq, want, NULL);
 }
 
-static bool bind2(struct t_ep *e, struct ibv_mw *mw, struct ibv_mr *mr, void *p, size_t len, unsigned access)
+static bool bind2(struct t_ep *e, struct ibv_mw *mw, struct ibv_mr *mr, void *p, size_t len,
+		  unsigned access)
 {
 	struct ibv_send_wr wr = { .opcode = IBV_WR_BIND_MW, .send_flags = IBV_SEND_SIGNALED }, *bad;
 	int rc;
@@ -63,9 +64,10 @@ static void type2_on(struct t_dev *d, unsigned more)
 		write_through(&w, "through a window", at, 7000, mw->rkey, IBV_WC_SUCCESS);
 		t_pat_check("through a window", w.pb + 3000, 7000, 1, 0);
 		t_pat_check("before the window", w.pb, 3000, PR_GUARD_SEQ, 0);
-		t_pat_check("behind the window", w.pb + 10000, PR_ROOM - 10000, PR_GUARD_SEQ, 10000);
+		t_pat_check("behind the window", w.pb + 10000, PR_ROOM - 10000, PR_GUARD_SEQ,
+			    10000);
 		pr_fill(&x, 1);
-		/* Through a QP that it was not bound on. */
+		/* Through another QP than the one that it was bound on. */
 		{
 			struct ibv_sge sg = t_sge(x.pa, 100, x.ma->lkey);
 			struct t_wr wr = { .op = IBV_WR_RDMA_WRITE, .sg = &sg, .n = 1, .raddr = at,
@@ -76,17 +78,19 @@ static void type2_on(struct t_dev *d, unsigned more)
 		pr_fill(&w, 1);
 		write_through(&w, "before a window", at - 1, 10, mw->rkey, IBV_WC_REM_ACCESS_ERR);
 		pr_unchanged(&w, "before a window");
-		write_through(&w, "behind a window", at + 6991, 10, mw->rkey, IBV_WC_REM_ACCESS_ERR);
+		write_through(&w, "behind a window", at + 6991, 10, mw->rkey,
+			      IBV_WC_REM_ACCESS_ERR);
 		pr_unchanged(&w, "behind a window");
 		{
 			struct ibv_sge sg = t_sge(w.pa, 100, w.ma->lkey);
 			struct t_wr wr = { .op = IBV_WR_RDMA_READ, .sg = &sg, .n = 1, .raddr = at,
 					   .rkey = mw->rkey };
 
-			pr_try(&w, "READ through a window without the right", &wr, IBV_WC_REM_ACCESS_ERR);
+			pr_try(&w, "READ through a window without the right", &wr,
+			       IBV_WC_REM_ACCESS_ERR);
 		}
 	}
-	/* pr_try went through RESET after each error, which may or may not free the window. */
+	/* pr_try went through RESET after each error; that may free the window, or may not. */
 	ibv_dealloc_mw(mw);
 	mw = ibv_alloc_mw(d->pd, IBV_MW_TYPE_2);
 	if (mw && bind2(&w.b, mw, mr, w.pb + 3000, 7000, IBV_ACCESS_REMOTE_WRITE)) {
@@ -101,17 +105,18 @@ static void type2_on(struct t_dev *d, unsigned more)
 
 			if (old == mw->rkey)
 				t_fail("a window has the same key after it was bound again");
-			write_through(&w, "a window bound again", at, 100, mw->rkey, IBV_WC_SUCCESS);
+			write_through(&w, "a window bound again", at, 100, mw->rkey,
+				      IBV_WC_SUCCESS);
 			if (t_recv(&w.b, NULL, 0, 3))
 				t_die("post of a receive failed");
 			pr_try(&w, "SEND_WITH_INV", &wr, IBV_WC_SUCCESS);
 			if (t_expect("receive of SEND_WITH_INV", w.b.rcq, IBV_WC_SUCCESS, &wc) &&
 			    (!(wc.wc_flags & IBV_WC_WITH_INV) || wc.invalidated_rkey != mw->rkey))
-				t_fail("SEND_WITH_INV: flags %#x, key %#x, expected %#x and %#x", wc.wc_flags,
-				       wc.invalidated_rkey, IBV_WC_WITH_INV, mw->rkey);
+				t_fail("SEND_WITH_INV: flags %#x, key %#x, expected %#x and %#x",
+				       wc.wc_flags, wc.invalidated_rkey, IBV_WC_WITH_INV, mw->rkey);
 			pr_fill(&w, 1);
-			write_through(&w, "a window that SEND_WITH_INV has invalidated", at, 100, mw->rkey,
-				      IBV_WC_REM_ACCESS_ERR);
+			write_through(&w, "a window that SEND_WITH_INV has invalidated", at, 100,
+				      mw->rkey, IBV_WC_REM_ACCESS_ERR);
 			pr_unchanged(&w, "a window that SEND_WITH_INV has invalidated");
 		}
 	}
@@ -142,7 +147,10 @@ static void type1(struct t_dev *d)
 		return;
 	}
 	pr_open(&w, d, NULL);
-	b.bind_info = (struct ibv_mw_bind_info){ w.mb, (uintptr_t)w.pb + 100, 5000, IBV_ACCESS_REMOTE_WRITE };
+	b.bind_info = (struct ibv_mw_bind_info){
+		.mr = w.mb, .addr = (uintptr_t)w.pb + 100, .length = 5000,
+		.mw_access_flags = IBV_ACCESS_REMOTE_WRITE,
+	};
 	rc = ibv_bind_mw(w.b.qp, mw, &b);
 	if (rc) {
 		t_fail("ibv_bind_mw: %s", strerror(rc));
@@ -155,7 +163,7 @@ static void type1(struct t_dev *d)
 		write_through(&w, "behind a type 1 window", (uintptr_t)w.pb + 100, 5001, mw->rkey,
 			      IBV_WC_REM_ACCESS_ERR);
 		pr_unchanged(&w, "behind a type 1 window");
-		/* Binding it again moves it; length 0 takes it away. */
+		/* Binding it again moves it; binding it with length 0 frees it. */
 		old = mw->rkey;
 		b.bind_info.length = 0;
 		rc = ibv_bind_mw(w.b.qp, mw, &b);
@@ -163,8 +171,8 @@ static void type1(struct t_dev *d)
 			t_fail("ibv_bind_mw of length 0: %s", strerror(rc));
 		} else {
 			t_expect("BIND_MW of length 0", w.b.scq, IBV_WC_SUCCESS, NULL);
-			write_through(&w, "a window of length 0", (uintptr_t)w.pb + 100, 10, mw->rkey,
-				      IBV_WC_REM_ACCESS_ERR);
+			write_through(&w, "a window of length 0", (uintptr_t)w.pb + 100, 10,
+				      mw->rkey, IBV_WC_REM_ACCESS_ERR);
 			write_through(&w, "the old key of a window", (uintptr_t)w.pb + 100, 10, old,
 				      IBV_WC_REM_ACCESS_ERR);
 			pr_unchanged(&w, "a window of length 0");

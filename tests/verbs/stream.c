@@ -54,7 +54,8 @@ static struct {
 
 static struct pair *pairs;
 static size_t slot;
-static pthread_mutex_t cpu = PTHREAD_MUTEX_INITIALIZER; /* the CPU fills sources, but not while they are read-only */
+/* The CPU fills the sources, but not while they are read-only. */
+static pthread_mutex_t cpu = PTHREAD_MUTEX_INITIALIZER;
 static volatile bool stop;
 static uint64_t bytes, messages, churns;
 static enum op allowed[OP_N];
@@ -132,9 +133,10 @@ static void finish(struct pair *p, struct msg *m)
 	uint8_t *d = dst_of(p, m);
 	uint64_t s = seq_of(p, m);
 
-	t_context("pair %u (QP %u -> %u) message %llu: %s of %zu bytes, offsets %zu -> %zu, kind %s, "
-		  "churn %s", p->index, p->a.me.qpn, p->b.me.qpn, (unsigned long long)m->no,
-		  op_name[m->op], m->len, m->soff, m->doff, opt.kind, opt.churn ? opt.churn : "none");
+	t_context("pair %u (QP %u -> %u) message %llu: %s of %zu bytes, offsets %zu -> %zu, "
+		  "kind %s, churn %s", p->index, p->a.me.qpn, p->b.me.qpn,
+		  (unsigned long long)m->no, op_name[m->op], m->len, m->soff, m->doff,
+		  opt.kind, opt.churn ? opt.churn : "none");
 	t_pat_check("payload", d, m->len, s, 0);
 	t_pat_check("guard before", d - GUARD, GUARD, ~s, 0);
 	t_pat_check("guard behind", d + m->len, GUARD, ~s, GUARD + m->len);
@@ -153,8 +155,9 @@ static bool reap(struct pair *p, struct ibv_cq *cq, bool recv)
 
 	if (ibv_poll_cq(cq, 1, &wc) != 1)
 		return false;
-	while (recv && (p->m[*oldest % opt.depth].op == WRITE || p->m[*oldest % opt.depth].op == READ ||
-			p->m[*oldest % opt.depth].no != *oldest) && *oldest < p->next)
+	while (recv && *oldest < p->next &&
+	       (p->m[*oldest % opt.depth].op == WRITE || p->m[*oldest % opt.depth].op == READ ||
+		p->m[*oldest % opt.depth].no != *oldest))
 		++*oldest;
 	m = &p->m[*oldest % opt.depth];
 	if (wc.status != IBV_WC_SUCCESS)
@@ -183,14 +186,17 @@ static bool reap(struct pair *p, struct ibv_cq *cq, bool recv)
 	return true;
 }
 
-/* "protect" makes pages read-only for a moment under our own feet, too: the store is tried again when it returns. */
+/*
+ * "protect" makes pages read-only for a moment for this process as well: when the handler returns,
+ * the store is tried again.
+ */
 static void on_segv(int sig)
 {
 	(void)sig;
 	sched_yield();
 }
 
-/* Removed under us: nothing completes any more, and an event says so. */
+/* The device was removed: nothing completes any more, and an event says so. */
 static bool device_is_gone(struct ibv_context *ctx)
 {
 	struct ibv_async_event ev;
@@ -222,7 +228,10 @@ static void *churn(void *arg)
 		} else if (!strcmp(opt.churn, "pageout")) {
 			madvise(at, n * T_PAGE, MADV_PAGEOUT);
 		} else if (!strcmp(opt.churn, "protect")) {
-			/* Read-only for a moment: for sources only, or a WRITE would rightly fail. */
+			/*
+			 * Read-only for a moment. Only sources: a WRITE to read-only memory would
+			 * rightly fail.
+			 */
 			at = p->src.va + from * T_PAGE;
 			if (pages - from >= n && !strcmp(opt.ops ? opt.ops : "", "write")) {
 				pthread_mutex_lock(&cpu);
@@ -248,18 +257,25 @@ static void *churn(void *arg)
 
 static void usage(void)
 {
-	puts("usage: prxe-stream [-d DEV] [-g GID] [-e DEV2] [-G GID2] [-q QPS] [-D DEPTH] [-s MAX]\n"
-	     "  [--mtu N] [--time T] [--count MESSAGES] [--ops write,write_imm,send,read]\n"
-	     "  [--kind pin|odp|shm] [--churn drop|fork|pageout|protect] [--late] [--qp-timeout N]");
+	puts("usage: prxe-stream [-d DEV] [-g GID] [-e DEV2] [-G GID2] [-q QPS] [-D DEPTH]\n"
+	     "  [-s MAX] [--mtu N] [--time T] [--count MESSAGES] [--late] [--qp-timeout N]\n"
+	     "  [--ops write,write_imm,send,read] [--kind pin|odp|shm]\n"
+	     "  [--churn drop|fork|pageout|protect]");
 	exit(2);
 }
 
 int main(int argc, char **argv)
 {
 	static const struct option lo[] = {
-		{ "time", 1, 0, 1 },  { "ops", 1, 0, 2 },  { "kind", 1, 0, 3 }, { "churn", 1, 0, 4 },
-		{ "count", 1, 0, 5 }, { "late", 0, 0, 6 }, { "mtu", 1, 0, 7 },
-		{ "qp-timeout", 1, 0, 8 }, { 0 },
+		{ "time", 1, 0, 1 },
+		{ "ops", 1, 0, 2 },
+		{ "kind", 1, 0, 3 },
+		{ "churn", 1, 0, 4 },
+		{ "count", 1, 0, 5 },
+		{ "late", 0, 0, 6 },
+		{ "mtu", 1, 0, 7 },
+		{ "qp-timeout", 1, 0, 8 },
+		{ 0 },
 	};
 	struct t_dev *da, *db;
 	enum t_kind kind = K_N;
@@ -360,12 +376,15 @@ int main(int argc, char **argv)
 			t_die("the device is gone, %u in flight", busy);
 		} else if (t_now() - progress > t_slow(20)) {
 			for (unsigned i = 0; i < opt.qps; i++)
-				for (unsigned d = 0; d < opt.depth; d++)
-					if (pairs[i].m[d].busy)
-						fprintf(stderr, "pair %u message %llu %s len %zu sent %d received %d\n",
-							i, (unsigned long long)pairs[i].m[d].no,
-							op_name[pairs[i].m[d].op], pairs[i].m[d].len,
-							pairs[i].m[d].sent, pairs[i].m[d].received);
+				for (unsigned d = 0; d < opt.depth; d++) {
+					const struct msg *m = &pairs[i].m[d];
+
+					if (m->busy)
+						fprintf(stderr, "pair %u message %llu %s len %zu "
+							"sent %d received %d\n", i,
+							(unsigned long long)m->no, op_name[m->op],
+							m->len, m->sent, m->received);
+				}
 			t_die("no message completed for %.0f s, %u in flight", t_slow(20), busy);
 		}
 	}
@@ -373,7 +392,7 @@ int main(int argc, char **argv)
 	if (opt.churn)
 		pthread_join(th, NULL);
 	t_note("%llu messages, %.1f MB, %.1f MB/s, %llu churns", (unsigned long long)messages,
-	       (double)bytes / 1e6, (double)bytes / 1e6 / (t_now() - from), (unsigned long long)churns);
+	(double)bytes / 1e6, (double)bytes / 1e6 / (t_now() - from), (unsigned long long)churns);
 	for (unsigned i = 0; i < opt.qps; i++) {
 		t_ep_close(&pairs[i].a);
 		t_ep_close(&pairs[i].b);
