@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * prxe-carrier: a QP whose messages change from one carrier to the other while one of them waits
- * for memory, and what waits for memory beside what need not.
+ * prxe-carrier: the carrier changes between the messages of a QP while one of them waits for
+ * memory; and messages that wait for memory beside messages that do not.
  *
- * Datagrams choose their carrier one by one, so force_wire, an address that comes or a device that
- * appears may change it under one that has begun. What is received must be one datagram, whole.
+ * Each datagram chooses its carrier, so a change of force_wire, a new address or a new device may
+ * change the carrier after one datagram has begun. Each receive must still be exactly one datagram,
+ * whole.
  */
 #define _GNU_SOURCE
 #include "lib/gap.h"
@@ -21,7 +22,7 @@
 
 static const char *const carrier_name[] = { "local", "wire" };
 
-/* 0: local, 1: on the wire; for messages from now on. */
+/* Choose the carrier of messages from now on. 0: local, 1: on the wire. */
 static void carrier(int wire)
 {
 	int rc = t_param_set("force_wire", wire);
@@ -70,7 +71,7 @@ static void must_stay(const char *what, struct t_ep *e, enum ibv_qp_state want)
 
 /* ---- a datagram that waits for its source while its destination changes the carrier ---- */
 
-/* One datagram in @m: exactly one, whole, with nothing behind it. */
+/* Exactly one datagram must have arrived in @m: whole, and nothing written behind it. */
 static void one_datagram(const char *what, struct t_ep *to, struct t_ep *from, struct mem *m,
 			 uint32_t imm, uint32_t len, uint64_t seq, uint64_t pos)
 {
@@ -113,7 +114,7 @@ static void change_one(struct t_dev *d, int first, uint32_t len1, uint32_t len2)
 	carrier(!first);
 	t_gap_serve(&g, 1, 50);
 	t_expect("the datagram that waited", a.scq, IBV_WC_SUCCESS, NULL);
-	/* The next one on the first carrier, to another QP. */
+	/* The next datagram goes by the first carrier, to another QP. */
 	carrier(first);
 	a.peer.qpn = to[1].me.qpn;
 	send_imm(&a, src.va, len2, src.mr->lkey, 2);
@@ -143,7 +144,7 @@ static void ud_source(struct t_dev *d)
 
 /* ---- messages from both carriers for a receive that waits for its buffer ---- */
 
-#define MSGS 5	/* by their immediates, 1 .. */
+#define MSGS 5	/* told apart by their immediates, 1 to MSGS */
 
 struct half {
 	struct t_dev *d;
@@ -151,7 +152,7 @@ struct half {
 	struct mem land[MSGS], src;
 	struct t_ep a[2], b;
 	unsigned posted;	/* receives */
-	uint32_t len[MSGS + 1];	/* of what was sent with that immediate */
+	uint32_t len[MSGS + 1];	/* of the message with that immediate */
 	bool got[MSGS + 1];
 	uint32_t head;		/* bytes in front of a payload: the GRH of a datagram */
 };
@@ -205,7 +206,10 @@ static void half_send(struct half *h, int from, uint32_t imm, uint32_t len)
 	send_imm(&h->a[from], h->src.va, len, h->src.mr->lkey, imm);
 }
 
-/* Takes what was received, for that long or until @want came: each is one message, whole. */
+/*
+ * Take completions of receives for @seconds, or until @want have come. Each must be one message,
+ * whole. Returns how many came.
+ */
 static int half_take(struct half *h, int want, double seconds)
 {
 	double end = t_now() + seconds;
@@ -235,7 +239,7 @@ static int half_take(struct half *h, int want, double seconds)
 	return n;
 }
 
-/* What is sent when all is served arrives. */
+/* A message that is sent after all pages are there must arrive. */
 static void half_goes_on(struct half *h, int from, uint32_t imm, uint32_t len)
 {
 	t_drain(h->a[from].scq);
@@ -247,12 +251,12 @@ static void half_goes_on(struct half *h, int from, uint32_t imm, uint32_t len)
 }
 
 /*
- * Seconds. A datagram is kept for twice that at least, until the memory of its receive buffer is
- * there; the other half is for threads that a busy machine runs late.
+ * Seconds. A datagram is kept for at least twice as long until the memory of its receive buffer is
+ * there; the other half is for threads that run late on a busy machine.
  */
 #define KEPT 0.025
 
-/* @len: of the second one; with its GRH it fits before the missing page, or not. */
+/* @len: of the second datagram; with its GRH it ends before the missing page, or behind it. */
 static void ud_half_one(struct t_dev *d, int first, bool same, uint32_t len)
 {
 	const struct t_opt o = { .type = IBV_QPT_UD, .depth = 8 };
@@ -272,7 +276,7 @@ static void ud_half_one(struct t_dev *d, int first, bool same, uint32_t len)
 	half_send(&h, 0, 1, 1000);
 	if (!t_gap_asked(&h.g, t_limit))
 		t_fail("the receive buffer was not asked for");
-	/* What waits was read from the source, or will be again: the second needs its own. */
+	/* On the local carrier the source of the first is read again: give the second its own. */
 	if (first) {
 		t_expect("the first datagram", h.a[0].scq, IBV_WC_SUCCESS, NULL);
 	} else {
@@ -307,8 +311,9 @@ static void ud_landing(struct t_dev *d)
 }
 
 /*
- * A sender that is reset and connected again on the other carrier while a message of its waits half
- * landed. RC: with the PSN that the receiver stands at, so that it goes on.
+ * The sender is reset and connected again on the other carrier while half of its message has been
+ * written and the rest waits for memory. On RC its new PSN is the one that the receiver expects, so
+ * that the receiver accepts what follows.
  */
 static void reconnect_one(struct t_dev *d, enum ibv_qp_type type, int first, uint32_t len)
 {
@@ -338,7 +343,7 @@ static void reconnect_one(struct t_dev *d, enum ibv_qp_type type, int first, uin
 	usleep(2000);
 	t_gap_serve(&h.g, 1, GUARD);
 	half_take(&h, 2, t_slow(0.1));
-	/* UC goes on; RC need not agree on a PSN, after a peer that forgot what it sent. */
+	/* Only on UC: an RC sender that was reset may not agree with the receiver on the PSN. */
 	if (type == IBV_QPT_UC)
 		half_goes_on(&h, 0, 3, 2500);
 	must_stay("the receiver", &h.b, IBV_QPS_RTS);
@@ -351,7 +356,7 @@ static void reconnect(struct t_dev *d)
 		reconnect_one(d, i & 2 ? IBV_QPT_RC : IBV_QPT_UC, i & 1, i & 4 ? 800 : 200);
 }
 
-/* ---- what a datagram may do to its receiver ---- */
+/* ---- what a datagram may not do to its receiver ---- */
 
 static void ud_long(struct t_dev *d)
 {
@@ -369,7 +374,7 @@ static void ud_long(struct t_dev *d)
 		t_recv_one(&b, land.va, 100, land.mr->lkey, 1);
 		before = t_counter(d->name, "dropped");
 		for (uint32_t i = 0; i < 3; i++) {
-			/* The last is one byte too long. */
+			/* The last one is one byte too long, the others much more. */
 			send_imm(&a, src.va, i < 2 ? 200 : 100 - GRH + 1, src.mr->lkey, i);
 			t_expect("a datagram that is too long", a.scq, IBV_WC_SUCCESS, NULL);
 		}
@@ -397,8 +402,8 @@ static void ud_long(struct t_dev *d)
 }
 
 /*
- * A datagram waits for the receiver's buffer, which goes; meanwhile the receiver has got another
- * Q_Key, or was reset: what waits has nothing to do with it any more.
+ * A datagram waits for the receiver's buffer, which is then unmapped. Meanwhile the receiver has
+ * got another Q_Key, or was reset: the datagram must not change the receiver's state any more.
  */
 static void ud_stranger(struct t_dev *d)
 {
@@ -422,7 +427,7 @@ static void ud_stranger(struct t_dev *d)
 		if (how ? t_ep_state(&b, IBV_QPS_RESET) || t_ep_init(&b) :
 			  ibv_modify_qp(b.qp, &attr, IBV_QP_QKEY))
 			t_die("the receiver cannot be modified: %s", strerror(errno));
-		/* The fault fails: its memory has gone, and nobody serves it. */
+		/* The fault fails: the memory is unmapped, and nobody serves it. */
 		munmap(g.va - T_PAGE, (g.pages + 2) * T_PAGE);
 		close(g.fd);
 		t_expect("the datagram", a.scq, IBV_WC_SUCCESS, NULL);
@@ -435,7 +440,7 @@ static void ud_stranger(struct t_dev *d)
 	}
 }
 
-/* A payload above the path MTU is the sender's error. */
+/* A payload larger than the path MTU is an error of the sender. */
 static void ud_mtu(struct t_dev *d)
 {
 	const uint32_t mtu = 128U << d->port.active_mtu;
@@ -464,7 +469,7 @@ static void ud_mtu(struct t_dev *d)
 	}
 }
 
-/* ---- what is done completes, whatever is behind it ---- */
+/* ---- a WR that is done completes, even if the next one waits for memory ---- */
 
 enum { WRITE, SEND, READ, ADD, KINDS };
 static const char *const kind_name[] = { "WRITE", "SEND", "READ", "FETCH_ADD" };
@@ -490,7 +495,7 @@ static struct ibv_send_wr request(int kind, struct ibv_sge *sg, const struct mem
 	return wr;
 }
 
-/* @far holds its pattern (81), the sources theirs (82). */
+/* Check the data: @far was filled with pattern 81, the sources with pattern 82. */
 static void arrived(int kind, const char *what, const uint8_t *near, uint64_t near_pos,
 		    const uint8_t *far, uint64_t far_pos, uint32_t len)
 {
@@ -562,7 +567,7 @@ static void beside_fault(struct t_dev *d)
 	}
 }
 
-/* The other way round: the first waits for its memory, and what is behind it stays behind it. */
+/* The other way round: the first WR waits for its memory, and the next must not overtake it. */
 static void behind_fault(struct t_dev *d)
 {
 	for (int i = 0; i < 2 * KINDS; i++) {
@@ -593,7 +598,7 @@ static void behind_fault(struct t_dev *d)
 			t_die("ibv_post_send: %s", strerror(errno));
 		if (!t_gap_asked(&g, t_limit))
 			t_fail("the memory was not asked for");
-		/* Longer than all retries: that is no silence of the peer's. */
+		/* Waits longer than all retries take: the peer is not to blame, so no error. */
 		t_none("what waits, or is behind it", a.scq, 0.25);
 		t_gap_serve(&g, 0, 82);
 		for (uint64_t id = 1; id <= 2; id++)
@@ -624,7 +629,7 @@ static const struct t_test all[] = {
 
 static int was;
 
-/* Whatever a test chose. */
+/* Undo what a test chose. */
 static void after(struct t_dev *d)
 {
 	(void)d;

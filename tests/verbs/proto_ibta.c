@@ -19,7 +19,7 @@ static bool on_wire(void)
 	return t_param_get("force_wire") > 0;
 }
 
-/* Events of that type that are there now, or come within a short time. */
+/* The number of events of @type that are there, or come within a short time. */
 static int events_of(struct t_dev *d, enum ibv_event_type type)
 {
 	struct pollfd pf = { .fd = d->ctx->async_fd, .events = POLLIN };
@@ -33,7 +33,7 @@ static int events_of(struct t_dev *d, enum ibv_event_type type)
 	return n;
 }
 
-/* The first message that reaches a QP in RTR says so, and no other. */
+/* The first message that reaches a QP in RTR raises COMM_EST, and no other message does. */
 static void comm_est(struct t_dev *d)
 {
 	static const enum ibv_qp_type types[] = { IBV_QPT_RC, IBV_QPT_UC };
@@ -62,7 +62,7 @@ static void comm_est(struct t_dev *d)
 				       types[k], life, n);
 			t_pat_check("WRITE to a QP in RTR", w.pb, 3000, 1, 0);
 		}
-		/* In RTS it is nothing new. */
+		/* In RTS a message raises no such event. */
 		if (t_ep_rts(&w.b))
 			t_die("to RTS failed");
 		t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 10, w.ma->lkey, (uintptr_t)w.pb,
@@ -83,7 +83,7 @@ static void state_is(const char *what, struct t_ep *e, enum ibv_qp_state want)
 		t_fail("%s: the QP is in state %d, expected %d", what, s, want);
 }
 
-/* A SEND of @len bytes from one to the other arrives; GRH of UD included. */
+/* A SEND of 900 bytes from one QP must arrive at the other (on UD behind the GRH). */
 static void message(const char *what, struct pr *w, struct t_ep *from, struct t_ep *to,
 		    uint64_t seq)
 {
@@ -102,7 +102,7 @@ static void message(const char *what, struct pr *w, struct t_ep *from, struct t_
 		t_pat_check(what, dst + grh, 900, seq, 0);
 }
 
-/* A send of UC or UD that fails stops the send side only. */
+/* A failed send of UC or UD stops the send side only: the QP goes to SQE. */
 static void sqe(struct t_dev *d)
 {
 	static const enum ibv_qp_type types[] = { IBV_QPT_UC, IBV_QPT_UD };
@@ -142,9 +142,9 @@ static void sqe(struct t_dev *d)
 					t_fail("flushed %llu", (unsigned long long)wc.wr_id);
 			state_is("after a failed send", &w.a, IBV_QPS_SQE);
 			t_none("a receive of what was not sent", w.b.rcq, 0.05);
-			/* The receive side goes on. */
+			/* The receive side still works. */
 			message("to a QP in SQE", &w, &w.b, &w.a, 600 + (uint64_t)round);
-			/* Sends are flushed, also those that are there when it goes back. */
+			/* Sends posted in SQE are flushed, and not sent after SQE either. */
 			t_post_one(&w.a, IBV_WR_SEND, w.pa, 10, w.ma->lkey, 0, 0, 30);
 			if (t_expect("posted in SQE", w.a.scq, IBV_WC_WR_FLUSH_ERR, &wc) &&
 			    wc.wr_id != 30)
@@ -152,7 +152,7 @@ static void sqe(struct t_dev *d)
 			if (t_ep_state(&w.a, IBV_QPS_RTS))
 				t_fail("SQE to RTS: %s", strerror(errno));
 			state_is("taken back", &w.a, IBV_QPS_RTS);
-			/* One receive is still posted: it comes first. */
+			/* One receive is still posted (wr_id 50): it is used first. */
 			t_pat_fill(w.pa, 900, 700, 0);
 			t_post_one(&w.a, IBV_WR_SEND, w.pa, 900, w.ma->lkey, 0, 0, 31);
 			t_expect("after SQE", w.a.scq, IBV_WC_SUCCESS, NULL);
@@ -168,7 +168,7 @@ static void sqe(struct t_dev *d)
 	}
 }
 
-/* The wish for an event is for one transition to SQD, not for all that follow. */
+/* A request for the SQ_DRAINED event counts for one transition to SQD, not for later ones. */
 static void sqd_notify(struct t_dev *d)
 {
 	struct ibv_qp_attr with = { .qp_state = IBV_QPS_SQD, .en_sqd_async_notify = 1 };
@@ -203,7 +203,7 @@ static int in_sqd(struct t_ep *e, struct ibv_qp_attr *a, int mask)
 	return t_ep_state(e, IBV_QPS_RTS);
 }
 
-/* READs of BIG bytes at once, each from an address of its own. */
+/* Post READs of BIG bytes, each from another address. */
 static void reads(struct t_ep *e, uint8_t *to, uint32_t lkey, const uint8_t *from, uint32_t rkey,
 		  int n)
 {
@@ -213,7 +213,7 @@ static void reads(struct t_ep *e, uint8_t *to, uint32_t lkey, const uint8_t *fro
 			t_die("post of a READ");
 }
 
-/* Responder resources: more in SQD, fewer in SQD. */
+/* Responder resources can be changed in SQD, to more and to fewer. */
 static void rd_atomic(struct t_dev *d)
 {
 	const int n = 6;
@@ -225,7 +225,7 @@ static void rd_atomic(struct t_dev *d)
 
 	t_pat_fill(from, (size_t)n * BIG, 41, 0);
 	t_pair_open(&a, d, &b, d, &o);
-	reads(&a, to, mt->lkey, from, mf->rkey, 1); /* the resources are made now */
+	reads(&a, to, mt->lkey, from, mf->rkey, 1); /* makes the responder allocate its resources */
 	t_expect("READ", a.scq, IBV_WC_SUCCESS, NULL);
 	if (in_sqd(&b, &(struct ibv_qp_attr){ .max_dest_rd_atomic = 6 },
 		   IBV_QP_MAX_DEST_RD_ATOMIC) ||
@@ -236,7 +236,7 @@ static void rd_atomic(struct t_dev *d)
 	for (int i = 0; i < n; i++)
 		t_expect("READs with more resources", a.scq, IBV_WC_SUCCESS, NULL);
 	t_pat_check("READs with more resources", to, (size_t)n * BIG, 41, 0);
-	/* Fewer: what is left is used one after the other. */
+	/* Fewer: the READs take turns. */
 	if (in_sqd(&a, &(struct ibv_qp_attr){ .max_rd_atomic = 1 }, IBV_QP_MAX_QP_RD_ATOMIC) ||
 	    in_sqd(&b, &(struct ibv_qp_attr){ .max_dest_rd_atomic = 1 }, IBV_QP_MAX_DEST_RD_ATOMIC))
 		t_die("fewer resources in SQD: %s", strerror(errno));
@@ -268,7 +268,7 @@ static uint64_t port_counter(struct t_dev *d, const char *name)
 	return v;
 }
 
-/* The counters of performance management; sysfs asks for them by MAD. */
+/* The port counters of performance management, which sysfs reads by MAD. */
 static void pma(struct t_dev *d)
 {
 	static const char *const name[] = { "port_xmit_packets", "port_rcv_packets",
@@ -282,7 +282,7 @@ static void pma(struct t_dev *d)
 	t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 60000, w.ma->lkey, (uintptr_t)w.pb, w.mb->rkey,
 		   1);
 	t_expect("WRITE", w.a.scq, IBV_WC_SUCCESS, NULL);
-	/* By the wire: its packets, and in units of four bytes its data and headers. */
+	/* On the wire: the packets, and the data with headers in units of four bytes. */
 	for (size_t i = 0; i < ARRAY_LEN(name); i++) {
 		more = port_counter(d, name[i]) - was[i];
 		if (on_wire() ? more < (i < 2 ? 10 : 15000) || more > (i < 2 ? 1000 : 20000)
@@ -294,7 +294,7 @@ static void pma(struct t_dev *d)
 	pr_close(&w);
 }
 
-/* A doorbell that is refused: the first WR was not taken, and none is sent later. */
+/* The doorbell is refused: bad_wr is the first WR, and none of them is sent later. */
 static void bad_wr(struct t_dev *d)
 {
 	struct ibv_send_wr wr[3], *bad = NULL;
@@ -313,7 +313,7 @@ static void bad_wr(struct t_dev *d)
 					      .next = i < 2 ? &wr[i + 1] : NULL,
 					      .wr.rdma = { .remote_addr = (uintptr_t)w.pb,
 							   .rkey = w.mb->rkey } };
-	/* As if another process had taken it to RESET: the library does not know. */
+	/* As if another process had taken the QP to RESET: the library believes it is in RTS. */
 	if (t_ep_state(&w.a, IBV_QPS_RESET) || t_ep_state(&w.b, IBV_QPS_RESET))
 		t_die("to RESET");
 	w.a.qp->state = IBV_QPS_RTS;
@@ -335,7 +335,7 @@ static void bad_wr(struct t_dev *d)
 	pr_close(&w);
 }
 
-/* A window of type 1 is not bound by a work request. */
+/* A window of type 1 cannot be bound by a work request. */
 static void bind_type(struct t_dev *d)
 {
 	const struct t_opt o = { .ops = IBV_QP_EX_WITH_BIND_MW | IBV_QP_EX_WITH_RDMA_WRITE };
@@ -393,7 +393,10 @@ static void *serve_late(void *arg)
 	return NULL;
 }
 
-/* A peer that may not be told to come again, and a target page that comes after 60 ms. */
+/*
+ * The target page comes after 60 ms, and the requester must not get an RNR NAK: its rnr_retry is 0.
+ * It succeeds only if the packet is parked.
+ */
 static void rnr_zero(struct t_dev *d)
 {
 	const struct t_opt o = { .no_rnr_retry = true, .timeout = 19 }; /* 2.1 s */
@@ -431,8 +434,9 @@ static void rnr_zero(struct t_dev *d)
 }
 
 /*
- * A requester that has more READs under way than its peer has resources. The first waits for its
- * source page, so the second is surplus for sure. (The local carrier executes one after the other.)
+ * A requester that has more READs in flight than its peer has resources. The first READ waits for
+ * its source page, so the second is one too many. (Only on the wire: the local carrier executes
+ * READs one after the other.)
  */
 static void overuse(struct t_dev *d)
 {
@@ -486,8 +490,8 @@ static void overuse(struct t_dev *d)
 }
 
 /*
- * What waits for a fault for too long is given up, and comes again: a READ behind it is no surplus
- * then.
+ * A packet that waits too long for a fault is dropped with an RNR NAK, and the requester sends it
+ * again: a READ that comes after it must not count as one too many.
  */
 static void given_up(struct t_dev *d)
 {
@@ -506,7 +510,7 @@ static void given_up(struct t_dev *d)
 	served.fd = t_uffd(page, T_PAGE);
 	served.page = page;
 	served.contents = t_map(T_PAGE);
-	/* They wait for 0.3 s, then again, and the page comes while they do. */
+	/* The WRITE is parked for 0.3 s, dropped, sent again and parked: then the page comes. */
 	served.ms = 450;
 	if (t_param_set("park_ms", 300))
 		t_fail("park_ms cannot be set");
@@ -548,7 +552,10 @@ static bool ah_works(struct t_dev *d)
 	return ah;
 }
 
-/* One context takes all AHs that it gets: others have theirs, so has the connection manager. */
+/*
+ * One context creates AHs until it is refused: other contexts can still create theirs, and so can
+ * the connection manager.
+ */
 static void ah_quota(struct t_dev *d)
 {
 	const unsigned max = (unsigned)d->attr.orig_attr.max_ah + 10;
@@ -563,8 +570,8 @@ static void ah_quota(struct t_dev *d)
 	unsigned n = 0;
 
 	if (t_debug || on_wire())
-		return; /* takes long there, and no carrier has a part in it */
-	/* A group's Ethernet address need not be asked for. */
+		return; /* would take long there, and the carrier makes no difference */
+	/* A multicast address: its Ethernet address is known without asking the network. */
 	memcpy(at.grh.dgid.raw + 12, (uint8_t[]){ 239, 9, 9, 9 }, 4);
 	while (n < max && (ah[n] = ibv_create_ah(d->pd, &at)))
 		n++;
@@ -589,7 +596,7 @@ static void ah_quota(struct t_dev *d)
 	free(ah);
 }
 
-/* The same for multicast groups; 32 of them have one Ethernet address. */
+/* 32 of these multicast groups have the same Ethernet address. */
 static union ibv_gid group_gid(unsigned no)
 {
 	struct in_addr a = { htonl(0xe05d0000 + no / 32 + (no % 32 << 23)) };
@@ -599,6 +606,7 @@ static union ibv_gid group_gid(unsigned no)
 	return g;
 }
 
+/* The same as ah_quota, for multicast groups. */
 static void mcast_quota(struct t_dev *d)
 {
 	const unsigned max = (unsigned)d->attr.orig_attr.max_mcast_grp + 10;
@@ -609,7 +617,7 @@ static void mcast_quota(struct t_dev *d)
 	unsigned n = 0;
 
 	if (t_debug || on_wire())
-		return; /* takes long there, and no carrier has a part in it */
+		return; /* would take long there, and the carrier makes no difference */
 	t_ep_open(&e, d, &o);
 	while (n < max && !ibv_attach_mcast(e.qp, &g, 0))
 		g = group_gid(++n);
