@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * prxe-blind: what single packets may do. Packets with the wrong PSN, key, length or syndrome
- * change nothing; what waits for memory waits for a bounded time in bounded memory; what a peer
- * says is heard whatever the QP waits for.
+ * prxe-blind: what single packets can do to a QP. Packets with the wrong PSN, key, length or
+ * syndrome must change nothing; packets that wait for memory must wait for a bounded time and use
+ * bounded memory; the peer's ACKs must be processed whatever the QP waits for.
  */
 #define _GNU_SOURCE
 #include "lib/gap.h"
@@ -30,7 +30,7 @@ static void must_stay(const char *what, struct t_ep *e, enum ibv_qp_state want)
 		t_fail("%s: QP state %d, expected %d", what, is, want);
 }
 
-/* Nobody reads what arrived meanwhile. */
+/* Drop what the device has sent meanwhile, so that the next test does not read it. */
 static void forget_arrived(void)
 {
 	struct sp_hdr h;
@@ -64,7 +64,7 @@ static void mem_close(struct mem *m)
 
 #define GHOST_OPT { .timeout = 14, .retry_cnt = 2 }
 
-/* @una: the PSN that is outstanding, and the only one. */
+/* Send a stale packet of @kind. @una: the PSN of the only request that is outstanding. */
 static bool ghost(struct t_ep *e, int kind, uint32_t una, unsigned n)
 {
 	static const uint8_t rnr = SP_SYN_RNR | 20;
@@ -99,7 +99,7 @@ static bool ghost(struct t_ep *e, int kind, uint32_t una, unsigned n)
 	return true;
 }
 
-/* Until the QP's only WRITE completes: how long that takes, with packets of @kind (-1: none). */
+/* How long it takes until the QP's only WRITE completes, with packets of @kind (-1: none). */
 static double ghosts_until(int kind, double limit)
 {
 	const struct t_opt o = GHOST_OPT;
@@ -135,7 +135,7 @@ static void ghosts(void)
 		t_fail("a peer that says nothing: no completion");
 		return;
 	}
-	/* On debug some of them; each takes a second there. */
+	/* On debug each takes a second: only every other one. */
 	for (int kind = 0; ghost(&none, kind, 0, 0); kind += t_debug ? 2 : 1) {
 		took = ghosts_until(kind, limit);
 		if (took < 0)
@@ -143,7 +143,7 @@ static void ghosts(void)
 	}
 }
 
-/* ---- responses with a syndrome that they cannot have ---- */
+/* ---- responses with a syndrome that no such response can have ---- */
 
 static void one_syndrome(bool atomic, uint8_t syndrome)
 {
@@ -174,7 +174,7 @@ static void one_syndrome(bool atomic, uint8_t syndrome)
 		goto out;
 	}
 	t_pat_check("its landing", land.va, T_PAGE, GUARD, 0);
-	/* It was not taken at all: then the right one is. */
+	/* If it was dropped, the right response must be accepted now. */
 	t_pat_fill(scratch, len, 5, 0);
 	resp.syndrome = SP_SYN_ACK;
 	resp.orig = orig;
@@ -202,11 +202,11 @@ static void syndromes(void)
 			one_syndrome(atomic, all[i]);
 }
 
-/* ---- responses that answer nothing ---- */
+/* ---- responses that no request asked for ---- */
 
 /*
- * A response acknowledges the requests before it, but not one to a WRITE, and not one of another
- * kind or length than the READ of its PSN gets.
+ * A response acknowledges the requests before it. It must be dropped if its PSN is that of a WRITE,
+ * or that of a READ which expects a response of another kind or length.
  */
 static void no_answers(void)
 {
@@ -256,7 +256,7 @@ static void no_answers(void)
 	forget_arrived();
 }
 
-/* ---- a peer that asks for everything again, for ever ---- */
+/* ---- a peer that asks for a retransmission again and again ---- */
 
 static void nak_storm(void)
 {
@@ -289,7 +289,7 @@ static void nak_storm(void)
 			t_fail("no completion within %.1f s", limit);
 		else if (wc.status != IBV_WC_RETRY_EXC_ERR)
 			t_fail("'%s'", ibv_wc_status_str(wc.status));
-		/* Its three or more packets, each time that it went back. */
+		/* Three or more packets for each time that it retransmits. */
 		if (packets > 100)
 			t_fail("%u packets were sent", packets);
 		t_ep_close(&e);
@@ -298,7 +298,7 @@ static void nak_storm(void)
 	mem_close(&m);
 }
 
-/* ---- packets that are none ---- */
+/* ---- malformed packets ---- */
 
 static void malformed(void)
 {
@@ -333,7 +333,7 @@ static void malformed(void)
 			sp_send(&two.to_a, two.ipb, two.ipa, &h, NULL, 0);
 		}
 		for (unsigned i = 0; i < 2; i++, sent++) {
-			/* More padding than payload; a connection's packet to the multicast QP. */
+			/* More padding than payload; an RC packet to the multicast QP. */
 			struct sp_hdr h = { .op = SP_RC | SP_SEND_ONLY,
 					    .qpn = i ? SP_MASK : e.me.qpn, .more_pad = i ? 0 : 3 };
 
@@ -352,7 +352,10 @@ static void malformed(void)
 
 /* ---- stale requests beside a READ that is being answered ---- */
 
-/* Its first 256 KiB are looked at before it is answered: it stops behind them, in the middle. */
+/*
+ * The responder looks at the first 256 KiB of the READ's memory before it answers. The missing page
+ * comes after these, so the response stops in the middle.
+ */
 #define READ_PAGES 80
 #define MISSING 70	/* nobody has this page yet */
 
@@ -362,7 +365,7 @@ struct stale {
 	int32_t off;	/* from the READ's first PSN */
 };
 
-/* Which of the READ's responses came, from where on its first; all must be right. */
+/* Count the READ's responses that arrive, from PSN @first on; the data of all must be right. */
 static unsigned responses(const struct t_ep *e, uint32_t first, uint32_t mtu, bool *seen,
 			  double seconds)
 {
@@ -411,9 +414,12 @@ static void one_stale(const struct stale *s, struct mem *other)
 	h.va = (uintptr_t)g.va;
 	h.rkey = g.mr->rkey;
 	h.dma_len = READ_PAGES * T_PAGE;
-	/* Where a page takes long, a requester is told to come again: so it does, here as well. */
+	/*
+	 * If the page takes long, the responder asks the requester to retransmit (RNR NAK), so this
+	 * one does.
+	 */
 	for (unsigned i = 0; i < 20 && !asked; i++) {
-		/* Something that is over before the READ. */
+		/* A WRITE that is complete before the READ. */
 		fake_send(&e, before, scratch, 16);
 		fake_send(&e, h, NULL, 0);
 		asked = t_gap_asked(&g, t_slow(0.5));
@@ -500,9 +506,9 @@ out:
 	mem_close(&land);
 }
 
-/* ---- the peer is heard, and its silence too, while the send side waits for memory ---- */
+/* ---- ACKs are processed, and silence is noticed, while the send side waits for memory ---- */
 
-/* A WRITE of what is there, and a WRITE of what nobody has yet. */
+/* Post two WRITEs: one whose source is there, and one whose source page nobody has yet. */
 static void two_writes(struct t_ep *e, struct t_gap *g, struct mem *m, const struct t_opt *o)
 {
 	struct ibv_sge sg[2];
@@ -551,7 +557,7 @@ static void lost_meanwhile(void)
 	size_t len;
 
 	two_writes(&e, &g, &m, &o);
-	/* The first packet got lost: it comes again. */
+	/* The first packet is taken to be lost: the ACK timer must retransmit it. */
 	if (fake_next("the first WRITE", &h, scratch, &len))
 		is_write("the first WRITE", &h, len, e.o.psn, 700, 3);
 	if (sp_next(&two.to_a, FAKE_QPN, &h, scratch, &len, t_slow(0.5)))
@@ -575,7 +581,7 @@ static void lost_meanwhile(void)
 	forget_arrived();
 }
 
-/* A peer that has gone is found out, though the next WR waits for memory. */
+/* A peer that does not answer any more is noticed although the next WR waits for memory. */
 static void silence_meanwhile(void)
 {
 	const struct t_opt o = GHOST_OPT;
@@ -600,8 +606,9 @@ static void silence_meanwhile(void)
 }
 
 /*
- * A READ whose landing has gone when its response comes: the response waits, for longer than all
- * retries; that is no silence of the peer's. What was sent behind it completes behind it.
+ * The buffer of a READ is missing when the response comes: the response waits, longer than all
+ * retries take. The peer is not silent, so that is no error. The WRITE after the READ completes
+ * after it.
  */
 static void landing_meanwhile(void)
 {
@@ -641,7 +648,7 @@ static void landing_meanwhile(void)
 	forget_arrived();
 }
 
-/* ---- memory that strangers fill ---- */
+/* ---- memory that strangers can fill ---- */
 
 static long meminfo(const char *key)
 {
@@ -658,7 +665,7 @@ static long meminfo(const char *key)
 	return kb;
 }
 
-/* KiB that the kernel has more of its own than @before; @before 0: what it has. */
+/* How many KiB less are available than @before. With @before 0: minus what is available. */
 static long held(long before)
 {
 	return before - meminfo("MemAvailable");
@@ -674,7 +681,7 @@ static void held_less(const char *what, long before, long limit_mb)
 		       limit_mb);
 }
 
-/* KiB that this process's memory cgroup is charged; the script gives it one of its own. */
+/* KiB charged to this process's memory cgroup; the script gives it a cgroup of its own. */
 static long charged(void)
 {
 	char line[512] = "", path[600];
@@ -695,7 +702,7 @@ static long charged(void)
 	return (long)(bytes >> 10);
 }
 
-/* @n packets to @qpn, the same but for their PSNs, and the same in all when those do not move. */
+/* Send @n packets to @qpn that differ only in their PSNs, or not at all if @psn_step is 0. */
 static void flood(struct sp_hdr h, uint32_t qpn, size_t len, unsigned n, uint32_t psn_step)
 {
 	const unsigned frag = two.to_a.frag;
@@ -730,7 +737,7 @@ static void flood_responses(void)
 		flood((struct sp_hdr){ .op = SP_READ_MIDDLE, .psn = e.o.psn + 3 * i }, e.me.qpn,
 		      BIG_BYTES, 200, 0);
 	held_less("one RC requester", before, 8);
-	/* And goes on, as if nothing had come. */
+	/* The requester must work as if nothing had come. */
 	fake_ack(&e, e.o.psn, SP_SYN_ACK);
 	t_expect("the first WRITE", e.scq, IBV_WC_SUCCESS, NULL);
 	t_gap_serve(&g, 0, 4);
@@ -743,7 +750,7 @@ static void flood_responses(void)
 	forget_arrived();
 }
 
-/* Requests to a responder that waits for its receive buffer: in order, of any length. */
+/* Requests to a responder that waits for its receive buffer: with the next PSNs, and stale ones. */
 static void flood_requests(void)
 {
 	const struct t_opt o = { .timeout = 20 };
@@ -773,7 +780,7 @@ static void flood_requests(void)
 
 #define FLOODED 24	/* UD QPs */
 
-/* Datagrams for buffers that nobody serves; after about a second they are given up, and counted. */
+/* Datagrams for buffers that nobody serves: after about a second they are dropped, and counted. */
 static void flood_datagrams(void)
 {
 	const uint32_t mtu = 128U << two.a->port.active_mtu;
@@ -812,7 +819,7 @@ static void flood_datagrams(void)
 		t_fail("UD receivers: %ld MiB of memory are held", max_kb >> 10);
 	if (max_paid < max_kb / 2 - 4096)
 		t_fail("the owner is charged %ld KiB of %ld", max_paid, max_kb);
-	/* Each has one at least that waited, and lost it. */
+	/* At least one datagram of each QP has waited, and is dropped. */
 	for (end = t_now() + t_slow(3); t_now() < end; usleep(50000))
 		if (t_counter(two.a->name, "dropped_fault") >= lost + FLOODED &&
 		    held(before) < 8192)
@@ -824,7 +831,7 @@ static void flood_datagrams(void)
 	held_less("UD receivers, later", before, 8);
 	for (unsigned i = 0; i < 2 * FLOODED; i++)
 		t_gap_serve(&g, i, GUARD);
-	/* What was not given up is received now, of those; then they are as others are. */
+	/* Datagrams that were not dropped may be received now. A QP without any must still work. */
 	usleep(100000);
 	for (unsigned i = 0; i < FLOODED; i++) {
 		struct sp_hdr good = h;
@@ -847,7 +854,7 @@ static void flood_datagrams(void)
 	mem_close(&land);
 }
 
-/* A message of UC whose receive buffer nobody serves is given up too, and the next one arrives. */
+/* A UC message whose receive buffer nobody serves is dropped too, and the next one arrives. */
 static void uc_given_up(void)
 {
 	const struct t_opt o = { .type = IBV_QPT_UC, .mtu = IBV_MTU_1024 };

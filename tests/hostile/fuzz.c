@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * prxe-fuzz: random packets from everywhere, beside a transfer that must not notice.
+ * prxe-fuzz: random packets from everywhere, beside a transfer that must not be disturbed.
  *
- * One RC connection between the two devices, the lane, transfers and checks all the time. What is
- * sent to its QPs comes from somebody who does not know it: the PSN is outside of everything that
- * is under way and the R_Key is wrong, or the packet is malformed, from another address, or has a
- * wrong ICRC or P_Key. Victims of all types get everything, with PSNs, keys and the peer's address
- * right more often than not; they may end in error, but must be as good as new after RESET. All
- * follows from a seed.
+ * One RC connection between the two devices, the lane, transfers and checks data all the time. Its
+ * QPs get packets from a sender who does not know the connection: the PSN is outside of the range
+ * in flight and the rkey is wrong, or the packet is malformed, comes from another address, or has a
+ * wrong ICRC or P_Key. Victims, QPs of all types, get every kind of packet, usually with the right
+ * PSN, key and peer address; they may go to the error state, but must work again after RESET. All
+ * choices follow from a seed.
  */
 #define _GNU_SOURCE
 #include "two.h"
@@ -55,8 +55,8 @@ static void mem_close(struct mem *m)
 
 static struct lane {
 	struct t_ep e;
-	struct mem src, far;	/* what it sends and reads into; what its peer works on */
-	uint32_t lo, hi;	/* PSNs: everything before lo is over; hi and later not used yet */
+	struct mem src, far;	/* src: sent from and read into; far: the target, at its peer */
+	uint32_t lo, hi;	/* PSNs: before lo all is complete; hi and later are not used yet */
 	uint64_t adds;
 } lane[2];
 
@@ -73,7 +73,7 @@ static void lane_open(void)
 
 		t_ep_open(&lane[i].e, d, &o);
 		lane[i].src = mem_open(d, 0);
-		/* One direction with memory on demand. */
+		/* In one direction the target is on-demand memory. */
 		lane[!i].far = mem_open(d, i ? IBV_ACCESS_ON_DEMAND : 0);
 	}
 	for (int i = 0; i < 2; i++) {
@@ -100,7 +100,7 @@ static uint32_t pkts(uint32_t len)
 	return len ? (len - 1) / MTU + 1 : 1;
 }
 
-/* One WRITE, SEND, READ and FETCH_ADD, in the order that @order says. */
+/* One WRITE, SEND, READ and FETCH_ADD in the order of @op. */
 struct round {
 	uint32_t len[4];
 	uint64_t seq;
@@ -149,7 +149,7 @@ static void lane_post(struct lane *l, struct lane *to, const struct round *r)
 	}
 }
 
-/* The completions, each as it would be if nobody else sent anything. */
+/* Take the completions. Each must be what it would be if nobody else sent anything. */
 static bool lane_take(struct lane *l, struct lane *to, const struct round *r)
 {
 	static const enum ibv_wc_opcode of[] = {
@@ -212,7 +212,7 @@ static void lane_check(struct lane *l, const struct round *r)
 	}
 }
 
-/* What nobody has named, and what was named and put back. */
+/* Check the memory that no transfer writes to, and the memory that the READs read. */
 static void lane_guards(struct lane *l)
 {
 	t_pat_check("the lane's guard", l->far.va, READ_AT, GUARD, 0);
@@ -238,7 +238,7 @@ static void *transfer(void *arg)
 		if (t_now() - from > slowest)
 			slowest = t_now() - from;
 		rounds++;
-		usleep(1000);	/* the others' turn */
+		usleep(1000);	/* let the others run */
 	}
 	return NULL;
 }
@@ -250,7 +250,7 @@ static const char *const victim_name[] = { "lane", "RC", "UC", "UD", "GSI", "mul
 
 static struct victim {
 	struct t_ep e[2];	/* on A, on B */
-	uint32_t rq[2], sq[2];	/* PSNs, as they were lately */
+	uint32_t rq[2], sq[2];	/* their PSNs when they were queried last */
 	struct mem mem[2];
 } victim[VICTIMS];
 
@@ -277,7 +277,7 @@ static void victim_close(int kind)
 	}
 }
 
-/* Where its PSNs are now; and through RESET when it is in error. */
+/* Query the PSNs; if a QP is in error, take both through RESET. */
 static void victim_look(struct victim *v)
 {
 	struct ibv_qp_init_attr ia;
@@ -297,7 +297,7 @@ static void victim_look(struct victim *v)
 	resets++;
 }
 
-/* Receives to take, and something under way. */
+/* Post receives, and one request that is in flight while packets arrive. */
 static void victim_feed(int kind, uint64_t rnd)
 {
 	static const enum ibv_wr_opcode ops[] = { IBV_WR_RDMA_WRITE, IBV_WR_SEND, IBV_WR_RDMA_READ,
@@ -315,7 +315,7 @@ static void victim_feed(int kind, uint64_t rnd)
 		t_drain(e->rcq);
 		if (kind >= V_UD)
 			sg.length = 100;
-		/* Full queues refuse, queues in error flush. */
+		/* Full queues refuse posts, and QPs in error flush: the result does not matter. */
 		t_post(e, &w);
 		for (int k = 0; k < 4; k++)
 			t_recv_one(e, v->mem[i].va + 16 * T_PAGE, 8 * T_PAGE,
@@ -330,7 +330,7 @@ static void victim_feed(int kind, uint64_t rnd)
 static struct counts {
 	unsigned long long sent, blind, stranger, icrc, mutated, fragments, twice;
 	unsigned long long by_victim[VICTIMS];
-	unsigned long long whole[2];	/* that reach device A, B */
+	unsigned long long whole[2];	/* that device A, B should receive */
 } count;
 static uint32_t group;
 static uint8_t payload[SP_MAX], mad[256];
@@ -345,7 +345,7 @@ static size_t pick_len(uint64_t rnd)
 	static const int32_t l[] = { 0, 0, 0, 1, 4, 8, 8, 8, 63, MTU - 1, MTU, MTU, MTU + 1 };
 	static const int32_t large[] = { 2 * MTU, 4096, 9000, 60000 };
 
-	/* The large ones take long to make: few of them, so that there are many others. */
+	/* Large packets take long to build: few of them, so that there are many others. */
 	if (rnd % 64 == 0)
 		return pick(rnd >> 6, large, ARRAY_LEN(large) - !!(rnd >> 10 & 7));
 	return rnd & 3 ? pick(rnd >> 2, l, ARRAY_LEN(l)) : (rnd >> 8) % 256;
@@ -373,7 +373,7 @@ static bool is_response(uint8_t op)
 	return op >= SP_READ_FIRST && op <= SP_ATOMIC_ACK;
 }
 
-/* Everything but the PSN and the key. */
+/* A random header, without PSN and rkey. */
 static struct sp_hdr any_header(uint64_t rnd, uint8_t transport, size_t len)
 {
 	static const int32_t more[] = { 0, 0, 0, 1, -1, MTU, 100000, INT32_MIN, -2 };
@@ -400,8 +400,9 @@ static bool well_formed_header(const struct sp_hdr *h)
 }
 
 /*
- * For the lane, from somebody who does not know it. True: it is blind by PSN and key, so that it
- * may be sent in every respect correct; false: the caller must spoil it (address or ICRC).
+ * A PSN and an rkey for a packet to the lane, from a sender who does not know the connection. True:
+ * the PSN or the header is enough to have it dropped, so the rest of the packet may be right.
+ * False: the caller must spoil it otherwise (address or ICRC).
  */
 static bool blind_psn(struct sp_hdr *h, int side, uint64_t rnd)
 {
@@ -416,7 +417,7 @@ static bool blind_psn(struct sp_hdr *h, int side, uint64_t rnd)
 	switch (rnd & 7) {
 	case 0:
 	case 1:
-		h->psn = lo + (uint32_t)((rnd >> 8) % 40);	/* right in what is under way */
+		h->psn = lo + (uint32_t)((rnd >> 8) % 40);	/* may be in flight */
 		return !well_formed_header(h);
 	case 2:
 		h->psn = hi + pick(rnd >> 8, ahead, ARRAY_LEN(ahead));
@@ -431,7 +432,7 @@ static void victim_psn(struct sp_hdr *h, const struct victim *v, int side, uint6
 {
 	static const int32_t off[] = { 0, 0, 0, 0, 0, 1, 2, -1, -1, -2, -40, 5, 200, 255, 256, 600,
 				       -5000, 5000, 0x7fffff, -0x800000 };
-	/* A response is to what it sent: between the oldest and the newest. */
+	/* The PSN of a response is near those of the requests that the QP sent last. */
 	uint32_t base = is_response(h->op) ? v->sq[side] - 2 : v->rq[side];
 
 	h->psn = base + pick(rnd, off, ARRAY_LEN(off)) + (uint32_t)(rnd >> 16 & 1);
@@ -440,7 +441,7 @@ static void victim_psn(struct sp_hdr *h, const struct victim *v, int side, uint6
 					     rnd >> 23);
 }
 
-/* Base version 1, or the core says so of each in the kernel's log; the rest as it comes. */
+/* Base version 1, since the core logs each MAD with another one; the rest at random. */
 static void make_mad(uint64_t rnd)
 {
 	static const uint8_t classes[] = { 0x03, 0x04, 0x07, 0x07, 0x07, 0x06, 0x30, 0x81 };
@@ -495,7 +496,7 @@ static void one_packet(uint64_t rnd)
 	}
 	if (stranger)
 		src = htonl(ntohl(src) ^ 0x40);
-	/* Not both: the one might undo the other. */
+	/* Not both SP_BAD_ICRC and a mutation: one might undo the other. */
 	if (!how && !(r >> 30 & 63))
 		how |= SP_FLIP;
 	else if (!how && !(r >> 36 & 63))
@@ -520,7 +521,10 @@ static void one_packet(uint64_t rnd)
 
 /* ---- counters ---- */
 
-/* Each packet that comes in is counted once in these; one for nobody is dropped, too. */
+/*
+ * Each packet that arrives is counted in exactly one of these (a packet for a QP that does not
+ * exist in "dropped", too).
+ */
 static const char *const taken[] = { "rcvd_pkts", "rcvd_malformed", "rcvd_bad_icrc", "dropped" };
 
 static void counters(const struct t_dev *d, uint64_t v[ARRAY_LEN(taken)])
@@ -538,7 +542,7 @@ static uint64_t sum(const uint64_t v[ARRAY_LEN(taken)])
 	return s;
 }
 
-/* @n packets, and what one counter says of them; no other one does but those that may be. */
+/* Send @n packets: all must be counted in @name, and each once in the counters above. */
 static void account(const char *what, const char *name, unsigned n, const struct sp_hdr *h,
 		    uint32_t src, unsigned how)
 {
@@ -561,7 +565,7 @@ static void account(const char *what, const char *name, unsigned n, const struct
 		       (unsigned long long)(sum(now) - sum(before)));
 }
 
-/* Nothing else runs now: what each kind of packet is counted as, to the last one. */
+/* Nothing else sends now: the counters must be exact for each kind of packet. */
 static void accounts(void)
 {
 	const uint32_t a = two.ipb, stranger = htonl(ntohl(two.ipb) ^ 0x40);
@@ -602,7 +606,7 @@ static void accounts(void)
 	t_ep_close(&ud);
 }
 
-/* Good datagrams, of which some bits change or the end is cut off: none is received. */
+/* Good datagrams with flipped bits, or without their end: none may be received. */
 static void spoilt(void)
 {
 	const unsigned n = t_debug ? 1500 : 5000;

@@ -185,9 +185,9 @@ static uint32_t crc(uint32_t c, const uint8_t *p, size_t n)
 }
 
 /*
- * Over the headers with ones in the place of what a router may change (IBTA A17): TOS, TTL and
- * checksum, the UDP checksum, the eight reserved bits of the BTH; in front of them eight bytes of
- * ones.
+ * The ICRC covers the headers, with ones in place of the fields that a router may change (IBTA
+ * A17): TOS, TTL and checksum, the UDP checksum, and the eight reserved bits of the BTH. Eight
+ * bytes of ones come first.
  */
 static uint32_t icrc(const uint8_t *ip, const uint8_t *bth, size_t n)
 {
@@ -287,7 +287,7 @@ static void out(struct sp *s, const uint8_t *ip, size_t n)
 	s->bytes += n;
 }
 
-/* The IP packet of @n bytes at @ip in pieces, each with a copy of its header. */
+/* Send the IP packet of @n bytes at @ip in fragments, each with a copy of its header. */
 static void out_in_pieces(struct sp *s, const uint8_t *ip, size_t n, unsigned how)
 {
 	const size_t step = (s->frag - IP_BYTES) & ~(size_t)7, body = n - IP_BYTES;
@@ -309,7 +309,7 @@ static void out_in_pieces(struct sp *s, const uint8_t *ip, size_t n, unsigned ho
 	}
 }
 
-/* Room for headers in front of @p's copy; returns the UDP payload's place. */
+/* Write the IP and UDP headers at @ip. Returns the place of the UDP payload. */
 static uint8_t *udp_packet(struct sp *s, uint8_t *ip, uint32_t src, uint32_t dst, size_t payload)
 {
 	size_t total = IP_BYTES + UDP_BYTES + payload;
@@ -317,7 +317,7 @@ static uint8_t *udp_packet(struct sp *s, uint8_t *ip, uint32_t src, uint32_t dst
 	memset(ip, 0, IP_BYTES + UDP_BYTES);
 	ip[0] = 0x45;
 	put16(ip + 2, (uint32_t)total);
-	/* The kernel would choose one in the place of 0, behind the ICRC's back. */
+	/* For ID 0 the kernel chooses another one, and the ICRC would not match. */
 	if (!++s->id)
 		s->id = 1;
 	put16(ip + 4, s->id);
@@ -345,7 +345,7 @@ static void with_options(struct sp *s, const uint8_t *ip, size_t n)
 	out(s, o, n + 4);
 }
 
-/* What this thread sent last. */
+/* The packet that this thread sent last. */
 static __thread struct {
 	uint8_t ip[IP_BYTES + UDP_BYTES + SP_MAX + ICRC_BYTES];
 	size_t total;
@@ -353,8 +353,8 @@ static __thread struct {
 } last;
 
 /*
- * A CRC finds every burst of 32 bits; what it does not cover (the byte with FECN and BECN) is left
- * as it is.
+ * Change one or two bytes, or cut off the end. (A CRC finds every burst of 32 bits.) The byte that
+ * the ICRC does not cover, with FECN and BECN, is left as it is.
  */
 static size_t mutate(struct sp *s, uint8_t *ip, size_t total, unsigned how)
 {
@@ -369,7 +369,7 @@ static size_t mutate(struct sp *s, uint8_t *ip, size_t total, unsigned how)
 		put16(ip + 24, (uint32_t)(UDP_BYTES + n));
 		return total;
 	}
-	/* Headers more often than data. */
+	/* Change headers more often than data. */
 	at = (m >> 8) % (m & 1 && n > 32 ? 32 : n);
 	at += at == 4;
 	p[at] ^= (uint8_t)(1 + (m >> 32) % 255);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * RoCEv2 packets by hand: built, given an ICRC and sent through a raw IPv4 socket of a network
- * namespace, under any source address; and what arrives there, as a peer would see it. So a test
- * can be a connection's peer, an attacker who pretends to be it, or a stranger.
+ * namespace, from any source address; and the packets that arrive there. So a test can be a
+ * connection's peer, an attacker who pretends to be the peer, or a stranger.
  */
 #ifndef SPOOF_H
 #define SPOOF_H
@@ -46,39 +46,39 @@ struct sp_hdr {
 #define SP_HALF		2	/* the last IP fragment is left out: never put together */
 #define SP_SWAPPED	4	/* IP fragments from the last to the first */
 #define SP_OPTIONS	8	/* the IP header has options */
-/* After the ICRC was computed, as .mutation says, so that it is wrong: */
+/* Changes after the ICRC was computed (chosen by .mutation), so that it is wrong: */
 #define SP_FLIP		16	/* some bits of one or two bytes */
 #define SP_CUT		32	/* the end is missing */
 
 struct sp {
 	int tx, rx;		/* rx: -1 without sniffing */
-	unsigned frag;		/* larger IP packets go in fragments of that */
+	unsigned frag;		/* larger IP packets are sent in fragments of this size */
 	uint16_t id;
 	uint64_t mutation;	/* of SP_FLIP and SP_CUT */
 	unsigned long long packets, bytes;
 };
 
 /*
- * A sender in network namespace @ns, whose netdev @ifname is; with @sniff it sees what arrives
- * there as well. Dies on failure.
+ * Opens a sender in network namespace @ns, with the netdev @ifname. With @sniff, sp_next() can read
+ * what arrives there. Dies on failure.
  */
 void sp_open(struct sp *s, const char *ns, const char *ifname, bool sniff);
-/* The host joins a multicast group there; until the socket is closed. */
+/* The host joins a multicast group there, until the socket that is returned is closed. */
 int sp_join(const char *ns, const char *ifname, uint32_t group);
 void sp_close(struct sp *s);
-/* The bytes of BTH, extended headers, payload and padding; returns their number. */
+/* Writes BTH, extended headers, payload and padding to @at. Returns their number of bytes. */
 size_t sp_build(uint8_t *at, const struct sp_hdr *h, const void *payload, size_t len);
-/* Sends @n such bytes, in whole or not. Addresses in network order. */
+/* Sends @n such bytes, in fragments if they are many. Addresses in network order. */
 void sp_send_raw(struct sp *s, uint32_t src, uint32_t dst, const uint8_t *bth, size_t n,
 		 unsigned how);
-/* The last one once more: nothing is computed again. */
+/* Sends the last packet once more; nothing is computed again. */
 void sp_again(struct sp *s);
 void sp_send(struct sp *s, uint32_t src, uint32_t dst, const struct sp_hdr *h,
 	     const void *payload, size_t len);
-/* A whole UDP payload, with nothing of RoCE added. */
+/* Sends @n bytes as a whole UDP payload, without headers or ICRC of RoCE. */
 void sp_send_udp(struct sp *s, uint32_t src, uint32_t dst, const void *p, size_t n);
 /*
- * The next packet that arrives for QP @qpn; false: none within that time. @payload (room for
+ * The next packet that arrives for QP @qpn. False: none came within @seconds. @payload (room for
  * SP_MAX) may be NULL.
  */
 bool sp_next(struct sp *s, uint32_t qpn, struct sp_hdr *h, uint8_t *payload, size_t *len,

@@ -19,8 +19,8 @@ static uint32_t ipv4(const struct t_dev *d)
 }
 
 /*
- * Packets that one CPU sends arrive in their order. If this process moved between two of them, the
- * second could overtake the first, and nobody here sends one again.
+ * Packets that one CPU sends arrive in order. If this process moved to another CPU between two
+ * packets, the second could overtake the first, and nobody retransmits here.
  */
 static void stay_on_this_cpu(void)
 {

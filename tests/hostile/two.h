@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the programs with raw packets share: a device on either end of a veth pair, each in a
- * network namespace of its own, and raw sockets on both ends.
+ * What the programs with raw packets share: a device at each end of a veth pair, each end in its
+ * own network namespace, and raw sockets at both ends.
  */
 #ifndef TWO_H
 #define TWO_H
@@ -13,29 +13,30 @@ struct two {
 	struct t_dev *a, *b;
 	uint32_t ipa, ipb;	/* network order */
 	const char *ns[2], *netdev[2];
-	struct sp to_a, to_b;	/* in the namespace of the other one */
+	struct sp to_a, to_b;	/* each in the namespace of the other device */
 	double time;
 	uint64_t seed;
 };
 extern struct two two;
 
 /*
- * -d DEV -g GID -n NAMESPACE -i NETDEV of A, -e DEV -G GID -N NAMESPACE -I NETDEV of B, -t SECONDS,
- * -s SEED; what tests/wire/ns.sh makes has these names. @sniff: for sp_next() and the fake peer.
+ * Options: -d DEV -g GID -n NAMESPACE -i NETDEV of A, -e DEV -G GID -N NAMESPACE -I NETDEV of B, -t
+ * SECONDS, -s SEED. The defaults are the names that tests/wire/ns.sh makes. @sniff: for sp_next()
+ * and the fake peer.
  */
 void two_open(int argc, char **argv, bool sniff);
 void two_close(void);
 
 /*
- * An RC or UC QP of device A whose peer is this program: B's address and a QP number that B has
- * not. Packets of the peer's carry what these say; the QP's come to sp_next().
+ * An RC or UC QP of device A whose peer is this program, which uses B's address and a QP number
+ * that B does not have. fake_send() sends packets of the peer; packets of the QP come to sp_next().
  */
 #define FAKE_QPN 0x7a7a7aU
 #define FAKE_PSN 0x1000U
 void fake_open(struct t_ep *e, const struct t_opt *o);
 void fake_again(struct t_ep *e); /* through RESET */
 void fake_send(struct t_ep *e, struct sp_hdr h, const void *payload, size_t len);
-/* The next packet of the QP's; fails (with what) when there is none. */
+/* The next packet that the QP sends. Fails (with @what) if there is none. */
 bool fake_next(const char *what, struct sp_hdr *h, uint8_t *payload, size_t *len);
 void fake_ack(struct t_ep *e, uint32_t psn, uint8_t syndrome);
 
