@@ -24,7 +24,7 @@ static struct {
 	uint64_t sent;
 } live;
 
-/* Inline messages, each with contents of its own, as fast as they are taken. */
+/* Send inline messages, each with its own contents, as fast as they are received. */
 static void *sender(void *arg)
 {
 	uint8_t msg[MSG];
@@ -57,7 +57,7 @@ static void *sender(void *arg)
 	return NULL;
 }
 
-/* Take what has arrived: message @*next comes with receive @*next, and no other. */
+/* Take what has arrived: receive number @*next must hold message number @*next. */
 static unsigned take(const uint8_t *land, uint64_t *next)
 {
 	struct ibv_wc wc;
@@ -94,7 +94,7 @@ static void resize_live(struct t_dev *d)
 	live.sent = 0;
 	t_pair_open(&live.a, d, &live.b, d, &o);
 	pthread_create(&th, NULL, sender, NULL);
-	/* The sender needs receives until it has closed: one more message may be on its way. */
+	/* Post receives until the sender has closed: one more message may be on its way. */
 	while (!__atomic_load_n(&live.closed, __ATOMIC_ACQUIRE) ||
 	       next < __atomic_load_n(&live.sent, __ATOMIC_ACQUIRE)) {
 		uint64_t x = t_mix(rounds++);
@@ -133,7 +133,7 @@ static void resize_live(struct t_dev *d)
 	munmap(land, SLOTS * 256);
 }
 
-/* ---- what a resize does to others on its processor ---- */
+/* ---- how long a resize holds up other work on its CPU ---- */
 
 static volatile double gap;
 static volatile bool tick;
@@ -147,7 +147,7 @@ static void on_cpu0(void)
 	sched_setaffinity(0, sizeof(s), &s);
 }
 
-/* Real-time priority: only code that cannot be preempted holds it up. */
+/* Has real-time priority, so only code that cannot be preempted delays it. */
 static void *ticker(void *arg)
 {
 	const struct sched_param sp = { .sched_priority = 50 };
@@ -165,7 +165,7 @@ static void *ticker(void *arg)
 	return NULL;
 }
 
-/* The best of some tries: a busy machine can spoil one, a spinlock spoils all. */
+/* The best of some tries counts: other work can spoil one of them, a spinlock spoils all. */
 #define GAP_TRIES 4
 #define RESIZED(best, what, call)                                                                  \
 	do {                                                                                       \
@@ -200,7 +200,7 @@ static void resize_gap(struct t_dev *d)
 	pthread_t th;
 
 	if (t_param_get("force_wire") > 0)
-		return; /* no carrier has a part in it */
+		return; /* the carrier makes no difference */
 	sched_getaffinity(0, sizeof(was), &was);
 	s = ibv_create_srq(d->pd, &sa);
 	cq = ibv_create_cq(d->ctx, (int)cqes - 1, NULL, NULL, 0);
@@ -227,7 +227,7 @@ static void resize_gap(struct t_dev *d)
 
 /* ---- late receives ---- */
 
-/* As a provider does that knows nothing of the header's word: it stores the WQE and the index. */
+/* Post like a provider that ignores the word in the header: store the WQE and the index only. */
 static void post_by_hand(volatile uint32_t *ring, uint64_t id)
 {
 	uint32_t p = ring[PR_RING_PRODUCER / 4];
@@ -262,7 +262,7 @@ static void flushed(const char *what, struct t_ep *e, uint64_t id)
 		       (unsigned long long)id);
 }
 
-/* Each is asked for in its own way, when nobody looks by time any more. */
+/* The timers have stopped polling the ring: three ways to make the driver look at it again. */
 enum { BY_EVENT, BY_QUERY, BY_POST, WAYS };
 
 static void late(struct t_dev *d)
@@ -277,7 +277,7 @@ static void late(struct t_dev *d)
 	double end;
 
 	if (t_param_get("force_wire") > 0)
-		return; /* no carrier has a part in it */
+		return; /* the carrier makes no difference */
 	o.scq = o.rcq = ibv_create_cq(d->ctx, 100, NULL, ch, 0);
 	for (unsigned i = 0; i < n; i++) {
 		t_ep_open(&idle[i], d, &o);
@@ -296,7 +296,7 @@ static void late(struct t_dev *d)
 		flushed("posted soon after", &e[i], 2);
 	}
 
-	/* They are looked at by timers; a time comes when they are not. */
+	/* Timers poll the rings at first, and stop after a time. */
 	for (end = t_now() + t_slow(5), fired = n; fired > n / 10 && t_now() < end;) {
 		before = hrtimers();
 		usleep(300000);
