@@ -215,8 +215,8 @@ static void qp_events(struct t_dev *d)
 
 	pr_open(&w, d, NULL);
 	pr_events_drain(d);
-	t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 100, w.ma->lkey, (uintptr_t)w.pb, w.mb->rkey ^ 1,
-		   1);
+	t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 100, w.ma->lkey, (uintptr_t)w.pb,
+		   w.mb->rkey ^ 1, 1);
 	t_expect("WRITE with a wrong key", w.a.scq, IBV_WC_REM_ACCESS_ERR, NULL);
 	pr_event_wait(d, "access error", IBV_EVENT_QP_ACCESS_ERR, t_slow(3));
 	if (t_ep_query_state(&w.b) != IBV_QPS_ERR)

@@ -29,8 +29,8 @@ static void rnr_finite(struct t_dev *d)
 	pr_open(&w, d, &o);
 	from = t_now();
 	t_post_one(&w.a, IBV_WR_SEND, w.pa, 100, w.ma->lkey, 0, 0, 1);
-	if (t_expect("SEND without a receive, rnr_retry 3", w.a.scq, IBV_WC_RNR_RETRY_EXC_ERR,
-		     NULL))
+	if (t_expect("SEND without a receive, rnr_retry 3", w.a.scq,
+		     IBV_WC_RNR_RETRY_EXC_ERR, NULL))
 		took("RNR_RETRY_EXC_ERR after 3 retries of 41 ms", from, 0.08, 2);
 	pr_close(&w);
 
@@ -39,8 +39,8 @@ static void rnr_finite(struct t_dev *d)
 	pr_open(&w, d, &o);
 	from = t_now();
 	t_post_one(&w.a, IBV_WR_SEND, w.pa, 100, w.ma->lkey, 0, 0, 1);
-	if (t_expect("SEND without a receive, rnr_retry 0", w.a.scq, IBV_WC_RNR_RETRY_EXC_ERR,
-		     NULL))
+	if (t_expect("SEND without a receive, rnr_retry 0", w.a.scq,
+		     IBV_WC_RNR_RETRY_EXC_ERR, NULL))
 		took("RNR_RETRY_EXC_ERR at once", from, 0, 1);
 	pr_close(&w);
 
@@ -154,8 +154,8 @@ static void flush(struct t_dev *d)
 	for (int i = 0; i < 5; i++)
 		t_recv_one(&w.a, w.pa, 100, w.ma->lkey, 100 + (uint64_t)i);
 	t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 100, w.ma->lkey, (uintptr_t)w.pb, w.mb->rkey, 0);
-	t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 100, w.ma->lkey, (uintptr_t)w.pb, w.mb->rkey ^ 1,
-		   1);
+	t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 100, w.ma->lkey, (uintptr_t)w.pb,
+		   w.mb->rkey ^ 1, 1);
 	for (uint64_t i = 2; i < 7; i++)
 		t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 4000, w.ma->lkey, (uintptr_t)w.pb + 8192,
 			   w.mb->rkey, i);
@@ -172,8 +172,8 @@ static void flush(struct t_dev *d)
 			t_fail("flushed receive %llu, expected %llu", (unsigned long long)wc.wr_id,
 			       (unsigned long long)i);
 	t_pat_check("WRITEs behind a failed one", w.pb + 8192, 4000, PR_GUARD_SEQ, 8192);
-	if (t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 100, w.ma->lkey, (uintptr_t)w.pb, w.mb->rkey,
-		       50))
+	if (t_post_one(&w.a, IBV_WR_RDMA_WRITE, w.pa, 100, w.ma->lkey, (uintptr_t)w.pb,
+		       w.mb->rkey, 50))
 		t_fail("post in ERR was refused");
 	else
 		t_expect("send posted in ERR", w.a.scq, IBV_WC_WR_FLUSH_ERR, NULL);
@@ -226,8 +226,8 @@ static void fence(struct t_dev *d)
 		t_post(&w.a, &f);
 		if (!t_expect("a fenced WRITE behind a READ", w.a.scq, IBV_WC_SUCCESS, NULL))
 			break;
-		if (!t_pat_check("a fenced WRITE behind a READ", w.pb + 8 * T_PAGE, len, 1000 + i,
-				 0))
+		if (!t_pat_check("a fenced WRITE behind a READ", w.pb + 8 * T_PAGE, len,
+				 1000 + i, 0))
 			break;
 	}
 	pr_close(&w);

@@ -255,8 +255,8 @@ static void bad_recv(struct t_dev *d)
 		if (t_recv_one(&w.b, w.pb + 2000, 100, w.mb->lkey, 9) ||
 		    t_post_one(&w.a, IBV_WR_SEND, w.pa, len, w.ma->lkey, 0, 0, 1))
 			t_die("post failed");
-		t_expect("SEND into a receive that is too small", w.a.scq, IBV_WC_REM_INV_REQ_ERR,
-			 NULL);
+		t_expect("SEND into a receive that is too small", w.a.scq,
+			 IBV_WC_REM_INV_REQ_ERR, NULL);
 		t_expect("receive that is too small", w.b.rcq, IBV_WC_LOC_LEN_ERR, NULL);
 		t_pat_check("before a receive that is too small", w.pb, 2000, PR_GUARD_SEQ, 0);
 		t_pat_check("behind a receive that is too small", w.pb + 2100, PR_ROOM - 2100,

@@ -64,8 +64,8 @@ static void type2_on(struct t_dev *d, unsigned more)
 		write_through(&w, "through a window", at, 7000, mw->rkey, IBV_WC_SUCCESS);
 		t_pat_check("through a window", w.pb + 3000, 7000, 1, 0);
 		t_pat_check("before the window", w.pb, 3000, PR_GUARD_SEQ, 0);
-		t_pat_check("behind the window", w.pb + 10000, PR_ROOM - 10000, PR_GUARD_SEQ,
-			    10000);
+		t_pat_check("behind the window", w.pb + 10000, PR_ROOM - 10000,
+			    PR_GUARD_SEQ, 10000);
 		pr_fill(&x, 1);
 		/* Through another QP than the one that it was bound on. */
 		{

@@ -82,7 +82,7 @@ compare() { # VALUE OP LIMIT
 show() { # VALUE UNIT
 	case $2 in
 	us) rp_us "$1" ;;
-	insn) # counted: the unit of the value is a thousand, as one instruction takes 1 ns
+	insn) # from a clock that counts one instruction a nanosecond: a microsecond is a thousand
 		awk -v x="$1" 'BEGIN {
 			if (x == "") print "-"
 			else if (x >= 1e4) printf "%.1f M\n", x / 1e3
