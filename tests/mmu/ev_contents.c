@@ -44,19 +44,23 @@ static void bench_close(struct bench *w)
 	munmap(w->land - T_PAGE, ROOM + 2 * T_PAGE);
 }
 
-static bool write_to(struct bench *w, const char *what, uint8_t *dst, struct ibv_mr *m, uint64_t seq)
+static bool write_to(struct bench *w, const char *what, uint8_t *dst, struct ibv_mr *m,
+		     uint64_t seq)
 {
 	t_pat_fill(w->src, LEN, seq, 0);
-	return ev_write(what, &w->a, w->src, LEN, w->msrc, dst, m) && t_pat_check(what, dst, LEN, seq, 0);
+	return ev_write(what, &w->a, w->src, LEN, w->msrc, dst, m) &&
+	       t_pat_check(what, dst, LEN, seq, 0);
 }
 
 static bool reads_zero(struct bench *w, const char *what, const uint8_t *p, struct ibv_mr *m)
 {
 	memset(w->land, 0xee, LEN);
-	return ev_read(what, &w->a, w->land, LEN, w->mland, p, m) && t_zero_check(what, w->land, LEN);
+	return ev_read(what, &w->a, w->land, LEN, w->mland, p, m) &&
+	       t_zero_check(what, w->land, LEN);
 }
 
-static bool reads_pat(struct bench *w, const char *what, const uint8_t *p, struct ibv_mr *m, uint64_t seq)
+static bool reads_pat(struct bench *w, const char *what, const uint8_t *p, struct ibv_mr *m,
+		      uint64_t seq)
 {
 	memset(w->land, 0xee, LEN);
 	return ev_read(what, &w->a, w->land, LEN, w->mland, p, m) &&
@@ -67,7 +71,8 @@ static bool reads_pat(struct bench *w, const char *what, const uint8_t *p, struc
 static void zero_page(struct t_dev *d)
 {
 	struct bench w;
-	uint8_t *p = t_map_between(ROOM), *other = t_map_between(ROOM), *third = t_map_between(ROOM);
+	uint8_t *p = t_map_between(ROOM), *other = t_map_between(ROOM);
+	uint8_t *third = t_map_between(ROOM);
 	struct ibv_mr *m, *mo, *m3;
 
 	bench_open(&w, d);
@@ -114,7 +119,8 @@ static void dontneed(struct t_dev *d)
 		write_to(&w, "WRITE after DONTNEED", p + 100, m, 30 + i);
 		/* Only some pages go: the others keep their data. */
 		t_drop(p + 2 * T_PAGE, T_PAGE);
-		if (ev_read("READ after a partial DONTNEED", &w.a, w.land, LEN, w.mland, p + 100, m)) {
+		if (ev_read("READ after a partial DONTNEED", &w.a, w.land, LEN, w.mland, p + 100,
+			    m)) {
 			t_pat_check("kept pages", w.land, 2 * T_PAGE - 100, 30 + i, 0);
 			t_zero_check("the dropped page", w.land + 2 * T_PAGE - 100, T_PAGE);
 			t_pat_check("pages behind", w.land + 3 * T_PAGE - 100,
@@ -141,7 +147,8 @@ static void remap(struct t_dev *d)
 	for (uint64_t i = 0; i < 4; i++) {
 		write_to(&w, "WRITE", p + 4095, m, 40 + i);
 		if (munmap(p, ROOM) ||
-		    mmap(p, ROOM, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != p)
+		    mmap(p, ROOM, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS,
+			 -1, 0) != p)
 			t_die("munmap and mmap: %s", strerror(errno));
 		if (i & 1) {
 			t_pat_fill(p + 4095, LEN, 50 + i, 0);
@@ -160,8 +167,8 @@ static void remap(struct t_dev *d)
 		t_die("mremap: %s", strerror(errno));
 	reads_pat(&w, "READ after mremap at the new address", q, mq, 70);
 	write_to(&w, "WRITE after mremap at the new address", q, mq, 71);
-	ev_must("READ after mremap at the old address", &w.a, &w.b, IBV_WR_RDMA_READ, w.land, LEN, w.mland,
-		p, m, IBV_WC_REM_ACCESS_ERR);
+	ev_must("READ after mremap at the old address", &w.a, &w.b, IBV_WR_RDMA_READ, w.land, LEN,
+		w.mland, p, m, IBV_WC_REM_ACCESS_ERR);
 	t_pat_check("moved memory", q, LEN, 71, 0);
 	ibv_dereg_mr(m);
 	ibv_dereg_mr(mq);
@@ -216,7 +223,8 @@ static void fork_both(struct t_dev *d)
 		_exit(t_fails != 0);
 	}
 	close(sv[1]);
-	write_to(&w, "parent: WRITE after fork", p + 9, m, 83); /* the parent's CPU has not touched it */
+	/* the parent's CPU has not touched p since the fork */
+	write_to(&w, "parent: WRITE after fork", p + 9, m, 83);
 	write_to(&w, "parent: WRITE after fork", q + 9, mq, 84);
 	sync_with(sv[0], true);
 	t_pat_check("parent: q after the child's CPU write", q + 9, LEN, 84, 0);
@@ -237,7 +245,7 @@ static void fork_both(struct t_dev *d)
 	bench_close(&w);
 }
 
-/* The CPU reads a source's translation read-only; then the CPU breaks COW: READs must follow. */
+/* READs translate a source read-only. When the CPU then breaks COW, READs must see its new page. */
 static void cow_source(struct t_dev *d)
 {
 	struct bench w;
@@ -282,7 +290,7 @@ static uint64_t meminfo(const char *field)
 	return v;
 }
 
-/* Pages that compress: half a pattern, half zeros. */
+/* Pages that compress: the first half of each has a pattern, the second half is zero. */
 static void half_fill(uint8_t *p, size_t size, uint64_t seq)
 {
 	t_pat_fill(p, size, seq, 0);
@@ -293,7 +301,8 @@ static void half_fill(uint8_t *p, size_t size, uint64_t seq)
 static bool half_check(const char *what, const uint8_t *p, size_t size, uint64_t seq)
 {
 	for (size_t i = 0; i < size; i += T_PAGE)
-		if (!t_pat_check(what, p + i, T_PAGE / 2, seq, i) || !t_zero_check(what, p + i + T_PAGE / 2, T_PAGE / 2))
+		if (!t_pat_check(what, p + i, T_PAGE / 2, seq, i) ||
+		    !t_zero_check(what, p + i + T_PAGE / 2, T_PAGE / 2))
 			return false;
 	return true;
 }
@@ -371,15 +380,15 @@ static void thp(struct t_dev *d)
 		    p + huge - 3 * T_PAGE - 5, m)) {
 		t_pat_check("READ before the hole", w.land, T_PAGE + 5, 130, 0);
 		t_zero_check("READ of the hole", w.land + T_PAGE + 5, T_PAGE);
-		t_pat_check("READ behind the hole", w.land + 2 * T_PAGE + 5, LEN - 2 * T_PAGE - 5, 130,
-			    2 * T_PAGE + 5);
+		t_pat_check("READ behind the hole", w.land + 2 * T_PAGE + 5, LEN - 2 * T_PAGE - 5,
+			    130, 2 * T_PAGE + 5);
 	}
 	write_to(&w, "WRITE into a huge page with a hole", p + huge - 3 * T_PAGE - 5, m, 131);
 	if (mprotect(p + huge, T_PAGE, PROT_READ))
 		t_die("mprotect: %s", strerror(errno));
 	t_pat_fill(w.src, LEN, 132, 0);
-	ev_must("WRITE over a read-only page of a split huge page", &w.a, &w.b, IBV_WR_RDMA_WRITE, w.src,
-		LEN, w.msrc, p + huge - 3 * T_PAGE, m, IBV_WC_REM_ACCESS_ERR);
+	ev_must("WRITE over a read-only page of a split huge page", &w.a, &w.b, IBV_WR_RDMA_WRITE,
+		w.src, LEN, w.msrc, p + huge - 3 * T_PAGE, m, IBV_WC_REM_ACCESS_ERR);
 	t_pat_check("the read-only page", p + huge, T_PAGE, 131, 3 * T_PAGE + 5);
 	mprotect(p + huge, T_PAGE, PROT_READ | PROT_WRITE);
 	write_to(&w, "WRITE after it is writable again", p + huge - 3 * T_PAGE, m, 133);
@@ -418,7 +427,8 @@ static void uffd(struct t_dev *d)
 			struct uffd_msg msg;
 
 			got = ibv_poll_cq(w.a.scq, 1, &wc) == 1;
-			if (got || poll(&pf, 1, 1) < 1 || read(fd, &msg, sizeof(msg)) != sizeof(msg))
+			if (got || poll(&pf, 1, 1) < 1 ||
+			    read(fd, &msg, sizeof(msg)) != sizeof(msg))
 				continue;
 			if (msg.event == UFFD_EVENT_PAGEFAULT) {
 				uintptr_t at = msg.arg.pagefault.address & ~(T_PAGE - 1);
@@ -453,22 +463,23 @@ static void uffd(struct t_dev *d)
 	bench_close(&w);
 }
 
-/* Of Linux 6.8. The headers may be older. */
+/* New in Linux 6.8: the headers may be older. */
 struct move_arg { /* struct uffdio_move */
 	uint64_t dst, src, len, mode;
 	int64_t moved;
 };
 #define MOVE _IOWR(0xAA, 0x05, struct move_arg)
-#define MOVE_HOLES 2 /* where nothing is, nothing is moved */
+#define MOVE_HOLES 2 /* skip pages that are not there */
 
-/* All pages of [src, src + ROOM) to @dst, where none may be. */
+/* Move all pages of [src, src + ROOM) to @dst, where there must be none. */
 static void move_pages_to(int fd, uint8_t *dst, const uint8_t *src)
 {
 	struct move_arg mv;
 
 	for (size_t at = 0; at < ROOM; at += (size_t)mv.moved) {
 		mv = (struct move_arg){
-			.dst = (uintptr_t)dst + at, .src = (uintptr_t)src + at, .len = ROOM - at, .mode = MOVE_HOLES,
+			.dst = (uintptr_t)dst + at, .src = (uintptr_t)src + at, .len = ROOM - at,
+			.mode = MOVE_HOLES,
 		};
 		if (ioctl(fd, MOVE, &mv) && errno != EAGAIN)
 			t_die("UFFDIO_MOVE: %s", strerror(errno));
@@ -477,7 +488,7 @@ static void move_pages_to(int fd, uint8_t *dst, const uint8_t *src)
 	}
 }
 
-/* UFFDIO_MOVE gives pages, not a copy of them, to another address. Pinned ones it refuses. */
+/* UFFDIO_MOVE moves the pages themselves to another address, not copies. It refuses pinned ones. */
 static void uffd_move(struct t_dev *d)
 {
 	uint8_t *from = t_map_between(ROOM), *to = t_map_between(ROOM);
@@ -551,7 +562,8 @@ static void ksm(struct t_dev *d)
 	write_to(&w, "WRITE", q, mq, 160);
 	memcpy(q, p, ROOM);
 	put_file("/sys/kernel/mm/ksm/run", "1");
-	for (end = t_now() + t_slow(3); t_now() < end && get_file("/sys/kernel/mm/ksm/pages_sharing") < 8;)
+	for (end = t_now() + t_slow(3);
+	     t_now() < end && get_file("/sys/kernel/mm/ksm/pages_sharing") < 8;)
 		usleep(20000);
 	put_file("/sys/kernel/mm/ksm/run", "0");
 	t_note("ksm: %ld pages shared", get_file("/sys/kernel/mm/ksm/pages_sharing"));
@@ -577,7 +589,8 @@ static void hugetlb(struct t_dev *d)
 	uint8_t *p;
 
 	put_file("/proc/sys/vm/nr_hugepages", "2");
-	p = mmap(NULL, 2 * huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+	p = mmap(NULL, 2 * huge, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
 	if (p == MAP_FAILED) {
 		t_note("hugetlb: no huge pages to be had (%s): not run", strerror(errno));
 		return;
@@ -594,7 +607,8 @@ static void hugetlb(struct t_dev *d)
 }
 
 const struct t_test ev_contents[] = {
-	{ "zero_page", zero_page, "READ of untouched memory, then WRITE; the zero page stays zero" },
+	{ "zero_page", zero_page,
+	  "READ of untouched memory, then WRITE; the zero page stays zero" },
 	{ "dontneed", dontneed, "MADV_DONTNEED between transfers, whole and in part" },
 	{ "remap", remap, "munmap and mmap at the same address, mremap away" },
 	{ "fork_both", fork_both, "fork: parent and child each see their own data" },

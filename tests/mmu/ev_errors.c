@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Memory that cannot be used: each side's status, no byte moved, and the device works afterwards. */
+/* Memory that cannot be used: each side's status, no byte moved, the device works afterwards. */
 #define _GNU_SOURCE
 #include "ev.h"
 
@@ -67,8 +67,8 @@ static void all_ways(struct bench *w, uint8_t *bad, struct ibv_mr *m)
 		IBV_WC_REM_ACCESS_ERR);
 	ev_must("READ of it", &w->a, &w->b, IBV_WR_RDMA_READ, w->ok, LEN, w->mok, bad, m,
 		IBV_WC_REM_ACCESS_ERR);
-	ev_must("FETCH_ADD on it", &w->a, &w->b, IBV_WR_ATOMIC_FETCH_AND_ADD, w->ok, 8, w->mok, bad, m,
-		IBV_WC_REM_ACCESS_ERR);
+	ev_must("FETCH_ADD on it", &w->a, &w->b, IBV_WR_ATOMIC_FETCH_AND_ADD, w->ok, 8, w->mok, bad,
+		m, IBV_WC_REM_ACCESS_ERR);
 	ev_must("WRITE from it", &w->a, &w->b, IBV_WR_RDMA_WRITE, bad, LEN, m, w->ok, w->mok,
 		IBV_WC_LOC_PROT_ERR);
 	ev_must("READ into it", &w->a, &w->b, IBV_WR_RDMA_READ, bad, LEN, m, w->ok, w->mok,
@@ -90,7 +90,8 @@ static void unmapped(struct t_dev *d)
 	ibv_dereg_mr(m);
 
 	/* The same, after it was in use: stale translations must not serve. */
-	if (mmap(p, ROOM, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != p)
+	if (mmap(p, ROOM, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		 0) != p)
 		t_die("mmap: %s", strerror(errno));
 	m = t_reg(d->pd, p, ROOM, ODP_ALL);
 	ev_write("WRITE while it is mapped", &w.a, w.ok, LEN, w.mok, p, m);
@@ -175,8 +176,8 @@ static void read_only(struct t_dev *d)
 	/* ... writing is not, also not where a read has just made a translation. */
 	ev_must("WRITE to read-only memory", &w.a, &w.b, IBV_WR_RDMA_WRITE, w.ok, LEN, w.mok, p, m,
 		IBV_WC_REM_ACCESS_ERR);
-	ev_must("CMP_SWP on read-only memory", &w.a, &w.b, IBV_WR_ATOMIC_CMP_AND_SWP, w.ok, 8, w.mok, p, m,
-		IBV_WC_REM_ACCESS_ERR);
+	ev_must("CMP_SWP on read-only memory", &w.a, &w.b, IBV_WR_ATOMIC_CMP_AND_SWP, w.ok, 8,
+		w.mok, p, m, IBV_WC_REM_ACCESS_ERR);
 	ev_must("READ into read-only memory", &w.a, &w.b, IBV_WR_RDMA_READ, p, LEN, m, w.ok, w.mok,
 		IBV_WC_LOC_PROT_ERR);
 	bad_receive(&w, "SEND into read-only memory", p, m);
@@ -258,10 +259,10 @@ static void device_memory(struct t_dev *d)
 	}
 	m = ibv_reg_mr(d->pd, (void *)from, T_PAGE, IBV_ACCESS_REMOTE_READ | IBV_ACCESS_ON_DEMAND);
 	if (m) {
-		ev_must("READ of a VM_PFNMAP mapping", &w.a, &w.b, IBV_WR_RDMA_READ, w.ok, 64, w.mok,
-			(void *)from, m, IBV_WC_REM_ACCESS_ERR);
-		ev_must("WRITE from a VM_PFNMAP mapping", &w.a, &w.b, IBV_WR_RDMA_WRITE, (void *)from, 64, m,
-			w.ok, w.mok, IBV_WC_LOC_PROT_ERR);
+		ev_must("READ of a VM_PFNMAP mapping", &w.a, &w.b, IBV_WR_RDMA_READ, w.ok, 64,
+			w.mok, (void *)from, m, IBV_WC_REM_ACCESS_ERR);
+		ev_must("WRITE from a VM_PFNMAP mapping", &w.a, &w.b, IBV_WR_RDMA_WRITE,
+			(void *)from, 64, m, w.ok, w.mok, IBV_WC_LOC_PROT_ERR);
 		ibv_dereg_mr(m);
 	}
 	bench_close(&w);
@@ -275,7 +276,10 @@ static void on_bus_error(int sig)
 	bus_errors++;
 }
 
-/* A page that the machine has lost: its status, the pages around it go on, and it is ordinary memory once it was mapped anew. */
+/*
+ * A page that has a memory error: accesses to it end with an error status, the pages around it
+ * still work, and when its address has been mapped anew it is ordinary memory.
+ */
 static void poisoned(struct t_dev *d)
 {
 	struct sigaction act = { .sa_handler = on_bus_error }, was;
@@ -301,7 +305,8 @@ static void poisoned(struct t_dev *d)
 	ev_read("READ behind the poison", &w.a, w.ok, LEN, w.mok, bad + T_PAGE, m);
 	t_pat_check("READ behind the poison", w.ok, LEN, 5, 2 * T_PAGE);
 	t_pat_fill(w.ok, ROOM, 1, 0);
-	if (mmap(bad, T_PAGE, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != bad)
+	if (mmap(bad, T_PAGE, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		 0) != bad)
 		t_die("mmap: %s", strerror(errno));
 	ev_write("WRITE to new memory there", &w.a, w.ok + 5, LEN, w.mok, bad, m);
 	t_pat_check("WRITE to new memory there", bad, LEN, 1, 5);
@@ -358,6 +363,7 @@ const struct t_test ev_errors[] = {
 	{ "secret", secret, "memfd_secret: an error status, no oops" },
 	{ "kernel_file", kernel_file, "memory of a kernel's own file: an error status" },
 	{ "device_memory", device_memory, "VM_PFNMAP memory: an error status" },
-	{ "poisoned", poisoned, "a page with a memory error: an error status, and the pages around it work" },
+	{ "poisoned", poisoned,
+	  "a page with a memory error: an error status, and the pages around it work" },
 	{ 0 },
 };

@@ -65,7 +65,7 @@ static void file_shared(struct t_dev *d)
 	if (ev_read("READ of a shared mapping, cold", &a, src, LEN, ms, p + 55, m))
 		t_pat_check("READ of a shared mapping, cold", src, LEN, 400, 55);
 	for (uint64_t i = 0; i < 4; i++) {
-		/* WRITE, writeback (which cleans and write-protects), WRITE again: each must be in the file. */
+		/* WRITE, writeback (cleans, write-protects), WRITE again: each is in the file. */
 		t_pat_fill(src, LEN, 410 + i, 0);
 		if (ev_write("WRITE to a shared mapping", &a, src, LEN, ms, p + 55 + i, m))
 			t_pat_check("WRITE to a shared mapping", p + 55 + i, LEN, 410 + i, 0);
@@ -74,7 +74,8 @@ static void file_shared(struct t_dev *d)
 			t_fail("msync: %s", strerror(errno));
 		if (i & 1) {
 			t_drop(p, ROOM);
-			posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* re-read from the disk, where there is one */
+			/* read it from the disk again, where there is one */
+			posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 		}
 		file_is("the file after writeback", fd, 55 + i, LEN, 410 + i, 0);
 		file_is("the file behind the WRITE", fd, 60 + LEN, ROOM - 60 - LEN, 400, 60 + LEN);
@@ -99,12 +100,12 @@ static void file_shared(struct t_dev *d)
 	/* Truncation: an error behind the end, fine before it; and when the file grows, zeroes. */
 	if (ftruncate(fd, 4 * T_PAGE))
 		t_die("ftruncate: %s", strerror(errno));
-	ev_must("WRITE behind the end of the file", &a, &b, IBV_WR_RDMA_WRITE, src, 100, ms, p + 5 * T_PAGE, m,
-		IBV_WC_REM_ACCESS_ERR);
-	ev_must("READ behind the end of the file", &a, &b, IBV_WR_RDMA_READ, src, 100, ms, p + 5 * T_PAGE, m,
-		IBV_WC_REM_ACCESS_ERR);
-	ev_must("WRITE from behind the end of the file", &a, &b, IBV_WR_RDMA_WRITE, p + 5 * T_PAGE, 100, m, src,
-		ms, IBV_WC_LOC_PROT_ERR);
+	ev_must("WRITE behind the end of the file", &a, &b, IBV_WR_RDMA_WRITE, src, 100, ms,
+		p + 5 * T_PAGE, m, IBV_WC_REM_ACCESS_ERR);
+	ev_must("READ behind the end of the file", &a, &b, IBV_WR_RDMA_READ, src, 100, ms,
+		p + 5 * T_PAGE, m, IBV_WC_REM_ACCESS_ERR);
+	ev_must("WRITE from behind the end of the file", &a, &b, IBV_WR_RDMA_WRITE, p + 5 * T_PAGE,
+		100, m, src, ms, IBV_WC_LOC_PROT_ERR);
 	t_pat_fill(src, 2 * T_PAGE, 422, 0);
 	if (ev_write("WRITE before the end of the file", &a, src, 2 * T_PAGE, ms, p + T_PAGE, m))
 		file_is("the file after truncation", fd, T_PAGE, 2 * T_PAGE, 422, 0);

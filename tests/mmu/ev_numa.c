@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Where pages are allocated that transfers are the first to touch: a range's policy (mbind) holds whoever faults, the poster's own
- * (set_mempolicy) where the poster faults: same-host transfers on its own memory, and prefetches that it waits for.
+ * The node of pages that transfers are the first to touch. A range's policy (mbind) decides,
+ * whoever faults. The poster's own policy (set_mempolicy) decides where the poster faults: in
+ * same-host transfers on its own memory, and in prefetches that it waits for.
  */
 #define _GNU_SOURCE
 #include "ev.h"
@@ -33,12 +34,12 @@ static void on_node(const char *what, const uint8_t *p, int node)
 		void *page = (void *)(p + i * T_PAGE);
 		int at = -1;
 
-		/* move_pages(2) without nodes: where they are, faulting nothing */
+		/* move_pages(2) without nodes says where pages are, and faults none */
 		if (syscall(SYS_move_pages, 0, 1UL, &page, NULL, &at, 0))
 			t_die("move_pages: %s", strerror(errno));
 		if (at != node) {
-			t_fail("%s: page %d is on node %d, not on %d%s%s", what, i, at, node, at < 0 ? ": " : "",
-			       at < 0 ? strerror(-at) : "");
+			t_fail("%s: page %d is on node %d, not on %d%s%s", what, i, at, node,
+			       at < 0 ? ": " : "", at < 0 ? strerror(-at) : "");
 			return;
 		}
 	}
@@ -71,7 +72,7 @@ static void ways_close(struct ways *w)
 enum way { INTO_TARGET, INTO_LOCAL, PREFETCHED, WAYS };
 static const char *const way_name[WAYS] = { "WRITE", "READ", "prefetch" };
 
-/* Fresh memory, bound to @node unless that is -1, touched in that way, is on node @want. */
+/* Touch fresh memory in that way, bound to @node unless that is -1: it must be on node @want. */
 static void touched(struct ways *w, enum way way, int node, int want)
 {
 	unsigned long mask = node < 0 ? 0 : 1UL << node;
@@ -91,7 +92,8 @@ static void touched(struct ways *w, enum way way, int node, int want)
 		ok = ev_read("READ", &w->a, p, ROOM, m, w->src, w->msrc);
 		break;
 	default:
-		rc = ibv_advise_mr(w->d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE, IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
+		rc = ibv_advise_mr(w->d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE,
+				   IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
 		if (rc)
 			t_fail("prefetch: %s", strerror(rc));
 		else
@@ -122,7 +124,7 @@ static void numa_range(struct t_dev *d)
 
 static void numa_poster(struct t_dev *d)
 {
-	/* By the wire, what receives faults, not who posts. */
+	/* On the wire the receive path faults, not the poster: its policy counts for prefetches. */
 	enum way first = t_param_get("force_wire") == 1 ? PREFETCHED : INTO_TARGET;
 	struct ways w;
 
@@ -136,7 +138,8 @@ static void numa_poster(struct t_dev *d)
 			t_die("set_mempolicy: %s", strerror(errno));
 		for (enum way way = first; way < WAYS; way++) {
 			touched(&w, way, -1, i % NODES);
-			touched(&w, way, !(i % NODES), !(i % NODES)); /* the range's own comes first */
+			/* the range's own policy is stronger */
+			touched(&w, way, !(i % NODES), !(i % NODES));
 		}
 	}
 	if (syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0UL))

@@ -26,9 +26,12 @@ struct hello {
 	uint32_t rkey;
 };
 
-/* Keep WRITEs going until @until says stop, or one fails; the first failure's status. */
-static int pump(struct t_ep *e, uint8_t *src, struct ibv_mr *m, const struct hello *to, double seconds,
-		uint64_t *count)
+/*
+ * Post WRITEs for @seconds, or until one fails. Returns the status of the first failure, 0: none,
+ * -1: some never completed.
+ */
+static int pump(struct t_ep *e, uint8_t *src, struct ibv_mr *m, const struct hello *to,
+		double seconds, uint64_t *count)
 {
 	uint64_t posted = 0, reaped = 0;
 	double end = t_now() + seconds, give_up = end + t_limit * 2;
@@ -43,8 +46,8 @@ static int pump(struct t_ep *e, uint8_t *src, struct ibv_mr *m, const struct hel
 		if (more && posted - reaped < DEPTH) {
 			uint32_t len = (uint32_t)(t_mix(posted) % (SIZE / 2));
 
-			if (t_post_one(e, IBV_WR_RDMA_WRITE, src, len, m->lkey, to->va + posted % 4096,
-				       to->rkey, posted))
+			if (t_post_one(e, IBV_WR_RDMA_WRITE, src, len, m->lkey,
+				       to->va + posted % 4096, to->rkey, posted))
 				t_die("post failed");
 			posted++;
 		}
@@ -90,7 +93,8 @@ int ev_child(const char *role, int fd, const char *dev, int gid)
 			pump(&e, p, m, &peer, 0.05, &n);
 			/* leave with WRITEs in flight */
 			for (unsigned i = 0; i < DEPTH; i++)
-				t_post_one(&e, IBV_WR_RDMA_WRITE, p, SIZE, m->lkey, peer.va, peer.rkey, i);
+				t_post_one(&e, IBV_WR_RDMA_WRITE, p, SIZE, m->lkey, peer.va,
+					   peer.rkey, i);
 			_exit(0);
 		}
 		pump(&e, p, m, &peer, 60, &n);
@@ -177,7 +181,8 @@ static void one_death(struct t_dev *d, const char *role, int round)
 			waitpid(killer, NULL, 0);
 		waitpid(pid, &st, 0);
 	} else {
-		usleep((useconds_t)(t_debug ? 100000 : 10000) + (useconds_t)(t_mix((uint64_t)round) % 20000));
+		usleep((useconds_t)(t_debug ? 100000 : 10000) +
+		       (useconds_t)(t_mix((uint64_t)round) % 20000));
 		if (kill_it)
 			kill(pid, SIGKILL);
 		waitpid(pid, &st, 0);
@@ -217,7 +222,8 @@ static void deaths(struct t_dev *d, const char *const *roles)
 
 static void peer_killed(struct t_dev *d)
 {
-	static const char *const roles[] = { "target-kill", "source-kill", "target-kill-pinned", NULL };
+	static const char *const roles[] = { "target-kill", "source-kill", "target-kill-pinned",
+					     NULL };
 
 	deaths(d, roles);
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * ibv_post_send() never waits for the MM.  While a large range is taken away (MADV_DONTNEED), what is
- * posted on its first page, which has gone already, waits for the end of that; the poster does not.
+ * ibv_post_send() never waits for the MM.  A large range is taken away (MADV_DONTNEED), and WRs are
+ * posted on its first page, which has gone already: they wait until all of it has gone, the poster
+ * does not.
  */
 #define _GNU_SOURCE
 #include "ev.h"
@@ -51,9 +52,10 @@ static double drop(uint8_t *p)
 }
 
 /*
- * PAGEMAP_SCAN that looks for what it is to write-protect, and finds nothing: one invalidation of
- * all of the range, for as long as it takes.  The range is one zero page; its tables are what takes
- * time.  A range in which userfaultfd does not write-protect is skipped in no time.
+ * PAGEMAP_SCAN that is told to write-protect what it finds, and finds nothing: one invalidation of
+ * the whole range, which lasts as long as the scan.  Every page of the range is the zero page: what
+ * takes time is to walk its page tables.  A range that is not registered for userfaultfd
+ * write-protection would be skipped at once.
  */
 struct scan_arg { /* struct pm_scan_arg */
 	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
@@ -87,10 +89,12 @@ static double scan(uint8_t *p)
 	return t_now() - from;
 }
 
-/* Userfaultfd write-protects in @p, and resolves it by itself; -1: this kernel's does not. */
+/* Let userfaultfd write-protect @p and resolve its faults itself; -1: this kernel cannot do it. */
 static int protectable(uint8_t *p)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_WP_UNPOPULATED | UFFD_WP_ASYNC };
+	struct uffdio_api api = {
+		.api = UFFD_API, .features = UFFD_WP_UNPOPULATED | UFFD_WP_ASYNC,
+	};
 	struct uffdio_register reg = {
 		.range = { (uintptr_t)p, scan_room() }, .mode = UFFDIO_REGISTER_MODE_WP,
 	};
@@ -107,7 +111,7 @@ static int protectable(uint8_t *p)
 	return fd;
 }
 
-/* Beside the poster: a thread that drops the range, or waits until the process that has it did. */
+/* A thread beside the poster: it drops the range, or waits until the process that owns it did. */
 struct dropper {
 	uint8_t *p;  /* own memory */
 	double (*take)(uint8_t *p);
@@ -131,7 +135,7 @@ static void *dropping(void *arg)
 }
 
 struct verdict {
-	double part[ROUNDS]; /* of the longest wait for a completion, that the longest post is */
+	double part[ROUNDS]; /* the longest post, as a part of the longest wait for a completion */
 	int n, tried;
 };
 
@@ -144,7 +148,10 @@ struct xfer {
 	uint32_t rkey;
 };
 
-/* One transfer after another while the range goes, and one more: the longest post, and the longest wait from a post to its completion, in seconds. */
+/*
+ * One transfer after another while the range is taken away, and one more. The longest post, and the
+ * longest wait from a post to its completion, in seconds.
+ */
 static bool stream(const struct xfer *x, struct dropper *w, double *post, double *wait)
 {
 	double longest_post = 0, longest = 0;
@@ -177,8 +184,9 @@ static bool stream(const struct xfer *x, struct dropper *w, double *post, double
 }
 
 /*
- * Only rounds say something in which a transfer had to wait for a good part of what the drop took (by its own clock, which a busy machine
- * stops now and then): enough of them. A post that waits for the memory is all of that wait, however long it is.
+ * Are there enough rounds, or too many that tell nothing? A round counts only if a transfer had to
+ * wait for a good part of the time that the drop took (by its own clock, which a busy machine stops
+ * now and then). A post that waits for the memory takes all of that wait, however long it is.
  */
 static bool enough(struct verdict *v, const struct dropper *w, double post, double wait)
 {
@@ -193,13 +201,16 @@ static void judge(const char *what, struct verdict *v)
 
 	if (v->n < ROUNDS) {
 		if (!t_fails)
-			t_fail("%s: a transfer had to wait in %d of %d rounds only", what, v->n, v->tried);
+			t_fail("%s: a transfer had to wait in %d of %d rounds only", what, v->n,
+			       v->tried);
 		return;
 	}
 	median = t_median(v->part, v->n);
-	t_note("%s: the longest post took %.3f of the longest wait, in %d of %d rounds", what, median, v->n, v->tried + 1);
+	t_note("%s: the longest post took %.3f of the longest wait, in %d of %d rounds", what,
+	       median, v->n, v->tried + 1);
 	if (median > 0.5)
-		t_fail("%s: a post waits until the memory has gone: it took %.2f of the wait", what, median);
+		t_fail("%s: a post waits until the memory has gone: it took %.2f of the wait", what,
+		       median);
 }
 
 static void post_own(struct t_dev *d)
@@ -207,14 +218,16 @@ static void post_own(struct t_dev *d)
 	uint8_t *p = make(), *src = t_map(ROUNDS * T_PAGE);
 	struct verdict v = { 0 };
 	double post, wait;
-	struct ibv_mr *m = t_reg(d->pd, p, room(), ODP_ALL), *ms = t_reg(d->pd, src, ROUNDS * T_PAGE, T_ALL_ACCESS);
+	struct ibv_mr *m = t_reg(d->pd, p, room(), ODP_ALL);
+	struct ibv_mr *ms = t_reg(d->pd, src, ROUNDS * T_PAGE, T_ALL_ACCESS);
 	struct dropper w = { .p = p, .take = drop };
 	struct t_ep a, b;
 
 	t_pair_open(&a, d, &b, d, NULL);
 	t_pat_fill(src, ROUNDS * T_PAGE, 700, 0);
 	for (uint64_t i = 0;; i++) {
-		struct xfer x = { &a, IBV_WR_RDMA_READ, p + 8, m->lkey, (uintptr_t)src + i % ROUNDS * T_PAGE, ms->rkey };
+		struct xfer x = { &a, IBV_WR_RDMA_READ, p + 8, m->lkey,
+				  (uintptr_t)src + i % ROUNDS * T_PAGE, ms->rkey };
 
 		touch(p);
 		if (!stream(&x, &w, &post, &wait))
@@ -279,7 +292,8 @@ static void post_other(struct t_dev *d)
 	t_ep_meet(&e, w.sock);
 	t_get(w.sock, &at, sizeof(at));
 	for (uint64_t i = 0;; i++) {
-		struct xfer x = { &e, IBV_WR_RDMA_WRITE, src + i % ROUNDS * T_PAGE, ms->lkey, at.va + 8, at.rkey };
+		struct xfer x = { &e, IBV_WR_RDMA_WRITE, src + i % ROUNDS * T_PAGE, ms->lkey,
+				  at.va + 8, at.rkey };
 
 		if (!stream(&x, &w, &post, &wait) ||
 		    !ev_xfer("read back", &e, IBV_WR_RDMA_READ, land, T_PAGE, ms, (void *)at.va,
@@ -383,8 +397,9 @@ static int by_time(const void *a, const void *b)
 }
 
 /*
- * Faults of pages that are not there, the odd or even ones of @p; by this thread, so that it is not
- * the time that others take to get a processor.  Sorted.
+ * Faults of pages that are not there, the odd or even ones of @p. This thread takes them itself (a
+ * prefetch that waits), so that the time does not hold the wait of another thread for a processor.
+ * Sorted.
  */
 static bool faults(struct t_ep *e, uint8_t *src, struct ibv_mr *ms, uint8_t *p, struct ibv_mr *m,
 		   int what, double *took)
@@ -449,8 +464,8 @@ static void churn(struct t_dev *d)
 		       "%.3f), p99 %.3f ms (%.3f)",
 		       med * 1e3, qmed * 1e3, p99 * 1e3, qp99 * 1e3);
 		/*
-		 * Twice is the goal; the rest is for a busy machine. One that waited took a
-		 * thousand times as long.
+		 * The goal is twice the time; the rest of the bound is for a busy machine. A fault
+		 * that waited took a thousand times as long.
 		 */
 		if (med > 4 * qmed + 200e-6)
 			t_fail("a fault waits for invalidations of other memory");

@@ -61,10 +61,11 @@ static void reg_time(struct t_dev *d)
 	keep = t_reg(d->pd, p, T_PAGE, ODP_ALL); /* what is set up once for a process is set up */
 	cost(d, p, T_PAGE, &r4, &u4);
 	cost(d, p, tib, &rt, &ut);
-	t_note("reg_time: 4 KiB: register %.0f us, deregister %.0f us; 1 TiB: %.0f us, %.0f us", r4 * 1e6,
-	       u4 * 1e6, rt * 1e6, ut * 1e6);
+	t_note("reg_time: 4 KiB: register %.0f us, deregister %.0f us; 1 TiB: %.0f us, %.0f us",
+	       r4 * 1e6, u4 * 1e6, rt * 1e6, ut * 1e6);
 	if (rt > 4 * r4 + t_slow(1e-3) || ut > 4 * u4 + t_slow(1e-3))
-		t_fail("registration is not flat: 4 KiB %.0f us and %.0f us, 1 TiB %.0f us and %.0f us",
+		t_fail("registration is not flat: 4 KiB %.0f us and %.0f us, "
+		       "1 TiB %.0f us and %.0f us",
 		       r4 * 1e6, u4 * 1e6, rt * 1e6, ut * 1e6);
 
 	t_pair_open(&a, d, &b, d, NULL);
@@ -89,8 +90,8 @@ static void reg_time(struct t_dev *d)
 		t_pat_fill(src, 4 * T_PAGE, 310, 0);
 		if (ev_write("iova 0", &a, src, 3 * T_PAGE, ms, (void *)(at[1] + 9), m))
 			t_pat_check("iova 0, middle", p + at[1] + 9, 3 * T_PAGE, 310, 0);
-		ev_must("iova 0, at the virtual address", &a, &b, IBV_WR_RDMA_WRITE, src, 64, ms, p + at[1],
-			m, IBV_WC_REM_ACCESS_ERR);
+		ev_must("iova 0, at the virtual address", &a, &b, IBV_WR_RDMA_WRITE, src, 64, ms,
+			p + at[1], m, IBV_WC_REM_ACCESS_ERR);
 		ibv_dereg_mr(m);
 	}
 	ibv_dereg_mr(keep);
@@ -124,7 +125,8 @@ static void many(struct t_dev *d)
 		if (ibv_dereg_mr(m[i]))
 			t_fail("dereg of MR %d of %d: %s", i, n, strerror(errno));
 	last = (t_now() - t) / n;
-	t_note("many: %d MRs: register %.0f us, deregister %.0f us each", n, first * 1e6, last * 1e6);
+	t_note("many: %d MRs: register %.0f us, deregister %.0f us each", n, first * 1e6,
+	       last * 1e6);
 	t_ep_close(&a);
 	t_ep_close(&b);
 	munmap(p, 1 << 20);
@@ -157,7 +159,8 @@ static void vmpin(struct t_dev *d)
 	m = t_reg(d->pd, p, size, T_ALL_ACCESS);
 	pin = t_status_kb("VmPin");
 	if (pin < size / 1024)
-		t_fail("VmPin is %llu KiB with %zu KiB of pinned memory", (unsigned long long)pin, size / 1024);
+		t_fail("VmPin is %llu KiB with %zu KiB of pinned memory", (unsigned long long)pin,
+		       size / 1024);
 	ibv_dereg_mr(m);
 	pin = t_status_kb("VmPin");
 	if (pin)
@@ -220,6 +223,16 @@ static void signal_storm(struct t_dev *d)
 	t_note("signal_storm: %d registrations, %u signals", n, signals);
 	munmap(p, 64 * T_PAGE);
 }
+/* A prefetch that is waited for: 0 or errno. */
+static int prefetch(struct t_dev *d, enum ibv_advise_mr_advice advice, struct ibv_sge *sg)
+{
+	return ibv_advise_mr(d->pd, advice, IBV_ADVISE_MR_FLAG_FLUSH, sg, 1);
+}
+
+static const char *error_of(int rc)
+{
+	return rc ? strerror(rc) : "success";
+}
 
 /* What must be refused, with the errno that the manual gives. */
 static void refused(struct t_dev *d)
@@ -247,36 +260,36 @@ static void refused(struct t_dev *d)
 	/* advise_mr: EFAULT for what is outside, or unmapped; success for what is there. */
 	m = t_reg(d->pd, p, 4 * T_PAGE, ODP_ALL);
 	sg = t_sge(p, 4 * T_PAGE, m->lkey);
-	rc = ibv_advise_mr(d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE, IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
+	rc = prefetch(d, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE, &sg);
 	if (rc == EOPNOTSUPP) {
 		t_note("refused: ibv_advise_mr is not there");
 	} else {
 		if (rc)
 			t_fail("prefetch for writing: %s", strerror(rc));
 		sg = t_sge(p, 5 * T_PAGE, m->lkey);
-		rc = ibv_advise_mr(d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH, IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
+		rc = prefetch(d, IBV_ADVISE_MR_ADVICE_PREFETCH, &sg);
 		if (rc != EFAULT)
-			t_fail("prefetch beyond the MR: %s, expected EFAULT", rc ? strerror(rc) : "success");
+			t_fail("prefetch beyond the MR: %s, expected EFAULT", error_of(rc));
 		sg = t_sge(p, T_PAGE, m->lkey ^ 0x5500);
-		rc = ibv_advise_mr(d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH, IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
+		rc = prefetch(d, IBV_ADVISE_MR_ADVICE_PREFETCH, &sg);
 		if (rc != EFAULT)
-			t_fail("prefetch with a bad lkey: %s, expected EFAULT", rc ? strerror(rc) : "success");
+			t_fail("prefetch with a bad lkey: %s, expected EFAULT", error_of(rc));
 		munmap(p + T_PAGE, T_PAGE);
 		sg = t_sge(p, 4 * T_PAGE, m->lkey);
-		rc = ibv_advise_mr(d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH, IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
+		rc = prefetch(d, IBV_ADVISE_MR_ADVICE_PREFETCH, &sg);
 		if (rc != EFAULT)
-			t_fail("prefetch of unmapped memory: %s, expected EFAULT", rc ? strerror(rc) : "success");
+			t_fail("prefetch of unmapped memory: %s, expected EFAULT", error_of(rc));
 	}
 	ibv_dereg_mr(m);
 	m = t_reg(d->pd, p, T_PAGE, IBV_ACCESS_ON_DEMAND | IBV_ACCESS_REMOTE_READ);
 	sg = t_sge(p, T_PAGE, m->lkey);
-	rc = ibv_advise_mr(d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE, IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
+	rc = prefetch(d, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE, &sg);
 	if (rc != EPERM && rc != EOPNOTSUPP)
-		t_fail("prefetch for writing on a read-only MR: %s, expected EPERM", rc ? strerror(rc) : "success");
+		t_fail("prefetch for writing on a read-only MR: %s, expected EPERM", error_of(rc));
 	ibv_dereg_mr(m);
 	m = t_reg(d->pd, p, T_PAGE, T_ALL_ACCESS);
 	sg = t_sge(p, T_PAGE, m->lkey);
-	rc = ibv_advise_mr(d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH, IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
+	rc = prefetch(d, IBV_ADVISE_MR_ADVICE_PREFETCH, &sg);
 	t_note("refused: prefetch on a pinned MR: %s", rc ? strerror(rc) : "success");
 	ibv_dereg_mr(m);
 	munmap(p, 4 * T_PAGE);
@@ -298,25 +311,28 @@ static void leave_behind(struct t_dev *d)
 	munmap(p, 16 * T_PAGE);
 }
 
-/* The counters of an MR by the driver's own method: 0 or an errno. @size: of the buffer that is told to the kernel. */
+/* The counters of an MR by the driver's own method: 0 or errno. @size: the buffer's, as told. */
 static int mr_counters(struct t_dev *d, uint32_t handle, struct prxe_mr_counters *c, uint16_t size)
 {
 	struct {
 		struct ib_uverbs_ioctl_hdr hdr;
 		struct ib_uverbs_attr attr[2];
 	} cmd = {
-		.hdr = { .length = sizeof(cmd), .object_id = UVERBS_OBJECT_MR, .method_id = PRXE_METHOD_MR_COUNTERS,
-			 .num_attrs = 2, .driver_id = PRXE_DRIVER_ID },
-		.attr = { { .attr_id = PRXE_ATTR_MR_HANDLE, .flags = UVERBS_ATTR_F_MANDATORY, .data = handle },
-			  { .attr_id = PRXE_ATTR_MR_COUNTERS, .flags = UVERBS_ATTR_F_MANDATORY, .len = size,
-			    .data = (uintptr_t)c } },
+		.hdr = { .length = sizeof(cmd), .object_id = UVERBS_OBJECT_MR,
+			 .method_id = PRXE_METHOD_MR_COUNTERS, .num_attrs = 2,
+			 .driver_id = PRXE_DRIVER_ID },
+		.attr = { { .attr_id = PRXE_ATTR_MR_HANDLE, .flags = UVERBS_ATTR_F_MANDATORY,
+			    .data = handle },
+			  { .attr_id = PRXE_ATTR_MR_COUNTERS, .flags = UVERBS_ATTR_F_MANDATORY,
+			    .len = size, .data = (uintptr_t)c } },
 	};
 
 	memset(c, 0xa5, sizeof(*c));
 	return ioctl(d->ctx->cmd_fd, RDMA_VERBS_IOCTL, &cmd) ? errno : 0;
 }
 
-static struct prxe_mr_counters must_count(struct t_dev *d, const char *what, struct ibv_mr *m, uint32_t flags)
+static struct prxe_mr_counters must_count(struct t_dev *d, const char *what, struct ibv_mr *m,
+					  uint32_t flags)
 {
 	struct prxe_mr_counters c;
 	int err = mr_counters(d, m->handle, &c, sizeof(c));
@@ -324,16 +340,18 @@ static struct prxe_mr_counters must_count(struct t_dev *d, const char *what, str
 	if (err)
 		t_die("counters of %s: %s", what, strerror(err));
 	if (c.flags != flags || c.reserved)
-		t_fail("counters of %s: flags %#x (reserved %#x), expected %#x", what, c.flags, c.reserved, flags);
+		t_fail("counters of %s: flags %#x (reserved %#x), expected %#x", what, c.flags,
+		       c.reserved, flags);
 	return c;
 }
 
-/* An unprivileged process reads what happened to its own MRs, each apart. */
+/* An unprivileged process reads what happened to each of its own MRs. */
 static void counters(struct t_dev *d)
 {
 	enum { N = 16 };
 	uint8_t *p = t_map(N * T_PAGE), *q = t_map(N * T_PAGE);
-	struct ibv_mr *m = t_reg(d->pd, p, N * T_PAGE, ODP_ALL), *other = t_reg(d->pd, p, N * T_PAGE, ODP_ALL);
+	struct ibv_mr *m = t_reg(d->pd, p, N * T_PAGE, ODP_ALL);
+	struct ibv_mr *other = t_reg(d->pd, p, N * T_PAGE, ODP_ALL);
 	struct ibv_mr *pin = t_reg(d->pd, q, N * T_PAGE, T_ALL_ACCESS);
 	struct ibv_mr *all = ibv_reg_mr(d->pd, NULL, SIZE_MAX, ODP_ALL);
 	struct prxe_mr_counters c0, c1, c2;
@@ -346,36 +364,41 @@ static void counters(struct t_dev *d)
 		t_die("implicit MR: %s", strerror(errno));
 	must_count(d, "an implicit MR", all, PRXE_COUNTERS_ODP | PRXE_COUNTERS_IMPLICIT);
 	c0 = must_count(d, "a pinned MR", pin, 0);
-	if (c0.page_faults | c0.page_faults_handled | c0.page_invalidations | c0.page_invalidations_handled | c0.page_prefetch)
+	if (c0.page_faults | c0.page_faults_handled | c0.page_invalidations |
+	    c0.page_invalidations_handled | c0.page_prefetch)
 		t_fail("a pinned MR counts");
 	c0 = must_count(d, "a new MR", m, PRXE_COUNTERS_ODP);
 	if (c0.page_faults || c0.page_prefetch)
-		t_fail("a new MR has %llu faults, %llu prefetches", (unsigned long long)c0.page_faults,
-		       (unsigned long long)c0.page_prefetch);
+		t_fail("a new MR has %llu faults, %llu prefetches",
+		       (unsigned long long)c0.page_faults, (unsigned long long)c0.page_prefetch);
 
 	t_pair_open(&a, d, &b, d, NULL);
 	t_pat_fill(q, N * T_PAGE, 350, 0);
-	ev_write("WRITE into memory that nobody touched", &a, q, 5 * T_PAGE, pin, p + T_PAGE + 1, m);
+	ev_write("WRITE into memory that nobody touched", &a, q, 5 * T_PAGE, pin, p + T_PAGE + 1,
+		 m);
 	t_pat_check("written", p + T_PAGE + 1, 5 * T_PAGE, 350, 0);
 	c1 = must_count(d, "the MR written through", m, PRXE_COUNTERS_ODP);
 	if (c1.page_faults <= c0.page_faults || c1.page_faults_handled <= c0.page_faults_handled)
-		t_fail("a WRITE that faulted is not counted: %llu, handled %llu", (unsigned long long)c1.page_faults,
+		t_fail("a WRITE that faulted is not counted: %llu, handled %llu",
+		       (unsigned long long)c1.page_faults,
 		       (unsigned long long)(c1.page_faults_handled - c0.page_faults_handled));
 	c2 = must_count(d, "another MR over the same memory", other, PRXE_COUNTERS_ODP);
 	if (c2.page_faults)
-		t_fail("faults of one MR are counted for another: %llu", (unsigned long long)c2.page_faults);
+		t_fail("faults of one MR are counted for another: %llu",
+		       (unsigned long long)c2.page_faults);
 
 	t_drop(p, N * T_PAGE);
 	c2 = must_count(d, "the MR whose memory went", m, PRXE_COUNTERS_ODP);
 	if (c2.page_invalidations_handled <= c1.page_invalidations_handled)
 		t_fail("MADV_DONTNEED of mapped pages counts no invalidation");
 	sg = t_sge(p, 3 * T_PAGE, m->lkey);
-	err = ibv_advise_mr(d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE, IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
+	err = prefetch(d, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE, &sg);
 	if (err)
 		t_fail("prefetch: %s", strerror(err));
 	c1 = must_count(d, "the MR prefetched", m, PRXE_COUNTERS_ODP);
 	if (c1.page_prefetch != c2.page_prefetch + 3)
-		t_fail("a prefetch of 3 pages counts %llu", (unsigned long long)(c1.page_prefetch - c2.page_prefetch));
+		t_fail("a prefetch of 3 pages counts %llu",
+		       (unsigned long long)(c1.page_prefetch - c2.page_prefetch));
 
 	err = mr_counters(d, m->handle, &big.c, sizeof(big.c) - 8);
 	if (!err)

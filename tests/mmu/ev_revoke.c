@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Taking memory away in the middle of transfers.  When mprotect, munmap, a mapping over it or
+ * Taking memory away while transfers use it.  When mprotect, munmap, a mapping over it or
  * ibv_dereg_mr has returned, not one byte of the old memory changes any more, however many WRITEs
  * are in flight.
  */
@@ -40,7 +40,8 @@ static int post_next(struct stream *s, uint64_t no)
 	if (s->op == IBV_WR_RDMA_READ)
 		return t_post_one(&s->a, s->op, s->dst, len, s->mdst->lkey, (uintptr_t)far,
 				  s->msrc->rkey, no);
-	return t_post_one(&s->a, s->op, far, len, s->msrc->lkey, (uintptr_t)s->dst, s->mdst->rkey, no);
+	return t_post_one(&s->a, s->op, far, len, s->msrc->lkey, (uintptr_t)s->dst, s->mdst->rkey,
+			  no);
 }
 
 static void *run(void *arg)
@@ -115,9 +116,11 @@ static void stream_end(struct stream *s, const char *what, int round, int want)
 {
 	pthread_join(s->th, NULL);
 	if (s->status != want)
-		t_fail("%s, round %d: the stream ended with '%s' after %llu transfers, expected '%s'",
+		t_fail("%s, round %d: the stream ended with '%s' after %llu transfers, "
+		       "expected '%s'",
 		       what, round, ibv_wc_status_str((enum ibv_wc_status)s->status),
-		       (unsigned long long)s->completed, ibv_wc_status_str((enum ibv_wc_status)want));
+		       (unsigned long long)s->completed,
+		       ibv_wc_status_str((enum ibv_wc_status)want));
 }
 
 static uint8_t *snap;
@@ -132,8 +135,9 @@ static void unchanged(const char *what, int round, const uint8_t *p, size_t len)
 			wrong++;
 		}
 	if (wrong)
-		t_fail("%s, round %d: %zu bytes changed after it returned, the first at offset %zu of "
-		       "%zu: %#04x, was %#04x", what, round, wrong, first, len, p[first], snap[first]);
+		t_fail("%s, round %d: %zu bytes changed after it returned, the first at offset %zu "
+		       "of %zu: %#04x, was %#04x",
+		       what, round, wrong, first, len, p[first], snap[first]);
 }
 
 static void mprotect_ro(struct t_dev *d)
@@ -153,15 +157,17 @@ static void mprotect_ro(struct t_dev *d)
 		t_pair_again(&s.a, &s.b);
 		if (mprotect(s.dst, s.len, PROT_READ | PROT_WRITE))
 			t_die("mprotect: %s", strerror(errno));
-		ev_write("WRITE after PROT_WRITE is back", &s.a, s.src, s.len, s.msrc, s.dst, s.mdst);
+		ev_write("WRITE after PROT_WRITE is back", &s.a, s.src, s.len, s.msrc, s.dst,
+			 s.mdst);
 		t_pat_check("WRITE after PROT_WRITE is back", s.dst, s.len, 200, 0);
 	}
 	ibv_dereg_mr(s.mdst);
 	stream_close(&s);
 }
 
-/* The stream goes on with the keys of a freed MR: it gets a copy of the structure. */
-static void dereg(struct t_dev *d, enum ibv_wr_opcode op, unsigned access, const char *what, int want)
+/* The stream uses a copy of the MR's structure, so it goes on posting the keys of a freed MR. */
+static void dereg(struct t_dev *d, enum ibv_wr_opcode op, unsigned access, const char *what,
+		  int want)
 {
 	struct stream s;
 	struct ibv_mr copy, *mr;
@@ -220,8 +226,8 @@ static void munmap_shared(struct t_dev *d)
 		if (mmap(dst, room, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != dst)
 			t_die("mmap: %s", strerror(errno));
 		stream_start(&s, r);
-		if (replace ? mmap(dst, room, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS,
-				   -1, 0) != dst :
+		if (replace ? mmap(dst, room, PROT_READ | PROT_WRITE,
+				   MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != dst :
 			      munmap(dst, room))
 			t_die("munmap or mmap: %s", strerror(errno));
 		memcpy(snap, watch, s.len);
@@ -255,7 +261,9 @@ static void munmap_shared(struct t_dev *d)
 const struct t_test ev_revoke[] = {
 	{ "mprotect_ro", mprotect_ro, "mprotect(PROT_READ) during a stream of WRITEs" },
 	{ "dereg_odp", dereg_odp, "deregistration of ODP memory in the middle of transfers" },
-	{ "dereg_pinned", dereg_pinned, "deregistration of pinned memory in the middle of transfers" },
-	{ "munmap_shared", munmap_shared, "munmap, or a mapping over it, during a stream of WRITEs" },
+	{ "dereg_pinned", dereg_pinned,
+	  "deregistration of pinned memory in the middle of transfers" },
+	{ "munmap_shared", munmap_shared,
+	  "munmap, or a mapping over it, during a stream of WRITEs" },
 	{ 0 },
 };
