@@ -223,6 +223,7 @@ static void signal_storm(struct t_dev *d)
 	t_note("signal_storm: %d registrations, %u signals", n, signals);
 	munmap(p, 64 * T_PAGE);
 }
+
 /* A prefetch that is waited for: 0 or errno. */
 static int prefetch(struct t_dev *d, enum ibv_advise_mr_advice advice, struct ibv_sge *sg)
 {

@@ -9,8 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct mx_event *const groups[] = { mx_ev_anon, mx_ev_map, mx_ev_huge, mx_ev_file, mx_ev_proc, mx_ev_move, mx_ev_uffd,
-						 mx_ev_dev };
+static const struct mx_event *const groups[] = {
+	mx_ev_anon, mx_ev_map, mx_ev_huge, mx_ev_file, mx_ev_proc, mx_ev_move, mx_ev_uffd,
+	mx_ev_dev,
+};
 
 static struct options {
 	const char *dev, *table, *ops;
@@ -50,7 +52,10 @@ long mx_get(const char *path)
 	return v;
 }
 
-/* The operation, the event, the operation; where the event takes the memory away, the failure, and the operation when it is back. */
+/*
+ * The operation, the event, the operation again. Where the event takes the memory away, the second
+ * one must fail; then the memory comes back, and the operation runs once more.
+ */
 static enum mx_result run(struct mx_subj *s)
 {
 	const struct mx_event *ev = s->ev;
@@ -79,17 +84,23 @@ static enum mx_result run(struct mx_subj *s)
 	return documented ? MX_DOCUMENTED : MX_PASSED;
 }
 
-static enum mx_result cell(struct mx_rig *rig, struct mx_row *row, const struct mx_op *op, bool implicit)
+static const char *carrier_of(const struct mx_rig *rig)
+{
+	return rig->wire ? "wire" : "local";
+}
+
+static enum mx_result cell(struct mx_rig *rig, struct mx_row *row, const struct mx_op *op,
+			   bool implicit)
 {
 	static uint64_t no;
-	struct mx_subj s = { .ev = row->ev, .back = row->ev->back, .op = op, .rig = rig, .implicit = implicit,
-			     .seed = opt.seed * 1000003 + ++no * 1000 };
+	struct mx_subj s = { .ev = row->ev, .back = row->ev->back, .op = op, .rig = rig,
+			     .implicit = implicit, .seed = opt.seed * 1000003 + ++no * 1000 };
 	enum mx_result res = MX_FAILED;
 	bool open;
 
 	if (implicit)
 		s.mr = rig->all;
-	t_context("%s, %s, %s, %s MR, seed %llu", row->ev->name, op->name, rig->wire ? "wire" : "local",
+	t_context("%s, %s, %s, %s MR, seed %llu", row->ev->name, op->name, carrier_of(rig),
 		  implicit ? "implicit" : "explicit", (unsigned long long)opt.seed);
 	open = mx_subj_open(&s) && (!row->ev->probe || row->ev->probe(&s));
 	if (open) {
@@ -100,8 +111,8 @@ static enum mx_result cell(struct mx_rig *rig, struct mx_row *row, const struct 
 		snprintf(row->absent, sizeof(row->absent), "%s", s.why);
 	}
 	if (res == MX_FAILED) {
-		printf("FAILED event='%s' op='%s' carrier=%s mr=%s: %s\n", row->ev->name, op->name, rig->wire ? "wire" : "local",
-		       implicit ? "implicit" : "explicit", s.why);
+		printf("FAILED event='%s' op='%s' carrier=%s mr=%s: %s\n", row->ev->name, op->name,
+		       carrier_of(rig), implicit ? "implicit" : "explicit", s.why);
 		fflush(stdout);
 		mx_rig_again_all(rig);
 	}
@@ -126,13 +137,15 @@ static void run_row(struct mx_rig *rig, struct mx_row *row, unsigned ev)
 		for (unsigned i = 0; i < mx_nops; i++) {
 			uint8_t *c = &row->cell[variant][i];
 
-			/* Neighbours in every direction differ: a sample has all rows and all columns. */
-			if ((ev * 7 + i * 5 + variant * 3 + opt.seed) % opt.every || (opt.ops && !t_list_has(opt.ops, mx_ops[i].name)))
+			/* Neighbours differ in each direction: a sample has all rows and columns */
+			if ((ev * 7 + i * 5 + variant * 3 + opt.seed) % opt.every ||
+			    (opt.ops && !t_list_has(opt.ops, mx_ops[i].name)))
 				continue;
 			if (row->absent[0])
 				*c = MX_ABSENT;
 			else if (mx_ops[i].how == MX_FLUSH || mx_ops[i].how == MX_WRITE_FLUSH)
-				*c = rig->d->flush ? cell(rig, row, &mx_ops[i], implicit) : MX_NOT_RUN;
+				*c = rig->d->flush ? cell(rig, row, &mx_ops[i], implicit) :
+						     MX_NOT_RUN;
 			else
 				*c = cell(rig, row, &mx_ops[i], implicit);
 		}
@@ -173,15 +186,18 @@ static void make_rows(void)
 
 static void usage(void)
 {
-	puts("usage: prxe-matrix [-d DEV] [-g GID] [-s N] [-S SEED] [-c local|wire] [-o OP,...] [--table FILE] [-l] [EVENT ...]\n"
-	     "  EVENT: rows whose names have it; -s: every Nth cell, which ones: the seed; -l lists events and operations");
+	puts("usage: prxe-matrix [-d DEV] [-g GID] [-s N] [-S SEED] [-c local|wire] [-o OP,...] "
+	     "[--table FILE] [-l] [EVENT ...]\n"
+	     "  EVENT: rows whose names have it; -s: every Nth cell, which ones: the seed; "
+	     "-l lists events and operations");
 	exit(2);
 }
 
 static int list(void)
 {
 	for (unsigned i = 0; i < nrows; i++)
-		printf("%-24s %-13s %s\n", rows[i].ev->name, rows[i].ev->back->name, rows[i].ev->what);
+		printf("%-24s %-13s %s\n", rows[i].ev->name, rows[i].ev->back->name,
+		       rows[i].ev->what);
 	printf("operations:");
 	for (unsigned i = 0; i < mx_nops; i++)
 		printf("%s %s", i ? "," : "", mx_ops[i].name);
@@ -228,20 +244,24 @@ int main(int argc, char **argv)
 			run_row(&rig, &rows[i], i);
 		for (int ud = 0; ud < 2; ud++)
 			if (rig.bad_receive[ud][0] > 1 + rig.bad_receive[ud][1])
-				t_fail("%s, %s: %u receives into memory that cannot be had said nothing, %u completed",
-				       wire ? "wire" : "local", ud ? "UD" : "UC", rig.bad_receive[ud][0], rig.bad_receive[ud][1]);
+				t_fail("%s, %s: %u receives into memory that cannot be had "
+				       "said nothing, %u completed",
+				       wire ? "wire" : "local", ud ? "UD" : "UC",
+				       rig.bad_receive[ud][0], rig.bad_receive[ud][1]);
 		lost += rig.lost;
 		mx_rig_close(&rig);
 	}
 	for (unsigned i = 0; i < nrows; i++) {
 		for (unsigned v = 0; v < MX_VARIANTS; v++)
 			mx_count(&rows[i], v, total);
-		if (rows[i].ev->effect && !rows[i].effect && !rows[i].absent[0] && opt.every == 1 && !opt.ops)
+		if (rows[i].ev->effect && !rows[i].effect && !rows[i].absent[0] &&
+		    opt.every == 1 && !opt.ops)
 			t_fail("'%s' never took place", rows[i].ev->name);
 	}
-	printf("matrix: %u events, %u operations: %u cells passed, %u failed as documented, %u FAILED, %u not there; "
-	       "%u messages of UC and UD sent again; %.1f s\n", nrows, mx_nops, total[MX_PASSED], total[MX_DOCUMENTED],
-	       total[MX_FAILED], total[MX_ABSENT], lost, t_now() - from);
+	printf("matrix: %u events, %u operations: %u cells passed, %u failed as documented, "
+	       "%u FAILED, %u not there; %u messages of UC and UD sent again; %.1f s\n",
+	       nrows, mx_nops, total[MX_PASSED], total[MX_DOCUMENTED], total[MX_FAILED],
+	       total[MX_ABSENT], lost, t_now() - from);
 	if (opt.table)
 		mx_table_write(opt.table, rows, nrows, t_now() - from);
 	if (!total[MX_PASSED])

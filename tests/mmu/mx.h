@@ -2,8 +2,9 @@
 /*
  * prxe-matrix: every event that memory can meet, against every operation. What its files share.
  *
- * A cell is one event, one operation, one carrier, one kind of MR. It makes a subject mapping, lets the operation use it once, fires the
- * event, and lets the operation use it again. All bytes that are in reach of either are then compared with a model.
+ * A cell is one event, one operation, one carrier, one kind of MR. It makes a subject mapping, lets
+ * the operation use it once, fires the event, and lets the operation use it again. Then it compares
+ * all bytes that either could reach with a model.
  */
 #ifndef MX_H
 #define MX_H
@@ -33,8 +34,9 @@ struct mx_rig;
 struct mx_back {
 	const char *name;
 	size_t len;
-	bool (*open)(struct mx_subj *s, uint8_t *at); /* maps it there; false: not here, s->why says why */
-	const char *dir;			      /* files: the environment variable that names their directory */
+	/* maps it at @at; false: not possible here, and s->why says why */
+	bool (*open)(struct mx_subj *s, uint8_t *at);
+	const char *dir; /* files: the environment variable that names their directory */
 };
 
 struct mx_event {
@@ -42,13 +44,13 @@ struct mx_event {
 	const struct mx_back *back;
 	bool cold;     /* neither filled nor used before the event */
 	bool unfilled; /* used, but as it came */
-	bool effect;   /* in a full row some cell at least must report that it took place */
+	bool effect;   /* in a full row at least one cell must report that it took place */
 	/* All return false with s->why set. */
-	bool (*probe)(struct mx_subj *s); /* asked once: is it here? */
+	bool (*probe)(struct mx_subj *s); /* asked once: can this kernel do it? */
 	bool (*fire)(struct mx_subj *s);
-	bool (*mend)(struct mx_subj *s);  /* where operations fail by right: make it usable again */
+	bool (*mend)(struct mx_subj *s);  /* where operations must fail: make it usable again */
 	bool (*check)(struct mx_subj *s); /* after the operation: what else must hold */
-	void (*end)(struct mx_subj *s);	  /* always */
+	void (*end)(struct mx_subj *s);	  /* always called */
 };
 
 struct mx_subj {
@@ -77,12 +79,15 @@ struct mx_subj {
 	char why[256];
 };
 
-enum mx_how { MX_SEND, MX_WRITE, MX_WRITE_IMM, MX_READ, MX_CAS, MX_FAA, MX_FLUSH, MX_WRITE_FLUSH, MX_ATOMIC_WRITE };
+enum mx_how {
+	MX_SEND, MX_WRITE, MX_WRITE_IMM, MX_READ, MX_CAS, MX_FAA, MX_FLUSH, MX_WRITE_FLUSH,
+	MX_ATOMIC_WRITE
+};
 struct mx_op {
 	const char *name;
 	enum ibv_qp_type type;
 	enum mx_how how;
-	bool local;  /* the subject is the requester's own memory: what is sent, or where results land */
+	bool local;  /* the subject is the requester's own memory: sent, or results land there */
 	bool writes; /* into the subject */
 	bool mw;     /* through a window of type 2 */
 };
@@ -104,25 +109,28 @@ struct mx_rig {
 void mx_rig_open(struct mx_rig *r, const char *dev, int gid, bool wire);
 void mx_rig_close(struct mx_rig *r);
 unsigned mx_access(struct mx_rig *r);
-/* The pair that an operation uses, and its state after an error put right. */
+/* The pair that an operation uses; again: connect it anew after an error. */
 int mx_pair(enum ibv_qp_type type);
 void mx_rig_again(struct mx_rig *r, enum ibv_qp_type type);
 void mx_rig_again_all(struct mx_rig *r);
 /* Position-dependent contents that follow from a seed, quickly. */
 void mx_fill(uint8_t *p, size_t len, uint64_t seed);
-bool mx_why(struct mx_subj *s, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* false */
+/* Say why the cell fails, unless something has said so before. Returns false. */
+bool mx_why(struct mx_subj *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool mx_same(struct mx_subj *s, const char *whose, const struct mx_mem *m);
 void mx_mem_fill(struct mx_mem *m, uint64_t seed);
 
 /* ---- mx_op.c ---- */
 extern const struct mx_op mx_ops[];
 extern const unsigned mx_nops;
-bool mx_op_allowed(const struct mx_subj *s);	      /* must it succeed now? */
-bool mx_op_run(struct mx_subj *s, uint64_t seed);     /* once, with the result that the subject's state asks for */
-bool mx_read_all(struct mx_subj *s);		      /* RDMA READ of the whole subject, against the model */
+bool mx_op_allowed(const struct mx_subj *s); /* must it succeed now? */
+/* Run it once: it must succeed or fail as the subject's state demands. */
+bool mx_op_run(struct mx_subj *s, uint64_t seed);
+bool mx_read_all(struct mx_subj *s); /* RDMA READ of the whole subject, against the model */
 
 /* ---- mx_subj.c ---- */
-extern const struct mx_back mx_anon, mx_thp, mx_small, mx_hugetlb, mx_shm, mx_memfd, mx_tmpfs, mx_ext4, mx_xfs, mx_private, mx_private_ext4;
+extern const struct mx_back mx_anon, mx_thp, mx_small, mx_hugetlb, mx_shm, mx_memfd, mx_tmpfs;
+extern const struct mx_back mx_ext4, mx_xfs, mx_private, mx_private_ext4;
 bool mx_subj_open(struct mx_subj *s);
 bool mx_subj_keys(struct mx_subj *s); /* its MR and window, where there are none */
 void mx_subj_forget_window(struct mx_subj *s);
@@ -135,14 +143,16 @@ bool mx_swapped(struct mx_subj *s); /* the page where operations begin */
 bool mx_huge(struct mx_subj *s);
 
 /* ---- events: tables that end with an event without a name ---- */
-extern const struct mx_event mx_ev_anon[], mx_ev_map[], mx_ev_huge[], mx_ev_file[], mx_ev_proc[], mx_ev_move[], mx_ev_uffd[],
-	mx_ev_dev[];
-bool mx_put(const char *path, const char *text); /* write(2) of a file of the kernel's; false with errno */
+extern const struct mx_event mx_ev_anon[], mx_ev_map[], mx_ev_huge[], mx_ev_file[], mx_ev_proc[];
+extern const struct mx_event mx_ev_move[], mx_ev_uffd[], mx_ev_dev[];
+/* write(2) to a file of the kernel (/proc, /sys); false with errno */
+bool mx_put(const char *path, const char *text);
 long mx_get(const char *path);
 
 /* ---- mx_child.c: a child process with a copy of everything ---- */
 bool mx_child_start(struct mx_subj *s);
-bool mx_child_do(struct mx_subj *s, char what, const char *fails); /* '=': compare its copy ... see there */
+/* Let the child do what the letter says (mx_child.c); @fails: why the cell fails if it does not. */
+bool mx_child_do(struct mx_subj *s, char what, const char *fails);
 void mx_child_end(struct mx_subj *s);
 
 /* ---- mx_table.c ---- */

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * A child process that has a copy of the subject and of its model. It does what single letters tell it, and touches no verbs object.
+ * A child process that has a copy of the subject and of its model. It does what single letters tell
+ * it, and touches no verbs object.
  *
- *   =  compare its memory with its model        w  write its memory (and model)
- *   s  write through to the parent's subject: process_vm_writev      f  the same by /proc/PID/mem, past PROT_READ
- *   c  process_madvise(MADV_COLD) on the parent's subject            p  the same with MADV_PAGEOUT
+ *   =  compare its memory with its model
+ *   w  write its memory (and model)
+ *   s  write through to the parent's subject: process_vm_writev
+ *   f  the same by /proc/PID/mem, past PROT_READ
+ *   c  process_madvise(MADV_COLD) on the parent's subject
+ *   p  the same with MADV_PAGEOUT
  *   e  exec; x  exit; l  write its memory for ever
  */
 #define _GNU_SOURCE
@@ -53,7 +57,7 @@ static bool write_parent(struct mx_subj *s)
 	return process_vm_writev(getppid(), &mine, 1, &its, 1, 0) == (ssize_t)s->m.len;
 }
 
-/* As its debugger: kernels may let nobody else write past PROT_READ (proc_mem.force_override). */
+/* As a debugger: the kernel may let nobody else write past PROT_READ (proc_mem.force_override). */
 static bool force_parent(struct mx_subj *s)
 {
 	pid_t parent = getppid();
@@ -66,9 +70,11 @@ static bool force_parent(struct mx_subj *s)
 	snprintf(path, sizeof(path), "/proc/%d/mem", parent);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	mx_fill(s->m.model, s->m.len, s->seed + MX_CHILD_SEED);
-	written = fd >= 0 && pwrite(fd, s->m.model, s->m.len, (off_t)(uintptr_t)s->m.va) == (ssize_t)s->m.len;
-	/* Only who has stopped can be let go. It waits for our answer, and goes on waiting. */
-	return !ptrace(PTRACE_INTERRUPT, parent, NULL, NULL) && waitpid(parent, NULL, __WALL) == parent &&
+	written = fd >= 0 &&
+		  pwrite(fd, s->m.model, s->m.len, (off_t)(uintptr_t)s->m.va) == (ssize_t)s->m.len;
+	/* Only a stopped tracee can be detached. The parent then goes on waiting for our answer. */
+	return !ptrace(PTRACE_INTERRUPT, parent, NULL, NULL) &&
+	       waitpid(parent, NULL, __WALL) == parent &&
 	       !ptrace(PTRACE_DETACH, parent, NULL, NULL) && written;
 }
 
@@ -133,7 +139,8 @@ bool mx_child_do(struct mx_subj *s, char what, const char *fails)
 		return mx_why(s, "the child is gone");
 	if (what == 'l')
 		return !usleep(2000);
-	if (read(s->sock, &c, 1) != (answers ? 1 : 0)) /* no answer: its end of the socket is closed */
+	/* no answer: its end of the socket is closed */
+	if (read(s->sock, &c, 1) != (answers ? 1 : 0))
 		return mx_why(s, "the child does not do what it should ('%c')", what);
 	return !answers || c == 'y' || mx_why(s, "%s", fails);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Events of anonymous memory: contents that go, come back, or stay where the kernel has moved them. */
+/* Events of anonymous memory: contents are lost, come back, or stay where the kernel moved them. */
 #define _GNU_SOURCE
 #include "mx.h"
 
@@ -100,7 +100,7 @@ static bool swap_half(struct mx_subj *s)
 	return advise(s, s->m.len / 2, s->m.len / 2, MADV_PAGEOUT, "MADV_PAGEOUT");
 }
 
-/* After MADV_FREE, reclaim drops what nobody has written since. What the operation wrote must stay. */
+/* After MADV_FREE, reclaim drops pages that nobody wrote since. The operation's bytes must stay. */
 static bool written_stays(struct mx_subj *s)
 {
 	static const uint8_t zero[T_PAGE];
@@ -108,11 +108,14 @@ static bool written_stays(struct mx_subj *s)
 	if (!pageout(s))
 		return false;
 	for (size_t off = 0; off < s->m.len; off += T_PAGE) {
-		bool written = s->done_len && off < s->done_at + s->done_len && off + T_PAGE > s->done_at;
+		bool written = s->done_len && off < s->done_at + s->done_len &&
+			       off + T_PAGE > s->done_at;
 
-		if (!memcmp(s->m.va + off, s->m.model + off, T_PAGE) || (!written && !memcmp(s->m.va + off, zero, T_PAGE)))
+		if (!memcmp(s->m.va + off, s->m.model + off, T_PAGE) ||
+		    (!written && !memcmp(s->m.va + off, zero, T_PAGE)))
 			continue;
-		return mx_why(s, "page %#zx, %s, is lost after reclaim", off, written ? "written since MADV_FREE" : "freed");
+		return mx_why(s, "page %#zx, %s, is lost after reclaim", off,
+			      written ? "written since MADV_FREE" : "freed");
 	}
 	return true;
 }
@@ -145,22 +148,30 @@ static bool locked(struct mx_subj *s)
 }
 
 const struct mx_event mx_ev_anon[] = {
-	{ "first touch", "memory that nobody has touched", &mx_anon, .cold = true, .fire = nothing },
-	{ "CPU read, then use", "the zero page is mapped", &mx_anon, .cold = true, .fire = cpu_reads },
+	{ "first touch", "memory that nobody has touched",
+	  &mx_anon, .cold = true, .fire = nothing },
+	{ "CPU read, then use", "the zero page is mapped",
+	  &mx_anon, .cold = true, .fire = cpu_reads },
 	{ "CPU write", "the CPU writes all of it in between", &mx_anon, .fire = cpu_writes },
-	{ "RDMA read, then use", "DONTNEED, an RDMA READ of the zero page, then the operation", &mx_anon, .fire = read_then },
+	{ "RDMA read, then use", "DONTNEED, an RDMA READ of the zero page, then the operation",
+	  &mx_anon, .fire = read_then },
 	{ "DONTNEED", "MADV_DONTNEED", &mx_anon, .fire = drop_all },
 	{ "DONTNEED, odd pages", "MADV_DONTNEED of every other page", &mx_anon, .fire = drop_odd },
-	{ "DONTNEED, CPU write", "MADV_DONTNEED, and the CPU makes one page anew", &mx_anon, .fire = drop_then_write },
-	{ "MADV_FREE", "MADV_FREE, the operation, then reclaim: what was written stays", &mx_anon, .probe = swapping, .fire = lazyfree,
-	  .check = written_stays },
-	{ "MADV_COLD", "MADV_COLD, the operation, then reclaim", &mx_anon, .probe = swapping, .fire = cold, .check = survives_reclaim },
-	{ "MADV_PAGEOUT", "swapped out", &mx_anon, .effect = true, .probe = swapping, .fire = pageout },
-	{ "swap, CPU in", "swapped out, and in by the CPU", &mx_anon, .effect = true, .probe = swapping,
-	  .fire = pageout_cpu_in, .check = survives_reclaim },
-	{ "swap, RDMA in, out", "swapped out, in by an RDMA READ; after the operation out again", &mx_anon, .probe = swapping,
-	  .fire = pageout_rdma_in, .check = survives_reclaim },
-	{ "swap, half", "the second half swapped out", &mx_anon, .probe = swapping, .fire = swap_half, .check = survives_reclaim },
+	{ "DONTNEED, CPU write", "MADV_DONTNEED, and the CPU makes one page anew",
+	  &mx_anon, .fire = drop_then_write },
+	{ "MADV_FREE", "MADV_FREE, the operation, then reclaim: what was written stays",
+	  &mx_anon, .probe = swapping, .fire = lazyfree, .check = written_stays },
+	{ "MADV_COLD", "MADV_COLD, the operation, then reclaim",
+	  &mx_anon, .probe = swapping, .fire = cold, .check = survives_reclaim },
+	{ "MADV_PAGEOUT", "swapped out",
+	  &mx_anon, .effect = true, .probe = swapping, .fire = pageout },
+	{ "swap, CPU in", "swapped out, and in by the CPU",
+	  &mx_anon, .effect = true, .probe = swapping, .fire = pageout_cpu_in,
+	  .check = survives_reclaim },
+	{ "swap, RDMA in, out", "swapped out, in by an RDMA READ; after the operation out again",
+	  &mx_anon, .probe = swapping, .fire = pageout_rdma_in, .check = survives_reclaim },
+	{ "swap, half", "the second half swapped out",
+	  &mx_anon, .probe = swapping, .fire = swap_half, .check = survives_reclaim },
 	{ "soft-dirty", "clear_refs 4", &mx_anon, .fire = soft_dirty },
 	{ "clear referenced", "clear_refs 1", &mx_anon, .fire = clear_young },
 	{ "mlock, munlock", "mlock and munlock", &mx_anon, .fire = locked },

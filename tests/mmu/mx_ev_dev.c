@@ -30,7 +30,9 @@ static bool has_hmm(struct mx_subj *s)
 
 static bool hmm(struct mx_subj *s, unsigned long request, void *buf)
 {
-	struct hmm_cmd cmd = { .addr = (uintptr_t)s->m.va, .ptr = (uintptr_t)buf, .npages = s->m.len / T_PAGE };
+	struct hmm_cmd cmd = {
+		.addr = (uintptr_t)s->m.va, .ptr = (uintptr_t)buf, .npages = s->m.len / T_PAGE,
+	};
 
 	if (ioctl(hmm_fd, request, &cmd))
 		return mx_why(s, "test_hmm: %s", strerror(errno));
@@ -43,7 +45,8 @@ static bool to_device(struct mx_subj *s)
 {
 	uint8_t buf[MX_PAGES * T_PAGE];
 
-	return hmm(s, HMM_MIGRATE_TO_DEV, buf) && (!memcmp(buf, s->m.model, s->m.len) || mx_why(s, "the device got other bytes"));
+	return hmm(s, HMM_MIGRATE_TO_DEV, buf) &&
+	       (!memcmp(buf, s->m.model, s->m.len) || mx_why(s, "the device got other bytes"));
 }
 
 static bool device_writes(struct mx_subj *s)
@@ -63,7 +66,9 @@ static int probe_fd = -1;
 
 static int probe(const char *path, uint64_t offset)
 {
-	struct perf_event_attr a = { .size = sizeof(a), .config1 = (uintptr_t)path, .config2 = offset };
+	struct perf_event_attr a = {
+		.size = sizeof(a), .config1 = (uintptr_t)path, .config2 = offset,
+	};
 
 	a.type = (uint32_t)mx_get("/sys/bus/event_source/devices/uprobe/type");
 	return (int)syscall(SYS_perf_event_open, &a, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
@@ -71,10 +76,14 @@ static int probe(const char *path, uint64_t offset)
 
 static bool has_uprobes(struct mx_subj *s)
 {
-	return mx_get("/sys/bus/event_source/devices/uprobe/type") > 0 || mx_why(s, "no uprobes in this kernel");
+	return mx_get("/sys/bus/event_source/devices/uprobe/type") > 0 ||
+	       mx_why(s, "no uprobes in this kernel");
 }
 
-/* In memory that is read where the operation reads, else in the last page, which no operation touches. */
+/*
+ * Where the probe goes: among the bytes that the operation reads. If it writes, into the last page,
+ * which no operation touches.
+ */
 static size_t probe_at(const struct mx_subj *s)
 {
 	return (s->op->writes ? MX_PAGES - 1 : 3) * T_PAGE + 100;
@@ -88,7 +97,8 @@ static bool probed(struct mx_subj *s)
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", s->fd);
 	s->m.model[at] = nop;
-	if (pwrite(s->fd, &nop, 1, (off_t)at) != 1 || mprotect(s->m.va, s->m.len, PROT_READ | PROT_EXEC))
+	if (pwrite(s->fd, &nop, 1, (off_t)at) != 1 ||
+	    mprotect(s->m.va, s->m.len, PROT_READ | PROT_EXEC))
 		return mx_why(s, "a mapping for the probe: %s", strerror(errno));
 	s->write = false;
 	if (!mx_read_all(s)) /* with the page cache's page; the probe puts another there */
@@ -119,9 +129,12 @@ static bool not_probed(struct mx_subj *s)
 }
 
 const struct mx_event mx_ev_dev[] = {
-	{ "device-private", "migrated to device-private memory (test_hmm)", &mx_anon, .effect = true, .probe = has_hmm, .fire = to_device },
-	{ "device-private, written", "migrated, and written by the device", &mx_anon, .probe = has_hmm, .fire = device_writes },
-	{ "uprobe", "a breakpoint is set into it and taken out", &mx_private, .unfilled = true, .probe = has_uprobes, .fire = probed,
+	{ "device-private", "migrated to device-private memory (test_hmm)",
+	  &mx_anon, .effect = true, .probe = has_hmm, .fire = to_device },
+	{ "device-private, written", "migrated, and written by the device",
+	  &mx_anon, .probe = has_hmm, .fire = device_writes },
+	{ "uprobe", "a breakpoint is set into it and taken out",
+	  &mx_private, .unfilled = true, .probe = has_uprobes, .fire = probed,
 	  .mend = not_probed, .end = probe_end },
 	{ 0 },
 };

@@ -42,11 +42,13 @@ static bool mmap_over(struct mx_subj *s)
 {
 	s->fd = memfd_create("over", MFD_CLOEXEC);
 	if (s->fd < 0 || ftruncate(s->fd, (off_t)s->m.len) ||
-	    mmap(s->m.va, s->m.len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, s->fd, 0) != s->m.va)
+	    mmap(s->m.va, s->m.len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, s->fd,
+		 0) != s->m.va)
 		return mx_why(s, "a memfd: %s", strerror(errno));
 	mx_zero(s, 0, s->m.len);
 	mx_fill(s->m.model + T_PAGE, 2 * T_PAGE, s->seed + 5);
-	return pwrite(s->fd, s->m.model + T_PAGE, 2 * T_PAGE, T_PAGE) == 2 * T_PAGE || mx_why(s, "pwrite: %s", strerror(errno));
+	return pwrite(s->fd, s->m.model + T_PAGE, 2 * T_PAGE, T_PAGE) == 2 * T_PAGE ||
+	       mx_why(s, "pwrite: %s", strerror(errno));
 }
 
 static bool spare(struct mx_subj *s)
@@ -61,7 +63,8 @@ static bool spare(struct mx_subj *s)
 
 static bool move(struct mx_subj *s, uint8_t *from, uint8_t *to)
 {
-	return mremap(from, s->m.len, s->m.len, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to || mx_why(s, "mremap: %s", strerror(errno));
+	return mremap(from, s->m.len, s->m.len, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to ||
+	       mx_why(s, "mremap: %s", strerror(errno));
 }
 
 /* Its bytes are looked at in the new place; at the old one nothing is left. */
@@ -147,16 +150,24 @@ static bool fresh_keys(struct mx_subj *s)
 }
 
 const struct mx_event mx_ev_map[] = {
-	{ "munmap", "munmap; then mapped again: zeroes", &mx_anon, .fire = unmap, .mend = map_again },
-	{ "munmap, mmap", "munmap and mmap at the same place, the CPU writes some of it", &mx_anon, .fire = remap },
-	{ "mmap over it", "a memfd with contents of its own is mapped over it", &mx_anon, .fire = mmap_over },
-	{ "mremap away", "mremap: nothing at the old place; then it moves back", &mx_anon, .fire = move_away, .mend = move_back },
+	{ "munmap", "munmap; then mapped again: zeroes",
+	  &mx_anon, .fire = unmap, .mend = map_again },
+	{ "munmap, mmap", "munmap and mmap at the same place, the CPU writes some of it",
+	  &mx_anon, .fire = remap },
+	{ "mmap over it", "a memfd with contents of its own is mapped over it",
+	  &mx_anon, .fire = mmap_over },
+	{ "mremap away", "mremap: nothing at the old place; then it moves back",
+	  &mx_anon, .fire = move_away, .mend = move_back },
 	{ "mremap onto it", "other memory is moved onto it", &mx_anon, .fire = move_in },
-	{ "PROT_READ", "mprotect(PROT_READ); then writable again", &mx_anon, .fire = read_only, .mend = all_access },
-	{ "PROT_READ, RDMA read", "mprotect(PROT_READ), an RDMA READ of all of it", &mx_anon, .fire = read_only_read, .mend = all_access },
-	{ "PROT_NONE", "mprotect(PROT_NONE); then accessible again", &mx_anon, .fire = no_access, .mend = all_access },
+	{ "PROT_READ", "mprotect(PROT_READ); then writable again",
+	  &mx_anon, .fire = read_only, .mend = all_access },
+	{ "PROT_READ, RDMA read", "mprotect(PROT_READ), an RDMA READ of all of it",
+	  &mx_anon, .fire = read_only_read, .mend = all_access },
+	{ "PROT_NONE", "mprotect(PROT_NONE); then accessible again",
+	  &mx_anon, .fire = no_access, .mend = all_access },
 	{ "mprotect, and back", "PROT_READ, PROT_NONE, all rights", &mx_anon, .fire = to_and_fro },
-	{ "dereg", "deregistration: the old keys; then registered again", &mx_anon, .fire = deregister, .mend = register_again },
+	{ "dereg", "deregistration: the old keys; then registered again",
+	  &mx_anon, .fire = deregister, .mend = register_again },
 	{ "dereg, reg", "registered anew over memory that stays", &mx_anon, .fire = fresh_keys },
 	{ 0 },
 };

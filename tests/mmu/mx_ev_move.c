@@ -19,7 +19,10 @@ static bool has_ksm(struct mx_subj *s)
 	return !access(KSM "run", W_OK) || mx_why(s, "no KSM");
 }
 
-/* A twin with the same contents, and ksmd until it has merged them. It does not have to: what counts is that nothing changes. */
+/*
+ * Make a twin with the same contents, and let ksmd run until it has merged the two. It need not
+ * succeed: the test is that nothing changes.
+ */
 static bool merge(struct mx_subj *s)
 {
 	double end;
@@ -30,11 +33,13 @@ static bool merge(struct mx_subj *s)
 		return mx_why(s, "mmap: %s", strerror(errno));
 	}
 	memcpy(s->spare, s->m.model, s->m.len);
-	mx_put(KSM "smart_scan", "0"); /* it skips addresses where it found nothing in earlier cells */
-	if (madvise(s->m.va, s->m.len, MADV_MERGEABLE) || madvise(s->spare, s->m.len, MADV_MERGEABLE) ||
-	    !mx_put(KSM "pages_to_scan", "2000") || !mx_put(KSM "sleep_millisecs", "1") || !mx_put(KSM "run", "1"))
+	mx_put(KSM "smart_scan", "0"); /* would skip addresses that did not merge in other cells */
+	if (madvise(s->m.va, s->m.len, MADV_MERGEABLE) ||
+	    madvise(s->spare, s->m.len, MADV_MERGEABLE) || !mx_put(KSM "pages_to_scan", "2000") ||
+	    !mx_put(KSM "sleep_millisecs", "1") || !mx_put(KSM "run", "1"))
 		return mx_why(s, "KSM: %s", strerror(errno));
-	for (end = t_now() + t_slow(0.3); t_now() < end && mx_get("/proc/self/ksm_merging_pages") < (long)(2 * MX_PAGES);)
+	for (end = t_now() + t_slow(0.3);
+	     t_now() < end && mx_get("/proc/self/ksm_merging_pages") < (long)(2 * MX_PAGES);)
 		usleep(500);
 	s->effect += mx_get("/proc/self/ksm_merging_pages") > 0;
 	return mx_put(KSM "run", "0") || mx_why(s, "KSM: %s", strerror(errno));
@@ -43,7 +48,9 @@ static bool merge(struct mx_subj *s)
 static bool twin_same(struct mx_subj *s)
 {
 	uint8_t want[MX_PAGES * T_PAGE];
-	struct mx_mem twin = { .va = s->spare, .model = want, .len = s->m.len, .visible = s->m.len };
+	struct mx_mem twin = {
+		.va = s->spare, .model = want, .len = s->m.len, .visible = s->m.len,
+	};
 
 	memcpy(want, s->twin, s->m.len);
 	return mx_same(s, "the pages it was merged with", &twin);
@@ -58,7 +65,8 @@ static bool merged(struct mx_subj *s)
 static bool unmerged(struct mx_subj *s)
 {
 	return merged(s) && mx_read_all(s) &&
-	       (!madvise(s->m.va, s->m.len, MADV_UNMERGEABLE) || mx_why(s, "MADV_UNMERGEABLE: %s", strerror(errno)));
+	       (!madvise(s->m.va, s->m.len, MADV_UNMERGEABLE) ||
+		mx_why(s, "MADV_UNMERGEABLE: %s", strerror(errno)));
 }
 
 static bool merged_cpu_write(struct mx_subj *s)
@@ -73,29 +81,34 @@ static bool has_compaction(struct mx_subj *s)
 
 static bool compact(struct mx_subj *s)
 {
-	return mx_put("/proc/sys/vm/compact_memory", "1") || mx_why(s, "compact_memory: %s", strerror(errno));
+	return mx_put("/proc/sys/vm/compact_memory", "1") ||
+	       mx_why(s, "compact_memory: %s", strerror(errno));
 }
 
-/* Of a page is left what is in use, and that is moved to another one: migration that needs no second node. */
+/* A page in use is moved to another one before it goes offline: migration without a second node. */
 static bool soft_offline(struct mx_subj *s)
 {
 	if (!madvise(s->m.va + (s->at & ~(T_PAGE - 1)), T_PAGE, MADV_SOFT_OFFLINE)) {
 		s->effect++;
 		return true;
 	}
-	return errno == EBUSY || errno == EAGAIN || mx_why(s, "MADV_SOFT_OFFLINE: %s", strerror(errno));
+	return errno == EBUSY || errno == EAGAIN ||
+	       mx_why(s, "MADV_SOFT_OFFLINE: %s", strerror(errno));
 }
 
 static bool can_offline(struct mx_subj *s)
 {
-	if (!access("/proc/sys/vm/enable_soft_offline", F_OK) && mx_get("/proc/sys/vm/enable_soft_offline") != 1)
+	if (!access("/proc/sys/vm/enable_soft_offline", F_OK) &&
+	    mx_get("/proc/sys/vm/enable_soft_offline") != 1)
 		return mx_why(s, "soft offlining is off");
-	return !access("/sys/devices/system/memory/soft_offline_page", W_OK) || mx_why(s, "no soft offlining");
+	return !access("/sys/devices/system/memory/soft_offline_page", W_OK) ||
+	       mx_why(s, "no soft offlining");
 }
 
 static bool two_nodes(struct mx_subj *s)
 {
-	return !access("/sys/devices/system/node/node1", F_OK) || mx_why(s, "one NUMA node only (numa=fake=2 makes two)");
+	return !access("/sys/devices/system/node/node1", F_OK) ||
+	       mx_why(s, "one NUMA node only (numa=fake=2 makes two)");
 }
 
 static bool migrate(struct mx_subj *s)
@@ -117,14 +130,16 @@ static bool migrate(struct mx_subj *s)
 }
 
 const struct mx_event mx_ev_move[] = {
-	{ "KSM merge", "merged with a twin, which must not change", &mx_anon, .effect = true, .probe = has_ksm, .fire = merged,
-	  .check = twin_same },
-	{ "KSM merge, CPU write", "merged, and the CPU writes some", &mx_anon, .probe = has_ksm, .fire = merged_cpu_write,
-	  .check = twin_same },
-	{ "KSM unmerge", "merged, and then not any more", &mx_anon, .probe = has_ksm, .fire = unmerged, .check = twin_same },
+	{ "KSM merge", "merged with a twin, which must not change",
+	  &mx_anon, .effect = true, .probe = has_ksm, .fire = merged, .check = twin_same },
+	{ "KSM merge, CPU write", "merged, and the CPU writes some",
+	  &mx_anon, .probe = has_ksm, .fire = merged_cpu_write, .check = twin_same },
+	{ "KSM unmerge", "merged, and then not any more",
+	  &mx_anon, .probe = has_ksm, .fire = unmerged, .check = twin_same },
 	{ "compaction", "compact_memory", &mx_anon, .probe = has_compaction, .fire = compact },
-	{ "migration", "a page is moved: MADV_SOFT_OFFLINE", &mx_anon, .effect = true, .probe = can_offline,
-	  .fire = soft_offline },
-	{ "move_pages", "all pages move to another node", &mx_anon, .effect = true, .probe = two_nodes, .fire = migrate },
+	{ "migration", "a page is moved: MADV_SOFT_OFFLINE",
+	  &mx_anon, .effect = true, .probe = can_offline, .fire = soft_offline },
+	{ "move_pages", "all pages move to another node",
+	  &mx_anon, .effect = true, .probe = two_nodes, .fire = migrate },
 	{ 0 },
 };

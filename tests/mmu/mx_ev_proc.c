@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Other processes: children that share, write, exec, exit and are killed; processes that reach into this one. */
+/*
+ * Other processes: children that share, write, exec, exit and are killed; processes that reach into
+ * this one.
+ */
 #define _GNU_SOURCE
 #include "mx.h"
 
@@ -36,8 +39,9 @@ static bool child_unchanged(struct mx_subj *s)
 /* After the parent's operation the child writes, too: nothing of it may come through. */
 static bool then_child_writes(struct mx_subj *s)
 {
-	return child_unchanged(s) && mx_child_do(s, 'w', "the child cannot write") && mx_same(s, "subject after the child's write", &s->m) &&
-	       mx_read_all(s) && child_unchanged(s);
+	return child_unchanged(s) && mx_child_do(s, 'w', "the child cannot write") &&
+	       mx_same(s, "subject after the child's write", &s->m) && mx_read_all(s) &&
+	       child_unchanged(s);
 }
 
 static bool child_exits(struct mx_subj *s)
@@ -94,13 +98,15 @@ static bool forced_write(struct mx_subj *s)
 static bool writable(struct mx_subj *s)
 {
 	s->write = true;
-	return !mprotect(s->m.va, s->m.len, PROT_READ | PROT_WRITE) || mx_why(s, "mprotect: %s", strerror(errno));
+	return !mprotect(s->m.va, s->m.len, PROT_READ | PROT_WRITE) ||
+	       mx_why(s, "mprotect: %s", strerror(errno));
 }
 
 /* Pages that the child shares are left alone, so this process writes its own first. */
 static bool advised(struct mx_subj *s, char how)
 {
-	return mx_child_start(s) && mx_cpu_write(s, 0, s->m.len) && mx_child_do(s, how, "process_madvise failed");
+	return mx_child_start(s) && mx_cpu_write(s, 0, s->m.len) &&
+	       mx_child_do(s, how, "process_madvise failed");
 }
 
 static bool advised_cold(struct mx_subj *s)
@@ -114,24 +120,30 @@ static bool advised_out(struct mx_subj *s)
 }
 
 const struct mx_event mx_ev_proc[] = {
-	{ "fork", "a child has a copy; afterwards it writes that", &mx_anon, .fire = fork_only, .check = then_child_writes,
-	  .end = mx_child_end },
-	{ "fork, RDMA read", "a child has a copy; an RDMA READ of all of it, then the operation", &mx_anon, .fire = fork_read,
-	  .check = child_unchanged, .end = mx_child_end },
-	{ "fork, child writes", "the child breaks COW", &mx_anon, .fire = child_writes, .check = child_unchanged, .end = mx_child_end },
-	{ "fork, parent writes", "the parent's CPU breaks COW of some pages", &mx_anon, .fire = parent_writes, .check = child_unchanged,
-	  .end = mx_child_end },
-	{ "fork, child busy", "the child writes its copy all the time", &mx_anon, .fire = child_busy, .end = mx_child_end },
-	{ "fork, exit", "the child writes and exits", &mx_anon, .fire = child_exits, .end = mx_child_end },
+	{ "fork", "a child has a copy; afterwards it writes that",
+	  &mx_anon, .fire = fork_only, .check = then_child_writes, .end = mx_child_end },
+	{ "fork, RDMA read", "a child has a copy; an RDMA READ of all of it, then the operation",
+	  &mx_anon, .fire = fork_read, .check = child_unchanged, .end = mx_child_end },
+	{ "fork, child writes", "the child breaks COW",
+	  &mx_anon, .fire = child_writes, .check = child_unchanged, .end = mx_child_end },
+	{ "fork, parent writes", "the parent's CPU breaks COW of some pages",
+	  &mx_anon, .fire = parent_writes, .check = child_unchanged, .end = mx_child_end },
+	{ "fork, child busy", "the child writes its copy all the time",
+	  &mx_anon, .fire = child_busy, .end = mx_child_end },
+	{ "fork, exit", "the child writes and exits",
+	  &mx_anon, .fire = child_exits, .end = mx_child_end },
 	{ "fork, exec", "the child execs", &mx_anon, .fire = child_execs, .end = mx_child_end },
-	{ "fork, kill", "the child is killed while it writes", &mx_anon, .fire = child_killed, .end = mx_child_end },
-	{ "shmem, child writes", "the child writes shared memory", &mx_shm, .fire = shared_write, .end = mx_child_end },
-	{ "process_vm_writev", "another process writes the subject", &mx_anon, .fire = vm_writev, .end = mx_child_end },
-	{ "ptrace write", "another process writes it past PROT_READ (/proc/PID/mem)", &mx_anon, .fire = forced_write, .mend = writable,
-	  .end = mx_child_end },
-	{ "process_madvise COLD", "another process advises MADV_COLD", &mx_anon, .fire = advised_cold, .check = child_unchanged,
-	  .end = mx_child_end },
-	{ "process_madvise PAGEOUT", "another process advises MADV_PAGEOUT", &mx_anon, .fire = advised_out, .check = child_unchanged,
-	  .end = mx_child_end },
+	{ "fork, kill", "the child is killed while it writes",
+	  &mx_anon, .fire = child_killed, .end = mx_child_end },
+	{ "shmem, child writes", "the child writes shared memory",
+	  &mx_shm, .fire = shared_write, .end = mx_child_end },
+	{ "process_vm_writev", "another process writes the subject",
+	  &mx_anon, .fire = vm_writev, .end = mx_child_end },
+	{ "ptrace write", "another process writes it past PROT_READ (/proc/PID/mem)",
+	  &mx_anon, .fire = forced_write, .mend = writable, .end = mx_child_end },
+	{ "process_madvise COLD", "another process advises MADV_COLD",
+	  &mx_anon, .fire = advised_cold, .check = child_unchanged, .end = mx_child_end },
+	{ "process_madvise PAGEOUT", "another process advises MADV_PAGEOUT",
+	  &mx_anon, .fire = advised_out, .check = child_unchanged, .end = mx_child_end },
 	{ 0 },
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* userfaultfd: pages that are missing, write-protected, or there but not mapped; a thread serves them. */
+/* userfaultfd: pages missing, write-protected, or there but not mapped; a thread serves them. */
 #define _GNU_SOURCE
 #include "mx.h"
 
@@ -27,7 +27,9 @@ static struct server {
 /* What the fault asks for; a page that is there already, or came back, is no error. */
 static int resolve(uintptr_t at)
 {
-	struct uffdio_copy copy = { .dst = at, .src = (uintptr_t)sv.pages + (at - (uintptr_t)sv.s->m.va), .len = T_PAGE };
+	struct uffdio_copy copy = {
+		.dst = at, .src = (uintptr_t)sv.pages + (at - (uintptr_t)sv.s->m.va), .len = T_PAGE,
+	};
 	struct uffdio_writeprotect wp = { .range = { at, T_PAGE } };
 	struct uffdio_continue cont = { .range = { at, T_PAGE } };
 
@@ -40,11 +42,14 @@ static int resolve(uintptr_t at)
 
 static void *serve(void *arg)
 {
-	struct pollfd pf[2] = { { .fd = sv.s->uffd, .events = POLLIN }, { .fd = sv.stop[0], .events = POLLIN } };
+	struct pollfd pf[2] = {
+		{ .fd = sv.s->uffd, .events = POLLIN }, { .fd = sv.stop[0], .events = POLLIN },
+	};
 	struct uffd_msg msg;
 
 	while (poll(pf, 2, -1) > 0 && !pf[1].revents) {
-		if (read(sv.s->uffd, &msg, sizeof(msg)) != sizeof(msg) || msg.event != UFFD_EVENT_PAGEFAULT)
+		if (read(sv.s->uffd, &msg, sizeof(msg)) != sizeof(msg) ||
+		    msg.event != UFFD_EVENT_PAGEFAULT)
 			continue;
 		__atomic_add_fetch(&sv.served, 1, __ATOMIC_RELAXED);
 		while (resolve(msg.arg.pagefault.address & ~(T_PAGE - 1)) && errno == EAGAIN)
@@ -58,7 +63,8 @@ static bool uffd_open(struct mx_subj *s, uint64_t features)
 	struct uffdio_api api = { .api = UFFD_API, .features = features };
 
 	s->uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	return (s->uffd >= 0 && !ioctl(s->uffd, UFFDIO_API, &api)) || mx_why(s, "userfaultfd: %s", strerror(errno));
+	return (s->uffd >= 0 && !ioctl(s->uffd, UFFDIO_API, &api)) ||
+	       mx_why(s, "userfaultfd: %s", strerror(errno));
 }
 
 static void uffd_end(struct mx_subj *s)
@@ -113,7 +119,8 @@ static bool has_minor(struct mx_subj *s) { return has_uffd(s, UFFD_FEATURE_MINOR
 
 static bool drop(struct mx_subj *s)
 {
-	return !madvise(s->m.va, s->m.len, MADV_DONTNEED) || mx_why(s, "MADV_DONTNEED: %s", strerror(errno));
+	return !madvise(s->m.va, s->m.len, MADV_DONTNEED) ||
+	       mx_why(s, "MADV_DONTNEED: %s", strerror(errno));
 }
 
 static bool missing(struct mx_subj *s)
@@ -127,11 +134,14 @@ static bool missing(struct mx_subj *s)
 
 static bool write_protected(struct mx_subj *s)
 {
-	struct uffdio_writeprotect wp = { .range = { (uintptr_t)s->m.va, s->m.len }, .mode = UFFDIO_WRITEPROTECT_MODE_WP };
+	struct uffdio_writeprotect wp = {
+		.range = { (uintptr_t)s->m.va, s->m.len }, .mode = UFFDIO_WRITEPROTECT_MODE_WP,
+	};
 
 	if (!uffd_start(s, UFFDIO_REGISTER_MODE_WP, UFFD_FEATURE_PAGEFAULT_FLAG_WP))
 		return false;
-	return !ioctl(s->uffd, UFFDIO_WRITEPROTECT, &wp) || mx_why(s, "UFFDIO_WRITEPROTECT: %s", strerror(errno));
+	return !ioctl(s->uffd, UFFDIO_WRITEPROTECT, &wp) ||
+	       mx_why(s, "UFFDIO_WRITEPROTECT: %s", strerror(errno));
 }
 
 static bool minor(struct mx_subj *s)
@@ -141,24 +151,28 @@ static bool minor(struct mx_subj *s)
 
 static bool was_asked(struct mx_subj *s)
 {
-	return __atomic_load_n(&sv.served, __ATOMIC_RELAXED) || mx_why(s, "the userfaultfd saw no fault");
+	return __atomic_load_n(&sv.served, __ATOMIC_RELAXED) ||
+	       mx_why(s, "the userfaultfd saw no fault");
 }
 
-/* A tracker of dirty memory lives on this: no write may pass it by. */
+/* Trackers of dirty memory rely on this: the userfaultfd must see every write. */
 static bool writes_were_seen(struct mx_subj *s)
 {
 	return s->op->writes ? was_asked(s) :
-			       !__atomic_load_n(&sv.served, __ATOMIC_RELAXED) || mx_why(s, "a fault for writing of memory that is read");
+			       !__atomic_load_n(&sv.served, __ATOMIC_RELAXED) ||
+  mx_why(s, "a fault for writing of memory that is read");
 }
 
 const struct mx_event mx_ev_uffd[] = {
-	{ "userfaultfd missing", "dropped; the userfaultfd gives other contents", &mx_anon, .probe = has_missing, .fire = missing,
-	  .check = was_asked, .end = uffd_end },
-	{ "userfaultfd wp", "write-protected: each write must be seen, no read", &mx_anon, .probe = has_wp, .fire = write_protected,
+	{ "userfaultfd missing", "dropped; the userfaultfd gives other contents",
+	  &mx_anon, .probe = has_missing, .fire = missing, .check = was_asked, .end = uffd_end },
+	{ "userfaultfd wp", "write-protected: each write must be seen, no read",
+	  &mx_anon, .probe = has_wp, .fire = write_protected,
 	  .check = writes_were_seen, .end = uffd_end },
-	{ "userfaultfd wp, thp", "a huge page, write-protected", &mx_thp, .probe = has_wp, .fire = write_protected,
+	{ "userfaultfd wp, thp", "a huge page, write-protected",
+	  &mx_thp, .probe = has_wp, .fire = write_protected,
 	  .check = writes_were_seen, .end = uffd_end },
-	{ "userfaultfd minor", "in the page cache, not mapped", &mx_memfd, .probe = has_minor, .fire = minor, .check = was_asked,
-	  .end = uffd_end },
+	{ "userfaultfd minor", "in the page cache, not mapped",
+	  &mx_memfd, .probe = has_minor, .fire = minor, .check = was_asked, .end = uffd_end },
 	{ 0 },
 };

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * The operations: each moves bytes between the subject and plain memory of the QP's other end, does the same in the models, and compares
- * everything. Whether it must succeed follows from what the subject may be used for at that moment.
+ * The operations: each moves bytes between the subject and plain memory of the QP's other end, does
+ * the same in the models, and compares everything. The subject's state at that moment decides
+ * whether it must succeed.
  */
 #include "mx.h"
 
@@ -62,7 +63,10 @@ bool mx_op_allowed(const struct mx_subj *s)
 	return s->op->writes ? s->write : s->read;
 }
 
-/* Offsets: bytes cross page ends wherever the operation lets them; an atomic's target is the last word of its page. */
+/*
+ * Offsets: bytes cross page ends wherever the operation allows it. The target of an atomic is the
+ * last word of its page.
+ */
 static void place(struct shot *t, uint64_t seed)
 {
 	const struct mx_op *op = t->op;
@@ -145,13 +149,15 @@ static int post_receive(struct shot *t)
 static int post(struct shot *t)
 {
 	static const enum ibv_wr_opcode code[] = {
-		[MX_SEND] = IBV_WR_SEND, [MX_WRITE] = IBV_WR_RDMA_WRITE, [MX_WRITE_IMM] = IBV_WR_RDMA_WRITE_WITH_IMM,
-		[MX_READ] = IBV_WR_RDMA_READ, [MX_CAS] = IBV_WR_ATOMIC_CMP_AND_SWP, [MX_FAA] = IBV_WR_ATOMIC_FETCH_AND_ADD,
+		[MX_SEND] = IBV_WR_SEND, [MX_WRITE] = IBV_WR_RDMA_WRITE,
+		[MX_WRITE_IMM] = IBV_WR_RDMA_WRITE_WITH_IMM, [MX_READ] = IBV_WR_RDMA_READ,
+		[MX_CAS] = IBV_WR_ATOMIC_CMP_AND_SWP, [MX_FAA] = IBV_WR_ATOMIC_FETCH_AND_ADD,
 		[MX_WRITE_FLUSH] = IBV_WR_RDMA_WRITE,
 	};
 	struct ibv_sge sg = t_sge(t->lva, t->len, t->lkey);
-	struct t_wr w = { .op = code[t->op->how], .sg = &sg, .n = 1, .raddr = (uintptr_t)t->rva, .rkey = t->rkey, .imm = IMM,
-			  .compare = t->compare, .swap = t->swap, .id = 1 };
+	struct t_wr w = { .op = code[t->op->how], .sg = &sg, .n = 1, .raddr = (uintptr_t)t->rva,
+			  .rkey = t->rkey, .imm = IMM, .compare = t->compare, .swap = t->swap,
+			  .id = 1 };
 	int rc = 0;
 
 	if (t->op->how == MX_ATOMIC_WRITE)
@@ -165,18 +171,21 @@ static int post(struct shot *t)
 	return rc;
 }
 
-static bool completion(struct shot *t, const char *whose, struct ibv_cq *cq, enum ibv_wc_status want, struct ibv_wc *wc)
+static bool completion(struct shot *t, const char *whose, struct ibv_cq *cq,
+		       enum ibv_wc_status want, struct ibv_wc *wc)
 {
 	if (!t_wait(cq, wc, t_limit))
-		return mx_why(t->s, "%s: no completion within %.0f s, expected '%s'", whose, t_limit, ibv_wc_status_str(want));
+		return mx_why(t->s, "%s: no completion within %.0f s, expected '%s'", whose,
+			      t_limit, ibv_wc_status_str(want));
 	if (wc->status != want)
-		return mx_why(t->s, "%s: '%s', expected '%s'", whose, ibv_wc_status_str(wc->status), ibv_wc_status_str(want));
+		return mx_why(t->s, "%s: '%s', expected '%s'", whose,
+			      ibv_wc_status_str(wc->status), ibv_wc_status_str(want));
 	return true;
 }
 
 /* ---- success ---- */
 
-/* On UC a SEND of nothing follows a WRITE: when it has arrived, the WRITE has, or is lost. */
+/* On UC, an empty SEND after a WRITE: when it has arrived, the WRITE has arrived or is lost. */
 static int fence(struct shot *t)
 {
 	struct t_wr w = { .op = IBV_WR_SEND, .id = 3 };
@@ -203,8 +212,9 @@ static bool arrived(struct shot *t, bool again)
 }
 
 /*
- * UC and UD may lose a message whose receiver's fault takes longer than 50 ms, and a debug kernel's does: sent again, it finds the pages.
- * The model is ahead of what it is compared with until then.
+ * UC and UD may lose a message if the receiver's fault takes longer than 50 ms, as on a debug
+ * kernel. It is sent again, and then finds the pages. Until then the model already has its bytes,
+ * and memory has not.
  */
 static bool succeed(struct shot *t)
 {
@@ -216,7 +226,8 @@ static bool succeed(struct shot *t)
 			return mx_why(t->s, "ibv_post_send failed");
 		if (!completion(t, "sender", t->a->scq, IBV_WC_SUCCESS, &wc))
 			return false;
-		if (uc_write && (fence(t) || !completion(t, "sender of the fence", t->a->scq, IBV_WC_SUCCESS, &wc)))
+		if (uc_write && (fence(t) || !completion(t, "sender of the fence", t->a->scq,
+							 IBV_WC_SUCCESS, &wc)))
 			return mx_why(t->s, "the SEND behind a UC WRITE failed");
 		if (!lossy && !receives(t->op))
 			return true;
@@ -226,7 +237,8 @@ static bool succeed(struct shot *t)
 			return false;
 		t->s->rig->lost++;
 	}
-	return uc_write || mx_why(t->s, "receiver: nothing arrived"); /* of a WRITE the comparison says what is wrong */
+	/* of a WRITE the comparison says what is wrong */
+	return uc_write || mx_why(t->s, "receiver: nothing arrived");
 }
 
 /* ---- failure by right ---- */
@@ -241,8 +253,9 @@ static enum ibv_wc_status documented(const struct shot *t)
 }
 
 /*
- * What a receive into memory that cannot be had completes with. On UC and UD a fault that takes more than 50 ms loses the message instead,
- * without a word: it is counted, and all of them cannot be that slow.
+ * The status of a receive into memory that cannot be had. On UC and UD a fault that takes more than
+ * 50 ms loses the message instead, and nothing says so: such messages are counted, because not all
+ * faults can be that slow.
  */
 static bool receive_fails(struct shot *t)
 {
@@ -258,7 +271,8 @@ static bool receive_fails(struct shot *t)
 	silent[1] += !rc;
 	if (wc.status == want)
 		return true;
-	return mx_why(t->s, "receiver: '%s', expected '%s'", ibv_wc_status_str(wc.status), ibv_wc_status_str(want));
+	return mx_why(t->s, "receiver: '%s', expected '%s'", ibv_wc_status_str(wc.status),
+		      ibv_wc_status_str(want));
 }
 
 static bool fail(struct shot *t)
@@ -273,7 +287,8 @@ static bool fail(struct shot *t)
 	if (far && t->op->how == MX_SEND)
 		return receive_fails(t);
 	if (far && t->op->type == IBV_QPT_UC)
-		return (!fence(t) && completion(t, "sender of the fence", t->a->scq, IBV_WC_SUCCESS, &wc) &&
+		return (!fence(t) &&
+			completion(t, "sender of the fence", t->a->scq, IBV_WC_SUCCESS, &wc) &&
 			completion(t, "receiver of the fence", t->b->rcq, IBV_WC_SUCCESS, &wc)) ||
 		       mx_why(t->s, "the SEND behind a UC WRITE failed");
 	if (far && t_ep_query_state(t->b) != IBV_QPS_ERR)
@@ -283,7 +298,8 @@ static bool fail(struct shot *t)
 
 static bool everything_right(struct mx_subj *s)
 {
-	return mx_same(s, "subject", &s->m) && mx_same(s, "requester's plain memory", &s->rig->near) &&
+	return mx_same(s, "subject", &s->m) &&
+	       mx_same(s, "requester's plain memory", &s->rig->near) &&
 	       mx_same(s, "responder's plain memory", &s->rig->far);
 }
 
@@ -315,11 +331,13 @@ bool mx_read_all(struct mx_subj *s)
 	for (size_t off = 0; off < s->m.len; off += MX_PLAIN) {
 		size_t len = s->m.len - off < MX_PLAIN ? s->m.len - off : MX_PLAIN;
 
-		if (t_post_one(a, IBV_WR_RDMA_READ, s->rig->near.va, (uint32_t)len, s->rig->mnear->lkey, (uintptr_t)s->m.va + off,
-			       s->rkey, 9) || !t_wait(a->scq, &wc, t_limit) || wc.status)
+		if (t_post_one(a, IBV_WR_RDMA_READ, s->rig->near.va, (uint32_t)len,
+			       s->rig->mnear->lkey, (uintptr_t)s->m.va + off, s->rkey, 9) ||
+		    !t_wait(a->scq, &wc, t_limit) || wc.status)
 			return mx_why(s, "RDMA READ of the subject failed");
 		if (memcmp(s->rig->near.va, s->m.model + off, len))
-			return mx_why(s, "RDMA READ of the subject at %#zx gives other bytes than a CPU must see", off);
+			return mx_why(s, "RDMA READ of the subject at %#zx gives other bytes "
+				      "than a CPU must see", off);
 	}
 	return true;
 }

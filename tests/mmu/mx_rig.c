@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OPS (IBV_QP_EX_WITH_SEND | IBV_QP_EX_WITH_RDMA_WRITE | IBV_QP_EX_WITH_FLUSH | IBV_QP_EX_WITH_ATOMIC_WRITE | \
-	     IBV_QP_EX_WITH_BIND_MW)
+#define OPS (IBV_QP_EX_WITH_SEND | IBV_QP_EX_WITH_RDMA_WRITE | IBV_QP_EX_WITH_FLUSH | \
+	     IBV_QP_EX_WITH_ATOMIC_WRITE | IBV_QP_EX_WITH_BIND_MW)
 
 static const enum ibv_qp_type types[] = { IBV_QPT_RC, IBV_QPT_UC, IBV_QPT_UD };
 
@@ -63,7 +63,8 @@ void mx_rig_close(struct mx_rig *r)
 		t_ep_close(&r->a[i]);
 		t_ep_close(&r->b[i]);
 	}
-	if (ibv_dereg_mr(r->all) || ibv_dereg_mr(r->mnear) || ibv_dereg_mr(r->mfar) || ibv_dereg_mr(r->mgrh))
+	if (ibv_dereg_mr(r->all) || ibv_dereg_mr(r->mnear) || ibv_dereg_mr(r->mfar) ||
+	    ibv_dereg_mr(r->mgrh))
 		t_fail("ibv_dereg_mr: %s", strerror(errno));
 	t_dev_close(r->d);
 	t_param_set("force_wire", 0);
@@ -83,8 +84,9 @@ void mx_rig_again_all(struct mx_rig *r)
 }
 
 /*
- * Fills are most of what a cell does, so they are copies: out of one large pattern, from a place that the seed chooses. No two places of it
- * are alike, so what is at the wrong offset, or of another cell, is seen.
+ * A cell spends most of its time on fills, so they are copies out of one large pattern, from a
+ * place that the seed chooses. No two places of it are alike, so bytes at the wrong offset, or of
+ * another cell, are seen.
  */
 void mx_fill(uint8_t *p, size_t len, uint64_t seed)
 {
@@ -126,5 +128,6 @@ bool mx_same(struct mx_subj *s, const char *whose, const struct mx_mem *m)
 		at++;
 	for (size_t i = at; i < m->visible; i++)
 		wrong += m->va[i] != m->model[i];
-	return mx_why(s, "%s: byte %#zx of %#zx is %#04x, expected %#04x; %zu wrong", whose, at, m->len, m->va[at], m->model[at], wrong);
+	return mx_why(s, "%s: byte %#zx of %#zx is %#04x, expected %#04x; %zu wrong", whose, at,
+		      m->len, m->va[at], m->model[at], wrong);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * The subject of a cell: a mapping of some kind, its model, its registration and window. Cells use few places in turn, so that what
- * one cell has left behind would be found by the next.
+ * The subject of a cell: a mapping of some kind, its model, its registration and window. Cells use
+ * a few places in turn, so that a cell finds what an earlier one left behind.
  */
 #define _GNU_SOURCE
 #include "mx.h"
@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define SMALL (MX_PAGES * T_PAGE)
-#define ROOM (MX_MOST + 2 * MX_HUGE) /* of a place: the subject, and something inaccessible on either side */
+#define ROOM (MX_MOST + 2 * MX_HUGE) /* of a place: the subject between two inaccessible areas */
 #define PLACES 3UL
 
 static bool map_at(struct mx_subj *s, uint8_t *at, size_t len, int flags, int fd)
@@ -48,7 +48,8 @@ static bool open_small(struct mx_subj *s, uint8_t *at)
 {
 	if (!open_anon(s, at))
 		return false;
-	return !madvise(at, s->back->len, MADV_NOHUGEPAGE) || mx_why(s, "no transparent huge pages: %s", strerror(errno));
+	return !madvise(at, s->back->len, MADV_NOHUGEPAGE) ||
+	       mx_why(s, "no transparent huge pages: %s", strerror(errno));
 }
 
 static bool open_hugetlb(struct mx_subj *s, uint8_t *at)
@@ -89,7 +90,7 @@ static bool open_shared(struct mx_subj *s, uint8_t *at)
 	return open_file(s, at, MAP_SHARED);
 }
 
-/* A private mapping of a file that has contents of its own: the model is filled with them, and the file too. */
+/* A private mapping of a file: both the file and the model are filled with contents of its own. */
 static bool open_private(struct mx_subj *s, uint8_t *at)
 {
 	uint8_t buf[SMALL];
@@ -120,7 +121,8 @@ static uint8_t *place(uint64_t no)
 	uint8_t *p;
 
 	if (!all) {
-		p = mmap(NULL, PLACES * ROOM + MX_HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		p = mmap(NULL, PLACES * ROOM + MX_HUGE, PROT_NONE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (p == MAP_FAILED)
 			t_die("mmap: %s", strerror(errno));
 		all = (uint8_t *)(((uintptr_t)p + MX_HUGE - 1) & ~(MX_HUGE - 1));
@@ -146,8 +148,10 @@ static bool bind(struct mx_subj *s)
 		return mx_why(s, "ibv_alloc_mw: %s", strerror(errno));
 	wr.bind_mw.mw = s->mw;
 	wr.bind_mw.rkey = ibv_inc_rkey(s->mw->rkey);
-	wr.bind_mw.bind_info = (struct ibv_mw_bind_info){ s->mr, (uintptr_t)s->m.va, s->m.len,
-							  IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ };
+	wr.bind_mw.bind_info = (struct ibv_mw_bind_info){
+		s->mr, (uintptr_t)s->m.va, s->m.len,
+		IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ
+	};
 	if (ibv_post_send(b->qp, &wr, &bad) || !t_wait(b->scq, &wc, t_limit) || wc.status)
 		return mx_why(s, "BIND_MW failed");
 	s->mw_key = wr.bind_mw.rkey;
@@ -160,8 +164,10 @@ bool mx_subj_keys(struct mx_subj *s)
 
 	if (!s->mr) {
 		if (s->implicit && !r->all)
-			r->all = ibv_reg_mr(r->d->pd, NULL, SIZE_MAX, mx_access(r) | IBV_ACCESS_ON_DEMAND);
-		s->mr = s->implicit ? r->all : ibv_reg_mr(r->d->pd, s->m.va, s->m.len, mx_access(r) | IBV_ACCESS_ON_DEMAND);
+			r->all = ibv_reg_mr(r->d->pd, NULL, SIZE_MAX,
+					    mx_access(r) | IBV_ACCESS_ON_DEMAND);
+		s->mr = s->implicit ? r->all : ibv_reg_mr(r->d->pd, s->m.va, s->m.len,
+							  mx_access(r) | IBV_ACCESS_ON_DEMAND);
 	}
 	if (!s->mr)
 		return mx_why(s, "ibv_reg_mr: %s", strerror(errno));
@@ -196,12 +202,16 @@ bool mx_subj_open(struct mx_subj *s)
 	size_t len = s->back->len;
 	uint8_t *at = place(s->seed);
 
-	/* Small subjects lie across the end of 2 MiB, where one leaf of the mirror ends; large ones begin there. */
+	/*
+	 * Small subjects lie across the end of 2 MiB, where a leaf of the mirror ends. Large ones
+	 * begin there.
+	 */
 	if (len == SMALL)
 		at += MX_HUGE - SMALL / 2;
 	s->fd = s->uffd = s->sock = -1;
 	s->m = (struct mx_mem){ .va = at, .model = model(), .len = len };
-	s->at = (len == SMALL ? 2 * T_PAGE : MX_HUGE - 2 * T_PAGE) + 1 + t_mix(s->seed) % (T_PAGE - 2);
+	s->at = (len == SMALL ? 2 * T_PAGE : MX_HUGE - 2 * T_PAGE) + 1 +
+		t_mix(s->seed) % (T_PAGE - 2);
 	if (!s->back->open(s, at))
 		return false;
 	s->m.visible = len;
@@ -218,7 +228,8 @@ void mx_subj_close(struct mx_subj *s)
 	mx_subj_forget_window(s);
 	if (s->mr && !s->implicit)
 		mx_subj_forget_keys(s);
-	if (mmap(s->m.va, s->m.len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != s->m.va)
+	if (mmap(s->m.va, s->m.len, PROT_NONE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != s->m.va)
 		t_die("mmap: %s", strerror(errno));
 	if (s->spare)
 		munmap(s->spare, s->m.len);
@@ -264,7 +275,8 @@ bool mx_swapped(struct mx_subj *s)
 
 bool mx_huge(struct mx_subj *s)
 {
-	uint64_t pfn = entry("/proc/self/pagemap", (uintptr_t)(s->m.va + s->at) / T_PAGE) & ((1ULL << 55) - 1);
+	uint64_t pfn = entry("/proc/self/pagemap", (uintptr_t)(s->m.va + s->at) / T_PAGE) &
+		       ((1ULL << 55) - 1);
 
 	return pfn && entry("/proc/kpageflags", pfn) >> 22 & 1;
 }

@@ -7,8 +7,10 @@
 #include <sys/utsname.h>
 #include <time.h>
 
-static const char *const variant_name[MX_VARIANTS] = { "carrier=local mr=explicit", "carrier=local mr=implicit",
-						       "carrier=wire mr=explicit", "carrier=wire mr=implicit" };
+static const char *const variant_name[MX_VARIANTS] = {
+	"carrier=local mr=explicit", "carrier=local mr=implicit",
+	"carrier=wire mr=explicit", "carrier=wire mr=implicit"
+};
 
 void mx_count(const struct mx_row *row, unsigned variant, unsigned count[MX_RESULTS])
 {
@@ -21,9 +23,11 @@ void mx_row_print(const struct mx_row *row, unsigned variant)
 	unsigned n[MX_RESULTS] = { 0 };
 
 	mx_count(row, variant, n);
-	printf("row event='%s' %s passed=%u documented=%u failed=%u absent=%u effect=%u ms=%.0f%s%s\n", row->ev->name, variant_name[variant],
-	       n[MX_PASSED], n[MX_DOCUMENTED], n[MX_FAILED], n[MX_ABSENT], row->effect, row->seconds * 1e3,
-	       row->absent[0] ? " reason=" : "", row->absent);
+	printf("row event='%s' %s passed=%u documented=%u failed=%u absent=%u effect=%u "
+	       "ms=%.0f%s%s\n",
+	       row->ev->name, variant_name[variant], n[MX_PASSED], n[MX_DOCUMENTED], n[MX_FAILED],
+	       n[MX_ABSENT], row->effect, row->seconds * 1e3, row->absent[0] ? " reason=" : "",
+	       row->absent);
 	fflush(stdout);
 }
 
@@ -64,8 +68,9 @@ void mx_table_write(const char *path, const struct mx_row *rows, unsigned n, dou
 		for (unsigned v = 0; v < MX_VARIANTS; v++)
 			mx_count(&rows[i], v, total);
 	strftime(date, sizeof(date), "%Y-%m-%d", gmtime(&now));
-	fprintf(f, "Linux %s, %s: %u events, %u operations, %u variants. %u cells passed, %u failed as documented, %u FAILED, "
-		"%u are not there; %.0f seconds.\n\n", un.release, date, n, mx_nops, MX_VARIANTS, total[MX_PASSED], total[MX_DOCUMENTED],
+	fprintf(f, "Linux %s, %s: %u events, %u operations, %u variants. %u cells passed, "
+		"%u failed as documented, %u FAILED, %u are not there; %.0f seconds.\n\n",
+		un.release, date, n, mx_nops, MX_VARIANTS, total[MX_PASSED], total[MX_DOCUMENTED],
 		total[MX_FAILED], total[MX_ABSENT], seconds);
 	heading(f);
 	for (unsigned i = 0; i < n; i++) {
@@ -76,8 +81,8 @@ void mx_table_write(const char *path, const struct mx_row *rows, unsigned n, dou
 	}
 	fputs("\n## The events\n\n| event | memory | what happens | |\n|---|---|---|---|\n", f);
 	for (unsigned i = 0; i < n; i++)
-		fprintf(f, "| %s | %s | %s | %s%s |\n", rows[i].ev->name, rows[i].ev->back->name, rows[i].ev->what,
-			rows[i].absent[0] ? "not there: " : "", rows[i].absent);
+		fprintf(f, "| %s | %s | %s | %s%s |\n", rows[i].ev->name, rows[i].ev->back->name,
+			rows[i].ev->what, rows[i].absent[0] ? "not there: " : "", rows[i].absent);
 	if (fclose(f))
 		t_die("%s: %s", path, strerror(errno));
 }
