@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * prxe-life: the ends of mirrors, faults and registrations. What waits for a fault that nobody serves must not hold up exit, kill,
- * exec, close or deregistration; prefetch does what the manual says; reregistration takes effect.
+ * prxe-life: the ends of mirrors, faults and registrations. QPs that wait for a fault which nobody
+ * serves must not hold up exit, kill, exec, close or deregistration; prefetch does what the manual
+ * says; reregistration takes effect.
  */
 #include <errno.h>
 #include <poll.h>
@@ -28,7 +29,7 @@ struct rig {
 	struct ibv_mr *msrc, *mdst;
 };
 
-/* With a context of its own on the device of @like: its end is part of what is tested. */
+/* A context of its own on the device of @like: its end is part of what is tested. */
 static void rig_open(struct rig *r, const struct t_dev *like, size_t size)
 {
 	struct t_opt o = { .type = IBV_QPT_RC, .access = T_ALL_ACCESS, .depth = 64 };
@@ -50,6 +51,13 @@ static void rig_close(struct rig *r)
 	t_dev_close(r->d);
 }
 
+/* Post a WRITE of @src to @remote, or a READ back into it. Returns 0 or errno. */
+static int post(struct rig *r, enum ibv_wr_opcode op, size_t len, const uint8_t *remote,
+		const struct ibv_mr *m, uint64_t id)
+{
+	return t_post_one(&r->a, op, r->src, (uint32_t)len, r->msrc->lkey, (uintptr_t)remote,
+			  m->rkey, id);
+}
 /* Post WRITEs that wait for faults on both sides for ever, and see that the faults have begun. */
 static void hang(struct rig *r, bool source)
 {
@@ -65,7 +73,10 @@ static void hang(struct rig *r, bool source)
 }
 
 enum end { END_KILL, END_EXIT, END_EXEC, END_CLOSE, END_QUIET };
-static const char *const end_name[] = { "kill", "exit", "exec", "close", "close of all but the context" };
+static const char *const end_name[] = {
+	"kill", "exit", "exec", "close", "close of all but the context"
+};
+static const char *const side_name[] = { "target", "source" };
 
 static void hang_child(const struct t_dev *like, enum end end, bool source, int ready)
 {
@@ -115,18 +126,20 @@ static void hangs(struct t_dev *like)
 			}
 			close(fds[1]);
 			if (read(fds[0], &c, 1) != 1)
-				t_fail("%s, %s: the child died early", end_name[end], source ? "source" : "target");
+				t_fail("%s, %s: the child died early", end_name[end],
+				       side_name[source]);
 			close(fds[0]);
 			if (end == END_KILL)
 				kill(pid, SIGKILL);
 			for (stop = t_now() + t_slow(5); !got && t_now() < stop; usleep(2000))
 				got = waitpid(pid, &status, WNOHANG);
 			if (!got) {
-				t_fail("%s with a fault on the %s unserved: not gone after %.0f s", end_name[end],
-				       source ? "source" : "target", t_slow(5));
+				t_fail("%s with a fault on the %s unserved: not gone after %.0f s",
+				       end_name[end], side_name[source], t_slow(5));
 				kill(pid, SIGKILL);
 			} else if (end != END_KILL && status) {
-				t_fail("%s, %s: status %#x", end_name[end], source ? "source" : "target", status);
+				t_fail("%s, %s: status %#x", end_name[end], side_name[source],
+				       status);
 			}
 		}
 }
@@ -148,11 +161,13 @@ static void others_go_on(struct t_dev *like)
 	for (int i = 0; i < 50; i++) {
 		t_pat_fill(p, ROOM / 2, 900 + i, 0);
 		t_drop(p + ROOM / 2, ROOM / 2);
-		if (t_post_one(&c, IBV_WR_RDMA_WRITE, p, ROOM / 2, m->lkey, (uintptr_t)p + ROOM / 2, m->rkey, i))
+		if (t_post_one(&c, IBV_WR_RDMA_WRITE, p, ROOM / 2, m->lkey,
+			       (uintptr_t)p + ROOM / 2, m->rkey, i))
 			t_die("post");
 		if (!t_expect("beside a QP that waits for a fault", c.scq, IBV_WC_SUCCESS, NULL))
 			break;
-		t_pat_check("beside a QP that waits for a fault", p + ROOM / 2, ROOM / 2, 900 + i, 0);
+		t_pat_check("beside a QP that waits for a fault", p + ROOM / 2, ROOM / 2, 900 + i,
+			    0);
 	}
 	t_drop(p, ROOM);	/* and invalidations pass */
 	ibv_dereg_mr(m);
@@ -177,7 +192,7 @@ struct many {
 	atomic_bool stop;
 };
 
-/* Serves what it is asked for, and nothing else: who is never heard of waits for ever. */
+/* Serves the pages that faults ask for, no others: a fault that is not reported waits for ever. */
 static void *serve_asked(void *arg)
 {
 	struct many *w = arg;
@@ -199,7 +214,7 @@ static void *serve_asked(void *arg)
 	return NULL;
 }
 
-/* A transfer whose source and target are for a thread to fault, because a poster may not. */
+/* A transfer whose source and target a fault thread must fault in, because a poster may not. */
 static void beside_many(struct many *w, unsigned round)
 {
 	struct t_arena s;
@@ -227,7 +242,7 @@ static void many_post(struct many *w)
 			t_die("post");
 }
 
-/* Of pages that nobody serves: accepted, or refused when there are too many; never waited for. */
+/* Prefetch pages that nobody serves: accepted, or refused when there are too many; never waits. */
 static void many_prefetch(struct many *w)
 {
 	int refused = 0;
@@ -245,7 +260,7 @@ static void many_prefetch(struct many *w)
 		t_fail("%d prefetches wait, and no end of them", PREFETCHES);
 }
 
-/* Every page was asked for: there are as many as there should be, with what the server said. */
+/* Every page was asked for: there are as many as there should be, and they hold what was served. */
 static void many_served(struct many *w)
 {
 	double stop = t_now() + t_slow(10);
@@ -269,8 +284,8 @@ static void many_served(struct many *w)
 }
 
 /*
- * More faults wait for a userfaultfd server than threads may: those that need not wait go on,
- * whoever waits is heard of, and prefetches hold up nobody.
+ * More faults wait for a userfaultfd server than there may be threads: transfers that need not wait
+ * go on, the server hears of each fault, and prefetches hold up nobody.
  */
 static void many_wait(struct t_dev *like)
 {
@@ -345,8 +360,8 @@ static bool attached(int shm)
 }
 
 /*
- * A process is killed, or goes on with exec, while its faults wait and a child still has its
- * context: its address space goes all the same. (An attached segment tells.)
+ * A process is killed, or calls exec, while its faults wait and a child still has its context: its
+ * address space must go all the same. (An attached segment shows whether it has gone.)
  */
 static void orphan(struct t_dev *like)
 {
@@ -391,7 +406,8 @@ static void prefetch(struct t_dev *like)
 	rig_open(&r, like, big);
 	t_pat_fill(r.src, big, 31, 0);
 	sg = t_sge(r.dst + 100, (uint32_t)(big - 200), r.mdst->lkey);
-	rc = ibv_advise_mr(r.d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE, IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
+	rc = ibv_advise_mr(r.d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE,
+			   IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
 	if (rc)
 		t_fail("synchronous prefetch: %s", strerror(rc));
 	sg = t_sge(r.src, (uint32_t)big, r.msrc->lkey);
@@ -399,7 +415,7 @@ static void prefetch(struct t_dev *like)
 	if (rc)
 		t_fail("prefetch without faulting: %s", strerror(rc));
 	before = t_counter(r.d->name, "page_faults");
-	if (t_post_one(&r.a, IBV_WR_RDMA_WRITE, r.src, (uint32_t)big, r.msrc->lkey, (uintptr_t)r.dst, r.mdst->rkey, 1))
+	if (post(&r, IBV_WR_RDMA_WRITE, big, r.dst, r.mdst, 1))
 		t_die("post");
 	t_expect("WRITE after prefetch", r.a.scq, IBV_WC_SUCCESS, NULL);
 	t_pat_check("WRITE after prefetch", r.dst, big, 31, 0);
@@ -407,7 +423,7 @@ static void prefetch(struct t_dev *like)
 	if (t_param_get("force_fault") != 1 && faults > 4)
 		t_fail("%llu page faults after prefetch", (unsigned long long)faults);
 
-	/* Without waiting: accepted, and nothing hangs on it. */
+	/* Without waiting: accepted, and nothing depends on its end. */
 	t_drop(r.dst, big);
 	sg = t_sge(r.dst, (uint32_t)big, r.mdst->lkey);
 	for (int i = 0; i < 20; i++) {
@@ -418,7 +434,8 @@ static void prefetch(struct t_dev *like)
 	/* Errors. */
 	bad = sg;
 	bad.length++;
-	rc = ibv_advise_mr(r.d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH, IBV_ADVISE_MR_FLAG_FLUSH, &bad, 1);
+	rc = ibv_advise_mr(r.d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH, IBV_ADVISE_MR_FLAG_FLUSH, &bad,
+			   1);
 	if (rc != EFAULT)
 		t_fail("prefetch beyond the MR: %s", strerror(rc));
 	bad = sg;
@@ -427,13 +444,14 @@ static void prefetch(struct t_dev *like)
 	if (rc != EFAULT)
 		t_fail("prefetch with a bad lkey: %s", strerror(rc));
 	munmap(r.dst + T_PAGE, T_PAGE);
-	rc = ibv_advise_mr(r.d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH, IBV_ADVISE_MR_FLAG_FLUSH, &sg, 1);
+	rc = ibv_advise_mr(r.d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH, IBV_ADVISE_MR_FLAG_FLUSH, &sg,
+			   1);
 	if (rc != EFAULT)
 		t_fail("prefetch over a hole: %s", strerror(rc));
 	rig_close(&r);
 }
 
-/* Much asked for, and everything closed at once. */
+/* Many prefetches, and everything closed at once. */
 static void prefetch_and_go(struct t_dev *like)
 {
 	const size_t big = 128UL << 20;
@@ -470,10 +488,11 @@ static void over_wire(struct t_ep *a, struct t_ep *b, struct t_dev *d, const str
 	t_param_set("force_wire", was);
 }
 
-/* What waits for a fault that does not end is told to come again, before its ACK timer ends. */
+/* If a request waits for an endless fault, its requester gets an RNR NAK before an ACK timeout. */
 static void told_to_come_again(struct rig *r, struct t_ep *a)
 {
-	uint64_t rnr = t_counter(r->d->name, "send_rnr_err"), timeouts = t_counter(r->d->name, "completer_retry_err");
+	uint64_t rnr = t_counter(r->d->name, "send_rnr_err");
+	uint64_t timeouts = t_counter(r->d->name, "completer_retry_err");
 	uint8_t *p = t_map(T_PAGE);
 	struct ibv_mr *m = t_reg(r->d->pd, p, T_PAGE, ODP_ALL);
 	int fd = t_uffd(p, T_PAGE);
@@ -495,12 +514,15 @@ static void told_to_come_again(struct rig *r, struct t_ep *a)
 }
 
 /*
- * Every packet faults, and each fault is soon over: the responder lets what is behind wait, and does not tell the requester for each to come
- * again, which sends everything behind it again too. Its timer may still run when the QP is reset, and must serve the next connection.
+ * Every packet faults, and each fault is soon over. The responder parks the packets behind it, and
+ * does not send an RNR NAK for each fault, which would make the requester send everything behind it
+ * again. The RNR timer may still run when the QP is reset, and must serve the next connection.
  */
 static void fault_by_fault(struct t_dev *like)
 {
-	struct t_opt o = { .type = IBV_QPT_RC, .access = T_ALL_ACCESS, .depth = 64, .mtu = IBV_MTU_1024 };
+	struct t_opt o = {
+		.type = IBV_QPT_RC, .access = T_ALL_ACCESS, .depth = 64, .mtu = IBV_MTU_1024,
+	};
 	int force = t_param_get("force_fault");
 	const size_t len = 1 << 20;
 	const uint64_t pkts = len / 1024;
@@ -514,23 +536,25 @@ static void fault_by_fault(struct t_dev *like)
 	rnr = t_counter(r.d->name, "send_rnr_err");
 	if (t_param_set("force_fault", 1))
 		t_die("force_fault cannot be set");
-	if (t_post_one(&a, IBV_WR_RDMA_WRITE, r.src, (uint32_t)len, r.msrc->lkey, (uintptr_t)r.dst, r.mdst->rkey, 1))
+	if (t_post_one(&a, IBV_WR_RDMA_WRITE, r.src, (uint32_t)len, r.msrc->lkey,
+		       (uintptr_t)r.dst, r.mdst->rkey, 1))
 		t_die("post");
 	t_expect("fault by fault", a.scq, IBV_WC_SUCCESS, NULL);
 	t_param_set("force_fault", force);
 	over_wire(&a, &b, r.d, NULL);
 	t_pat_check("fault by fault", r.dst, len, 71, 0);
 	rnr = t_counter(r.d->name, "send_rnr_err") - rnr;
-	/* A machine that lets a fault thread wait is excused a few. */
+	/* A busy machine may keep a fault thread from running: a few RNR NAKs are allowed. */
 	if (rnr > pkts / 8)
-		t_fail("%llu RNR NAKs for %llu packets", (unsigned long long)rnr, (unsigned long long)pkts);
+		t_fail("%llu RNR NAKs for %llu packets", (unsigned long long)rnr,
+		       (unsigned long long)pkts);
 	told_to_come_again(&r, &a);
 	t_ep_close(&a);
 	t_ep_close(&b);
 	rig_close(&r);
 }
 
-/* A child registers its own memory through the context that it inherited; and neither disturbs the other. */
+/* A child registers its memory through the context that it inherited; both go on undisturbed. */
 static void inherited(struct t_dev *like)
 {
 	struct rig r;
@@ -547,7 +571,7 @@ static void inherited(struct t_dev *like)
 		if (!m)
 			_exit(errno == EACCES || errno == EPERM ? 0 : 3);
 		/* Through the inherited QP, from the parent's memory into the child's. */
-		if (t_post_one(&r.a, IBV_WR_RDMA_WRITE, r.src, ROOM, r.msrc->lkey, (uintptr_t)p, m->rkey, 1))
+		if (post(&r, IBV_WR_RDMA_WRITE, ROOM, p, m, 1))
 			_exit(4);
 		if (!t_expect("into the child's memory", r.a.scq, IBV_WC_SUCCESS, NULL))
 			_exit(5);
@@ -575,7 +599,7 @@ static void rereg(struct t_dev *like)
 		p = t_map(ROOM);
 		m = t_reg(r.d->pd, p, ROOM, odp ? ODP_ALL : T_ALL_ACCESS);
 		t_pat_fill(r.src, ROOM, 51, 0);
-		t_post_one(&r.a, IBV_WR_RDMA_WRITE, r.src, ROOM, r.msrc->lkey, (uintptr_t)p, m->rkey, 1);
+		post(&r, IBV_WR_RDMA_WRITE, ROOM, p, m, 1);
 		t_expect("before rereg", r.a.scq, IBV_WC_SUCCESS, NULL);
 		rc = ibv_rereg_mr(m, IBV_REREG_MR_CHANGE_ACCESS, NULL, NULL, 0,
 				  IBV_ACCESS_REMOTE_READ | (odp ? IBV_ACCESS_ON_DEMAND : 0));
@@ -583,11 +607,12 @@ static void rereg(struct t_dev *like)
 			t_fail("rereg to read-only: %d, %s", rc, strerror(errno));
 		} else {
 			t_pat_fill(r.src, ROOM, 52, 0);
-			t_post_one(&r.a, IBV_WR_RDMA_WRITE, r.src, ROOM, r.msrc->lkey, (uintptr_t)p, m->rkey, 2);
-			t_expect("WRITE to an MR that lost write access", r.a.scq, IBV_WC_REM_ACCESS_ERR, NULL);
+			post(&r, IBV_WR_RDMA_WRITE, ROOM, p, m, 2);
+			t_expect("WRITE to an MR that lost write access", r.a.scq,
+				 IBV_WC_REM_ACCESS_ERR, NULL);
 			t_pat_check("an MR that lost write access", p, ROOM, 51, 0);
 			t_pair_again(&r.a, &r.b);
-			t_post_one(&r.a, IBV_WR_RDMA_READ, r.src, ROOM, r.msrc->lkey, (uintptr_t)p, m->rkey, 3);
+			post(&r, IBV_WR_RDMA_READ, ROOM, p, m, 3);
 			t_expect("READ from it", r.a.scq, IBV_WC_SUCCESS, NULL);
 			t_pat_check("READ from it", r.src, ROOM, 51, 0);
 		}
@@ -596,22 +621,25 @@ static void rereg(struct t_dev *like)
 		if (rc) {
 			t_fail("rereg to another PD: %d, %s", rc, strerror(errno));
 		} else {
-			t_post_one(&r.a, IBV_WR_RDMA_READ, r.src, T_PAGE, r.msrc->lkey, (uintptr_t)p, m->rkey, 4);
+			post(&r, IBV_WR_RDMA_READ, T_PAGE, p, m, 4);
 			t_expect("READ from another PD's MR", r.a.scq, IBV_WC_REM_ACCESS_ERR, NULL);
 			t_pair_again(&r.a, &r.b);
 		}
-		rc = ibv_rereg_mr(m, IBV_REREG_MR_CHANGE_PD | IBV_REREG_MR_CHANGE_TRANSLATION | IBV_REREG_MR_CHANGE_ACCESS,
+		rc = ibv_rereg_mr(m,
+				  IBV_REREG_MR_CHANGE_PD | IBV_REREG_MR_CHANGE_TRANSLATION |
+				  IBV_REREG_MR_CHANGE_ACCESS,
 				  r.d->pd, p + T_PAGE, T_PAGE, odp ? ODP_ALL : T_ALL_ACCESS);
 		if (rc) {
 			t_fail("rereg of everything: %d, %s", rc, strerror(errno));
 		} else {
 			t_pat_fill(r.src, T_PAGE, 53, 0);
-			t_post_one(&r.a, IBV_WR_RDMA_WRITE, r.src, T_PAGE, r.msrc->lkey, (uintptr_t)p + T_PAGE, m->rkey, 5);
+			post(&r, IBV_WR_RDMA_WRITE, T_PAGE, p + T_PAGE, m, 5);
 			t_expect("WRITE after rereg of everything", r.a.scq, IBV_WC_SUCCESS, NULL);
 			t_pat_check("WRITE after rereg of everything", p + T_PAGE, T_PAGE, 53, 0);
 			t_pat_check("the page before it", p, T_PAGE, 51, 0);
-			t_post_one(&r.a, IBV_WR_RDMA_WRITE, r.src, T_PAGE, r.msrc->lkey, (uintptr_t)p, m->rkey, 6);
-			t_expect("WRITE outside the new bounds", r.a.scq, IBV_WC_REM_ACCESS_ERR, NULL);
+			post(&r, IBV_WR_RDMA_WRITE, T_PAGE, p, m, 6);
+			t_expect("WRITE outside the new bounds", r.a.scq, IBV_WC_REM_ACCESS_ERR,
+				 NULL);
 			t_pair_again(&r.a, &r.b);
 		}
 		ibv_dereg_mr(m);
@@ -626,7 +654,9 @@ static void implicit(struct t_dev *like)
 	struct rig r;
 	struct ibv_mr *m;
 	uint8_t *p;
-	static const uint64_t nowhere[] = { 0x1000, 0xffff888000000000ULL, 0x00007ffffffff000ULL, 0xfffffffffffff000ULL };
+	static const uint64_t nowhere[] = {
+		0x1000, 0xffff888000000000ULL, 0x00007ffffffff000ULL, 0xfffffffffffff000ULL
+	};
 
 	rig_open(&r, like, ROOM);
 	m = ibv_reg_mr(r.d->pd, NULL, SIZE_MAX, ODP_ALL);
@@ -650,14 +680,16 @@ static void implicit(struct t_dev *like)
 }
 
 static const struct t_test tests[] = {
-	{ "hangs", hangs, "what waits for a fault that nobody serves is killed, exits, execs, closes" },
+	{ "hangs", hangs,
+	  "what waits for a fault that nobody serves is killed, exits, execs, closes" },
 	{ "others_go_on", others_go_on, "a QP that waits for a fault blocks no other" },
 	{ "many_wait", many_wait, "more faults wait than threads may, and nobody else does" },
 	{ "orphan", orphan, "the owner goes while its faults wait, and its context does not" },
 	{ "prefetch", prefetch, "ibv_advise_mr, and its errors" },
 	{ "prefetch_and_go", prefetch_and_go, "much is prefetched, and everything closed at once" },
 	{ "fault_by_fault", fault_by_fault, "every packet faults, and none is sent again for it" },
-	{ "inherited", inherited, "a child registers its memory through the context that it inherited" },
+	{ "inherited", inherited,
+	  "a child registers its memory through the context that it inherited" },
 	{ "rereg", rereg, "reregistration takes effect" },
 	{ "implicit", implicit, "an implicit MR reaches what is mapped later, and nothing else" },
 	{ 0 },
@@ -668,5 +700,7 @@ int main(int argc, char **argv)
 	static const struct t_test *const all[] = { tests, NULL };
 
 	t_init();
-	return t_main(argc, argv, &(struct t_program){ .name = "life", .tests = all, .seconds = (unsigned)t_slow(120), .odp = true });
+	return t_main(argc, argv, &(struct t_program){
+		.name = "life", .tests = all, .seconds = (unsigned)t_slow(120), .odp = true,
+	});
 }

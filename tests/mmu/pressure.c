@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * prxe-pressure: on-demand memory beyond what there is. The script sets up a cgroup with a limit, and swap; this joins the cgroup.
+ * prxe-pressure: more on-demand memory than there is. The script sets up a cgroup with a limit, and
+ * swap; this program joins the cgroup.
  *
  *   round   WRITE a region of several times the limit, READ it back
  *   tables  mirror a region without a limit: what that costs the cgroup
  *   pinned  the same region, pinned: must fail (exit status 3: refused)
- *   hot     what only transfers use stays in memory better than what nobody uses
- *   oom     the owner of a region is killed for its limit in the middle of transfers
- *   short   nobody can be killed for the limit: the transfer waits until there is memory again
+ *   hot     pages that only transfers use stay in memory better than pages that nobody uses
+ *   oom     the owner of a region is OOM-killed in the middle of transfers
+ *   short   nobody can be OOM-killed: the transfer waits until there is memory again
  */
 #define _GNU_SOURCE
 #include "lib/t.h"
@@ -62,10 +63,11 @@ static long cgroup_value(const char *file, const char *field)
 	return v;
 }
 
-/* Kernel memory of the cgroup besides the page tables of its processes, which grow in the same way. */
+/* Kernel memory of the cgroup, without the page tables of its processes, which grow as well. */
 static long kernel_bytes(void)
 {
-	long all = cgroup_value("memory.stat", "kernel"), pt = cgroup_value("memory.stat", "pagetables");
+	long all = cgroup_value("memory.stat", "kernel");
+	long pt = cgroup_value("memory.stat", "pagetables");
 
 	if (all < 0 || pt < 0)
 		t_die("%s/memory.stat says nothing of kernel and pagetables", opt.cgroup);
@@ -111,7 +113,8 @@ static void move(struct bench *w, enum ibv_wr_opcode op, size_t at, size_t len)
 {
 	struct ibv_wc wc;
 
-	if (t_post_one(&w->a, op, w->near, (uint32_t)len, w->mnear->lkey, (uintptr_t)(w->far + at), w->mfar->rkey, at))
+	if (t_post_one(&w->a, op, w->near, (uint32_t)len, w->mnear->lkey,
+		       (uintptr_t)(w->far + at), w->mfar->rkey, at))
 		t_die("post failed");
 	if (!t_wait(w->a.scq, &wc, t_slow(30)))
 		t_die("no completion of a transfer at %zu MiB within %.0f s", at >> 20, t_slow(30));
@@ -119,7 +122,7 @@ static void move(struct bench *w, enum ibv_wr_opcode op, size_t at, size_t len)
 		t_die("opcode %d at %zu MiB: '%s'", op, at >> 20, ibv_wc_status_str(wc.status));
 }
 
-/* Each page says where it belongs, and is compressed easily: the swap is in memory, too. */
+/* Each page says where it belongs, and compresses well: the swap (zram) is in memory, too. */
 static void fill(uint8_t *p, uint64_t seq, size_t at)
 {
 	for (size_t i = 0; i < CHUNK; i += T_PAGE) {
@@ -152,10 +155,12 @@ static void round_trip(uint64_t seq)
 		now = kernel_bytes() - before;
 		peak = now > peak ? now : peak;
 	}
-	t_note("%zu MiB there and back in %.1f s, %llu MiB of it in swap at the end; kernel memory grew by %ld KiB at most", opt.size >> 20,
-	       t_now() - from, (unsigned long long)t_status_kb("VmSwap") >> 10, peak >> 10);
+	t_note("%zu MiB there and back in %.1f s, %llu MiB of it in swap at the end; "
+	       "kernel memory grew by %ld KiB at most", opt.size >> 20, t_now() - from,
+	       (unsigned long long)t_status_kb("VmSwap") >> 10, peak >> 10);
 	if (t_status_kb("VmSwap") < opt.size / 2048)
-		t_fail("only %llu KiB of it are swapped out: there is no pressure", (unsigned long long)t_status_kb("VmSwap"));
+		t_fail("only %llu KiB of it are swapped out: there is no pressure",
+		       (unsigned long long)t_status_kb("VmSwap"));
 	if (t_status_kb("VmPin") || t_status_kb("VmLck"))
 		t_fail("memory is pinned");
 	if (peak > 4L << 20)
@@ -163,7 +168,7 @@ static void round_trip(uint64_t seq)
 	bench_close(&w);
 }
 
-/* Nothing is taken away here, so what is charged is what the mirror needs for all of it. */
+/* No limit here, so nothing is reclaimed: the cgroup is charged what a mirror of all this needs. */
 static void tables(void)
 {
 	long before, grown;
@@ -175,8 +180,9 @@ static void tables(void)
 	for (size_t at = 0; at < opt.size; at += CHUNK)
 		move(&w, IBV_WR_RDMA_WRITE, at, CHUNK);
 	grown = kernel_bytes() - before;
-	t_note("%zu MiB mirrored: %ld KiB of kernel memory, charged to the cgroup", opt.size >> 20, grown >> 10);
-	/* 8 bytes for each page are the least. */
+	t_note("%zu MiB mirrored: %ld KiB of kernel memory, charged to the cgroup",
+	       opt.size >> 20, grown >> 10);
+	/* A mirror needs 8 bytes for each page at least. */
 	if (grown < (long)(opt.size / T_PAGE * 8) * 3 / 4)
 		t_fail("the tables are not charged to the cgroup of their process");
 	if (grown > 4L << 20)
@@ -205,7 +211,8 @@ static unsigned long resident(struct bench *w, int pagemap, size_t from, size_t 
 	unsigned long n = 0;
 
 	for (size_t at = from; at < from + len; at += CHUNK) {
-		if (pread(pagemap, entry, sizeof(entry), (off_t)((uintptr_t)(w->far + at) / T_PAGE * 8)) != sizeof(entry))
+		if (pread(pagemap, entry, sizeof(entry),
+			  (off_t)((uintptr_t)(w->far + at) / T_PAGE * 8)) != sizeof(entry))
 			t_die("/proc/self/pagemap: %s", strerror(errno));
 		for (size_t i = 0; i < CHUNK / T_PAGE; i++) {
 			n += entry[i] >> 63;
@@ -228,8 +235,9 @@ static bool ageing(void)
 }
 
 /*
- * Two sets of the same size. Transfers READ all of the hot one again and again; of the other, only what is found to be gone, to bring it back. So to
- * reclaim that does not know of the transfers (ageing=0), both look the same.
+ * Two sets of pages, of the same size. Transfers READ all of the hot set again and again; of the
+ * other set they READ only pages that were reclaimed, to bring them back. So reclaim that does not
+ * know of the transfers (ageing=0) cannot tell the two apart.
  */
 static void hot(void)
 {
@@ -250,22 +258,29 @@ static void hot(void)
 		for (size_t i = 0; i < set; i += CHUNK)
 			move(&w, IBV_WR_RDMA_READ, i, CHUNK);
 	}
-	t_note("%lu pages each, looked at %lu times: hot ones were gone %lu times, others %lu times; %ld refaults in the cgroup", all, looks,
-	       lost_hot, lost_cold, cgroup_value("memory.stat", "workingset_refault_anon"));
+	t_note("%lu pages each, looked at %lu times: hot ones were gone %lu times, "
+	       "others %lu times; %ld refaults in the cgroup",
+	       all, looks, lost_hot, lost_cold,
+	       cgroup_value("memory.stat", "workingset_refault_anon"));
 	if (opt.tsv) {
 		const char *v = ageing() ? "on" : "off";
 
 		printf("reclaim_hot\t%zu\t%s\t1\tpages\t%lu\n", set, v, lost_hot);
 		printf("reclaim_other\t%zu\t%s\t1\tpages\t%lu\n", set, v, lost_cold);
-		printf("reclaim_refaults\t%zu\t%s\t1\tpages\t%ld\n", set, v, cgroup_value("memory.stat", "workingset_refault_anon"));
+		printf("reclaim_refaults\t%zu\t%s\t1\tpages\t%ld\n", set, v,
+		       cgroup_value("memory.stat", "workingset_refault_anon"));
 	}
 	if (lost_cold < all / 2)
 		t_fail("there is no pressure");
-	/* With ageing about one for 40; without, one for 3, because a page that was just brought back is spared for a while. */
+	/*
+	 * With ageing about one hot page is lost for 40 others. Without it one for 3, because
+	 * reclaim spares a page for a while that was just brought back.
+	 */
 	if (ageing() && lost_hot * 12 > lost_cold)
 		t_fail("reclaim does not see that transfers use the hot pages");
 	if (!ageing() && lost_hot * 12 < lost_cold)
-		t_fail("without ageing the hot pages are spared all the same: this test shows nothing");
+		t_fail("without ageing the hot pages are spared all the same: "
+		       "this test shows nothing");
 	close(pm);
 	bench_close(&w);
 }
@@ -328,14 +343,16 @@ static void oom(void)
 	t_put(sock, &me, sizeof(me));
 	t_get(sock, &c, 1);
 	t_ep_connect(&e, &peer.addr);
-	/* All of what it registered, which is more than it may have. */
+	/* WRITE to all that it registered, which is more than it may have. */
 	for (; at < opt.size && !wc.status; at += CHUNK) {
-		if (t_post_one(&e, IBV_WR_RDMA_WRITE, src, CHUNK, m->lkey, peer.va + at, peer.rkey, at))
+		if (t_post_one(&e, IBV_WR_RDMA_WRITE, src, CHUNK, m->lkey, peer.va + at,
+			       peer.rkey, at))
 			t_die("post failed");
 		if (!t_wait(e.scq, &wc, t_slow(30)))
 			t_die("a WRITE to a process without memory hangs");
 	}
-	t_note("'%s' at %zu MiB; oom_kill %ld", ibv_wc_status_str(wc.status), at >> 20, cgroup_value("memory.events", "oom_kill"));
+	t_note("'%s' at %zu MiB; oom_kill %ld", ibv_wc_status_str(wc.status), at >> 20,
+	       cgroup_value("memory.events", "oom_kill"));
 	if (wc.status != IBV_WC_REM_ACCESS_ERR && wc.status != IBV_WC_RETRY_EXC_ERR)
 		t_fail("the WRITEs ended with '%s'", ibv_wc_status_str(wc.status));
 	for (double end = t_now() + t_slow(10); waitpid(pid, &st, WNOHANG) != pid; usleep(10000))
@@ -343,7 +360,8 @@ static void oom(void)
 			t_fail("the owner lives");
 			kill(pid, SIGKILL);
 		}
-	if (!WIFSIGNALED(st) || WTERMSIG(st) != SIGKILL || cgroup_value("memory.events", "oom_kill") < 1)
+	if (!WIFSIGNALED(st) || WTERMSIG(st) != SIGKILL ||
+	    cgroup_value("memory.events", "oom_kill") < 1)
 		t_fail("the owner was not killed for its memory (status %#x)", st);
 	t_ep_close(&e);
 	ibv_dereg_mr(m);
@@ -372,7 +390,7 @@ static void limit_cgroup(const char *file, const char *value)
 	write_text(path, value);
 }
 
-/* Outside of the cgroup: limits it when it is told to, for a second. */
+/* Runs outside of the cgroup: when told to, limits it for a second. */
 __attribute__((noreturn)) static void limiter(int sock)
 {
 	char c;
@@ -386,7 +404,7 @@ __attribute__((noreturn)) static void limiter(int sock)
 	_exit(0);
 }
 
-/* A CPU that touches such memory comes back until there is some; so does a transfer. */
+/* When memory cannot be had, a CPU that touches it tries again until it can; so does a transfer. */
 static void shortage(void)
 {
 	const size_t size = 4UL << 20;
@@ -429,7 +447,8 @@ static void shortage(void)
 static void usage(void)
 {
 	puts("usage: prxe-pressure [-d DEV] [-g GID] [-m MIB] [-T] -C CGROUP\n"
-	     "                     round|tables|pinned|hot|oom|short\n-T: the figures of hot as samples, tab separated");
+	     "                     round|tables|pinned|hot|oom|short\n"
+	     "-T: the figures of hot as samples, tab separated");
 	exit(2);
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * prxe-slow: memory that is on a swap device whose every read takes as long as SLOW_SECONDS says, or that a slow userfaultfd handler
- * serves. Only the QP that needs it waits: posts, other QPs, invalidations, fork, mmap, registration, destruction, exit and removal of a
- * device go on meanwhile. The clock of each test is the transfer that waits: what else goes on must have ended before it does.
+ * prxe-slow: memory on a swap device whose every read takes SLOW_SECONDS, or memory that a slow
+ * userfaultfd handler serves. Only the QP that needs it waits: posts, other QPs, invalidations,
+ * fork, mmap, registration, destruction, exit and removal of a device go on meanwhile. The transfer
+ * that waits is the clock of each test: all that goes on must have ended before it does.
  *
  * SLOW_DEV, SLOW_NETDEV: a device to be made and removed, and the netdev for it.
  */
@@ -23,7 +24,7 @@
 #define ODP_ALL (T_ALL_ACCESS | IBV_ACCESS_ON_DEMAND)
 #define PAGES 16
 #define ROOM (PAGES * T_PAGE)
-#define ROUNDS 5 /* until one says something */
+#define ROUNDS 5 /* at most, until one shows that nothing else waits */
 
 static const char *env(const char *name)
 {
@@ -54,8 +55,8 @@ static int resident(void *p, unsigned char in[PAGES])
 }
 
 /*
- * No page to be moved, but whoever moves pages first gets those that other CPUs have not put on the
- * LRU lists yet.
+ * Moving pages begins with putting all pages on the LRU lists that CPUs have not put there yet. So
+ * ask for a move of no page.
  */
 static void on_lists(void)
 {
@@ -63,8 +64,8 @@ static void on_lists(void)
 }
 
 /*
- * All pages of [p, p + ROOM) to the device, and out of the swap cache: once they are written, they are mapped again, and what is paged out while
- * it is clean goes at once.
+ * Move all pages of [p, p + ROOM) to the device, and out of the swap cache. Pages that have been
+ * written there are mapped again, because a clean page that is paged out is freed at once.
  */
 static void swap_out(uint8_t *p)
 {
@@ -91,7 +92,9 @@ static void swap_out(uint8_t *p)
 /* ---- a transfer that waits ---- */
 
 enum side { SOURCE, TARGET, REMOTE, SIDES };
-static const char *const side_name[SIDES] = { "the source of a WRITE", "the target of a WRITE", "the source of a READ" };
+static const char *const side_name[SIDES] = {
+	"the source of a WRITE", "the target of a WRITE", "the source of a READ"
+};
 
 struct rig {
 	struct t_dev *d;
@@ -126,15 +129,19 @@ static void rig_close(struct rig *r)
 	munmap(r->away, ROOM);
 }
 
-/* A whole transfer but for 100 bytes at each end: a page of which a part is written must be read. */
-static void post(struct t_ep *e, enum ibv_wr_opcode op, const uint8_t *local, const struct ibv_mr *ml, const uint8_t *remote,
-		 const struct ibv_mr *mr)
+/*
+ * A transfer of all but 100 bytes at each end: a page that is written only in part must be read
+ * from swap first.
+ */
+static void post(struct t_ep *e, enum ibv_wr_opcode op, const uint8_t *local,
+		 const struct ibv_mr *ml, const uint8_t *remote, const struct ibv_mr *mr)
 {
-	if (t_post_one(e, op, local + 100, ROOM - 200, ml->lkey, (uintptr_t)remote + 100, mr->rkey, 1))
+	if (t_post_one(e, op, local + 100, ROOM - 200, ml->lkey, (uintptr_t)remote + 100, mr->rkey,
+		       1))
 		t_die("post");
 }
 
-/* Another one from the slow memory, to where it disturbs no other. */
+/* One more transfer from the slow memory, to a place where it disturbs no other. */
 static void post_away(struct rig *r, struct t_ep *e, const struct ibv_mr *m)
 {
 	post(e, IBV_WR_RDMA_WRITE, r->slow, m, r->away, r->maway);
@@ -151,7 +158,8 @@ static void start(struct rig *r, enum side side, uint64_t seq)
 	if (side == SOURCE)
 		post(&r->a, IBV_WR_RDMA_WRITE, r->slow, r->mslow, r->fast, r->mfast);
 	else
-		post(&r->a, side == TARGET ? IBV_WR_RDMA_WRITE : IBV_WR_RDMA_READ, r->fast, r->mfast, r->slow, r->mslow);
+		post(&r->a, side == TARGET ? IBV_WR_RDMA_WRITE : IBV_WR_RDMA_READ, r->fast,
+		     r->mfast, r->slow, r->mslow);
 }
 
 /* No completion yet. */
@@ -162,22 +170,25 @@ static bool waits(struct rig *r)
 	return !r->done;
 }
 
-/* It ends well, not before the device can have answered, and with right data. */
+/* It ends with success and right data, and not before the device can have answered. */
 static void finish(struct rig *r, enum side side, uint64_t seq)
 {
-	uint64_t slow = side == TARGET ? seq + 1 : seq, fast = side == SOURCE || side == REMOTE ? seq : seq + 1;
+	uint64_t slow = side == TARGET ? seq + 1 : seq;
+	uint64_t fast = side == SOURCE || side == REMOTE ? seq : seq + 1;
 	double stop = t_now() + t_slow(10) + 4 * PAGES * slow_seconds();
 
 	while (waits(r) && t_now() < stop)
 		;
 	if (!r->done)
-		t_fail("%s is slow: no completion within %.0f s", side_name[side], stop - r->posted);
+		t_fail("%s is slow: no completion within %.0f s", side_name[side],
+		       stop - r->posted);
 	else if (r->wc.status)
 		t_fail("%s is slow: '%s'", side_name[side], ibv_wc_status_str(r->wc.status));
 	if (!r->done || r->wc.status)
 		t_die("cannot go on");
 	if (r->done - r->posted < 0.9 * slow_seconds())
-		t_fail("%s is slow: done after %.2f s: the device is not slow", side_name[side], r->done - r->posted);
+		t_fail("%s is slow: done after %.2f s: the device is not slow", side_name[side],
+		       r->done - r->posted);
 	t_pat_check(side_name[side], r->slow + 100, ROOM - 200, slow, 100);
 	t_pat_check(side_name[side], r->fast + 100, ROOM - 200, fast, 100);
 	/* before and behind it: as they were */
@@ -233,7 +244,8 @@ static void transfers(struct rig *r, struct beside *s)
 	for (int i = 0; i < 10; i++) {
 		t_pat_fill(s->odp, ROOM, 60 + i, 0);
 		t_drop(s->odp + ROOM, ROOM);
-		if (t_post_one(&s->a, IBV_WR_RDMA_WRITE, s->odp, ROOM, s->modp->lkey, (uintptr_t)s->odp + ROOM, s->modp->rkey, 1))
+		if (t_post_one(&s->a, IBV_WR_RDMA_WRITE, s->odp, ROOM, s->modp->lkey,
+			       (uintptr_t)s->odp + ROOM, s->modp->rkey, 1))
 			t_die("post");
 		t_expect("beside a QP that waits for swap", s->a.scq, IBV_WC_SUCCESS, NULL);
 		t_pat_check("beside a QP that waits for swap", s->odp + ROOM, ROOM, 60 + i, 0);
@@ -299,7 +311,7 @@ static const struct {
 	{ "destruction of a QP that waits", destruction },
 };
 
-/* Everything in turn, as long as the transfer waits: the first that it did not wait for, or NULL. */
+/* Do everything in turn while the transfer waits: the first thing that ended after it, or NULL. */
 static const char *all_beside(struct rig *r, struct beside *s)
 {
 	if (!waits(r))
@@ -324,15 +336,17 @@ static const char *others_once(struct rig *r, enum side side, uint64_t seq)
 	late = all_beside(r, &s);
 	took = t_now() - r->posted;
 	finish(r, side, seq);
-	t_note("%s is in swap: done after %.2f s; %s%s after %.2f s", side_name[side], r->done - r->posted, late ? "too late: " : "",
-	       late ? late : "all else", took);
+	t_note("%s is in swap: done after %.2f s; %s%s after %.2f s", side_name[side],
+	       r->done - r->posted, late ? "too late: " : "", late ? late : "all else", took);
 	if (!late || strcmp(late, "the post")) {
 		t_expect("a second post on the same memory", r->b.scq, IBV_WC_SUCCESS, NULL);
 		if (side != TARGET) /* there it may have come before or after */
-			t_pat_check("a second post on the same memory", r->away + 100, ROOM - 200, seq, 100);
+			t_pat_check("a second post on the same memory", r->away + 100, ROOM - 200,
+				    seq, 100);
 	}
 	if (!late)
-		t_expect("a transfer whose source is registered no more", s.e.scq, IBV_WC_LOC_PROT_ERR, NULL);
+		t_expect("a transfer whose source is registered no more", s.e.scq,
+			 IBV_WC_LOC_PROT_ERR, NULL);
 	beside_close(&s);
 	return late;
 }
@@ -351,14 +365,18 @@ static void others(struct t_dev *d)
 			late = others_once(&r, side, 20 * side + 2 * n);
 		while (late && ++n < ROUNDS);
 		if (late)
-			t_fail("%s is in swap: what waits for it too, in %d of %d rounds: %s", side_name[side], n, n, late);
+			t_fail("%s is in swap: what waits for it too, in %d of %d rounds: %s",
+			       side_name[side], n, n, late);
 	}
 	if (t_counter(d->name, "completer_retry_err") != timeouts)
 		t_fail("waiting for swap became an ACK timeout");
 	rig_close(&r);
 }
 
-/* The pages of one transfer are read side by side, not one after the other. (Without readahead: vm.page-cluster=0.) */
+/*
+ * The pages of one transfer are read at the same time, not one after the other. (Without the
+ * kernel's readahead: vm.page-cluster=0.)
+ */
 static void together(struct t_dev *d)
 {
 	struct rig r;
@@ -378,7 +396,7 @@ static void together(struct t_dev *d)
 
 #define HANDLER_SECONDS 10.0
 
-/* With rnr_retry 7 it is waited for as long as it takes. */
+/* With rnr_retry 7 the requester waits for it as long as it takes. */
 static void handler(struct t_dev *d)
 {
 	uint64_t timeouts = t_counter(d->name, "completer_retry_err");
@@ -404,11 +422,13 @@ static void handler(struct t_dev *d)
 	if (!waits(&r))
 		t_fail("completed without the handler after %.2f s", r.done - r.posted);
 	t_pat_fill(contents, ROOM, 400, 0);
-	if (ioctl(fd, UFFDIO_COPY, &(struct uffdio_copy){ .dst = (uintptr_t)r.slow, .src = (uintptr_t)contents, .len = ROOM }))
+	if (ioctl(fd, UFFDIO_COPY, &(struct uffdio_copy){
+			.dst = (uintptr_t)r.slow, .src = (uintptr_t)contents, .len = ROOM }))
 		t_die("UFFDIO_COPY: %s", strerror(errno));
 	finish(&r, TARGET, 400);
 	t_expect("a second post on the same memory", r.b.scq, IBV_WC_SUCCESS, NULL);
-	t_expect("a transfer whose source is registered no more", s.e.scq, IBV_WC_LOC_PROT_ERR, NULL);
+	t_expect("a transfer whose source is registered no more", s.e.scq, IBV_WC_LOC_PROT_ERR,
+		 NULL);
 	if (t_counter(d->name, "completer_retry_err") != timeouts)
 		t_fail("waiting for a handler became an ACK timeout");
 	beside_close(&s);
@@ -442,8 +462,12 @@ __attribute__((noreturn)) static void waiter(const char *dev, int gid, int sock)
 	_exit(t_fails != 0);
 }
 
-/* While both this process and another wait, @end ends the other or its device: before this one's wait is over. */
-static void ended(struct t_dev *d, const char *dev, int gid, const char *what, void (*begin)(void), void (*end)(pid_t pid))
+/*
+ * While both this process and another wait for slow memory, @end ends the other, or its device.
+ * That must be done before this process's wait is over.
+ */
+static void ended(struct t_dev *d, const char *dev, int gid, const char *what, void (*begin)(void),
+		  void (*end)(pid_t pid))
 {
 	bool late = true;
 
@@ -468,7 +492,8 @@ static void ended(struct t_dev *d, const char *dev, int gid, const char *what, v
 		late = !waits(&r);
 		took = t_now() - r.posted;
 		finish(&r, SOURCE, 300 + 2 * n);
-		t_note("%s after %.2f of %.2f s%s", what, took, r.done - r.posted, late ? ": too late" : "");
+		t_note("%s after %.2f of %.2f s%s", what, took, r.done - r.posted,
+		       late ? ": too late" : "");
 		if (waitpid(pid, &status, WNOHANG) != -1) { /* not waited for yet */
 			t_put(sock, "q", 1);
 			if (waitpid(pid, &status, 0) != pid || status)
@@ -501,7 +526,8 @@ static void command(const char *text)
 static void begin_link(void)
 {
 	command("rdma link add $SLOW_DEV type prxe netdev $SLOW_NETDEV && for i in $(seq 100); do "
-		"grep -q 0000:ffff: /sys/class/infiniband/$SLOW_DEV/ports/1/gids/1 && exit 0; sleep 0.1; done; exit 1");
+		"grep -q 0000:ffff: /sys/class/infiniband/$SLOW_DEV/ports/1/gids/1 && exit 0; "
+		"sleep 0.1; done; exit 1");
 }
 
 static void end_link(pid_t pid)
@@ -517,7 +543,7 @@ static void removed(struct t_dev *d)
 
 /* ---- posts on shared memory ---- */
 
-/* On its way to swap: the MM waits until it is there, also where it was asked not to wait. */
+/* Shared memory on its way to swap: the MM waits for its write, even if told not to wait. */
 static void shared(struct t_dev *d)
 {
 	struct rig r;
@@ -560,7 +586,7 @@ static void shared(struct t_dev *d)
 
 /* ---- advice that is waited for, and the device's end ---- */
 
-/* Its first page is there, and the others nobody serves: what waits ends with EIO, at once. */
+/* Its first page is there, the others nobody serves: when its device is removed, it gets EIO. */
 __attribute__((noreturn)) static void advised_child(const char *dev, int gid, int sock)
 {
 	struct t_dev *d = t_dev_open(dev, gid);
@@ -623,5 +649,7 @@ int main(int argc, char **argv)
 	static const struct t_test *const all[] = { tests, NULL };
 
 	t_init();
-	return t_main(argc, argv, &(struct t_program){ .name = "slow", .tests = all, .seconds = (unsigned)t_slow(200), .odp = true });
+	return t_main(argc, argv, &(struct t_program){
+		.name = "slow", .tests = all, .seconds = (unsigned)t_slow(200), .odp = true,
+	});
 }

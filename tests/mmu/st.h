@@ -2,16 +2,20 @@
 /*
  * prxe-stress: transfers against churn of the memory under them, with every word accounted for.
  *
- * A region has a window of ST_PAGES pages around a 2 MiB boundary, cut into slots. A lane moves messages from slots of its source region
- * to slots of its target region. Each 8-byte word of a message says which message it is of (the slot's generation) and where it must lie, and the lane
- * remembers for each word of the target which generation was last seen there. So after each transfer every word can be judged:
+ * A region has a window of ST_PAGES pages around a 2 MiB boundary, cut into slots. A lane moves
+ * messages from slots of its source region to slots of its target region. Each 8-byte word of a
+ * message says which message it belongs to (the slot's generation) and where it must lie. For each
+ * word of the target the lane remembers which generation it saw there last. So after each transfer
+ * every word can be judged:
  *
  *   in the message, after success     this generation
  *   in the message, after an error    this generation, or what was there before
  *   beside it                         what was there before
- *   besides                           zero, only if the page (or the page of the source that it came from) was discarded meanwhile
+ *   anywhere                          zero, only if the page (or the page of the source that it
+ *                                     came from) was discarded meanwhile
  *
- * Churn announces what it does: discards by page (struct st_page), loss of access by region (take .. given). What it did not announce must not be seen.
+ * Churn announces what it does: discards by page (struct st_page), loss of access by region (take
+ * to given). Effects that it did not announce must not be seen.
  */
 #ifndef ST_H
 #define ST_H
@@ -30,7 +34,10 @@
 #define ST_PAGE_WORDS (unsigned)(T_PAGE / 8)
 #define ST_SLOT_WORDS (ST_SLOT_PAGES * ST_PAGE_WORDS)
 
-/* A page was discarded between two looks if more discards had begun at the second than were over before the first. */
+/*
+ * A page was discarded between two looks if at the second look more discards had begun than had
+ * ended before the first.
+ */
 struct st_page {
 	atomic_uint begun, ended;
 	unsigned seen; /* the judge's: ended, before it last read the page */
@@ -42,14 +49,16 @@ struct st_region {
 	bool cpu_writes; /* the lane's CPU writes here: not while it is read-only */
 	bool implicit;	 /* reached by the implicit MR */
 	int fd;
-	uint8_t *raw, *base, *win; /* the mapping; its first huge page, of two; the window, across their border */
+	/* the mapping; its first of two huge pages; the window, across the border of the two */
+	uint8_t *raw, *base, *win;
 	uint8_t *watch, *snap, *twin;
 	struct ibv_pd *pd;
 	struct ibv_mr *mr;
 	atomic_ullong keys; /* lkey << 32 | rkey: they change when the region is registered again */
 	/*
-	 * Access to some or all of the window is about to be taken, was taken from all of it, is about to come back, is back: counts.
-	 * An error is right only in between, and success only outside of the middle.
+	 * Counts how often access to some or all of the window is about to be taken (take), was
+	 * taken from all of it (taken), is about to come back to all of it (give), is back (given).
+	 * An error is right only between take and given, a success only outside of taken to give.
 	 */
 	atomic_uint take, taken, give, given;
 	pthread_mutex_t cpu; /* the window is mapped, and writable if cpu_writes */
@@ -59,7 +68,8 @@ struct st_region {
 
 static inline uint64_t st_word(unsigned region, unsigned at, unsigned gen)
 {
-	uint64_t x = (at + ((uint64_t)region << 24) + gen * 0x100000001b3ULL) * 0x9e3779b97f4a7c15ULL;
+	uint64_t x = (at + ((uint64_t)region << 24) + gen * 0x100000001b3ULL) *
+		     0x9e3779b97f4a7c15ULL;
 
 	return gen ? (uint64_t)gen << 40 | (x ^ x >> 31) >> 24 : 0;
 }
@@ -74,7 +84,8 @@ struct st_msg {
 
 void st_region_open(struct st_region *r, struct ibv_pd *pd, struct ibv_mr *implicit, bool shared);
 void st_region_close(struct st_region *r);
-void st_region_map(struct st_region *r, unsigned page, unsigned pages); /* what belongs there, over what there is */
+/* Map the memory that belongs there over what is there now. */
+void st_region_map(struct st_region *r, unsigned page, unsigned pages);
 void st_region_reg(struct st_region *r);
 void st_drop_begin(struct st_region *r, unsigned page, unsigned pages);
 void st_drop_end(struct st_region *r, unsigned page, unsigned pages);
@@ -91,7 +102,7 @@ struct st_access st_access_now(struct st_region *r);
 bool st_error_is_right(struct st_region *r, struct st_access then);
 bool st_success_is_right(struct st_region *r, struct st_access then);
 
-/* ---- lanes: st_lane.c, st_atomic.c; each is stepped by one thread, and a step never blocks ---- */
+/* ---- lanes: st_lane.c, st_atomic.c; each is stepped by one thread; a step never blocks ---- */
 enum st_op { ST_WRITE, ST_READ, ST_SEND, ST_OPS };
 struct st_counts {
 	uint64_t transfers, bytes, errors;
@@ -115,8 +126,10 @@ struct st_lane {
 void st_pair_open(struct st_pair *p, struct t_dev *d);
 void st_pair_again(struct st_pair *p);
 void st_pair_close(struct st_pair *p);
-void st_pair_hang(struct st_pair *p, const char *what, uint64_t in_flight); /* dies when nothing completed for too long */
-void st_lane_open(struct st_lane *l, struct t_dev *d, unsigned index, struct ibv_mr *implicit, bool shared);
+/* dies when nothing has completed for too long */
+void st_pair_hang(struct st_pair *p, const char *what, uint64_t in_flight);
+void st_lane_open(struct st_lane *l, struct t_dev *d, unsigned index, struct ibv_mr *implicit,
+		  bool shared);
 void st_lane_close(struct st_lane *l);
 bool st_lane_step(struct st_lane *l, bool more); /* false: nothing was to be done */
 bool st_lane_idle(const struct st_lane *l);
@@ -128,7 +141,8 @@ struct st_atomic {
 	struct st_region land, *dst;
 	unsigned index, lanes;
 	uint64_t rnd, posted, done;
-	uint64_t value[ST_COUNTERS], next[ST_COUNTERS]; /* own counters: now; when all that is posted is done */
+	/* own counters: now; and when all posted operations are done */
+	uint64_t value[ST_COUNTERS], next[ST_COUNTERS];
 	uint64_t shared_adds, shared_last;
 	struct {
 		unsigned counter, seen;
@@ -136,12 +150,13 @@ struct st_atomic {
 	} m[ST_SLOTS];
 	struct st_access dst_then[ST_SLOTS];
 };
-void st_atomic_open(struct st_atomic *l, struct t_dev *d, struct st_region *dst, unsigned index, unsigned lanes, struct ibv_mr *implicit,
-		    bool shared);
+void st_atomic_open(struct st_atomic *l, struct t_dev *d, struct st_region *dst, unsigned index,
+		    unsigned lanes, struct ibv_mr *implicit, bool shared);
 void st_atomic_close(struct st_atomic *l);
 bool st_atomic_step(struct st_atomic *l, bool more);
 bool st_atomic_idle(const struct st_atomic *l);
-void st_atomic_check(struct st_atomic *l, unsigned lanes); /* all lanes idle: the counters hold what was added */
+/* When all lanes are idle: the counters hold the sum of what was added. */
+void st_atomic_check(struct st_atomic *l, unsigned lanes);
 
 /* ---- churn: st_churn.c ---- */
 struct st_churn {
@@ -154,7 +169,9 @@ struct st_churn {
 	unsigned more; /* shares of the time, besides one */
 };
 extern const struct st_churn st_churns[];
-extern const struct st_churn st_churn_keep; /* for the atomics' counters where others are dropped: access goes, data stays */
-extern const struct st_churn st_churn_land; /* where atomics land, when access to others goes: here it stays */
+/* For the atomics' counters, when the phase drops other memory: access goes, data stays. */
+extern const struct st_churn st_churn_keep;
+/* For the memory where atomics land, when the phase takes access to other memory: here it stays. */
+extern const struct st_churn st_churn_land;
 
 #endif

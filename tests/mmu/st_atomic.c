@@ -2,9 +2,11 @@
 /*
  * Atomics: each adds exactly once, or fails and adds nothing.
  *
- * Counters lie in one region that all atomic lanes share, one in each slot; most belong to one lane, which knows every value that they
- * have; the last is everybody's. What an operation returned is checked where it landed, unless that page was discarded. Where it lands
- * access never goes: an atomic that has been executed and cannot land fails, and whoever posted it cannot know.
+ * Counters lie in one region that all atomic lanes share, one in each slot. Most belong to one
+ * lane, which knows every value that they have; the last one is everybody's. The result of an
+ * operation is checked where it landed, unless that page was discarded. Access to where it lands
+ * never goes: an atomic that was executed but cannot land fails, and its poster cannot know that it
+ * was.
  */
 #include "st.h"
 
@@ -13,8 +15,8 @@
 #define STRIDE ST_SLOT_WORDS
 #define SHARED (ST_COUNTERS - 1)
 
-void st_atomic_open(struct st_atomic *l, struct t_dev *d, struct st_region *dst, unsigned index, unsigned lanes, struct ibv_mr *implicit,
-		    bool shared)
+void st_atomic_open(struct st_atomic *l, struct t_dev *d, struct st_region *dst, unsigned index,
+		    unsigned lanes, struct ibv_mr *implicit, bool shared)
 {
 	memset(l, 0, sizeof(*l));
 	l->index = index;
@@ -40,7 +42,8 @@ bool st_atomic_idle(const struct st_atomic *l)
 /* On either side of the border of a page, and at its own place in each slot. */
 static uint64_t *counter_at(struct st_region *r, unsigned counter)
 {
-	return (uint64_t *)r->win + counter * STRIDE + counter * ST_PAGE_WORDS - counter % 2 + ST_PAGE_WORDS / 2 * (counter == 0);
+	return (uint64_t *)r->win + counter * STRIDE + counter * ST_PAGE_WORDS - counter % 2 +
+	       ST_PAGE_WORDS / 2 * (counter == 0);
 }
 
 static uint64_t *land_at(struct st_atomic *l, unsigned slot)
@@ -54,7 +57,10 @@ static bool post(struct st_atomic *l)
 	uint64_t rnd = l->rnd = t_mix(l->rnd), add = 1 + (rnd >> 8) % 1000, keys;
 	uint64_t *land = land_at(l, slot);
 	struct ibv_sge sg;
-	struct t_wr w = { .op = IBV_WR_ATOMIC_FETCH_AND_ADD, .sg = &sg, .n = 1, .id = l->posted, .compare = add };
+	struct t_wr w = {
+		.op = IBV_WR_ATOMIC_FETCH_AND_ADD, .sg = &sg, .n = 1, .id = l->posted,
+		.compare = add,
+	};
 
 	counter = (unsigned)(rnd >> 20) % ST_COUNTERS;
 	if (counter % l->lanes != l->index)
@@ -93,7 +99,8 @@ static void succeeded(struct st_atomic *l, unsigned slot)
 {
 	unsigned counter = l->m[slot].counter;
 	uint64_t *land = land_at(l, slot), got = *(volatile uint64_t *)land;
-	bool dropped = st_dropped(&l->land, (unsigned)((uint8_t *)land - l->land.win) / T_PAGE, l->m[slot].seen), right;
+	unsigned page = (unsigned)((uint8_t *)land - l->land.win) / T_PAGE;
+	bool dropped = st_dropped(&l->land, page, l->m[slot].seen), right;
 
 	if (!st_success_is_right(l->dst, l->dst_then[slot]))
 		t_fail("atomic lane %u succeeded on memory that was gone all the time", l->index);
@@ -107,8 +114,10 @@ static void succeeded(struct st_atomic *l, unsigned slot)
 		right = got == l->m[slot].old;
 	}
 	if (!right && !(dropped && !got))
-		t_fail("atomic lane %u, counter %u: %llu landed, expected %llu; its page was%s discarded", l->index, counter,
-		       (unsigned long long)got, (unsigned long long)(counter == SHARED ? l->shared_last : l->m[slot].old),
+		t_fail("atomic lane %u, counter %u: %llu landed, expected %llu; "
+		       "its page was%s discarded",
+		       l->index, counter, (unsigned long long)got,
+		       (unsigned long long)(counter == SHARED ? l->shared_last : l->m[slot].old),
 		       dropped ? "" : " not");
 	l->p.n.transfers++;
 	l->p.n.bytes += 8;
@@ -133,7 +142,8 @@ static bool reap(struct st_atomic *l)
 	if (!wc.status)
 		succeeded(l, slot);
 	dst = st_error_is_right(l->dst, l->dst_then[slot]);
-	if (wc.status && !(wc.status == IBV_WC_WR_FLUSH_ERR && l->p.failed) && !(wc.status == IBV_WC_REM_ACCESS_ERR && dst))
+	if (wc.status && !(wc.status == IBV_WC_WR_FLUSH_ERR && l->p.failed) &&
+	    !(wc.status == IBV_WC_REM_ACCESS_ERR && dst))
 		t_fail("atomic lane %u: '%s', although %s", l->index, ibv_wc_status_str(wc.status),
 		       dst ? "that is not its status" : "nobody took memory away");
 	if (wc.status)
@@ -151,7 +161,7 @@ bool st_atomic_step(struct st_atomic *l, bool more)
 	if (l->p.failed) {
 		if (l->done != l->posted)
 			return did;
-		/* What failed added nothing: the next values follow from those that are. */
+		/* Those that failed added nothing: the next values follow from the present ones. */
 		st_pair_again(&l->p);
 		memcpy(l->next, l->value, sizeof(l->next));
 		return true;
@@ -173,6 +183,7 @@ void st_atomic_check(struct st_atomic *l, unsigned lanes)
 
 		got = *counter_at(l->dst, c);
 		if (got != want)
-			t_fail("atomics: counter %u holds %llu, %llu were added", c, (unsigned long long)got, (unsigned long long)want);
+			t_fail("atomics: counter %u holds %llu, %llu were added", c,
+			       (unsigned long long)got, (unsigned long long)want);
 	}
 }

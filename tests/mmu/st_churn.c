@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* What happens to the memory under transfers, announced to the judge; and what must hold at once when it has happened. */
+/* What happens to the memory under transfers, announced to the judge; and what must hold then. */
 #define _GNU_SOURCE
 #include "st.h"
 
@@ -26,7 +26,7 @@ struct range {
 	size_t len;
 };
 
-/* Mostly a few pages; one time in eight the window. */
+/* Mostly a few pages; one time in eight the whole window. */
 static struct range some(struct st_region *r, uint64_t rnd)
 {
 	struct range g = { .page = 0, .pages = ST_PAGES };
@@ -59,7 +59,7 @@ static size_t first_diff(const uint8_t *a, const uint8_t *b, size_t len)
 	return len;
 }
 
-/* From now on not one byte may land in @now, while transfers go on trying. */
+/* From now on not one byte may change in @now, while transfers go on trying. */
 static void hold_still(struct st_region *r, const char *what, const uint8_t *now, uint64_t rnd)
 {
 	size_t at;
@@ -69,7 +69,8 @@ static void hold_still(struct st_region *r, const char *what, const uint8_t *now
 	if (!memcmp(r->snap, now, ST_WINDOW))
 		return;
 	at = first_diff(r->snap, now, ST_WINDOW);
-	t_fail("region %u changed after %s had returned, first at byte %zu: %#x, was %#x", r->id, what, at, now[at], r->snap[at]);
+	t_fail("region %u changed after %s had returned, first at byte %zu: %#x, was %#x", r->id,
+	       what, at, now[at], r->snap[at]);
 }
 
 /* ---- discards ---- */
@@ -99,7 +100,7 @@ static void take(struct st_region *r)
 	atomic_fetch_add(&r->take, 1);
 }
 
-/* @all of the window is concerned: nothing can succeed from here to give(). */
+/* Access is gone. If it is gone from @all of the window, nothing can succeed until give(). */
 static void taken(struct st_region *r, bool all)
 {
 	if (all)
@@ -145,7 +146,10 @@ static void protect(struct st_region *r, uint64_t rnd)
 {
 	struct range g = some(r, rnd);
 	bool all = g.pages == ST_PAGES, none = all && !(rnd & 0x30000);
-	/* Reading what is read-only needs no lock. It would keep the lane from looking, and from going on. */
+	/*
+	 * Without the lock while it is read-only: the lane may read it then, and holding the lock
+	 * would keep the lane from looking, and from going on.
+	 */
 	bool lock = none || r->cpu_writes;
 
 	if (lock)
@@ -190,7 +194,7 @@ static void dereg(struct st_region *r, uint64_t rnd)
 
 /* ---- contents stay ---- */
 
-/* The child: what it inherited stays as it is, and so does what it writes then. */
+/* The child: neither what it inherited changes, nor what it writes then. */
 static void child(struct st_region *r, uint64_t rnd)
 {
 	int rc = 0;
@@ -217,7 +221,8 @@ static void fork_child(struct st_region *r, uint64_t rnd)
 	if (!pid)
 		child(r, rnd);
 	if (waitpid(pid, &st, 0) != pid || st)
-		t_fail("region %u: the forked child saw memory change that it has alone (status %#x)", r->id, st);
+		t_fail("region %u: the forked child saw memory change that it has alone "
+		       "(status %#x)", r->id, st);
 }
 
 static int put(const char *path, const char *text)
@@ -254,7 +259,8 @@ static atomic_ulong merged, collapsed, refused, paged_out, offlined, moved;
 static bool ksm_start(void)
 {
 	merged = 0;
-	return !put(KSM "pages_to_scan", "4000") && !put(KSM "sleep_millisecs", "2") && !put(KSM "run", "1");
+	return !put(KSM "pages_to_scan", "4000") && !put(KSM "sleep_millisecs", "2") &&
+	       !put(KSM "run", "1");
 }
 
 static bool ksm_stop(void)
@@ -265,7 +271,7 @@ static bool ksm_stop(void)
 	return merged;
 }
 
-/* A twin of what is there, for ksmd to merge the two. What is written into the one must not be seen in the other. */
+/* Make a twin for ksmd to merge with. A write into the one must not be seen in the other. */
 static void ksm(struct st_region *r, uint64_t rnd)
 {
 	struct range g = some(r, rnd), twin = g;
@@ -283,7 +289,8 @@ static void ksm(struct st_region *r, uint64_t rnd)
 	usleep(20 * a_while(rnd));
 	at = first_diff(r->twin, r->snap, ST_WINDOW);
 	if (at != ST_WINDOW)
-		t_fail("region %u: a WRITE into a merged page changed the other, at byte %zu", r->id, at);
+		t_fail("region %u: a WRITE into a merged page changed the other, at byte %zu",
+		       r->id, at);
 	sharing = value_of(KSM "pages_sharing", "");
 	if (sharing > 0)
 		atomic_fetch_add(&merged, (unsigned long)sharing);
@@ -301,7 +308,7 @@ static bool thp_stop(void)
 	return collapsed;
 }
 
-/* Two huge pages meet in the window. Together, and apart again. */
+/* The window lies across the border of two huge pages. Collapse them, and split them again. */
 static void thp(struct st_region *r, uint64_t rnd)
 {
 	struct range g = some(r, rnd | 1);
@@ -339,7 +346,7 @@ static bool swap_stop(void)
 	return paged_out;
 }
 
-/* What is in swap is looked at each time: not every kernel counts what is written there. */
+/* Look each time at what is in swap: not every kernel counts the pages that it writes there. */
 static void pageout(struct st_region *r, uint64_t rnd)
 {
 	advise(some(r, rnd), MADV_PAGEOUT, "MADV_PAGEOUT");
@@ -359,8 +366,9 @@ static bool migrate_stop(void)
 }
 
 /*
- * Compaction, with holes for it to fill: every other page of the twin. It moves what it likes, which need not be ours. A page that is taken
- * offline must move; the machine does not get it back, so there are few.
+ * Compaction, with holes for it to fill: every other page of the twin. It moves the pages that it
+ * likes, which need not be ours. A page that is taken offline must move, but the machine does not
+ * get it back, so there are few.
  */
 static void migrate(struct st_region *r, uint64_t rnd)
 {
@@ -368,12 +376,13 @@ static void migrate(struct st_region *r, uint64_t rnd)
 	for (unsigned i = 0; i < ST_PAGES; i += 2)
 		madvise(r->twin + i * T_PAGE, T_PAGE, MADV_DONTNEED);
 	put("/proc/sys/vm/compact_memory", "1");
-	if (atomic_fetch_add(&offlined, 1) < OFFLINE_MAX && !madvise(r->win + rnd % ST_PAGES * T_PAGE, T_PAGE, MADV_SOFT_OFFLINE))
+	if (atomic_fetch_add(&offlined, 1) < OFFLINE_MAX &&
+	    !madvise(r->win + rnd % ST_PAGES * T_PAGE, T_PAGE, MADV_SOFT_OFFLINE))
 		atomic_fetch_add(&moved, 1);
 	usleep(a_while(rnd));
 }
 
-/* A shared mapping: DONTNEED and PAGEOUT lose nothing, a hole does. */
+/* A shared mapping: DONTNEED and PAGEOUT lose no data, a hole does. */
 static void file(struct st_region *r, uint64_t rnd)
 {
 	switch (rnd >> 50 & 7) {
@@ -387,7 +396,9 @@ static void file(struct st_region *r, uint64_t rnd)
 
 static void mixed(struct st_region *r, uint64_t rnd)
 {
-	static void (*const all[])(struct st_region *, uint64_t) = { drop, remap, unmap, protect, dereg, pageout, thp, drop };
+	static void (*const all[])(struct st_region *, uint64_t) = {
+		drop, remap, unmap, protect, dereg, pageout, thp, drop
+	};
 
 	if (rnd >> 56)
 		all[rnd >> 50 & 7](r, rnd);
@@ -411,16 +422,23 @@ const struct st_churn st_churn_keep = { .name = "keep", .step = keep, .takes = t
 const struct st_churn st_churns[] = {
 	{ .name = "dontneed", .what = "MADV_DONTNEED", .step = drop, .drops = true, .more = 2 },
 	{ .name = "remap", .what = "mmap(MAP_FIXED) over it", .step = remap, .drops = true },
-	{ .name = "unmap", .what = "munmap, and mmap again", .step = unmap, .drops = true, .takes = true },
-	{ .name = "protect", .what = "mprotect: read-only, none, and back", .step = protect, .takes = true },
-	{ .name = "dereg", .what = "ibv_dereg_mr, and ibv_reg_mr again", .step = dereg, .takes = true },
+	{ .name = "unmap", .what = "munmap, and mmap again",
+	  .step = unmap, .drops = true, .takes = true },
+	{ .name = "protect", .what = "mprotect: read-only, none, and back",
+	  .step = protect, .takes = true },
+	{ .name = "dereg", .what = "ibv_dereg_mr, and ibv_reg_mr again",
+	  .step = dereg, .takes = true },
 	{ .name = "fork", .what = "fork; the child exits or writes", .step = fork_child },
-	{ .name = "ksm", .what = "merging by ksmd", .step = ksm, .start = ksm_start, .stop = ksm_stop, .effect = &merged },
-	{ .name = "thp", .what = "MADV_COLLAPSE, and splits", .step = thp, .start = thp_start, .stop = thp_stop, .effect = &collapsed,
-	  .drops = true },
-	{ .name = "swap", .what = "MADV_PAGEOUT", .step = pageout, .start = swap_start, .stop = swap_stop, .effect = &paged_out },
-	{ .name = "migrate", .what = "compaction", .step = migrate, .start = migrate_start, .stop = migrate_stop, .effect = &moved },
-	{ .name = "file", .what = "a shared mapping: dropped, unmapped, holes", .step = file, .shared = true, .drops = true, .takes = true },
+	{ .name = "ksm", .what = "merging by ksmd",
+	  .step = ksm, .start = ksm_start, .stop = ksm_stop, .effect = &merged },
+	{ .name = "thp", .what = "MADV_COLLAPSE, and splits",
+	  .step = thp, .start = thp_start, .stop = thp_stop, .effect = &collapsed, .drops = true },
+	{ .name = "swap", .what = "MADV_PAGEOUT",
+	  .step = pageout, .start = swap_start, .stop = swap_stop, .effect = &paged_out },
+	{ .name = "migrate", .what = "compaction",
+	  .step = migrate, .start = migrate_start, .stop = migrate_stop, .effect = &moved },
+	{ .name = "file", .what = "a shared mapping: dropped, unmapped, holes",
+	  .step = file, .shared = true, .drops = true, .takes = true },
 	{ .name = "mixed", .what = "all of that", .step = mixed, .drops = true, .takes = true },
 	{ 0 },
 };

@@ -13,7 +13,7 @@ void st_pair_open(struct st_pair *p, struct t_dev *d)
 	p->alive = t_now();
 }
 
-/* With other PSNs: packets of the old connection that are still on their way must not fit the new one. */
+/* With new PSNs: late packets of the old connection must not fit the new one. */
 void st_pair_again(struct st_pair *p)
 {
 	p->a.o.psn = p->a.me.psn = (uint32_t)t_mix(p->a.me.psn) & 0xffffff;
@@ -34,11 +34,13 @@ void st_pair_hang(struct st_pair *p, const char *what, uint64_t in_flight)
 	if (!in_flight)
 		p->alive = t_now();
 	else if (t_now() - p->alive > t_slow(20))
-		t_die("%s: QP %u: no completion for %.0f s, %llu in flight, states %d and %d", what, p->a.me.qpn, t_slow(20),
-		      (unsigned long long)in_flight, t_ep_query_state(&p->a), t_ep_query_state(&p->b));
+		t_die("%s: QP %u: no completion for %.0f s, %llu in flight, states %d and %d", what,
+		      p->a.me.qpn, t_slow(20), (unsigned long long)in_flight,
+		      t_ep_query_state(&p->a), t_ep_query_state(&p->b));
 }
 
-void st_lane_open(struct st_lane *l, struct t_dev *d, unsigned index, struct ibv_mr *implicit, bool shared)
+void st_lane_open(struct st_lane *l, struct t_dev *d, unsigned index, struct ibv_mr *implicit,
+		  bool shared)
 {
 	memset(l, 0, sizeof(*l));
 	l->index = index;
@@ -66,12 +68,18 @@ static bool post(struct st_lane *l)
 {
 	unsigned slot = (unsigned)(l->posted % ST_SLOTS);
 	struct st_msg *m = &l->m[slot];
-	struct st_region *near = l->op == ST_READ ? &l->dst : &l->src, *far = l->op == ST_READ ? &l->src : &l->dst;
-	static const enum ibv_wr_opcode op[ST_OPS] = { IBV_WR_RDMA_WRITE, IBV_WR_RDMA_READ, IBV_WR_SEND };
+	struct st_region *near = l->op == ST_READ ? &l->dst : &l->src;
+	struct st_region *far = l->op == ST_READ ? &l->src : &l->dst;
+	static const enum ibv_wr_opcode op[ST_OPS] = {
+		IBV_WR_RDMA_WRITE, IBV_WR_RDMA_READ, IBV_WR_SEND
+	};
 	uint64_t keys, rnd = l->rnd = t_mix(l->rnd);
 	unsigned at;
 
-	/* Mostly a page or two, now and then all of the slot; the two sides at different offsets in their pages. */
+	/*
+	 * Mostly a page or two, now and then the whole slot. The two sides have different offsets
+	 * in their pages.
+	 */
 	m->slot = slot;
 	m->words = 1 + (unsigned)(rnd % (rnd >> 60 ? 2 * ST_PAGE_WORDS : ST_SLOT_WORDS));
 	m->from = slot * ST_SLOT_WORDS + (unsigned)((rnd >> 16) % (ST_SLOT_WORDS - m->words + 1));
@@ -87,24 +95,28 @@ static bool post(struct st_lane *l)
 	l->src_then[slot] = st_access_now(&l->src);
 	l->dst_then[slot] = st_access_now(&l->dst);
 	keys = atomic_load(&l->dst.keys);
-	if (l->op == ST_SEND && t_recv_one(&l->p.b, l->dst.win + m->to * 8, m->words * 8, (uint32_t)(keys >> 32), l->posted))
+	if (l->op == ST_SEND && t_recv_one(&l->p.b, l->dst.win + m->to * 8, m->words * 8,
+					   (uint32_t)(keys >> 32), l->posted))
 		t_die("post of a receive failed");
 	at = l->op == ST_READ ? m->to : m->from;
 	keys = atomic_load(&near->keys);
 	if (t_post_one(&l->p.a, op[l->op], near->win + at * 8, m->words * 8, (uint32_t)(keys >> 32),
-		       (uintptr_t)(far->win + (l->op == ST_READ ? m->from : m->to) * 8), (uint32_t)atomic_load(&far->keys), l->posted))
+		       (uintptr_t)(far->win + (l->op == ST_READ ? m->from : m->to) * 8),
+		       (uint32_t)atomic_load(&far->keys), l->posted))
 		t_die("post failed");
 	l->posted++;
 	return true;
 }
 
-/* The documented statuses, each only if access to that region was taken in the message's time. */
+/* The documented statuses, each only if access to that region was away while the message was. */
 static void check_error(struct st_lane *l, unsigned slot, const struct ibv_wc *wc, bool recv)
 {
-	bool src = st_error_is_right(&l->src, l->src_then[slot]), dst = st_error_is_right(&l->dst, l->dst_then[slot]), right = false;
+	bool src = st_error_is_right(&l->src, l->src_then[slot]);
+	bool dst = st_error_is_right(&l->dst, l->dst_then[slot]), right = false;
 
 	if (recv)
-		right = dst && (wc->status == IBV_WC_LOC_PROT_ERR || wc->status == IBV_WC_LOC_QP_OP_ERR);
+		right = dst && (wc->status == IBV_WC_LOC_PROT_ERR ||
+				wc->status == IBV_WC_LOC_QP_OP_ERR);
 	else if (wc->status == IBV_WC_LOC_PROT_ERR)
 		right = l->op == ST_READ ? dst : src;
 	else if (wc->status == IBV_WC_REM_ACCESS_ERR)
@@ -112,20 +124,22 @@ static void check_error(struct st_lane *l, unsigned slot, const struct ibv_wc *w
 	else if (wc->status == IBV_WC_REM_OP_ERR)
 		right = l->op == ST_SEND && dst;
 	if (!right)
-		t_fail("lane %u: opcode %d, %s: '%s' (vendor %#x), although %s", l->index, l->op, recv ? "receive" : "send",
-		       ibv_wc_status_str(wc->status), wc->vendor_err,
+		t_fail("lane %u: opcode %d, %s: '%s' (vendor %#x), although %s", l->index, l->op,
+		       recv ? "receive" : "send", ibv_wc_status_str(wc->status), wc->vendor_err,
 		       src || dst ? "that is not its status" : "nobody took memory away");
 }
 
 static void finish(struct st_lane *l, struct st_msg *m)
 {
-	if (!st_success_is_right(&l->dst, l->dst_then[m->slot]) || !st_success_is_right(&l->src, l->src_then[m->slot]))
-		t_fail("lane %u: opcode %d succeeded on memory that was gone all the time", l->index, l->op);
+	if (!st_success_is_right(&l->dst, l->dst_then[m->slot]) ||
+	    !st_success_is_right(&l->src, l->src_then[m->slot]))
+		t_fail("lane %u: opcode %d succeeded on memory that was gone all the time",
+		       l->index, l->op);
 	l->p.n.transfers++;
 	l->p.n.bytes += m->words * 8;
 }
 
-/* One completion, which comes in order. Success is judged at once, or not before the CPU may look. */
+/* One completion; they come in order. Success is judged at once, or when the CPU may look. */
 static bool reap(struct st_lane *l, bool recv)
 {
 	uint64_t *count = recv ? &l->received : &l->sent;
@@ -148,7 +162,8 @@ static bool reap(struct st_lane *l, bool recv)
 	}
 	l->p.alive = t_now();
 	if (wc.wr_id != *count)
-		t_die("lane %u: completion %llu, expected %llu", l->index, (unsigned long long)wc.wr_id, (unsigned long long)*count);
+		t_die("lane %u: completion %llu, expected %llu", l->index,
+		      (unsigned long long)wc.wr_id, (unsigned long long)*count);
 	++*count;
 	if (wc.status && !(wc.status == IBV_WC_WR_FLUSH_ERR && (l->p.failed || recv)))
 		check_error(l, slot, &wc, recv);
@@ -171,7 +186,10 @@ static bool reap(struct st_lane *l, bool recv)
 	return true;
 }
 
-/* All sends are in, and one has failed: nothing lands any more once both QPs are in RESET, so judge what there is. */
+/*
+ * All sends have completed, and one has failed. Once both QPs are in RESET nothing lands any more,
+ * so judge what there is.
+ */
 static bool recover(struct st_lane *l)
 {
 	uint64_t from = l->posted > ST_SLOTS ? l->posted - ST_SLOTS : 0;

@@ -47,7 +47,8 @@ void st_region_open(struct st_region *r, struct ibv_pd *pd, struct ibv_mr *impli
 		r->fd = memfd_create("stress", MFD_CLOEXEC);
 		if (r->fd < 0 || ftruncate(r->fd, 2 * ST_HUGE))
 			t_die("memfd: %s", strerror(errno));
-		if (mmap(r->base, 2 * ST_HUGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, r->fd, 0) != r->base)
+		if (mmap(r->base, 2 * ST_HUGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+			 r->fd, 0) != r->base)
 			t_die("mmap of a memfd: %s", strerror(errno));
 		r->watch = mmap(NULL, ST_WINDOW, PROT_READ, MAP_SHARED, r->fd, r->win - r->base);
 		if (r->watch == MAP_FAILED)
@@ -105,19 +106,23 @@ void st_fill(struct st_region *src, const struct st_region *dst, struct st_msg *
 		w[i] = st_word(dst->id, m->to + i, m->gen);
 }
 
-static void wrong(struct st_region *dst, const struct st_msg *m, unsigned at, uint64_t got, bool success, bool dropped)
+static void wrong(struct st_region *dst, const struct st_msg *m, unsigned at, uint64_t got,
+		  bool success, bool dropped)
 {
 	unsigned gen = (unsigned)(got >> 40);
 	bool in = at - m->to < m->words;
 
-	t_fail("region %u, slot %u, message %u (words %u to %u, %s): word %u (%s) is %#llx: %s%u; before it was of message %u; "
-	       "the page was%s discarded meanwhile", dst->id, m->slot, m->gen, m->to, m->to + m->words, success ? "done" : "failed", at,
+	t_fail("region %u, slot %u, message %u (words %u to %u, %s): word %u (%s) is %#llx: %s%u; "
+	       "before it was of message %u; the page was%s discarded meanwhile",
+	       dst->id, m->slot, m->gen, m->to, m->to + m->words, success ? "done" : "failed", at,
 	       in ? "in the message" : "not in the message", (unsigned long long)got,
-	       got == st_word(dst->id, at, gen) ? "of message " : "of no message that belongs here, generation ", gen,
-	       dst->shadow[at], dropped ? "" : " not");
+	       got == st_word(dst->id, at, gen) ?
+	       "of message " : "of no message that belongs here, generation ",
+	       gen, dst->shadow[at], dropped ? "" : " not");
 }
 
-static void judge_page(struct st_region *dst, struct st_region *src, const struct st_msg *m, bool success, unsigned page)
+static void judge_page(struct st_region *dst, struct st_region *src, const struct st_msg *m,
+		       bool success, unsigned page)
 {
 	unsigned ended = atomic_load(&dst->page[page].ended), bad = 0;
 	uint64_t copy[ST_PAGE_WORDS];
@@ -139,9 +144,12 @@ static void judge_page(struct st_region *dst, struct st_region *src, const struc
 			unsigned from = m->from + (at - m->to);
 			bool zero = dropped;
 
-			if (in && !zero)
-				zero = st_dropped(src, from / ST_PAGE_WORDS,
-						  m->from_seen[from / ST_PAGE_WORDS - m->slot * ST_SLOT_PAGES]);
+			if (in && !zero) {
+				unsigned source = from / ST_PAGE_WORDS;
+
+				zero = st_dropped(src, source,
+						  m->from_seen[source - m->slot * ST_SLOT_PAGES]);
+			}
 			if (copy[i] || !zero) {
 				wrong(dst, m, at, copy[i], success, dropped);
 				bad++;
@@ -152,13 +160,14 @@ static void judge_page(struct st_region *dst, struct st_region *src, const struc
 	dst->page[page].seen = ended;
 }
 
-/* The pages that it touched and one on either side; now and then all of the slot's. */
+/* Judge the pages that it touched and one on either side; now and then all pages of the slot. */
 void st_judge(struct st_region *dst, struct st_region *src, const struct st_msg *m, bool success)
 {
 	unsigned first = m->slot * ST_SLOT_PAGES, end = first + ST_SLOT_PAGES;
 
 	if (m->gen % 8) {
-		unsigned from = m->to / ST_PAGE_WORDS, to = (m->to + m->words + ST_PAGE_WORDS - 1) / ST_PAGE_WORDS;
+		unsigned from = m->to / ST_PAGE_WORDS;
+		unsigned to = (m->to + m->words + ST_PAGE_WORDS - 1) / ST_PAGE_WORDS;
 
 		first = from > first ? from - 1 : first;
 		end = to < end ? to + 1 : end;

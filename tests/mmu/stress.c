@@ -83,41 +83,47 @@ static struct st_counts sum(void)
 	struct st_counts n = { 0 };
 
 	for (unsigned i = 0; i < opt.lanes + ATOMICS; i++) {
-		const struct st_counts *one = i < opt.lanes ? &lane[i].p.n : &atomic[i - opt.lanes].p.n;
+		const struct st_counts *one = i < opt.lanes ? &lane[i].p.n :
+							      &atomic[i - opt.lanes].p.n;
 
 		n.transfers += one->transfers;
 		n.bytes += one->bytes;
 		n.errors += one->errors;
 		/* Every lane must get on, whatever happens to its memory. */
 		if (!one->transfers)
-			t_fail("%s lane %u completed no transfer", i < opt.lanes ? "data" : "atomic", i);
+			t_fail("%s lane %u completed no transfer",
+			       i < opt.lanes ? "data" : "atomic", i);
 	}
 	return n;
 }
 
 /*
- * Has everything happened that a phase is for? A slow machine takes longer for it; @handled: invalidations at its start. The counts are read
- * beside their writers: which one is seen last does not matter.
+ * Has everything happened that a phase is for? On a slow machine it takes longer. @handled: how
+ * many invalidations had been handled at its start. Other threads write the counts meanwhile: which
+ * value is read does not matter.
  */
 static bool complete(struct t_dev *d, const struct st_churn *c, uint64_t handled)
 {
 	uint64_t errors = 0;
 
 	for (unsigned i = 0; i < opt.lanes + ATOMICS; i++) {
-		const struct st_counts *one = i < opt.lanes ? &lane[i].p.n : &atomic[i - opt.lanes].p.n;
+		const struct st_counts *one = i < opt.lanes ? &lane[i].p.n :
+							      &atomic[i - opt.lanes].p.n;
 
 		if (!__atomic_load_n(&one->transfers, __ATOMIC_RELAXED))
 			return false;
 		errors += __atomic_load_n(&one->errors, __ATOMIC_RELAXED);
 	}
-	return (!c->takes || errors) && (!c->effect || atomic_load(c->effect)) && t_counter(d->name, "page_invalidations_handled") > handled;
+	return (!c->takes || errors) && (!c->effect || atomic_load(c->effect)) &&
+	       t_counter(d->name, "page_invalidations_handled") > handled;
 }
 
 static void phase(struct t_dev *d, const struct st_churn *c, const char *carrier, double seconds)
 {
 	struct ibv_mr *implicit = ibv_reg_mr(d->pd, NULL, SIZE_MAX, ST_ODP);
 	uint64_t faults = t_counter(d->name, "page_faults");
-	uint64_t inv = t_counter(d->name, "page_invalidations"), handled = t_counter(d->name, "page_invalidations_handled");
+	uint64_t inv = t_counter(d->name, "page_invalidations");
+	uint64_t handled = t_counter(d->name, "page_invalidations_handled");
 	pthread_t th[2 * THREADS];
 	struct st_counts n;
 	int before = t_fails;
@@ -138,15 +144,19 @@ static void phase(struct t_dev *d, const struct st_churn *c, const char *carrier
 		st_lane_open(&lane[i], d, i, i & 1 ? implicit : NULL, c->shared);
 	st_region_open(&counters, d->pd, NULL, c->shared);
 	for (unsigned i = 0; i < ATOMICS; i++)
-		st_atomic_open(&atomic[i], d, &counters, i, ATOMICS, i & 1 ? implicit : NULL, c->shared);
+		st_atomic_open(&atomic[i], d, &counters, i, ATOMICS, i & 1 ? implicit : NULL,
+			       c->shared);
 
 	stop_churn = stop_posting = false;
 	churns = 0;
 	from = t_now();
 	for (unsigned i = 0; i < 2 * THREADS; i++)
-		if (pthread_create(&th[i], NULL, i < THREADS ? transfer : churner, (void *)(uintptr_t)(i % THREADS)))
+		if (pthread_create(&th[i], NULL, i < THREADS ? transfer : churner,
+				   (void *)(uintptr_t)(i % THREADS)))
 			t_die("pthread_create failed");
-	while (t_fails == before && (t_now() - from < seconds || (t_now() - from < seconds + t_slow(15) && !complete(d, c, handled))))
+	while (t_fails == before &&
+	       (t_now() - from < seconds ||
+		(t_now() - from < seconds + t_slow(15) && !complete(d, c, handled))))
 		usleep(10000);
 	/* Transfers in flight end under churn, too. */
 	stop_posting = true;
@@ -166,9 +176,12 @@ static void phase(struct t_dev *d, const struct st_churn *c, const char *carrier
 		t_fail("nothing was invalidated");
 	if (c->takes && !n.errors)
 		t_fail("access was taken away, and no transfer noticed");
-	t_note("%-5s %-9s %s: %llu transfers, %.1f MB, %llu reconnects, %lu churns, %llu faults, %llu invalidations (%llu handled), %.1f s",
-	       carrier, c->name, before == t_fails ? "ok" : "FAILED", (unsigned long long)n.transfers, (double)n.bytes / 1e6,
-	       (unsigned long long)n.errors, (unsigned long)churns, (unsigned long long)(t_counter(d->name, "page_faults") - faults),
+	t_note("%-5s %-9s %s: %llu transfers, %.1f MB, %llu reconnects, %lu churns, %llu faults, "
+	       "%llu invalidations (%llu handled), %.1f s",
+	       carrier, c->name, before == t_fails ? "ok" : "FAILED",
+	       (unsigned long long)n.transfers, (double)n.bytes / 1e6,
+	       (unsigned long long)n.errors, (unsigned long)churns,
+	       (unsigned long long)(t_counter(d->name, "page_faults") - faults),
 	       (unsigned long long)inv, (unsigned long long)handled, from);
 	for (unsigned i = 0; i < opt.lanes; i++)
 		st_lane_close(&lane[i]);
@@ -181,7 +194,8 @@ static void phase(struct t_dev *d, const struct st_churn *c, const char *carrier
 
 static void usage(void)
 {
-	puts("usage: prxe-stress [-d DEV] [-g GID] [-t SECONDS] [-s SEED] [-q QPS] [-c local,wire] [-l] [PHASE[,PHASE]...]   (-l lists the phases)");
+	puts("usage: prxe-stress [-d DEV] [-g GID] [-t SECONDS] [-s SEED] [-q QPS] [-c local,wire] "
+	     "[-l] [PHASE[,PHASE]...]   (-l lists the phases)");
 	exit(2);
 }
 
@@ -229,7 +243,8 @@ int main(int argc, char **argv)
 				if (!pass)
 					runs += 1 + s->more;
 				else if (!t_fails)
-					phase(d, s, carriers[w], opt.time * (1 + s->more) / runs), ran++;
+					phase(d, s, carriers[w],
+					      opt.time * (1 + s->more) / runs), ran++;
 			}
 		}
 	}
