@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * prxe-mpi: an MPI program that looks at what arrives. Messages of many sizes both ways at once, collectives, one-sided operations; and memory that
- * is dropped, mapped again and forked between and during transfers, as programs do that never heard of registration caches.
+ * prxe-mpi: an MPI program that looks at what arrives. Messages of many sizes both ways at once,
+ * collectives, one-sided operations. And memory that is dropped, mapped again and forked between
+ * and during transfers, as in programs whose authors never heard of registration caches.
  *
  *   mpirun -n N prxe-mpi-IMPLEMENTATION [--churn] [--no-rma] [--rounds N]
  *
- * --churn: also what only on-demand memory (or no registration cache) gets right. --no-rma: without windows, which not every transport has.
+ * --churn: also do what works only with on-demand memory (or without a registration cache).
+ * --no-rma: without windows, which not every transport has.
  */
 #define _GNU_SOURCE
 #include "t.h"
@@ -23,13 +25,13 @@
 static const size_t sizes[] = { 0, 1, 8, 63, 100, 1024, 4096, 5000, 9000, 65536, (1 << 20) + 3 };
 static int rank, ranks;
 
-/* Who sends which message to whom. */
+/* The pattern of message @n of one rank to another. */
 static uint64_t seq_of(int from, int to, uint64_t n)
 {
 	return n * 10000 + (uint64_t)from * 100 + (uint64_t)to + 1;
 }
 
-/* With the rank before and the one behind, both ways at once, from and to odd addresses. */
+/* Exchange with the ranks before and behind, both ways at once, from and to odd addresses. */
 static void ring(uint8_t *out, uint8_t *in, uint64_t round)
 {
 	int next = (rank + 1) % ranks, prev = (rank + ranks - 1) % ranks;
@@ -64,7 +66,8 @@ static void collectives(uint8_t *out, uint8_t *in, uint64_t round)
 		t_pat_fill(out + (size_t)to * each, each, seq_of(rank, to, round), 0);
 	MPI_Alltoall(out, (int)each, MPI_BYTE, in, (int)each, MPI_BYTE, MPI_COMM_WORLD);
 	for (int from = 0; from < ranks; from++)
-		t_pat_check("Alltoall", in + (size_t)from * each, each, seq_of(from, rank, round), 0);
+		t_pat_check("Alltoall", in + (size_t)from * each, each, seq_of(from, rank, round),
+			    0);
 
 	if (!rank)
 		t_pat_fill(out, ROOM / 2, round + 5, 0);
@@ -77,11 +80,12 @@ static void collectives(uint8_t *out, uint8_t *in, uint64_t round)
 	for (size_t i = 0; i < ARRAY_LEN(sum); i++) {
 		want = (uint64_t)ranks * ((uint64_t)ranks + 1) / 2 * (i + round);
 		if (sum[i] != want)
-			t_fail("Allreduce, element %zu: %llu, expected %llu", i, (unsigned long long)sum[i], (unsigned long long)want);
+			t_fail("Allreduce, element %zu: %llu, expected %llu", i,
+			       (unsigned long long)sum[i], (unsigned long long)want);
 	}
 }
 
-/* A window over @win: everybody's rank has a slot in everybody's window; behind the slots is a counter. */
+/* A window over @mem: every rank has a slot in every window; behind the slots is a counter. */
 static void one_sided(uint8_t *out, uint8_t *in, uint8_t *mem, uint64_t round)
 {
 	const size_t slot = 300007;
@@ -107,7 +111,8 @@ static void one_sided(uint8_t *out, uint8_t *in, uint8_t *mem, uint64_t round)
 		t_fail("Accumulate: %llu of %d ranks", (unsigned long long)seen, ranks);
 	MPI_Win_fence(0, win);
 	for (int from = 0; from < ranks; from++)
-		MPI_Get(in + (size_t)from * slot, (int)slot, MPI_BYTE, from, at, (int)slot, MPI_BYTE, win);
+		MPI_Get(in + (size_t)from * slot, (int)slot, MPI_BYTE, from, at, (int)slot,
+			MPI_BYTE, win);
 	MPI_Win_fence(MPI_MODE_NOSUCCEED, win);
 	for (int from = 0; from < ranks; from++)
 		t_pat_check("Get", in + (size_t)from * slot, slot, seq_of(rank, from, round), 0);
@@ -121,11 +126,15 @@ static void one_sided(uint8_t *out, uint8_t *in, uint8_t *mem, uint64_t round)
 	memcpy(&seen, mem + ctr, 8);
 	MPI_Win_unlock_all(win);
 	if (!rank && seen != 2 * (uint64_t)ranks)
-		t_fail("Fetch_and_op: the counter is %llu after %d ranks", (unsigned long long)seen, ranks);
+		t_fail("Fetch_and_op: the counter is %llu after %d ranks", (unsigned long long)seen,
+		       ranks);
 	MPI_Win_free(&win);
 }
 
-/* A receive is posted, then its memory is dropped, and shared with a child that writes to it; only then the message is sent. */
+/*
+ * Post a receive, drop its memory, and share it with a child that writes to it. Only then the
+ * message is sent.
+ */
 static void churn(uint8_t *out, uint8_t *in, uint64_t round)
 {
 	int next = (rank + 1) % ranks, prev = (rank + ranks - 1) % ranks, status;
@@ -145,22 +154,27 @@ static void churn(uint8_t *out, uint8_t *in, uint64_t round)
 	MPI_Barrier(MPI_COMM_WORLD);
 	MPI_Send(out, (int)len, MPI_BYTE, next, 1, MPI_COMM_WORLD);
 	MPI_Wait(&rq, MPI_STATUS_IGNORE);
-	t_pat_check("into memory that was dropped and forked", in, len, seq_of(prev, rank, round), 0);
+	t_pat_check("into memory that was dropped and forked", in, len, seq_of(prev, rank, round),
+		    0);
 	if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
 		t_fail("the child saw what was received");
 	t_pat_check("and it stays", in, len, seq_of(prev, rank, round), 0);
 }
 
-/* Other memory at the same address. */
+/* Map other memory at the same address. */
 static void again(uint8_t *p)
 {
-	if (mmap(p, ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != p)
+	if (mmap(p, ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+		 0) != p)
 		t_die("mmap");
 }
 
 int main(int argc, char **argv)
 {
-	static const struct option lo[] = { { "churn", 0, NULL, 'c' }, { "no-rma", 0, NULL, 'n' }, { "rounds", 1, NULL, 'r' }, { 0 } };
+	static const struct option lo[] = {
+		{ "churn", 0, NULL, 'c' }, { "no-rma", 0, NULL, 'n' }, { "rounds", 1, NULL, 'r' },
+		{ 0 }
+	};
 	bool churning = false, rma = true;
 	int rounds = 3, c, fails;
 	uint8_t *out, *in, *mem;

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * prxe-smc: a stream over sockets of shared memory communications (SMC), which are TCP's to the program and RDMA below. The server sends back
- * what comes; the client sends and receives at the same time, in pieces of many sizes, and looks at every byte.
+ * prxe-smc: a stream over sockets of shared memory communications (SMC): to the program they are
+ * TCP sockets, below is RDMA. The server sends back what comes. The client sends and receives at
+ * the same time, in pieces of many sizes, and looks at every byte.
  *
- *   prxe-smc ADDRESS PORT SERVES     server, of so many connections
- *   prxe-smc ADDRESS PORT STREAMS BYTES client: so many connections at once, so many bytes through each and back
+ *   prxe-smc ADDRESS PORT SERVES         server, of so many connections
+ *   prxe-smc ADDRESS PORT STREAMS BYTES  client: so many connections at once, so many bytes
+ *                                        through each and back
  */
 #define _GNU_SOURCE
 #include "t.h"
@@ -37,7 +39,7 @@ static int smc_socket(void)
 	return fd;
 }
 
-/* Back what comes, until the other side has no more. */
+/* Send back what comes, until the other side has sent all. */
 static void *serve(void *arg)
 {
 	int fd = *(int *)arg;
@@ -73,12 +75,15 @@ static void *ask(void *arg)
 	if (fcntl(fd, F_SETFL, O_NONBLOCK))
 		t_die("O_NONBLOCK: %s", strerror(errno));
 	while (got < bytes) {
-		struct pollfd p = { .fd = fd, .events = (short)(POLLIN | (sent < bytes ? POLLOUT : 0)) };
+		struct pollfd p = {
+			.fd = fd, .events = (short)(POLLIN | (sent < bytes ? POLLOUT : 0)),
+		};
 		size_t want = 1 + t_mix(seq ^ sent << 8) % ROOM;
 		ssize_t n;
 
 		if (poll(&p, 1, (int)(t_slow(20) * 1000)) != 1)
-			t_die("nothing for long: %zu of %zu bytes sent, %zu back", sent, bytes, got);
+			t_die("nothing for long: %zu of %zu bytes sent, %zu back", sent, bytes,
+			      got);
 		if ((p.revents & POLLOUT) && sent < bytes) {
 			if (want > bytes - sent)
 				want = bytes - sent;
@@ -90,7 +95,8 @@ static void *ask(void *arg)
 		}
 		n = recv(fd, in, ROOM, 0);
 		if (!n || (n < 0 && errno != EAGAIN))
-			t_die("after %zu of %zu bytes: %s", got, bytes, n ? strerror(errno) : "the other side closed");
+			t_die("after %zu of %zu bytes: %s", got, bytes,
+			      n ? strerror(errno) : "the other side closed");
 		if (n > 0 && !t_pat_check("stream", in, (size_t)n, seq, got))
 			t_die("in what came back, from byte %zu on", got);
 		got += n > 0 ? (size_t)n : 0;
@@ -132,7 +138,8 @@ int main(int argc, char **argv)
 	} else {
 		listener = smc_socket();
 		if (setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 }, sizeof(int)) ||
-		    bind(listener, (struct sockaddr *)&addr, sizeof(addr)) || listen(listener, (int)conns))
+		    bind(listener, (struct sockaddr *)&addr, sizeof(addr)) ||
+		    listen(listener, (int)conns))
 			t_die("listening: %s", strerror(errno));
 		for (unsigned i = 0; i < conns; i++) {
 			int *fd = malloc(sizeof(*fd));
