@@ -126,7 +126,7 @@ static void dontneed(struct t_dev *d)
 			t_pat_check("pages behind", w.land + 3 * T_PAGE - 100,
 				    LEN - 3 * T_PAGE + 100, 30 + i, 3 * T_PAGE - 100);
 		}
-		/* And as the local side: a SEND's worth of zeroes by WRITE. */
+		/* Dropped memory as the source of a WRITE: it sends zeroes. */
 		t_drop(p, ROOM);
 		t_pat_fill(w.land, LEN, 3, 0);
 		if (ev_write("WRITE from dropped memory", &w.a, p, LEN, m, w.land, w.mland))

@@ -28,7 +28,7 @@ static size_t room(void)
 	return t_debug ? 24UL << 20 : 96UL << 20;
 }
 
-/* The range, every page of it present, on its own: dropping it takes long. */
+/* The range, every page of it present and a small one: dropping it takes long. */
 static uint8_t *make(void)
 {
 	uint8_t *p = t_map(room());

@@ -58,7 +58,8 @@ static void reg_time(struct t_dev *d)
 	p = mmap(NULL, tib, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED)
 		t_die("reservation of 1 TiB: %s", strerror(errno));
-	keep = t_reg(d->pd, p, T_PAGE, ODP_ALL); /* what is set up once for a process is set up */
+	/* with a first MR, all that a process needs only once is there */
+	keep = t_reg(d->pd, p, T_PAGE, ODP_ALL);
 	cost(d, p, T_PAGE, &r4, &u4);
 	cost(d, p, tib, &rt, &ut);
 	t_note("reg_time: 4 KiB: register %.0f us, deregister %.0f us; 1 TiB: %.0f us, %.0f us",
@@ -133,7 +134,7 @@ static void many(struct t_dev *d)
 	free(m);
 }
 
-/* Neither VmPin nor VmLck counts ODP memory, not even in the middle of its use. */
+/* Neither VmPin nor VmLck counts ODP memory, not even while it is in use. */
 static void vmpin(struct t_dev *d)
 {
 	const size_t size = 4UL << 20;
@@ -291,7 +292,7 @@ static void refused(struct t_dev *d)
 	m = t_reg(d->pd, p, T_PAGE, T_ALL_ACCESS);
 	sg = t_sge(p, T_PAGE, m->lkey);
 	rc = prefetch(d, IBV_ADVISE_MR_ADVICE_PREFETCH, &sg);
-	t_note("refused: prefetch on a pinned MR: %s", rc ? strerror(rc) : "success");
+	t_note("refused: prefetch on a pinned MR: %s", error_of(rc));
 	ibv_dereg_mr(m);
 	munmap(p, 4 * T_PAGE);
 }
@@ -307,7 +308,7 @@ static void leave_behind(struct t_dev *d)
 	t_pair_open(&a, e, &b, e, NULL);
 	t_pat_fill(p, 16 * T_PAGE, 340, 0);
 	ev_write("WRITE", &a, p, 5 * T_PAGE, m, p + 8 * T_PAGE + 1, m);
-	/* Closing the file is what a process that exits does: nothing was destroyed before. */
+	/* As in a process that exits: the file is closed, nothing was destroyed before. */
 	close(e->ctx->cmd_fd);
 	munmap(p, 16 * T_PAGE);
 }

@@ -38,7 +38,7 @@ const struct mx_op mx_ops[] = {
 };
 const unsigned mx_nops = ARRAY_LEN(mx_ops);
 
-/* One operation on its way. */
+/* One operation in flight. */
 struct shot {
 	struct mx_subj *s;
 	const struct mx_op *op;

@@ -176,7 +176,7 @@ bool mx_subj_keys(struct mx_subj *s)
 	return !s->op->mw || s->mw || bind(s);
 }
 
-/* The window first: an MR under a window stays. */
+/* The window goes first: an MR cannot be deregistered while a window is bound to it. */
 void mx_subj_forget_window(struct mx_subj *s)
 {
 	if (s->mw && ibv_dealloc_mw(s->mw))
@@ -255,7 +255,7 @@ bool mx_cpu_write(struct mx_subj *s, size_t from, size_t len)
 	return true;
 }
 
-/* Of the page there: an entry of pagemap, or of kpageflags. 0: nobody knows. */
+/* An entry of pagemap or of kpageflags; 0: unknown. */
 static uint64_t entry(const char *path, uint64_t index)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
