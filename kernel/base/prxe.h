@@ -12,12 +12,8 @@
 #include <rdma/ib_verbs.h>
 #include <rdma/uverbs_ioctl.h>
 #include "base/stats.h"
+#include "uapi/prxe-abi.h"
 #include "uapi/prxe-ioctl.h"
-
-#define PRXE_UVERBS_ABI		2
-
-/* Extensions of the user ABI, asked for and granted in GET_CONTEXT (providers/prxe has the same numbers). */
-#define PRXE_FEAT_CQE_TIMESTAMP		(1ULL << 1)
 
 #define PRXE_PORT		1
 #define PRXE_MIN_QPN		16

@@ -7,14 +7,8 @@
 #include "obj/cq.h"
 #include "obj/queue.h"
 
-/* A user's element: one cache line. */
-struct cqe {
-	struct ib_uverbs_wc wc;
-	u64 timestamp;		/* a prxe extension: ns of CLOCK_REALTIME, when the CQ was created for it */
-	u64 reserved;
-};
-
-static_assert(sizeof(struct cqe) == 64);
+static_assert(sizeof(struct prxe_cqe) == 64);
+static_assert(offsetof(struct prxe_cqe, timestamp) == 48);
 
 static void cq_work(struct work_struct *work)
 {
@@ -50,7 +44,8 @@ int prxe_create_cq(struct ib_cq *ib, const struct ib_cq_init_attr *attr, struct 
 	prxe_watch_init(&cq->watch);
 	cq->user = uctx;
 	cq->timestamp = attr->flags & IB_UVERBS_CQ_FLAGS_TIMESTAMP_COMPLETION;
-	cq->queue = prxe_queue_create(dev, &elems, uctx ? sizeof(struct cqe) : sizeof(struct ib_wc),
+	cq->queue = prxe_queue_create(dev, &elems,
+				      uctx ? sizeof(struct prxe_cqe) : sizeof(struct ib_wc),
 				      uctx ? &uctx->ib : NULL, &resp.mi);
 	if (IS_ERR(cq->queue))
 		return PTR_ERR(cq->queue);
@@ -130,7 +125,8 @@ int prxe_resize_cq(struct ib_cq *ib, int cqe, struct ib_udata *udata)
 	if (udata->outlen < sizeof(resp) || cqe < 1 || cqe > PRXE_MAX_CQE)
 		return -EINVAL;
 	uctx = rdma_udata_to_drv_context(udata, struct prxe_ucontext, ib);
-	q = prxe_queue_create(to_prxe_dev(ib->device), &elems, sizeof(struct cqe), &uctx->ib, &resp.mi);
+	q = prxe_queue_create(to_prxe_dev(ib->device), &elems, sizeof(struct prxe_cqe), &uctx->ib,
+			      &resp.mi);
 	if (IS_ERR(q))
 		return PTR_ERR(q);
 	err = ib_copy_to_udata(udata, &resp, sizeof(resp));
@@ -170,7 +166,7 @@ static u8 user_sl(const struct ib_wc *wc)
 	return USER_SL_ROCE_V2 | (wc->network_hdr_type == RDMA_NETWORK_IPV4 ? USER_SL_IPV4 : USER_SL_IPV6);
 }
 
-static void fill_user(const struct prxe_cq *cq, struct cqe *e, const struct ib_wc *wc)
+static void fill_user(const struct prxe_cq *cq, struct prxe_cqe *e, const struct ib_wc *wc)
 {
 	e->wc.wr_id = wc->wr_id;
 	e->wc.status = wc->status;

@@ -11,6 +11,7 @@
 #include <rdma/ib_verbs.h>
 #include <rdma/rdma_user_rxe.h>
 #include "base/prxe.h"
+#include "uapi/prxe-abi.h"
 
 /* A receive WQE taken from the RQ or SRQ, copied and checked. */
 struct prxe_rwqe {
@@ -21,19 +22,6 @@ struct prxe_rwqe {
 	u32 num_sge;
 	u64 length;			/* of all SGEs */
 	struct ib_sge sge[PRXE_MAX_SGE];
-};
-
-/* The shared header (offsets are ABI). 260: a prxe extension in rxe's padding. */
-struct prxe_ring {
-	__u32 log2_elem_size;
-	__u32 index_mask;
-	__u32 pad1[30];
-	__u32 producer;			/* @128 */
-	__u32 pad2[31];
-	__u32 consumer;			/* @256 */
-	__u32 rq_doorbell;		/* @260 kernel-written, of an RQ: ring after posting */
-	__u32 pad3[30];
-	__u8 data[];			/* @384 */
 };
 
 struct prxe_queue {

@@ -40,7 +40,7 @@ static void get_fw_str(struct ib_device *ib, char *str)
 
 static const struct ib_device_ops device_ops = {
 	.owner = THIS_MODULE,
-	.uverbs_abi_ver = PRXE_UVERBS_ABI,
+	.uverbs_abi_ver = PRXE_ABI_VERSION,
 
 	PRXE_OPS_CREATE_CQ,
 	PRXE_OPS_REG_USER_MR,

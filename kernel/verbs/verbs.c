@@ -183,22 +183,12 @@ int prxe_query_pkey(struct ib_device *ib, u32 port, u16 index, u16 *pkey)
 	return 0;
 }
 
-/* What our own provider asks for and gets; the stock one sends nothing and takes nothing. */
-struct alloc_ucontext_req {
-	__aligned_u64 want_features;
-};
-
-struct alloc_ucontext_resp {
-	__aligned_u64 features;
-	__u32 max_inline;
-	__u32 reserved;
-};
-
+/* Our own provider negotiates features; rxe's sends nothing and takes nothing. */
 int prxe_alloc_ucontext(struct ib_ucontext *ib, struct ib_udata *udata)
 {
 	struct prxe_ucontext *uctx = to_prxe_ucontext(ib);
-	struct alloc_ucontext_resp resp = { .max_inline = PRXE_MAX_INLINE };
-	struct alloc_ucontext_req req = {};
+	struct prxe_alloc_ucontext_resp resp = { .max_inline = PRXE_MAX_INLINE };
+	struct prxe_alloc_ucontext_req req = {};
 	int err;
 
 	mutex_init(&uctx->lock);
