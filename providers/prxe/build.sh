@@ -19,6 +19,9 @@ fail() {
 [ -f "$1/libibverbs/driver.h" ] || fail "$1 is not an rdma-core source tree (no libibverbs/driver.h)"
 src=$(cd "$1" && pwd)
 here=$(cd "$(dirname "$0")" && pwd)
+uapi=$here/../../kernel/uapi
+[ -f "$uapi/prxe-abi.h" ] || uapi=$here	# a copy of this directory, with those headers in it
+[ -f "$uapi/prxe-abi.h" ] || fail "prxe-abi.h and prxe-ioctl.h (kernel/uapi) are not there"
 mkdir -p "$2"
 out=$(cd "$2" && pwd)
 cc=${CC:-gcc}
@@ -72,7 +75,7 @@ EOF
 
 # shellcheck disable=SC2086
 "$cc" -std=gnu11 -O2 -g -fPIC -fvisibility=hidden -Wall -Wextra -Werror -D_GNU_SOURCE \
-	-isystem "$inc" -include "$inc/config.h" -shared -Wl,--version-script="$src/buildlib/provider.map" -Wl,-z,relro,-z,now,-z,defs \
+	-I"$uapi" -isystem "$inc" -include "$inc/config.h" -shared -Wl,--version-script="$src/buildlib/provider.map" -Wl,-z,relro,-z,now,-z,defs \
 	-o "$tmp/provider.so" "$here"/*.c -L"$tmp" -libverbs -lpthread ${CFLAGS:-}
 mv "$tmp/provider.so" "$out/libprxe-rdmav$pabi.so"
 echo "driver prxe" > "$out/prxe.driver"

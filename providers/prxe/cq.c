@@ -42,8 +42,8 @@ static struct prxe_cq *cq_create(struct ibv_context *context, struct ibv_cq_init
 	if (ret)
 		goto err_free;
 
-	ret = prxe_ring_map(&cq->ring, context->cmd_fd, &resp.mi, sizeof(struct ib_uverbs_wc));
-	if (!ret && !cq->ring.buf)
+	ret = prxe_queue_map(&cq->queue, context->cmd_fd, &resp.mi, sizeof(struct ib_uverbs_wc));
+	if (!ret && !cq->queue.ring)
 		ret = EPROTO;
 	if (ret)
 		goto err_destroy;
@@ -120,24 +120,24 @@ struct ibv_cq_ex *prxe_create_cq_ex(struct ibv_context *context, struct ibv_cq_i
 int prxe_poll_cq(struct ibv_cq *ibcq, int max, struct ibv_wc *wc)
 {
 	struct prxe_cq *cq = to_prxe_cq(ibcq);
-	struct prxe_ring *ring = &cq->ring;
+	struct prxe_queue *q = &cq->queue;
 	uint32_t consumer, producer;
 	int n = 0;
 
 	prxe_lock(&cq->lock);
-	if (prxe_unlikely(!ring->buf)) {	/* lost: see prxe_resize_cq() */
+	if (prxe_unlikely(!q->ring)) {	/* lost: see prxe_resize_cq() */
 		prxe_unlock(&cq->lock);
 		return -EIO;
 	}
-	consumer = prxe_ring_own(&ring->buf->consumer_index) & ring->mask;
-	producer = prxe_ring_peer(&ring->buf->producer_index) & ring->mask;
+	consumer = prxe_ring_own(&q->ring->consumer) & q->mask;
+	producer = prxe_ring_peer(&q->ring->producer) & q->mask;
 	for (; n < max && consumer != producer; n++) {
-		memcpy(&wc[n], prxe_ring_slot(ring, consumer), sizeof(*wc));
+		memcpy(&wc[n], prxe_queue_slot(q, consumer), sizeof(*wc));
 		wc[n].wc_flags = prxe_wc_flags(wc[n].wc_flags);
-		consumer = prxe_ring_next(ring, consumer);
+		consumer = prxe_queue_next(q, consumer);
 	}
 	if (n > 0)
-		prxe_ring_publish(&ring->buf->consumer_index, consumer);
+		prxe_ring_publish(&q->ring->consumer, consumer);
 	prxe_unlock(&cq->lock);
 	return n;
 }
@@ -148,27 +148,27 @@ int prxe_poll_cq(struct ibv_cq *ibcq, int max, struct ibv_wc *wc)
  */
 void prxe_cq_drop_qp(struct prxe_cq *cq, uint32_t qp_num)
 {
-	struct prxe_ring *ring = &cq->ring;
+	struct prxe_queue *q = &cq->queue;
 	uint32_t consumer, from, to;
 	const struct prxe_cqe *cqe;
 
 	prxe_lock(&cq->lock);
-	if (!ring->buf)
+	if (!q->ring)
 		goto out;
-	consumer = prxe_ring_own(&ring->buf->consumer_index) & ring->mask;
-	from = prxe_ring_peer(&ring->buf->producer_index) & ring->mask;
+	consumer = prxe_ring_own(&q->ring->consumer) & q->mask;
+	from = prxe_ring_peer(&q->ring->producer) & q->mask;
 	to = from;
 	while (from != consumer) {
-		from = (from - 1) & ring->mask;
-		cqe = prxe_ring_slot(ring, from);
+		from = (from - 1) & q->mask;
+		cqe = prxe_queue_slot(q, from);
 		if (cqe->wc.qp_num == qp_num)
 			continue;
-		to = (to - 1) & ring->mask;
+		to = (to - 1) & q->mask;
 		if (to != from)
-			memcpy(prxe_ring_slot(ring, to), cqe, 1U << ring->shift);
+			memcpy(prxe_queue_slot(q, to), cqe, 1U << q->shift);
 	}
 	if (to != consumer)
-		prxe_ring_publish(&ring->buf->consumer_index, to);
+		prxe_ring_publish(&q->ring->consumer, to);
 out:
 	prxe_unlock(&cq->lock);
 }
@@ -190,8 +190,8 @@ int prxe_resize_cq(struct ibv_cq *ibcq, int cqe)
 	prxe_lock_close(&cq->lock);
 	ret = ibv_cmd_resize_cq(ibcq, cqe, &cmd.ibv_cmd, sizeof(cmd), &resp.ibv_resp, sizeof(resp));
 	if (!ret && resp.mi.size) {
-		prxe_ring_unmap(&cq->ring);
-		ret = prxe_ring_map(&cq->ring, ibcq->context->cmd_fd, &resp.mi, sizeof(struct ib_uverbs_wc));
+		prxe_queue_unmap(&cq->queue);
+		ret = prxe_queue_map(&cq->queue, ibcq->context->cmd_fd, &resp.mi, sizeof(struct ib_uverbs_wc));
 	}
 	prxe_lock_open(&cq->lock);
 	return ret;
@@ -212,7 +212,7 @@ int prxe_destroy_cq(struct ibv_cq *ibcq)
 	ret = ibv_cmd_destroy_cq(ibcq);
 	if (ret)
 		return ret;
-	prxe_ring_unmap(&cq->ring);
+	prxe_queue_unmap(&cq->queue);
 	prxe_lock_destroy(&cq->lock);
 	free(cq);
 	return 0;

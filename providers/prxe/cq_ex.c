@@ -13,7 +13,7 @@ static inline struct prxe_cq *ex_cq(struct ibv_cq_ex *cq_ex)
 
 static inline void cq_show(struct prxe_cq *cq)
 {
-	cq->cqe = prxe_ring_slot(&cq->ring, cq->cur);
+	cq->cqe = prxe_queue_slot(&cq->queue, cq->cur);
 	cq->vcq.cq_ex.wr_id = cq->cqe->wc.wr_id;
 	cq->vcq.cq_ex.status = cq->cqe->wc.status;
 }
@@ -21,19 +21,19 @@ static inline void cq_show(struct prxe_cq *cq)
 static int cq_start_poll(struct ibv_cq_ex *cq_ex, struct ibv_poll_cq_attr *attr)
 {
 	struct prxe_cq *cq = ex_cq(cq_ex);
-	struct prxe_ring *ring = &cq->ring;
+	struct prxe_queue *q = &cq->queue;
 	int ret = ENOENT;
 
 	if (prxe_unlikely(attr->comp_mask))
 		return EINVAL;
 
 	prxe_lock(&cq->lock);
-	if (prxe_unlikely(!ring->buf)) {
+	if (prxe_unlikely(!q->ring)) {
 		ret = EIO;
 		goto none;
 	}
-	cq->cur = prxe_ring_own(&ring->buf->consumer_index) & ring->mask;
-	cq->producer = prxe_ring_peer(&ring->buf->producer_index) & ring->mask;
+	cq->cur = prxe_ring_own(&q->ring->consumer) & q->mask;
+	cq->producer = prxe_ring_peer(&q->ring->producer) & q->mask;
 	if (cq->cur == cq->producer)
 		goto none;
 	cq_show(cq);
@@ -47,11 +47,11 @@ none:
 static int cq_next_poll(struct ibv_cq_ex *cq_ex)
 {
 	struct prxe_cq *cq = ex_cq(cq_ex);
-	struct prxe_ring *ring = &cq->ring;
-	uint32_t next = prxe_ring_next(ring, cq->cur);
+	struct prxe_queue *q = &cq->queue;
+	uint32_t next = prxe_queue_next(q, cq->cur);
 
 	if (next == cq->producer) {
-		cq->producer = prxe_ring_peer(&ring->buf->producer_index) & ring->mask;
+		cq->producer = prxe_ring_peer(&q->ring->producer) & q->mask;
 		if (next == cq->producer)
 			return ENOENT;
 	}
@@ -64,7 +64,7 @@ static void cq_end_poll(struct ibv_cq_ex *cq_ex)
 {
 	struct prxe_cq *cq = ex_cq(cq_ex);
 
-	prxe_ring_publish(&cq->ring.buf->consumer_index, prxe_ring_next(&cq->ring, cq->cur));
+	prxe_ring_publish(&cq->queue.ring->consumer, prxe_queue_next(&cq->queue, cq->cur));
 	prxe_unlock(&cq->lock);
 }
 

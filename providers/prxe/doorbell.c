@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 #include "prxe.h"
+#include "prxe-ioctl.h"
 
 void prxe_doorbell_open(struct prxe_context *ctx)
 {

@@ -109,7 +109,7 @@ int prxe_post_send(struct ibv_qp *ibqp, struct ibv_send_wr *wr, struct ibv_send_
 	}
 
 	prxe_lock(&qp->sq.lock);
-	prxe_batch_start(&batch, &qp->sq.ring);
+	prxe_batch_start(&batch, &qp->sq.queue);
 	for (; wr; wr = wr->next) {
 		wqe = prxe_batch_slot(&batch);
 		ret = wqe ? build_send(qp, wqe, wr) : ENOMEM;
@@ -148,12 +148,12 @@ static int post_recv(struct prxe_rq *rq, struct ibv_recv_wr *wr, struct ibv_recv
 	int ret = 0;
 
 	prxe_lock(&rq->lock);
-	if (prxe_unlikely(!rq->ring.buf)) {	/* a QP on an SRQ, or an SRQ whose resize failed */
+	if (prxe_unlikely(!rq->queue.ring)) {	/* a QP on an SRQ, or an SRQ whose resize failed */
 		prxe_unlock(&rq->lock);
 		*bad_wr = wr;
 		return EINVAL;
 	}
-	prxe_batch_start(&batch, &rq->ring);
+	prxe_batch_start(&batch, &rq->queue);
 	for (; wr; wr = wr->next) {
 		wqe = prxe_batch_slot(&batch);
 		ret = wqe ? build_recv(rq, wqe, wr) : ENOMEM;
@@ -179,7 +179,7 @@ int prxe_post_recv(struct ibv_qp *ibqp, struct ibv_recv_wr *wr, struct ibv_recv_
 	}
 	ret = post_recv(&qp->rq, wr, bad_wr);
 	/* The QP is in error: what was posted is flushed. If nobody hears, there is no device. */
-	if (prxe_unlikely(prxe_ring_wants_doorbell(&qp->rq.ring)))
+	if (prxe_unlikely(prxe_queue_wants_doorbell(&qp->rq.queue)))
 		prxe_doorbell(qp);
 	return ret;
 }
@@ -206,7 +206,7 @@ int prxe_bind_mw(struct ibv_qp *ibqp, struct ibv_mw *mw, struct ibv_mw_bind *bin
 		return EINVAL;
 
 	prxe_lock(&qp->sq.lock);
-	prxe_batch_start(&batch, &qp->sq.ring);
+	prxe_batch_start(&batch, &qp->sq.queue);
 	wqe = prxe_batch_slot(&batch);
 	if (!wqe) {
 		prxe_unlock(&qp->sq.lock);

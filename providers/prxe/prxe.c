@@ -8,6 +8,7 @@
 #include <time.h>
 #include "compat.h"
 #include "prxe.h"
+#include "prxe-ioctl.h"
 
 /* Does the caller's struct, which may come from an older or newer libibverbs, have this member? */
 #define attr_has(size, member) \
@@ -203,6 +204,10 @@ static struct verbs_context *prxe_import_context(struct ibv_device *ibdev, int c
 	return &ctx->vctx;
 }
 
+/*
+ * A kernel driver loaded with rxe_compat=1 tells user space no driver id at all: then the device's
+ * name decides.
+ */
 static const struct verbs_match_ent prxe_match_table[] = {
 	VERBS_DRIVER_ID(PRXE_DRIVER_ID),
 #ifdef PRXE_TEST_MATCH_RXE

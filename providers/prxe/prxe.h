@@ -7,7 +7,7 @@
 
 #include <stdatomic.h>
 #include <infiniband/driver.h>
-#include "prxe-abi.h"
+#include "cmd.h"
 #include "queue.h"
 
 struct prxe_device {
@@ -36,7 +36,7 @@ struct prxe_pd {
 
 struct prxe_cq {
 	struct verbs_cq vcq;
-	struct prxe_ring ring;
+	struct prxe_queue queue;
 	struct prxe_lock lock;
 	/* between start_poll and end_poll, with the lock held */
 	uint32_t cur, producer;
@@ -50,7 +50,7 @@ struct prxe_ah {
 };
 
 struct prxe_rq {			/* a QP's own, or an SRQ's */
-	struct prxe_ring ring;
+	struct prxe_queue queue;
 	struct prxe_lock lock;
 	uint32_t max_sge;
 };
@@ -61,7 +61,7 @@ struct prxe_srq {
 };
 
 struct prxe_sq {
-	struct prxe_ring ring;
+	struct prxe_queue queue;
 	struct prxe_lock lock;
 	uint32_t max_sge, max_inline;
 	uint32_t opcodes;		/* 1 << enum ibv_wr_opcode: what this QP's type can post */

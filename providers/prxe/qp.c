@@ -59,16 +59,16 @@ static int qp_map(struct prxe_qp *qp, int cmd_fd, const struct rxe_create_qp_res
 	size_t payload = sges > cap->max_inline_data ? sges : cap->max_inline_data;
 	int ret;
 
-	ret = prxe_ring_map(&qp->sq.ring, cmd_fd, &resp->sq_mi, sizeof(struct rxe_send_wqe) + payload);
+	ret = prxe_queue_map(&qp->sq.queue, cmd_fd, &resp->sq_mi, sizeof(struct rxe_send_wqe) + payload);
 	if (ret)
 		return ret;
-	if (!qp->sq.ring.buf)
+	if (!qp->sq.queue.ring)
 		return EPROTO;
 
-	ret = prxe_ring_map(&qp->rq.ring, cmd_fd, &resp->rq_mi,
+	ret = prxe_queue_map(&qp->rq.queue, cmd_fd, &resp->rq_mi,
 			    sizeof(struct rxe_recv_wqe) + cap->max_recv_sge * sizeof(struct rxe_sge));
 	if (ret)
-		prxe_ring_unmap(&qp->sq.ring);
+		prxe_queue_unmap(&qp->sq.queue);
 	return ret;
 }
 
@@ -184,8 +184,8 @@ int prxe_destroy_qp(struct ibv_qp *ibqp)
 	if (ret)
 		return ret;
 	qp_drop_cqes(ibqp);
-	prxe_ring_unmap(&qp->sq.ring);
-	prxe_ring_unmap(&qp->rq.ring);
+	prxe_queue_unmap(&qp->sq.queue);
+	prxe_queue_unmap(&qp->rq.queue);
 	prxe_lock_destroy(&qp->sq.lock);
 	prxe_lock_destroy(&qp->rq.lock);
 	free(qp);

@@ -7,45 +7,47 @@
 #include <sys/mman.h>
 #include "prxe.h"
 
-static_assert(offsetof(struct rxe_queue_buf, producer_index) == 128 &&
-	      offsetof(struct rxe_queue_buf, consumer_index) == 256 &&
-	      sizeof(struct rxe_queue_buf) == 384, "the ring header is ABI");
+static_assert(offsetof(struct prxe_ring, producer) ==
+	      offsetof(struct rxe_queue_buf, producer_index) &&
+	      offsetof(struct prxe_ring, consumer) ==
+	      offsetof(struct rxe_queue_buf, consumer_index) &&
+	      sizeof(struct prxe_ring) == sizeof(struct rxe_queue_buf), "the ring header is ABI");
 
-int prxe_ring_map(struct prxe_ring *ring, int cmd_fd, const struct mminfo *mi, size_t elem_size)
+int prxe_queue_map(struct prxe_queue *q, int cmd_fd, const struct mminfo *mi, size_t elem_size)
 {
-	struct rxe_queue_buf *buf;
+	struct prxe_ring *ring;
 	uint32_t shift, mask;
 
-	memset(ring, 0, sizeof(*ring));
+	memset(q, 0, sizeof(*q));
 	if (!mi->size)
 		return 0;
-	if (mi->size < sizeof(*buf))
+	if (mi->size < sizeof(*ring))
 		return EPROTO;
 
-	buf = mmap(NULL, mi->size, PROT_READ | PROT_WRITE, MAP_SHARED, cmd_fd, mi->offset);
-	if (buf == MAP_FAILED)
+	ring = mmap(NULL, mi->size, PROT_READ | PROT_WRITE, MAP_SHARED, cmd_fd, mi->offset);
+	if (ring == MAP_FAILED)
 		return errno;
 
-	shift = buf->log2_elem_size;
-	mask = buf->index_mask;
-	/* A kernel that describes something else than it maps must not make us write past the mapping. */
+	shift = ring->log2_elem_size;
+	mask = ring->index_mask;
+	/* A kernel that describes another ring than it maps must not make us write past the mapping. */
 	if (shift > 20 || (mask & (mask + 1)) || elem_size > (1UL << shift) ||
-	    ((uint64_t)mask + 1) << shift > mi->size - sizeof(*buf)) {
-		munmap(buf, mi->size);
+	    ((uint64_t)mask + 1) << shift > mi->size - sizeof(*ring)) {
+		munmap(ring, mi->size);
 		return EPROTO;
 	}
 
-	ring->buf = buf;
-	ring->data = buf->data;
-	ring->shift = shift;
-	ring->mask = mask;
-	ring->map_size = mi->size;
+	q->ring = ring;
+	q->data = ring->data;
+	q->shift = shift;
+	q->mask = mask;
+	q->map_size = mi->size;
 	return 0;
 }
 
-void prxe_ring_unmap(struct prxe_ring *ring)
+void prxe_queue_unmap(struct prxe_queue *q)
 {
-	if (ring->buf)
-		munmap(ring->buf, ring->map_size);
-	memset(ring, 0, sizeof(*ring));
+	if (q->ring)
+		munmap(q->ring, q->map_size);
+	memset(q, 0, sizeof(*q));
 }

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <rdma/rdma_user_rxe.h>
+#include "prxe-abi.h"
 
 #define prxe_unlikely(x)	__builtin_expect(!!(x), 0)
 
@@ -73,8 +74,8 @@ static inline void prxe_lock_open(struct prxe_lock *l)
 }
 
 /* A mapped ring. The geometry is read once, when it is mapped. */
-struct prxe_ring {
-	struct rxe_queue_buf *buf;	/* NULL: there is none */
+struct prxe_queue {
+	struct prxe_ring *ring;		/* NULL: there is none */
 	uint8_t *data;
 	uint32_t mask;			/* slots - 1 */
 	uint32_t shift;			/* log2 of a slot's size */
@@ -85,27 +86,26 @@ struct prxe_ring {
  * Map the ring that the kernel described in *mi, for elements of at least elem_size bytes. An mi without size means that there is
  * no ring, which is no error. Returns an errno.
  */
-int prxe_ring_map(struct prxe_ring *ring, int cmd_fd, const struct mminfo *mi, size_t elem_size);
-void prxe_ring_unmap(struct prxe_ring *ring);
+int prxe_queue_map(struct prxe_queue *q, int cmd_fd, const struct mminfo *mi, size_t elem_size);
+void prxe_queue_unmap(struct prxe_queue *q);
 
 /*
  * A receive queue whose kernel side sleeps. It was set well before the kernel went to sleep, so a
  * plain read after the producer was stored suffices.
  */
-static inline bool prxe_ring_wants_doorbell(const struct prxe_ring *ring)
+static inline bool prxe_queue_wants_doorbell(const struct prxe_queue *q)
 {
-	return ring->buf && __atomic_load_n((const __u32 *)(const void *)
-			((const char *)ring->buf + PRXE_RING_RQ_DOORBELL), __ATOMIC_RELAXED);
+	return q->ring && __atomic_load_n(&q->ring->rq_doorbell, __ATOMIC_RELAXED);
 }
 
-static inline void *prxe_ring_slot(const struct prxe_ring *ring, uint32_t index)
+static inline void *prxe_queue_slot(const struct prxe_queue *q, uint32_t index)
 {
-	return ring->data + ((size_t)index << ring->shift);
+	return q->data + ((size_t)index << q->shift);
 }
 
-static inline uint32_t prxe_ring_next(const struct prxe_ring *ring, uint32_t index)
+static inline uint32_t prxe_queue_next(const struct prxe_queue *q, uint32_t index)
 {
-	return (index + 1) & ring->mask;
+	return (index + 1) & q->mask;
 }
 
 /* The index that this side writes itself. */
@@ -130,35 +130,35 @@ static inline void prxe_ring_publish(__u32 *index, uint32_t value)
  * Fills a work queue: slots are taken one after another, and published together by one store.
  */
 struct prxe_batch {
-	struct prxe_ring *ring;
+	struct prxe_queue *queue;
 	uint32_t first, next;		/* producer: published, and after this batch */
 	uint32_t consumer;
 };
 
-static inline void prxe_batch_start(struct prxe_batch *b, struct prxe_ring *ring)
+static inline void prxe_batch_start(struct prxe_batch *b, struct prxe_queue *q)
 {
-	b->ring = ring;
-	b->first = prxe_ring_own(&ring->buf->producer_index) & ring->mask;
+	b->queue = q;
+	b->first = prxe_ring_own(&q->ring->producer) & q->mask;
 	b->next = b->first;
-	b->consumer = prxe_ring_peer(&ring->buf->consumer_index) & ring->mask;
+	b->consumer = prxe_ring_peer(&q->ring->consumer) & q->mask;
 }
 
 /* The next free slot, or NULL if the ring is full. It belongs to the batch only after prxe_batch_add(). */
 static inline void *prxe_batch_slot(struct prxe_batch *b)
 {
-	struct prxe_ring *ring = b->ring;
+	struct prxe_queue *q = b->queue;
 
-	if (prxe_unlikely(prxe_ring_next(ring, b->next) == b->consumer)) {
-		b->consumer = prxe_ring_peer(&ring->buf->consumer_index) & ring->mask;
-		if (prxe_ring_next(ring, b->next) == b->consumer)
+	if (prxe_unlikely(prxe_queue_next(q, b->next) == b->consumer)) {
+		b->consumer = prxe_ring_peer(&q->ring->consumer) & q->mask;
+		if (prxe_queue_next(q, b->next) == b->consumer)
 			return NULL;
 	}
-	return prxe_ring_slot(ring, b->next);
+	return prxe_queue_slot(q, b->next);
 }
 
 static inline void prxe_batch_add(struct prxe_batch *b)
 {
-	b->next = prxe_ring_next(b->ring, b->next);
+	b->next = prxe_queue_next(b->queue, b->next);
 }
 
 /* True if there was something to publish. */
@@ -166,15 +166,15 @@ static inline bool prxe_batch_publish(struct prxe_batch *b)
 {
 	if (b->next == b->first)
 		return false;
-	prxe_ring_publish(&b->ring->buf->producer_index, b->next);
+	prxe_ring_publish(&b->queue->ring->producer, b->next);
 	return true;
 }
 
 /* Take a published batch back, unless another one stands behind it. Nobody looks at the queue. */
 static inline void prxe_batch_withdraw(struct prxe_batch *b)
 {
-	if (prxe_ring_own(&b->ring->buf->producer_index) == b->next)
-		prxe_ring_publish(&b->ring->buf->producer_index, b->first);
+	if (prxe_ring_own(&b->queue->ring->producer) == b->next)
+		prxe_ring_publish(&b->queue->ring->producer, b->first);
 }
 
 #endif

@@ -13,9 +13,9 @@ static struct ibv_srq *srq_finish(struct prxe_srq *srq, int cmd_fd, const struct
 	struct ibv_srq *ibsrq = &srq->vsrq.srq;
 	int ret;
 
-	ret = prxe_ring_map(&srq->rq.ring, cmd_fd, &resp->mi,
+	ret = prxe_queue_map(&srq->rq.queue, cmd_fd, &resp->mi,
 			    sizeof(struct rxe_recv_wqe) + max_sge * sizeof(struct rxe_sge));
-	if (!ret && !srq->rq.ring.buf)
+	if (!ret && !srq->rq.queue.ring)
 		ret = EPROTO;
 	if (ret) {
 		pthread_mutex_init(&ibsrq->mutex, NULL);
@@ -94,8 +94,8 @@ int prxe_modify_srq(struct ibv_srq *ibsrq, struct ibv_srq_attr *attr, int mask)
 	prxe_lock_close(&srq->rq.lock);
 	ret = ibv_cmd_modify_srq(ibsrq, attr, mask, &cmd.ibv_cmd, sizeof(cmd));
 	if (!ret && mi.size) {
-		prxe_ring_unmap(&srq->rq.ring);
-		ret = prxe_ring_map(&srq->rq.ring, ibsrq->context->cmd_fd, &mi,
+		prxe_queue_unmap(&srq->rq.queue);
+		ret = prxe_queue_map(&srq->rq.queue, ibsrq->context->cmd_fd, &mi,
 				    sizeof(struct rxe_recv_wqe) + srq->rq.max_sge * sizeof(struct rxe_sge));
 	}
 	prxe_lock_open(&srq->rq.lock);
@@ -123,7 +123,7 @@ int prxe_destroy_srq(struct ibv_srq *ibsrq)
 	ret = ibv_cmd_destroy_srq(ibsrq);
 	if (ret)
 		return ret;
-	prxe_ring_unmap(&srq->rq.ring);
+	prxe_queue_unmap(&srq->rq.queue);
 	prxe_lock_destroy(&srq->rq.lock);
 	free(srq);
 	return 0;

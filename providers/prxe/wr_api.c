@@ -16,7 +16,7 @@ static void wr_start(struct ibv_qp_ex *qp_ex)
 	struct prxe_qp *qp = ex_qp(qp_ex);
 
 	prxe_lock(&qp->sq.lock);
-	prxe_batch_start(&qp->batch, &qp->sq.ring);
+	prxe_batch_start(&qp->batch, &qp->sq.queue);
 	qp->wqe = NULL;
 	qp->wr_err = qp_can_send(qp) ? 0 : EINVAL;
 }

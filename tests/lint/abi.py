@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from findings import Finding
 from project import table
 
-HEADERS = ("kernel/uapi/*.h", "providers/prxe/prxe-abi.h")
+HEADERS = ("kernel/uapi/*.h",)
 CODE = ("*.c", "*.h")
 
 _PRELUDE = """#include <assert.h>
