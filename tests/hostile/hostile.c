@@ -177,20 +177,19 @@ static int child(bool leave_by_destroy)
 /* An inline WRITE of 8 bytes, by hand. */
 static void raw_write(const struct ring *r, uint32_t slot, uint64_t id)
 {
-	uint8_t *w = r->base + RING_DATA + (size_t)r->elem * slot;
-	const uint32_t op = IBV_WR_RDMA_WRITE, flags = IBV_SEND_SIGNALED | IBV_SEND_INLINE, len = 8;
+	struct rxe_send_wqe *w = (void *)ring_element(r, slot);
 
 	memset(w, 0, r->elem);
-	memcpy(w, &id, 8);
-	memcpy(w + 12, &op, 4);
-	memcpy(w + 16, &flags, 4);
-	memcpy(w + 184, &len, 4);
-	memcpy(w + 208, &id, 8);
+	w->wr.wr_id = id;
+	w->wr.opcode = IBV_WR_RDMA_WRITE;
+	w->wr.send_flags = IBV_SEND_SIGNALED | IBV_SEND_INLINE;
+	w->dma.length = sizeof(id);
+	memcpy(w->dma.inline_data, &id, sizeof(id));
 }
 
 static void raw_produce(const struct ring *r, uint32_t producer, const struct t_ep *e)
 {
-	__atomic_store_n((uint32_t *)(void *)(r->base + RING_PRODUCER), producer, __ATOMIC_RELEASE);
+	__atomic_store_n(&r->shared->producer, producer, __ATOMIC_RELEASE);
 	if (raw_doorbell(e, 1))
 		t_die("the doorbell");
 }
@@ -212,7 +211,7 @@ static void lapped_child(void)
 	t_ep_connect(&a, &b.me);
 	rings_find();
 	for (unsigned i = 0; i < n_rings; i++)
-		if (rings[i].elem >= 208 + 64 && rings[i].mask == 15)
+		if (rings[i].elem >= sizeof(struct rxe_send_wqe) + 64 && rings[i].mask == 15)
 			sq = &rings[i];
 	if (!sq)
 		t_die("the send queue was not found");

@@ -9,22 +9,14 @@
 struct ring rings[MAX_RINGS];
 unsigned n_rings;
 
-static uint32_t get32(const uint8_t *p)
+static void put32(void *p, uint32_t v)
 {
-	uint32_t v;
-
-	memcpy(&v, p, 4);
-	return v;
+	*(volatile uint32_t *)p = v;
 }
 
-static void put32(uint8_t *p, uint32_t v)
+static void put64(void *p, uint64_t v)
 {
-	*(volatile uint32_t *)(void *)p = v;
-}
-
-static void put64(uint8_t *p, uint64_t v)
-{
-	*(volatile uint64_t *)(void *)p = v;
+	*(volatile uint64_t *)p = v;
 }
 
 void rings_find(void)
@@ -37,17 +29,19 @@ void rings_find(void)
 		unsigned long from, to;
 		char perms[8];
 		struct ring *r = &rings[n_rings];
+		uint32_t log2;
 
 		if (!strstr(line, "/dev/infiniband/uverbs") ||
 		    sscanf(line, "%lx-%lx %7s", &from, &to, perms) != 3 || perms[1] != 'w')
 			continue;
-		r->base = (uint8_t *)from;
+		r->shared = (struct prxe_ring *)from;
 		r->size = to - from;
 		r->elem = r->mask = 0;
-		if (get32(r->base + RING_LOG2) >= 4 && get32(r->base + RING_LOG2) <= 16) {
-			r->elem = 1U << get32(r->base + RING_LOG2);
-			r->mask = get32(r->base + RING_MASK);
-			if (RING_DATA + (size_t)r->elem * ((size_t)r->mask + 1) > r->size)
+		log2 = r->shared->log2_elem_size;
+		if (log2 >= 4 && log2 <= 16) {
+			r->elem = 1U << log2;
+			r->mask = r->shared->index_mask;
+			if (sizeof(*r->shared) + (size_t)r->elem * ((size_t)r->mask + 1) > r->size)
 				r->elem = r->mask = 0;
 		}
 		n_rings++;
@@ -66,49 +60,52 @@ static uint32_t edge(uint64_t rnd)
 }
 
 /* A send WQE that is right but for what the random number spoils. */
-static void plausible_send(uint8_t *w, uint32_t elem, uint64_t rnd, const struct target *t)
+static void plausible_send(struct rxe_send_wqe *w, uint32_t elem, uint64_t rnd,
+			   const struct target *t)
 {
 	static const uint32_t ops[] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
 	uint32_t n = (uint32_t)(rnd >> 4) % 4, total = 0;
 	uint32_t op = rnd & 0x80 ? ops[(rnd >> 12) % 6] : rnd & 0x40 ? ops[(rnd >> 12) % 16] : edge(rnd);
 
-	put64(w, rnd);
-	put32(w + 12, op);
-	put32(w + 16, rnd & 0x10000 ? edge(rnd * 3) : 2 | ((uint32_t)(rnd >> 17) & 8)); /* flags */
-	put64(w + 24, rnd & 0x300000 ? t->addr + ((rnd >> 24) & 0xfff) : rnd * 77);
-	put32(w + 32, rnd & 0x400000 ? t->rkey : edge(rnd * 5));
-	put64(w + 40, rnd * 11);
-	put32(w + 48, t->rkey);
-	put32(w + 144, edge(rnd * 7));
-	put32(w + 148, (uint32_t)(rnd >> 40) % 6);
-	for (uint32_t i = 0; i < n && 208 + 16 * (i + 1) <= elem; i++) {
+	put64(&w->wr.wr_id, rnd);
+	put32(&w->wr.opcode, op);
+	put32(&w->wr.send_flags, rnd & 0x10000 ? edge(rnd * 3) : 2 | ((uint32_t)(rnd >> 17) & 8));
+	put64(&w->wr.wr.rdma.remote_addr,
+	      rnd & 0x300000 ? t->addr + ((rnd >> 24) & 0xfff) : rnd * 77);
+	put32(&w->wr.wr.rdma.rkey, rnd & 0x400000 ? t->rkey : edge(rnd * 5));
+	put64(&w->wr.wr.atomic.swap, rnd * 11);
+	put32(&w->wr.wr.atomic.rkey, t->rkey);
+	put32(&w->status, edge(rnd * 7));
+	put32(&w->state, (uint32_t)(rnd >> 40) % 6);
+	for (uint32_t i = 0; i < n && sizeof(*w) + sizeof(w->dma.sge[0]) * (i + 1) <= elem; i++) {
 		uint32_t len = (uint32_t)(t_mix(rnd + i) % 5000);
 
-		put64(w + 208 + 16 * i, t->addr + i * 5000);
-		put32(w + 216 + 16 * i, len);
-		put32(w + 220 + 16 * i, rnd & 0x800000 ? t->lkey : edge(rnd * 13));
+		put64(&w->dma.sge[i].addr, t->addr + i * 5000);
+		put32(&w->dma.sge[i].length, len);
+		put32(&w->dma.sge[i].lkey, rnd & 0x800000 ? t->lkey : edge(rnd * 13));
 		total += len;
 	}
-	put64(w + 152, t->addr);
-	put32(w + 184, rnd & 0x1000000 ? total : edge(rnd * 17)); /* length */
-	put32(w + 188, rnd & 0x2000000 ? total : edge(rnd * 19)); /* resid */
-	put32(w + 192, rnd & 0x4000000 ? 0 : edge(rnd * 23));	  /* cur_sge */
-	put32(w + 196, rnd & 0x8000000 ? n : edge(rnd * 29));	  /* num_sge */
-	put32(w + 200, rnd & 0x10000000 ? 0 : edge(rnd * 31));	  /* sge_offset */
+	put64(&w->iova, t->addr);
+	put32(&w->dma.length, rnd & 0x1000000 ? total : edge(rnd * 17));
+	put32(&w->dma.resid, rnd & 0x2000000 ? total : edge(rnd * 19));
+	put32(&w->dma.cur_sge, rnd & 0x4000000 ? 0 : edge(rnd * 23));
+	put32(&w->dma.num_sge, rnd & 0x8000000 ? n : edge(rnd * 29));
+	put32(&w->dma.sge_offset, rnd & 0x10000000 ? 0 : edge(rnd * 31));
 }
 
-static void plausible_recv(uint8_t *w, uint32_t elem, uint64_t rnd, const struct target *t)
+static void plausible_recv(struct rxe_recv_wqe *w, uint32_t elem, uint64_t rnd,
+			   const struct target *t)
 {
-	put64(w, rnd);
-	put32(w + 16, rnd & 1 ? 5000 : edge(rnd));
-	put32(w + 20, rnd & 2 ? 5000 : edge(rnd * 3));
-	put32(w + 24, rnd & 4 ? 0 : edge(rnd * 5));
-	put32(w + 28, rnd & 8 ? 1 : edge(rnd * 7));
-	put32(w + 32, rnd & 16 ? 0 : edge(rnd * 9));
-	if (elem >= 56) {
-		put64(w + 40, t->addr);
-		put32(w + 48, rnd & 32 ? 5000 : edge(rnd * 11));
-		put32(w + 52, rnd & 64 ? t->lkey : edge(rnd * 13));
+	put64(&w->wr_id, rnd);
+	put32(&w->dma.length, rnd & 1 ? 5000 : edge(rnd));
+	put32(&w->dma.resid, rnd & 2 ? 5000 : edge(rnd * 3));
+	put32(&w->dma.cur_sge, rnd & 4 ? 0 : edge(rnd * 5));
+	put32(&w->dma.num_sge, rnd & 8 ? 1 : edge(rnd * 7));
+	put32(&w->dma.sge_offset, rnd & 16 ? 0 : edge(rnd * 9));
+	if (elem >= sizeof(*w) + sizeof(w->dma.sge[0])) {
+		put64(&w->dma.sge[0].addr, t->addr);
+		put32(&w->dma.sge[0].length, rnd & 32 ? 5000 : edge(rnd * 11));
+		put32(&w->dma.sge[0].lkey, rnd & 64 ? t->lkey : edge(rnd * 13));
 	}
 }
 
@@ -122,17 +119,17 @@ void rings_spoil(uint64_t rnd, int level, const struct target *t, unsigned n)
 		if (level < 2)
 			return;
 		for (unsigned i = 0; i < 64; i++, x = t_mix(x))
-			put32(r->base + (x % (r->size / 4)) * 4, edge(x));
+			put32((uint32_t *)r->shared + x % (r->size / 4), edge(x));
 		return;
 	}
-	w = r->base + RING_DATA + (size_t)r->elem * ((uint32_t)(x >> 3) & r->mask);
+	w = ring_element(r, (uint32_t)(x >> 3) & r->mask);
 	switch ((x >> 40) % (level ? 6 : 4)) {
 	case 0:
 	case 1:
-		if (r->elem >= 208)
-			plausible_send(w, r->elem, t_mix(x), &t[(x >> 16) % n]);
+		if (r->elem >= sizeof(struct rxe_send_wqe))
+			plausible_send((void *)w, r->elem, t_mix(x), &t[(x >> 16) % n]);
 		else
-			plausible_recv(w, r->elem, t_mix(x), &t[(x >> 16) % n]);
+			plausible_recv((void *)w, r->elem, t_mix(x), &t[(x >> 16) % n]);
 		break;
 	case 2: /* one field of whatever is there: a race with its execution */
 		put32(w + ((x >> 20) % (r->elem / 4)) * 4, edge(t_mix(x)));
@@ -141,13 +138,14 @@ void rings_spoil(uint64_t rnd, int level, const struct target *t, unsigned n)
 		w[(x >> 20) % r->elem] ^= (uint8_t)(1U << (x & 7));
 		break;
 	case 4:
-		put32(r->base + (x & 1 ? RING_PRODUCER : RING_CONSUMER),
+		put32(x & 1 ? &r->shared->producer : &r->shared->consumer,
 		      x & 2 ? (uint32_t)(x >> 8) & r->mask : edge(t_mix(x)));
 		break;
 	default:
 		if (level == 2)
-			put32(r->base + (x & 1 ? RING_LOG2 : RING_MASK), edge(t_mix(x)));
+			put32(x & 1 ? &r->shared->log2_elem_size : &r->shared->index_mask,
+			      edge(t_mix(x)));
 		else
-			put32(r->base + RING_PRODUCER, (uint32_t)(x >> 8) & r->mask);
+			put32(&r->shared->producer, (uint32_t)(x >> 8) & r->mask);
 	}
 }

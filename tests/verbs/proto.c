@@ -109,17 +109,17 @@ int pr_events_drain(struct t_dev *d)
 	return n;
 }
 
-volatile uint32_t *pr_ring_find(uint32_t mask)
+volatile struct prxe_ring *pr_ring_find(uint32_t mask)
 {
 	FILE *f = fopen("/proc/self/maps", "re");
-	volatile uint32_t *found = NULL;
+	volatile struct prxe_ring *found = NULL;
 	unsigned long from;
 	char line[512];
 
 	while (f && fgets(line, sizeof(line), f))
 		if (strstr(line, "/dev/infiniband/uverbs") && sscanf(line, "%lx-", &from) == 1 &&
-		    ((volatile uint32_t *)from)[1] == mask)
-			found = (volatile uint32_t *)from;
+		    ((volatile struct prxe_ring *)from)->index_mask == mask)
+			found = (volatile struct prxe_ring *)from;
 	if (f)
 		fclose(f);
 	if (!found)

@@ -3,6 +3,7 @@
 #ifndef PROTO_H
 #define PROTO_H
 
+#include "../../kernel/uapi/prxe-abi.h"
 #include "lib/t.h"
 
 extern const struct t_test pr_mem[], pr_window[], pr_flow[], pr_state[], pr_event[];
@@ -31,8 +32,7 @@ bool pr_try2(struct pr *w, const char *what, const struct t_wr *wr, enum ibv_wc_
 bool pr_event_wait(struct t_dev *d, const char *what, enum ibv_event_type want, double seconds);
 int pr_events_drain(struct t_dev *d);
 
-/* The words of the ring with that mask, in this process's map: the last one that was mapped. */
-enum { PR_RING_PRODUCER = 128, PR_RING_CONSUMER = 256, PR_RING_DATA = 384 };
-volatile uint32_t *pr_ring_find(uint32_t mask);
+/* The ring with that mask in this process's memory map; if there are several, the last one. */
+volatile struct prxe_ring *pr_ring_find(uint32_t mask);
 
 #endif

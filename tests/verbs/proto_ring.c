@@ -216,7 +216,7 @@ static void resize_gap(struct t_dev *d)
 	best = 1e9;
 	/* The consumer index is user space's: it may say that the CQ is full. */
 	RESIZED(best, "a CQ that is said to be full",
-		(pr_ring_find(cqes - 1)[PR_RING_CONSUMER / 4] = 1,
+		(pr_ring_find(cqes - 1)->consumer = 1,
 		 ibv_resize_cq(cq, (int)cqes - 1)));
 	tick = false;
 	pthread_join(th, NULL);
@@ -228,14 +228,14 @@ static void resize_gap(struct t_dev *d)
 /* ---- late receives ---- */
 
 /* Post like a provider that ignores the word in the header: store the WQE and the index only. */
-static void post_by_hand(volatile uint32_t *ring, uint64_t id)
+static void post_by_hand(volatile struct prxe_ring *ring, uint64_t id)
 {
-	uint32_t p = ring[PR_RING_PRODUCER / 4];
-	uint8_t *wqe = (uint8_t *)ring + PR_RING_DATA + ((size_t)p << ring[0]);
+	uint32_t p = ring->producer, shift = ring->log2_elem_size;
+	uint8_t *wqe = (uint8_t *)ring->data + ((size_t)p << shift);
 
-	memset(wqe, 0, 1UL << ring[0]);
-	memcpy(wqe, &id, sizeof(id));
-	__atomic_store_n(&ring[PR_RING_PRODUCER / 4], (p + 1) & ring[1], __ATOMIC_RELEASE);
+	memset(wqe, 0, 1UL << shift);
+	memcpy(wqe, &id, sizeof(id)); /* its wr_id; without SGEs */
+	__atomic_store_n(&ring->producer, (p + 1) & ring->index_mask, __ATOMIC_RELEASE);
 }
 
 static uint64_t hrtimers(void)
@@ -272,7 +272,7 @@ static void late(struct t_dev *d)
 	struct ibv_comp_channel *ch = ibv_create_comp_channel(d->ctx);
 	struct t_opt o = { .depth = 1, .rdepth = 1 };
 	struct t_ep *idle = calloc(n, sizeof(*idle)), e[WAYS];
-	volatile uint32_t *ring[WAYS];
+	volatile struct prxe_ring *ring[WAYS];
 	uint64_t before, fired;
 	double end;
 
