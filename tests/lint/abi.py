@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """
-The user ABI's numbers (the table "abi"): all places agree, and each place but the first is a copy.
+The user ABI has one home (the table "abi"): nobody has a copy of it, and what has to repeat it
+agrees with it.
 
-Each file's expressions become a small C program that prints their values. Copies that the table
-does not know are found by their names, if they have those of the ABI's headers.
+A copy has the name of a macro, an enumerator or a structure of a home, or is a structure with the
+members of one, or a number that stands for an offset or a size.
 """
 import os
 import re
@@ -11,65 +12,28 @@ import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from findings import Finding
-from project import table
+from project import code_only, table
 
-HEADERS = ("kernel/uapi/*.h",)
+OURS = ("kernel/uapi/*.h",)
 CODE = ("*.c", "*.h")
 
 _PRELUDE = """#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <linux/ioctl.h>
 #include <linux/types.h>
+#define BIT(n) (1UL << (n))
 """
-# What the excerpts of our own files are written in. A whole file includes what it needs.
-_EXCERPTS = """#include <rdma/ib_user_verbs.h>
-#include <rdma/rdma_user_rxe.h>
-typedef __u8 u8; typedef __u16 u16; typedef __u32 u32; typedef __u64 u64;
-"""
-_C_WORDS = {"sizeof", "offsetof", "struct", "literal"}
 
 
-def definition(text, name, struct):
-    """A macro, an enumerator or a structure that a file defines: (offset, text), or None."""
-    if name not in text:
-        return None
-    if struct:
-        m = re.search(r"^struct\s+%s\s*\{.*?^\};" % name, text, re.M | re.S)
-    else:
-        m = re.search(r"^[ \t]*#\s*define\s+%s\b(?:.*\\\n)*.*$" % name, text, re.M) or \
-            re.search(r"^enum\b[^{;]*\{[^}]*\b%s\b\s*[,=}\n][^}]*\};" % name, text, re.M)
-    return m and (m.start(), m.group())
-
-
-def excerpt(text, expr):
-    """What an expression needs: (line of the first, definitions); None: one is not there."""
-    struct = re.findall(r"\bstruct (\w+)", expr)
-    names = struct or [n for n in re.findall(r"[A-Za-z_]\w*", expr) if n not in _C_WORDS]
-    first, parts = None, []
-    for name in names:
-        got = definition(text, name, bool(struct))
-        if not got:
-            return None
-        first = first or 1 + text[:got[0]].count("\n")
-        parts.append(got[1])
-    return first, parts
-
-
-def values(project, path, exprs, whole):
-    """Of a file's expressions: their values, by expression; or the compiler's complaint."""
-    if path in whole:
-        head = _PRELUDE + "#define BIT(n) (1UL << (n))\n"
-        head += "#include %s\n" % (path if path.startswith("<") else f'"{project.path(path)}"')
-    else:
-        parts = dict.fromkeys(p for expr in exprs for p in excerpt(project.texts[path], expr)[1])
-        head = _PRELUDE + _EXCERPTS + "\n".join(parts) + "\n"
+def values(project, header, exprs):
+    """What expressions are worth with a header: by expression; or the compiler's complaint."""
     body = "".join(f'\tprintf("%llu\\n", 0ULL + ({expr}));\n' for expr in exprs)
+    name = header if header.startswith("<") else f'"{project.path(header)}"'
     with tempfile.TemporaryDirectory() as tmp:
         src, prog = os.path.join(tmp, "abi.c"), os.path.join(tmp, "abi")
         with open(src, "w") as f:
-            f.write(f"{head}int main(void)\n{{\n{body}\treturn 0;\n}}\n")
+            f.write(f"{_PRELUDE}#include {name}\nint main(void)\n{{\n{body}\treturn 0;\n}}\n")
         done = subprocess.run(["gcc", "-std=gnu11", "-w", "-o", prog, src],
                               capture_output=True, text=True)
         if done.returncode:
@@ -79,60 +43,80 @@ def values(project, path, exprs, whole):
     return dict(zip(exprs, map(int, out.split())))
 
 
+class Table:
+    """
+    stand_ins: file -> the header that it stands in for; rows: (line, name, header, expression);
+    numbers: name -> line
+    """
+
+    def __init__(self, path):
+        self.stand_ins, self.rows, self.numbers = {}, [], {}
+        for number, line in table(path):
+            words = line.split(None, 2)
+            if words[0] == "stand-in":
+                self.stand_ins[words[1]] = words[2]
+            elif words[0] == "number":
+                self.numbers[words[1]] = number
+            else:
+                self.rows.append((number, *words))
+
+
 def check(project, table_path):
-    found, whole, rows = [], set(), []
-    for number, line in table(table_path):
-        words = line.split(None, 2)
-        if words[0] == "whole":
-            whole.add(words[1])
-        else:
-            rows.append((number, *words))
+    tab = Table(table_path)
+    ours = project.files(*OURS)
+    found, rows = [], []
 
-    by_file, value, at = {}, {}, {}
-    for number, name, path, expr in rows:
-        where = "tests/lint/abi", number
-        if path.startswith("<"):
-            by_file.setdefault(path, []).append(expr)
-        elif path not in project.texts:
-            found.append(Finding(*where, "abi-table", "-", f"there is no {path}"))
-        elif expr.startswith("literal "):
-            n = expr.split()[1]
-            m = re.search(r"\+ %s\b" % n, project.texts[path])
-            if m:
-                value[path, expr] = int(n)
-                at[path, expr] = 1 + project.texts[path][:m.start()].count("\n")
-            else:
-                found.append(Finding(*where, "abi-table", "-", f"{path} has no + {n}"))
+    def bad_line(number, text):
+        found.append(Finding("tests/lint/abi", number, "abi-table", "-", text))
+
+    for row in tab.rows:
+        number, _, header, _ = row
+        if header.startswith("<") or header in ours or \
+           header in tab.stand_ins and header in project.texts:
+            rows.append(row)
         else:
-            got = excerpt(project.texts[path], expr)
-            if got or path in whole:
-                at[path, expr] = got[0] if got else 1
-                by_file.setdefault(path, []).append(expr)
-            else:
-                found.append(Finding(*where, "abi-table", "-", f"{path} does not define {expr}"))
+            bad_line(number, f"{header} is neither a home of the ABI nor a stand-in")
+    for path, header in tab.stand_ins.items():
+        for name, struct in names_of(project.texts.get(path, "")).items():
+            if struct:
+                size = f"sizeof(struct {name})"
+                rows += [(0, size, header, size), (0, size, path, size)]
+
+    exprs = {}
+    for _, _, header, expr in rows:
+        exprs.setdefault(header, {})[expr] = True
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        answers = list(pool.map(lambda item: values(project, *item, whole), by_file.items()))
-    for path, got in zip(by_file, answers):
+        answers = list(pool.map(lambda item: values(project, item[0], list(item[1])),
+                                exprs.items()))
+    value = {}
+    for header, got in zip(exprs, answers):
         if isinstance(got, str):
-            found.append(Finding(path, 1, "abi-value", "-", f"cannot be compiled: {got}"))
+            found.append(Finding(header, 1, "abi-value", "-", f"cannot be compiled: {got}"))
         else:
-            value.update({(path, expr): v for expr, v in got.items()})
+            value.update({(header, expr): v for expr, v in got.items()})
 
-    home, known = {}, set()
-    for _, name, path, expr in rows:
-        known.update((path, word) for word in re.findall(r"[A-Za-z_]\w*", expr))
-        if name not in home:
-            home[name] = path, expr
-            continue
-        if (path, expr) not in at:
-            continue
-        line = at[path, expr]
-        found.append(Finding(path, line, "abi-copy", "-", f"a copy of {name} of {home[name][0]}"))
-        ours, its = value.get((path, expr)), value.get(home[name])
-        if None not in (ours, its) and ours != its:
-            found.append(Finding(path, line, "abi-value", name,
-                                 f"{expr} is {ours}, in {home[name][0]} it is {its}"))
-    return found + strange_copies(project, known)
+    first = {}
+    for _, name, header, expr in rows:
+        now = value.get((header, expr))
+        where, its = first.setdefault(name, (header, now))
+        if None not in (now, its) and now != its:
+            found.append(Finding(header, 1, "abi-value", name,
+                                 f"{expr} is {now}, in {where} it is {its}"))
+
+    homes = set(ours) | set(tab.stand_ins)
+    others = [path for path in project.files(*CODE) if path not in homes]
+    found += same_names(project, homes, ours, others) + same_members(project, ours, others)
+    numbers = {}
+    for name, number in tab.numbers.items():
+        if name in first:
+            numbers[first[name][1]] = name
+        else:
+            bad_line(number, f"there is no {name}")
+    return found + same_numbers(project, numbers, others)
+
+
+def copy(path, code, offset, text):
+    return Finding(path, 1 + code[:offset].count("\n"), "abi-copy", "-", text)
 
 
 def names_of(text):
@@ -146,17 +130,63 @@ def names_of(text):
     return names
 
 
-def strange_copies(project, known):
+def definition(text, name, struct):
+    """Where a file defines a macro, an enumerator or a structure; or None."""
+    if name not in text:
+        return None
+    if struct:
+        m = re.search(r"^struct\s+%s\s*\{" % name, text, re.M)
+    else:
+        m = re.search(r"^[ \t]*#\s*define\s+%s\b" % name, text, re.M) or \
+            re.search(r"^enum\b[^{;]*\{[^}]*\b%s\b\s*[,=}\n]" % name, text, re.M)
+    return m and m.start()
+
+
+def same_names(project, homes, ours, others):
+    """A stand-in also stands for enumerators of the kernel's that are no user ABI."""
     found = []
-    headers = project.files(*HEADERS)
-    for header in headers:
-        for name, struct in names_of(project.texts[header]).items():
-            for path in project.files(*CODE):
-                if (path, name) in known or path in headers:
-                    continue
-                got = definition(project.texts[path], name, struct)
-                if got:
-                    line = 1 + project.texts[path][:got[0]].count("\n")
-                    found.append(Finding(path, line, "abi-copy", "-",
-                                         f"a copy of {name} of {header}"))
+    for home in sorted(homes & set(project.texts)):
+        for name, struct in names_of(project.texts[home]).items():
+            for path in others if struct or home in ours else ():
+                text = project.texts[path]
+                at = definition(text, name, struct)
+                if at is not None:
+                    found.append(copy(path, text, at, f"a copy of {name} of {home}"))
+    return found
+
+
+def structures(code):
+    """Of each structure without another one in it: (offset, name or "", names of its members)"""
+    for m in re.finditer(r"\bstruct\s*(\w*)\s*\{([^{}]*)\}", code):
+        yield m.start(), m[1], tuple(re.findall(r"(\w+)\s*(?:\[[^\]]*\]\s*)?[,;]", m[2]))
+
+
+def same_members(project, ours, others):
+    """Copies under another name. Those with the same name are found by it."""
+    homes = {members: (name, header) for header in ours
+             for _, name, members in structures(code_only(project.texts[header]))}
+    found = []
+    for path in others:
+        code = code_only(project.texts[path])
+        for at, name, members in structures(code):
+            home = homes.get(members)
+            if home and name != home[0]:
+                found.append(copy(path, code, at, f"a copy of struct {home[0]} of {home[1]}"))
+    return found
+
+
+# A number that is added, or given a name: "+ 208", "= 208", "#define SIZE 208".
+_NUMBER = re.compile(r"(?:[+=]|#\s*define\s+\w+)\s*(0[xX][0-9a-fA-F]+|[1-9]\d*)[uUlL]*\b")
+
+
+def same_numbers(project, numbers, others):
+    """An assertion may have them: it does not go wrong unnoticed."""
+    found = []
+    for path in others:
+        code = re.sub(r"\bstatic_assert\s*\([^;]*;", lambda m: re.sub(r"[^\n]", " ", m[0]),
+                      code_only(project.texts[path]))
+        for m in _NUMBER.finditer(code):
+            name = numbers.get(int(m[1], 0))
+            if name:
+                found.append(copy(path, code, m.start(), f"{m[1]} is {name} of the user ABI"))
     return found
