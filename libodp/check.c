@@ -3,10 +3,11 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-#include "explain.h"
+#include "internal.h"
 
 static const char *const cause_names[] = {
 	[ODP_CAUSE_NONE] = "none",

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
-#include "explain.h"
+#include "internal.h"
 
 /* What a request does with this side's memory and with the target's. */
 struct shape {

@@ -117,6 +117,30 @@ void maps_check(uint64_t addr, uint64_t length, bool write, struct map_finding *
 /* A clause about it: "nothing is mapped at 0x..." */
 void maps_words(const struct map_finding *finding, char *buf, size_t size);
 
+/* ---- check.c ---- */
+
+struct explain_access {
+	uint32_t key;
+	uint64_t addr, length;
+	unsigned int need; /* as for odp_check() */
+	bool remote;	   /* key is an rkey */
+	bool any_pd;	   /* the PD is not known: an MR of any domain of the device will do */
+};
+
+void explain_clear(struct odp_explanation *out);
+/* Append to the text. */
+void explain_say(struct odp_explanation *out, const char *fmt, ...) ODP_PRINTF(2, 3);
+/* Set cause, key and addr, and append to the text what is wrong. If nothing is, append nothing. */
+void explain_access_check(struct odp_domain *domain, const struct explain_access *access,
+			  struct odp_explanation *out);
+
+/* ---- counters.c ---- */
+
+/* The name of counter number @i; NULL: there are no more. */
+const char *counter_name(size_t i);
+/* Add to the counter of that name, and set its bit in have. Other names are ignored. */
+void stats_put(struct odp_stats *stats, const char *name, uint64_t value);
+
 /* ---- driver.c ---- */
 
 /* By the driver's own method. False: it has none, *stats is as it was. */
@@ -125,7 +149,5 @@ bool driver_mr_stats(struct odp_mr *mr, struct odp_stats *stats);
 /* ---- netlink.c ---- */
 
 int netlink_mr_stats(struct odp_mr *mr, struct odp_stats *stats, struct odp_reason *why);
-/* Store a counter by the name that drivers give it. */
-void stats_put(struct odp_stats *stats, const char *name, uint64_t value);
 
 #endif

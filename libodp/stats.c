@@ -11,31 +11,6 @@
 #include <unistd.h>
 #include "internal.h"
 
-/* mlx5 chose these names, other drivers follow. */
-static const struct {
-	const char *name;
-	uint64_t bit;
-	size_t offset;
-} counters[] = {
-	{ "page_faults", ODP_STAT_FAULTS, offsetof(struct odp_stats, page_faults) },
-	{ "page_faults_handled", ODP_STAT_FAULTS_HANDLED, offsetof(struct odp_stats, page_faults_handled) },
-	{ "page_invalidations", ODP_STAT_INVALIDATIONS, offsetof(struct odp_stats, page_invalidations) },
-	{ "page_invalidations_handled", ODP_STAT_INVALIDATIONS_HANDLED, offsetof(struct odp_stats, page_invalidations_handled) },
-	{ "page_prefetch", ODP_STAT_PREFETCH, offsetof(struct odp_stats, page_prefetch) },
-};
-#define COUNTERS (sizeof(counters) / sizeof(counters[0]))
-
-/* Counters of several ports add up. */
-void stats_put(struct odp_stats *stats, const char *name, uint64_t value)
-{
-	for (size_t i = 0; i < COUNTERS; i++) {
-		if (!strcmp(name, counters[i].name)) {
-			*(uint64_t *)((char *)stats + counters[i].offset) += value;
-			stats->have |= counters[i].bit;
-		}
-	}
-}
-
 static bool read_number(const char *dir, const char *name, uint64_t *value)
 {
 	char path[512], text[32];
@@ -59,9 +34,9 @@ static void read_dir(const char *dir, struct odp_stats *stats)
 {
 	uint64_t value;
 
-	for (size_t i = 0; i < COUNTERS; i++)
-		if (read_number(dir, counters[i].name, &value))
-			stats_put(stats, counters[i].name, value);
+	for (size_t i = 0; counter_name(i); i++)
+		if (read_number(dir, counter_name(i), &value))
+			stats_put(stats, counter_name(i), value);
 }
 
 ODP_PUBLIC int odp_device_stats(struct ibv_context *context, struct odp_stats *stats, struct odp_reason *why)
