@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """
-The layers of kernel/ (the table "layers"): no include and no use of a function goes up, and no
-files form a circle.
+The layers of kernel/ (the table "layers"): no include and no use of a function goes up. And there,
+and in libodp/, no files form a circle.
 
 Nothing is compiled. Functions, and macros that look like them, are found by their definitions; a
 use is the name inside of a function, an initializer or a macro of another file. A .c file and the
@@ -11,6 +11,9 @@ import os
 import re
 from findings import Finding
 from project import code_only, table
+
+KERNEL = "kernel/"
+FLAT = ("libodp/",)   # without layers, but without circles as well
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
@@ -104,10 +107,10 @@ def unit(name, layer):
     return stem if layer.get(stem + ".c") == layer.get(name) else name
 
 
-def read(project):
-    """path below kernel/ -> Source, and where each function that other files can use is defined"""
-    sources = {p[len("kernel/"):]: Source(project.texts[p])
-               for p in project.files("kernel/*.c", "kernel/*.h")}
+def read(project, top):
+    """path below a folder -> Source, and where each function that other files can use is defined"""
+    sources = {p[len(top):]: Source(project.texts[p])
+               for p in project.files(top + "*.c", top + "*.h")}
     home = {}
     for name, src in sources.items():
         for func in src.defines:
@@ -118,9 +121,9 @@ def read(project):
     return sources, home
 
 
-def includes(project, name, known):
-    """Files of kernel/ that a file includes: (line, path below kernel/)"""
-    for number, line in enumerate(project.lines("kernel/" + name), 1):
+def includes(project, top, name, known):
+    """Files of the folder that a file includes: (line, path below the folder)"""
+    for number, line in enumerate(project.lines(top + name), 1):
         m = re.match(r'\s*#\s*include\s+"([^"]+)"', line)
         if m:
             for base in (os.path.dirname(name), ""):
@@ -153,48 +156,64 @@ def circles(edges):
     return found
 
 
+def needs(project, top, sources, home):
+    """What files need of each other: (file, line, other file, rule, what, text)"""
+    for name, src in sources.items():
+        for line, used in includes(project, top, name, sources):
+            yield name, line, used, "include", used, f"includes {used}"
+        for func, line in src.uses:
+            used = home.get(func)
+            if used and used != name and func not in src.defines:
+                yield name, line, used, "call", func, f"uses {func}() of {used}"
+
+
+def circle_findings(top, sources, layer, all_needs):
+    # unit -> unit that it needs -> (file, line) that says so
+    edges = {unit(name, layer): {} for name in sources}
+    for name, line, used, *_ in all_needs:
+        ours, theirs = unit(name, layer), unit(used, layer)
+        if theirs != ours:
+            edges[ours].setdefault(theirs, (top + name, line))
+    for circle in circles(edges):
+        for member in sorted(circle):
+            other = min(set(edges[member]) & circle)
+            file, line = edges[member][other]
+            yield Finding(file, line, "circle", member,
+                          f"needs {other}, in a circle of {len(circle)}: "
+                          + " ".join(sorted(circle)))
+
+
+def unreadable(top, sources):
+    for name, src in sources.items():
+        if not src.pairs:
+            yield Finding(top + name, 1, "layer", "-",
+                          "braces do not pair (in all branches of #if): it cannot be read")
+
+
 def check(project, table_path):
     layers = Table(table_path)
-    sources, home = read(project)
-    found = []
+    sources, home = read(project, KERNEL)
+    found = list(unreadable(KERNEL, sources))
     layer = {name: layers.layer(name) for name in sources}
     for name, where in layer.items():
         if where not in layers.rank:
-            found.append(Finding("kernel/" + name, 1, "layer", "-",
+            found.append(Finding(KERNEL + name, 1, "layer", "-",
                                  "has no layer in tests/lint/layers"))
-        if not sources[name].pairs:
-            found.append(Finding("kernel/" + name, 1, "layer", "-",
-                                 "braces do not pair (in all branches of #if): it cannot be read"))
     for name in layers.of:
         if not any(s == name or name.endswith("/") and s.startswith(name) for s in sources):
             found.append(Finding("tests/lint/layers", layers.lines[name], "layer", name,
                                  "is no file of kernel/"))
 
-    # unit -> unit that it needs -> (file, line) that says so
-    edges = {unit(name, layer): {} for name in sources}
-
-    def needs(name, line, used, rule, what, text):
-        ours, theirs = unit(name, layer), unit(used, layer)
-        if theirs != ours:
-            edges[ours].setdefault(theirs, ("kernel/" + name, line))
+    all_needs = list(needs(project, KERNEL, sources, home))
+    for name, line, used, rule, what, text in all_needs:
         mine, its = layer[name], layer[used]
         if mine in layers.rank and its in layers.rank and layers.up(mine, its):
-            found.append(Finding("kernel/" + name, line, rule, what,
+            found.append(Finding(KERNEL + name, line, rule, what,
                                  f"{text}; {mine} does not know {its}"))
+    found += circle_findings(KERNEL, sources, layer, all_needs)
 
-    for name, src in sources.items():
-        for line, used in includes(project, name, sources):
-            needs(name, line, used, "include", used, f"includes {used}")
-        for func, line in src.uses:
-            used = home.get(func)
-            if used and used != name and func not in src.defines:
-                needs(name, line, used, "call", func, f"uses {func}() of {used}")
-
-    for circle in circles(edges):
-        for member in sorted(circle):
-            other = min(set(edges[member]) & circle)
-            file, line = edges[member][other]
-            found.append(Finding(file, line, "circle", member,
-                                 f"needs {other}, in a circle of {len(circle)}: "
-                                 + " ".join(sorted(circle))))
+    for top in FLAT:
+        sources, home = read(project, top)
+        found += unreadable(top, sources)
+        found += circle_findings(top, sources, {}, needs(project, top, sources, home))
     return found
