@@ -6,6 +6,7 @@
 #include <linux/workqueue.h>
 #include "base/icrc.h"
 #include "base/prxe.h"
+#include "base/version.h"
 #include "carrier/local.h"
 #include "carrier/wire.h"
 #include "mmu/fault.h"
@@ -15,6 +16,7 @@
 
 MODULE_DESCRIPTION("Soft-RoCE with pageable memory");
 MODULE_LICENSE("Dual BSD/GPL");
+MODULE_VERSION(PRXE_VERSION);
 
 static int __init prxe_init(void)
 {

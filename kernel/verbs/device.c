@@ -4,9 +4,11 @@
  */
 #include <linux/random.h>
 #include <linux/rtnetlink.h>
+#include <linux/stringify.h>
 #include <net/addrconf.h>
 #include "base/prxe.h"
 #include "base/registry.h"
+#include "base/version.h"
 #include "carrier/mcast.h"
 #include "carrier/udp.h"
 #include "compat/compat_ops.h"
@@ -35,7 +37,7 @@ static int del_gid(const struct ib_gid_attr *attr, void **context)
 
 static void get_fw_str(struct ib_device *ib, char *str)
 {
-	strscpy(str, "prxe", IB_FW_VERSION_NAME_MAX);
+	strscpy(str, PRXE_VERSION, IB_FW_VERSION_NAME_MAX);
 }
 
 static const struct ib_device_ops device_ops = {

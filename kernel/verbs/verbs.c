@@ -7,6 +7,7 @@
 #include <rdma/ib_mad.h>
 #include "base/prxe.h"
 #include "base/registry.h"
+#include "base/version.h"
 #include "carrier/mcast.h"
 #include "mmu/mirror.h"
 #include "verbs/verbs.h"
@@ -29,6 +30,8 @@ int prxe_query_device(struct ib_device *ib, struct ib_device_attr *attr, struct 
 	attr->vendor_id = 0xffffff;	/* none: what libraries expect of a software device */
 	attr->vendor_part_id = PRXE_DRIVER_ID;
 	attr->hw_ver = 1;
+	attr->fw_ver = (u64)PRXE_VERSION_MAJOR << 32 | PRXE_VERSION_MINOR << 16 |
+		       PRXE_VERSION_PATCH;
 	attr->sys_image_guid = dev->guid;
 	attr->max_mr_size = ~0ULL;
 	attr->page_size_cap = 0xfffff000;
