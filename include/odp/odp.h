@@ -16,6 +16,7 @@
 #define ODP_ODP_H
 
 #include <infiniband/verbs.h>
+#include <odp/version.h> /* ODP_VERSION_MAJOR, ODP_VERSION_MINOR */
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,10 +24,7 @@
 extern "C" {
 #endif
 
-#define ODP_VERSION_MAJOR 1
-#define ODP_VERSION_MINOR 0
-
-/* The version of the library that is running: major << 16 | minor. The header's is in the macros above. */
+/* The version of the library that is running: major << 16 | minor. The macros are the header's. */
 uint32_t odp_version(void);
 
 /* ---- reasons ---- */

@@ -111,23 +111,25 @@ make_cmake() {
 }
 
 build_user() {
-	local dir failed=0
+	local dir stamp failed=0
 	ensure_kernel stable
 	if [ -e "$TOP/providers/prxe/build.sh" ]; then
 		ensure_rdma_core || return 1
-		build_part provider "$(source_stamp "$TOP/providers" "$TOP/kernel/uapi")" make_provider || failed=1
+		stamp=$(source_stamp "$TOP/providers" "$TOP/kernel/uapi")
+		build_part provider "$stamp" make_provider || failed=1
 	else
 		msg "there is no providers/prxe/build.sh: no provider is built"
 	fi
 	if [ -e "$TOP/CMakeLists.txt" ]; then
-		build_part cmake "$(source_stamp "$TOP/CMakeLists.txt" "$TOP/libodp" \
-			"$TOP/include" "$TOP/examples" "$TOP/kernel/uapi")" make_cmake || failed=1
+		stamp=$(source_stamp "$TOP/CMakeLists.txt" "$TOP/libodp" "$TOP/include" "$TOP/examples" \
+			"$TOP/kernel/uapi" "$TOP/kernel/base/version.h")
+		build_part cmake "$stamp" make_cmake || failed=1
 	fi
 	for dir in tests/* tools/*; do
 		[ -e "$TOP/$dir/Makefile" ] || continue
-		build_part "${dir//\//-}" "$(source_stamp "$TOP/$dir" "$TOP/include" \
-			"$TOP/tests/lib" "$TOP/tests/verbs/lib" "$TOP/libodp" \
-			"$TOP/kernel/uapi")" make_programs "$dir" || failed=1
+		stamp=$(source_stamp "$TOP/$dir" "$TOP/include" "$TOP/tests/lib" "$TOP/tests/verbs/lib" \
+			"$TOP/libodp" "$TOP/kernel/uapi" "$TOP/kernel/base/version.h")
+		build_part "${dir//\//-}" "$stamp" make_programs "$dir" || failed=1
 	done
 	return $failed
 }
