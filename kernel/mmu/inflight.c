@@ -85,7 +85,7 @@ static void inflight_list(struct prxe_inflight *in, unsigned long first, unsigne
 void prxe_inflight_start(struct prxe_inflight *in, unsigned long first, unsigned long last)
 {
 	inflight_list(in, first, last);
-	/* The caller looks for leaves after it. Pairs with the one in leaf_create(). */
+	/* The caller looks for leaves after it. Pairs with the one in leaf_store(). */
 	smp_mb();
 }
 

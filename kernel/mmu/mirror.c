@@ -73,8 +73,10 @@ static void mirror_free_rcu(struct rcu_head *rcu)
 static void mirror_free(struct work_struct *work)
 {
 	struct prxe_mirror *mirror = container_of(work, struct prxe_mirror, free);
+	unsigned long no = 0;
 
-	WARN_ON_ONCE(!xa_empty(&mirror->leaves));
+	WARN_ON_ONCE(xa_find(&mirror->leaves, &no, ULONG_MAX, XA_PRESENT));
+	xa_destroy(&mirror->leaves);	/* a store that found no memory leaves empty nodes */
 	prxe_fault_pool_destroy(mirror->pool);
 	prxe_inflight_free(&mirror->inflight);
 	mmdrop(mirror->mm);
@@ -351,53 +353,24 @@ static void mirror_range_end(struct mmu_notifier *mn, const struct mmu_notifier_
 
 /* ---- faults: leaves, and what is published in them ---- */
 
-/* As part of @mirror's process: what a worker allocates for it is charged to its memory cgroup. */
-static struct prxe_leaf *leaf_create(struct prxe_mirror *mirror, unsigned long base, gfp_t gfp)
+/* Takes populate, or does not wait for it where @gfp may not block. */
+static bool populate_lock(struct prxe_mirror *mirror, gfp_t gfp)
 {
-	struct mem_cgroup *memcg = get_mem_cgroup_from_mm(mirror->mm);
-	struct mem_cgroup *old = set_active_memcg(memcg);
-	struct prxe_leaf *leaf;
-	int ret = -ENOMEM;
-
-	leaf = kzalloc(sizeof(*leaf), gfp);
-	if (!leaf)
-		goto out;
-	leaf->mirror = mirror;
-	leaf->base = base;
-	spin_lock_init(&leaf->lock);
-	atomic_set(&leaf->pins, 1);
-	INIT_LIST_HEAD(&leaf->idle);
-	INIT_HLIST_HEAD(&leaf->walks);
-
-	ret = xa_err(xa_store(&mirror->leaves, base >> PRXE_LEAF_SHIFT, leaf, gfp));
-	if (ret) {
-		kfree(leaf);
-		leaf = NULL;
-	}
-	/*
-	 * In the table before anybody looks for what is in flight: prxe_leaf_begin() says why. Also
-	 * for those who find the leaf there: they hold populate after us.
-	 */
-	smp_mb();
-out:
-	set_active_memcg(old);
-	mem_cgroup_put(memcg);
-	return leaf ? leaf : ERR_PTR(ret);
+	if (!gfpflags_allow_blocking(gfp))
+		return mutex_trylock(&mirror->populate);
+	mutex_lock(&mirror->populate);
+	return true;
 }
 
-struct prxe_leaf *prxe_leaf_pin(struct prxe_mirror *mirror, unsigned long va, gfp_t gfp)
+/* The leaf of @va, pinned; NULL when there is none. */
+static struct prxe_leaf *leaf_pin_locked(struct prxe_mirror *mirror, unsigned long va)
 {
 	struct prxe_leaf *leaf;
 
-	if (gfpflags_allow_blocking(gfp))
-		mutex_lock(&mirror->populate);
-	else if (!mutex_trylock(&mirror->populate))
-		return ERR_PTR(-EAGAIN);
-	if (READ_ONCE(mirror->dead)) {
-		leaf = ERR_PTR(-ESRCH);
-		goto out;
-	}
-	/* Removal needs populate: the leaf stays, and the count of removals is as it is. */
+	lockdep_assert_held(&mirror->populate);
+	if (READ_ONCE(mirror->dead))
+		return ERR_PTR(-ESRCH);
+	/* A removal takes populate: the leaf stays, and so does the removal number. */
 	local_bh_disable();
 	preempt_disable();
 	leaf = prxe_mirror_hit(mirror, va, false);
@@ -405,11 +378,89 @@ struct prxe_leaf *prxe_leaf_pin(struct prxe_mirror *mirror, unsigned long va, gf
 	local_bh_enable();
 	if (leaf)
 		atomic_inc(&leaf->pins);
-	else
-		leaf = leaf_create(mirror, va & ~(PRXE_LEAF_SIZE - 1), gfp);
-out:
+	return leaf;
+}
+
+/* A leaf for @va that nobody can find yet, with one pin. */
+static struct prxe_leaf *leaf_alloc(struct prxe_mirror *mirror, unsigned long va, gfp_t gfp)
+{
+	struct prxe_leaf *leaf = kzalloc(sizeof(*leaf), gfp);
+
+	if (!leaf)
+		return NULL;
+	leaf->mirror = mirror;
+	leaf->base = va & ~(PRXE_LEAF_SIZE - 1);
+	spin_lock_init(&leaf->lock);
+	atomic_set(&leaf->pins, 1);
+	INIT_LIST_HEAD(&leaf->idle);
+	INIT_HLIST_HEAD(&leaf->walks);
+	return leaf;
+}
+
+/*
+ * One attempt to store @new: the leaf of @new's address, pinned, which is @new unless another
+ * thread was faster. NULL: the table needs memory, which xas_nomem() allocates.
+ */
+static struct prxe_leaf *leaf_store(struct xa_state *xas, struct prxe_leaf *new, gfp_t gfp)
+{
+	struct prxe_mirror *mirror = new->mirror;
+	struct prxe_leaf *leaf;
+
+	if (!populate_lock(mirror, gfp))
+		return ERR_PTR(-EAGAIN);
+	leaf = leaf_pin_locked(mirror, new->base);
+	if (!leaf) {
+		xas_lock(xas);
+		xas_store(xas, new);
+		xas_unlock(xas);
+		if (!xas_error(xas))
+			leaf = new;
+		/*
+		 * The leaf is in the table before anybody looks for what is in flight, also before
+		 * a thread does that finds it there: that one takes populate after us.
+		 * prxe_leaf_begin() says why.
+		 */
+		smp_mb();
+	}
 	mutex_unlock(&mirror->populate);
 	return leaf;
+}
+
+/*
+ * The slow part of prxe_leaf_pin(): there was no leaf. Memory is allocated without populate: it may
+ * be reclaimed for that, and faults on other leaves of the process would wait so long. It is
+ * charged to the memory cgroup of @mirror's process, even when a thread of ours allocates it.
+ */
+static noinline struct prxe_leaf *leaf_create(struct prxe_mirror *mirror, unsigned long va,
+					      gfp_t gfp)
+{
+	struct mem_cgroup *memcg = get_mem_cgroup_from_mm(mirror->mm);
+	struct mem_cgroup *old = set_active_memcg(memcg);
+	XA_STATE(xas, &mirror->leaves, va >> PRXE_LEAF_SHIFT);
+	struct prxe_leaf *new, *leaf = NULL;
+
+	new = leaf_alloc(mirror, va, gfp);
+	if (new) {
+		do {
+			leaf = leaf_store(&xas, new, gfp);
+		} while (xas_nomem(&xas, gfp));
+		if (leaf != new)
+			kfree(new);
+	}
+	set_active_memcg(old);
+	mem_cgroup_put(memcg);
+	return leaf ? leaf : ERR_PTR(-ENOMEM);
+}
+
+struct prxe_leaf *prxe_leaf_pin(struct prxe_mirror *mirror, unsigned long va, gfp_t gfp)
+{
+	struct prxe_leaf *leaf;
+
+	if (!populate_lock(mirror, gfp))
+		return ERR_PTR(-EAGAIN);
+	leaf = leaf_pin_locked(mirror, va);
+	mutex_unlock(&mirror->populate);
+	return leaf ? leaf : leaf_create(mirror, va, gfp);
 }
 
 /* It may have to be removed, or listed to be. */

@@ -68,7 +68,11 @@ struct prxe_mirror {
 	atomic_t users;			/* ucontexts and MRs: at 0 faults end and the leaves go */
 	struct prxe_inflight inflight;	/* invalidations between their start and their end */
 	atomic_t syncing;		/* who clears entries, until no window uses them any more */
-	struct mutex populate;		/* creation and removal of leaves; never held across a fault */
+	/*
+	 * What is pinned is not removed: taken to find and pin a leaf, to store and to remove one.
+	 * Never held over an allocation that may wait, or over a fault.
+	 */
+	struct mutex populate;
 	spinlock_t idle_lock;
 	struct list_head idle;
 	struct delayed_work reap;	/* removes idle leaves; holds a reference while pending */

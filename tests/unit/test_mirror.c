@@ -565,6 +565,48 @@ static void remembered_apart(void **state)
 	shut_down();
 }
 
+/* What another thread does while memory for a leaf is allocated. */
+static struct prxe_leaf *rival;
+static int rival_at;
+static void other_thread(gfp_t gfp)
+{
+	/* Faults of the same process do not wait for our memory. */
+	assert_true(mutex_trylock(&mirror->populate));
+	mutex_unlock(&mirror->populate);
+	if (!rival_at || --rival_at)
+		return;
+	shim_on_alloc = NULL;
+	rival = prxe_leaf_pin(mirror, BASE + PAGE_SIZE, GFP_KERNEL);
+	shim_on_alloc = other_thread;
+}
+
+/* While a leaf is made, nobody waits for that; and two threads that make the same leaf make one. */
+static void make_leaf(void **state)
+{
+	struct prxe_leaf *leaf;
+
+	start_up();
+	for (int at = 0; at < 3; at++) {	/* at the leaf's memory, at the table's */
+		rival = NULL;
+		rival_at = at;
+		shim_on_alloc = other_thread;
+		leaf = prxe_leaf_pin(mirror, BASE, GFP_KERNEL);
+		shim_on_alloc = NULL;
+		assert_false(IS_ERR(leaf));
+		assert_ptr_equal(leaf_at(0), leaf);
+		assert_int_equal(atomic_read(&leaf->pins), 1 + !!at);
+		if (at) {
+			assert_ptr_equal(rival, leaf);
+			prxe_leaf_unpin(rival);
+		}
+		prxe_leaf_unpin(leaf);
+		shim_work_run(true);
+		shim_rcu_drain();
+		assert_null(leaf_at(0));
+	}
+	shut_down();
+}
+
 /* What fails leaves nothing behind. */
 static void failures(void **state)
 {
@@ -1114,6 +1156,7 @@ int main(void)
 		cmocka_unit_test(whose_windows),
 		cmocka_unit_test(one_wait),
 		cmocka_unit_test(mark_on_nothing),
+		cmocka_unit_test(make_leaf),
 		cmocka_unit_test(failures),
 		cmocka_unit_test(no_mirror),
 	};

@@ -140,6 +140,8 @@ void shim_fail(const char *what, const char *file, int line) __attribute__((nore
 
 /* The n-th allocation from now fails when set to n; 0: none. */
 extern __thread int shim_alloc_fails;
+/* Called before each allocation. */
+extern __thread void (*shim_on_alloc)(gfp_t gfp);
 void *shim_alloc(size_t size, gfp_t gfp);
 #define kmalloc(size, gfp)	shim_alloc(size, gfp)
 #define kzalloc(size, gfp)	shim_alloc(size, (gfp) | __GFP_ZERO)

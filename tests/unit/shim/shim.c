@@ -10,12 +10,21 @@ void shim_fail(const char *what, const char *file, int line)
 
 /* ---- memory ---- */
 __thread int shim_alloc_fails;
+__thread void (*shim_on_alloc)(gfp_t gfp);
 
-void *shim_alloc(size_t size, gfp_t gfp)
+/* Is there memory, and may one wait for it here? */
+static bool shim_has_memory(gfp_t gfp)
 {
 	if (gfp & GFP_KERNEL)
 		might_sleep();
-	if (shim_alloc_fails && !--shim_alloc_fails)
+	if (shim_on_alloc)
+		shim_on_alloc(gfp);
+	return !(shim_alloc_fails && !--shim_alloc_fails);
+}
+
+void *shim_alloc(size_t size, gfp_t gfp)
+{
+	if (!shim_has_memory(gfp))
 		return NULL;
 	return gfp & __GFP_ZERO ? calloc(1, size) : malloc(size);
 }
@@ -151,6 +160,7 @@ void xa_destroy(struct xarray *xa)
 	xa->slot = NULL;
 	xa->num = 0;
 	xa->room = 0;
+	xa->nodes = false;
 }
 
 static size_t xa_pos(const struct xarray *xa, unsigned long index)
@@ -186,20 +196,19 @@ static void *xa_take(struct xarray *xa, size_t i)
 	void *old = xa->slot[i].entry;
 
 	memmove(&xa->slot[i], &xa->slot[i + 1], (--xa->num - i) * sizeof(*xa->slot));
-	if (!xa->num)
-		xa_destroy(xa);	/* an empty one holds no memory */
+	if (!xa->num) {	/* an empty one holds no memory */
+		free(xa->slot);
+		xa->slot = NULL;
+		xa->room = 0;
+	}
 	return old;
 }
 
-void *xa_store(struct xarray *xa, unsigned long index, void *entry, gfp_t gfp)
+static void *shim_xa_store(struct xarray *xa, unsigned long index, void *entry)
 {
 	void *old = NULL;
 	size_t i;
 
-	if (gfp & GFP_KERNEL)
-		might_sleep();
-	if (shim_alloc_fails && !--shim_alloc_fails)
-		return ERR_PTR(-ENOMEM);
 	pthread_mutex_lock(&xa->m);
 	i = xa_pos(xa, index);
 	if (i < xa->num && xa->slot[i].index == index) {
@@ -221,9 +230,40 @@ void *xa_store(struct xarray *xa, unsigned long index, void *entry, gfp_t gfp)
 	return old;
 }
 
+void *xa_store(struct xarray *xa, unsigned long index, void *entry, gfp_t gfp)
+{
+	if (shim_has_memory(gfp))
+		return shim_xa_store(xa, index, entry);
+	__atomic_store_n(&xa->nodes, true, __ATOMIC_RELAXED);
+	return ERR_PTR(-ENOMEM);
+}
+
+void *xas_store(struct xa_state *xas, void *entry)
+{
+	xas->err = xas->has_node ? 0 : -ENOMEM;
+	if (xas->err) {
+		__atomic_store_n(&xas->xa->nodes, true, __ATOMIC_RELAXED);
+		return NULL;
+	}
+	xas->has_node = false;
+	return shim_xa_store(xas->xa, xas->index, entry);
+}
+
+bool xas_nomem(struct xa_state *xas, gfp_t gfp)
+{
+	if (xas->err != -ENOMEM) {
+		xas->has_node = false;
+		return false;
+	}
+	xas->has_node = shim_has_memory(gfp);
+	if (xas->has_node)
+		xas->err = 0;
+	return xas->has_node;
+}
+
 void *xa_erase(struct xarray *xa, unsigned long index)
 {
-	return xa_store(xa, index, NULL, 0);
+	return shim_xa_store(xa, index, NULL);
 }
 
 void *xa_find(struct xarray *xa, unsigned long *index, unsigned long max, int filter)
@@ -259,7 +299,7 @@ bool xa_empty(struct xarray *xa)
 	bool empty;
 
 	pthread_mutex_lock(&xa->m);
-	empty = !xa->num;
+	empty = !xa->num && !xa->nodes;
 	pthread_mutex_unlock(&xa->m);
 	return empty;
 }

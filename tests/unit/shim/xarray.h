@@ -8,6 +8,7 @@ struct xarray {
 	pthread_mutex_t m;
 	struct shim_slot *slot;
 	size_t num, room;
+	bool nodes;	/* empty ones, which a store without memory has left */
 };
 struct xa_limit { u32 max, min; };
 #define XA_LIMIT(lo, hi)	((struct xa_limit){ .min = (lo), .max = (hi) })
@@ -33,8 +34,22 @@ static inline int xa_err(void *entry) { return IS_ERR(entry) ? PTR_ERR(entry) : 
 	     (e) = xa_find_after(xa, &(i), last))
 #define xa_for_each(xa, i, e)	xa_for_each_range(xa, i, e, 0, ULONG_MAX)
 
-struct xa_state { struct xarray *xa; unsigned long index; };
+/*
+ * A store needs memory that xas_nomem() has brought: without it, it fails, and leaves a node behind,
+ * as the kernel's does when it gets some of several.
+ */
+struct xa_state {
+	struct xarray *xa;
+	unsigned long index;
+	bool has_node;
+	int err;
+};
 #define XA_STATE(name, array, i) struct xa_state name = { (array), (i) }
+#define xas_lock(xas)		((void)(xas), (void)shim_spins++)
+#define xas_unlock(xas)		((void)(xas), (void)shim_spins--)
+#define xas_error(xas)		((xas)->err)
+void *xas_store(struct xa_state *xas, void *entry);
+bool xas_nomem(struct xa_state *xas, gfp_t gfp);
 #define xas_retry(xas, e)	(false)
 #define xas_pause(xas)		((void)(xas))
 #define xas_for_each(xas, e, max) \
