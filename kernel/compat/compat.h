@@ -90,6 +90,17 @@ static inline void prxe_vm_flags_mod(struct vm_area_struct *vma, unsigned long s
 #endif
 }
 
+/* As mmap_write_trylock() of older kernels. */
+static inline bool prxe_mmap_write_trylock(struct mm_struct *mm)
+{
+	if (!down_write_trylock(&mm->mmap_lock))
+		return false;
+#ifdef PRXE_HAVE_MM_LOCK_SEQCOUNT
+	mm_lock_seqcount_begin(mm);	/* mmap_write_unlock() has the end of it */
+#endif
+	return true;
+}
+
 /* ---- UDP and routes ---- */
 static inline void prxe_udp_tunnel_setup(struct net *net, struct socket *sock,
 					 struct udp_tunnel_sock_cfg *cfg)

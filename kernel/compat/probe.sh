@@ -134,6 +134,10 @@ probe LINUX_UNALIGNED <<-'END'
 	#include <linux/unaligned.h>
 	int a;
 END
+probe MM_LOCK_SEQCOUNT <<-'END'
+	#include <linux/mm.h>
+	void f(struct mm_struct *m); void f(struct mm_struct *m) { mm_lock_seqcount_begin(m); }
+END
 probe VM_FLAGS_SET <<-'END'
 	#include <linux/mm.h>
 	void f(struct vm_area_struct *v);

@@ -25,11 +25,17 @@
 /* Removed at a time: faults that want populate wait for no more. */
 #define REAP_BATCH	64
 
+/* How often and how long mmap_lock is asked for: see mmap_lock_try(). */
+#define LOCK_TRIES	16
+#define LOCK_PAUSES	4U	/* 1 ms .. 16 ms */
+#define LOCK_WAITERS	16
+
 static DEFINE_HASHTABLE(mirrors, 6);	/* by mm: those with users */
 static DEFINE_SPINLOCK(mirrors_lock);	/* the table, and the step of users from 1 to 0 */
 static atomic_t mirrors_live;		/* structures not freed yet */
 static DECLARE_WAIT_QUEUE_HEAD(mirrors_gone);
 static struct workqueue_struct *mirror_wq;
+static atomic_t lock_waiters;		/* work that waits for the mmap_lock of some process */
 static atomic_long_t removal_numbers;	/* what mirror->removals is drawn from */
 
 /* ---- counters: those of mirrors that are gone, and of the others on demand ---- */
@@ -99,6 +105,32 @@ static void reap_later(struct prxe_mirror *mirror, unsigned long delay)
 	if (delay ? !queue_delayed_work(mirror_wq, &mirror->reap, delay) :
 		    mod_delayed_work(mirror_wq, &mirror->reap, 0))
 		prxe_mirror_put(mirror);	/* the one that was pending has its own */
+}
+
+/*
+ * mmap_lock for writing, for work in mirror_wq. The work of all processes shares the workqueue's
+ * threads, and a process may hold its own lock for as long as it likes: so the lock is tried, and
+ * the work comes back after mmap_lock_pause(). Where many threads take the lock all the time, a try
+ * may never succeed: after LOCK_TRIES the work waits for the lock, but only LOCK_WAITERS works of
+ * the module do that at a time.
+ */
+static bool mmap_lock_try(struct mm_struct *mm, unsigned int *tries)
+{
+	bool locked = prxe_mmap_write_trylock(mm);
+
+	if (locked || ++*tries < LOCK_TRIES)
+		return locked;
+	if (atomic_inc_return(&lock_waiters) <= LOCK_WAITERS) {
+		mmap_write_lock(mm);
+		locked = true;
+	}
+	atomic_dec(&lock_waiters);
+	return locked;
+}
+
+static unsigned long mmap_lock_pause(unsigned int tries)
+{
+	return msecs_to_jiffies(1U << min(tries - 1, LOCK_PAUSES));
 }
 
 /* ---- leaves ---- */
@@ -762,6 +794,22 @@ static bool reap_batch(struct prxe_mirror *mirror, unsigned long *no)
 }
 
 /*
+ * The interval notifier of a mirror that closes. The removal waits for a moment with nothing in
+ * flight: who holds mmap_lock for writing lets what needs it end, and keeps the rest out. False:
+ * try again later.
+ */
+static bool interval_remove(struct prxe_mirror *mirror)
+{
+	if (!mmap_lock_try(mirror->mm, &mirror->lock_tries))
+		return false;
+	mmu_interval_notifier_remove(&mirror->ni);
+	mmap_write_unlock(mirror->mm);
+	mirror->ni_removed = true;
+	prxe_mirror_put(mirror);	/* the interval's */
+	return true;
+}
+
+/*
  * Remove leaves that are empty, all of them when the mirror closes; and then the notifier. No key
  * reaches a closing mirror, so it is nobody's loss that what is still published is not invalidated
  * any more. Pinned leaves are left to who unpins them.
@@ -773,17 +821,8 @@ static void mirror_reap(struct work_struct *work)
 
 	while (reap_batch(mirror, &no))
 		cond_resched();
-	if (READ_ONCE(mirror->closing) && !mirror->ni_removed) {
-		mirror->ni_removed = true;
-		/*
-		 * It needs a moment with nothing in flight: what needs mmap_lock ends, and stays
-		 * out.
-		 */
-		mmap_write_lock(mirror->mm);
-		mmu_interval_notifier_remove(&mirror->ni);
-		mmap_write_unlock(mirror->mm);
-		prxe_mirror_put(mirror);
-	}
+	if (READ_ONCE(mirror->closing) && !mirror->ni_removed && !interval_remove(mirror))
+		reap_later(mirror, mmap_lock_pause(mirror->lock_tries));
 	prxe_mirror_put(mirror);
 }
 
@@ -893,14 +932,13 @@ static int mirror_register(struct prxe_mirror *mirror, struct mm_struct *mm)
 	return __mmu_notifier_register(&mirror->mn, mm);
 }
 
-static struct prxe_mirror *mirror_create(struct mm_struct *mm)
+/* A mirror that nobody can find, with one reference and one user. */
+static struct prxe_mirror *mirror_alloc(struct mm_struct *mm)
 {
-	struct prxe_mirror *mirror, *other;
-	int ret;
+	struct prxe_mirror *mirror = kzalloc(sizeof(*mirror), GFP_KERNEL);
 
-	mirror = kzalloc(sizeof(*mirror), GFP_KERNEL);
 	if (!mirror)
-		return ERR_PTR(-ENOMEM);
+		return NULL;
 	if (!zalloc_cpumask_var(&mirror->cpus, GFP_KERNEL))
 		goto err_free;
 	mirror->pool = prxe_fault_pool_create(mirror);
@@ -920,8 +958,27 @@ static struct prxe_mirror *mirror_create(struct mm_struct *mm)
 	INIT_DELAYED_WORK(&mirror->reap, mirror_reap);
 	INIT_WORK(&mirror->free, mirror_free);
 	atomic_inc(&mirrors_live);
+	return mirror;
 
-	mmap_write_lock(mm);
+err_cpus:
+	free_cpumask_var(mirror->cpus);
+err_free:
+	kfree(mirror);
+	return NULL;
+}
+
+/*
+ * Make @mirror the one of its address space, unless there is one by now: that is returned then, or
+ * an error. mmap_lock is held for writing, and dropped. The caller's reference becomes the
+ * notifier's, or is given back.
+ */
+static struct prxe_mirror *mirror_publish(struct prxe_mirror *mirror)
+{
+	struct mm_struct *mm = mirror->mm;
+	struct prxe_mirror *other;
+	int ret;
+
+	mmap_assert_write_locked(mm);
 	other = mirror_find(mm);
 	if (other) {
 		mmap_write_unlock(mm);
@@ -943,23 +1000,19 @@ static struct prxe_mirror *mirror_create(struct mm_struct *mm)
 	}
 	prxe_mirror_put(mirror);
 	return ERR_PTR(ret);
-
-err_cpus:
-	free_cpumask_var(mirror->cpus);
-err_free:
-	kfree(mirror);
-	return ERR_PTR(-ENOMEM);
 }
 
 /*
- * Set-up runs in a worker: taking all locks of an address space fails on any pending signal of the caller, and an application whose
- * timer ticks is not to see that.
+ * Set-up runs in a worker: taking all locks of an address space fails on any pending signal of the
+ * caller, and an application whose timer ticks is not to see that.
  */
 struct setup {
-	struct work_struct work;
+	struct delayed_work work;
 	struct completion done;
 	struct kref ref;
 	struct mm_struct *mm;		/* mm_users held by the worker's half */
+	struct prxe_mirror *mirror;	/* to be published, the worker's */
+	unsigned int lock_tries;
 	struct prxe_mirror *result;
 	bool abandoned;			/* under mirrors_lock, with finished */
 	bool finished;
@@ -970,21 +1023,38 @@ static void setup_free(struct kref *ref)
 	kfree(container_of(ref, struct setup, ref));
 }
 
-static void setup_work(struct work_struct *work)
+static void setup_finish(struct setup *s, struct prxe_mirror *result)
 {
-	struct setup *s = container_of(work, struct setup, work);
 	bool abandoned;
 
-	s->result = mirror_create(s->mm);
+	s->result = result;
 	spin_lock_bh(&mirrors_lock);
 	s->finished = true;
 	abandoned = s->abandoned;
 	spin_unlock_bh(&mirrors_lock);
-	if (abandoned && !IS_ERR(s->result))
-		prxe_mirror_unuse(s->result);
+	if (abandoned && !IS_ERR(result))
+		prxe_mirror_unuse(result);
 	mmput_async(s->mm);
 	complete(&s->done);
 	kref_put(&s->ref, setup_free);
+}
+
+static void setup_work(struct work_struct *work)
+{
+	struct setup *s = container_of(to_delayed_work(work), struct setup, work);
+
+	if (!s->mirror)
+		s->mirror = mirror_alloc(s->mm);
+	if (!s->mirror) {
+		setup_finish(s, ERR_PTR(-ENOMEM));
+	} else if (READ_ONCE(s->abandoned)) {
+		prxe_mirror_put(s->mirror);
+		setup_finish(s, ERR_PTR(-EINTR));
+	} else if (mmap_lock_try(s->mm, &s->lock_tries)) {
+		setup_finish(s, mirror_publish(s->mirror));
+	} else {
+		queue_delayed_work(mirror_wq, &s->work, mmap_lock_pause(s->lock_tries));
+	}
 }
 
 struct prxe_mirror *prxe_mirror_get_current(void)
@@ -1003,20 +1073,20 @@ struct prxe_mirror *prxe_mirror_get_current(void)
 	s = kzalloc(sizeof(*s), GFP_KERNEL);
 	if (!s)
 		return ERR_PTR(-ENOMEM);
-	INIT_WORK(&s->work, setup_work);
+	INIT_DELAYED_WORK(&s->work, setup_work);
 	init_completion(&s->done);
 	kref_init(&s->ref);
 	kref_get(&s->ref);
 	mmget(mm);
 	s->mm = mm;
-	queue_work(mirror_wq, &s->work);
+	queue_delayed_work(mirror_wq, &s->work, 0);
 
 	if (!wait_for_completion_killable(&s->done)) {
 		mirror = s->result;
 	} else {
 		/* A fatal signal. What the worker makes it unmakes, unless it was faster. */
 		spin_lock_bh(&mirrors_lock);
-		s->abandoned = true;
+		WRITE_ONCE(s->abandoned, true);
 		finished = s->finished;
 		spin_unlock_bh(&mirrors_lock);
 		mirror = finished ? s->result : ERR_PTR(-EINTR);

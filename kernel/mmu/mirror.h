@@ -63,6 +63,7 @@ struct prxe_mirror {
 	struct mmu_interval_notifier ni; /* of the whole address space: invalidations start */
 	struct mmu_notifier mn;		/* invalidations end; ageing; the end of the address space */
 	bool ni_removed;		/* the reaper's */
+	unsigned int lock_tries;	/* the reaper's: how often mmap_lock could not be had */
 	struct hlist_node node;		/* in the table of mirrors while it has users */
 	refcount_t ref;			/* memory of this structure and of its leaves' owner */
 	atomic_t users;			/* ucontexts and MRs: at 0 faults end and the leaves go */

@@ -689,6 +689,49 @@ static void no_mirror(void **state)
 	shim_mm_free(mm);
 }
 
+/* What processes that hold their own mmap_lock cost others. */
+static void lock_held(void **state)
+{
+	assert_int_equal(prxe_mirror_init(), 0);
+	mm = shim_mm_new();
+	shim_task.mm = mm;
+	/* Nobody waits for a lock that is held for a moment, neither to set up nor to end. */
+	mm->held = 5;
+	mirror = prxe_mirror_get_current();
+	assert_false(IS_ERR(mirror));
+	assert_int_equal(mm->held, 0);
+	mm->held = 5;
+	prxe_mirror_unuse(mirror);
+	shim_work_run(true);
+	shim_rcu_drain();
+	shim_work_run(true);
+	assert_int_equal(shim_mm_intervals(mm), 0);
+	assert_int_equal(mm->held, 0);
+	assert_int_equal(mm->waited, 0);
+	/* Who has tried often enough waits, so that others do not overtake it for ever. */
+	mm->held = INT_MAX;
+	mirror = prxe_mirror_get_current();
+	assert_false(IS_ERR(mirror));
+	assert_int_equal(mm->waited, 1);
+	prxe_mirror_unuse(mirror);
+	shim_work_run(true);
+	shim_rcu_drain();
+	shim_work_run(true);
+	/* The caller is killed: nothing waits any more, and nothing stays. */
+	mm->waited = 0;
+	mm->held = INT_MAX;
+	shim_killed = 1;
+	assert_ptr_equal(prxe_mirror_get_current(), ERR_PTR(-EINTR));
+	shim_work_run(true);
+	shim_rcu_drain();
+	assert_int_equal(mm->waited, 0);
+	mm->held = 0;
+	assert_int_equal(pools, 0);
+	assert_int_equal(atomic_read(&mm->users), 1);
+	prxe_mirror_exit();
+	shim_mm_free(mm);
+}
+
 /* ---- invalidations in flight: every order of start, end and the steps of a fault ---- */
 
 static struct mmu_notifier_range range_of(u32 a, u32 b)
@@ -1159,6 +1202,7 @@ int main(void)
 		cmocka_unit_test(make_leaf),
 		cmocka_unit_test(failures),
 		cmocka_unit_test(no_mirror),
+		cmocka_unit_test(lock_held),
 	};
 
 	RUN_TESTS(tests);

@@ -61,6 +61,8 @@ struct mm_struct {
 	atomic_t count, users;
 	struct mmu_notifier *mn;
 	int write_locked;
+	int held;		/* by another thread: so many tries fail, or one waits */
+	unsigned int waited;	/* how often somebody waited for it */
 	bool exited;
 	/* A plain notifier is about to be registered. */
 	void (*on_register)(struct mm_struct *mm);
@@ -125,8 +127,9 @@ void mmdrop(struct mm_struct *mm);
 #define mmget_not_zero(mm)	atomic_inc_not_zero(&(mm)->users)
 #define mmput(mm)		atomic_dec(&(mm)->users)
 #define mmput_async(mm)		mmput(mm)
-#define mmap_write_lock(mm) \
-	do { might_sleep(); __atomic_add_fetch(&(mm)->write_locked, 1, __ATOMIC_SEQ_CST); } while (0)
+bool prxe_mmap_write_trylock(struct mm_struct *mm);
+void mmap_write_lock(struct mm_struct *mm);
+#define mmap_assert_write_locked(mm) SHIM_ASSERT((mm)->write_locked)
 #define mmap_write_lock_killable(mm) ({ mmap_write_lock(mm); 0; })
 #define mmap_write_unlock(mm)	((void)__atomic_sub_fetch(&(mm)->write_locked, 1, __ATOMIC_SEQ_CST))
 

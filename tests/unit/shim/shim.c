@@ -432,6 +432,14 @@ __attribute__((weak)) bool shim_timer_cancel(struct hrtimer *timer)
 	return was;
 }
 
+__thread int shim_killed;
+
+/* A wait that a fatal signal ends. */
+bool shim_wait_killed(void)
+{
+	return shim_killed && !--shim_killed;
+}
+
 void shim_wait(void)
 {
 	if (!shim_work_run(true)) {
@@ -485,6 +493,26 @@ void shim_mm_free(struct mm_struct *mm)
 	SHIM_ASSERT(list_empty(&mm->intervals));
 	SHIM_ASSERT(!mm->mn && !mm->write_locked);
 	free(mm);
+}
+
+bool prxe_mmap_write_trylock(struct mm_struct *mm)
+{
+	if (mm->held) {
+		mm->held--;
+		return false;
+	}
+	__atomic_add_fetch(&mm->write_locked, 1, __ATOMIC_SEQ_CST);
+	return true;
+}
+
+void mmap_write_lock(struct mm_struct *mm)
+{
+	might_sleep();
+	if (mm->held) {
+		mm->waited++;
+		mm->held = 0;
+	}
+	SHIM_ASSERT(prxe_mmap_write_trylock(mm));
 }
 
 unsigned int shim_mm_intervals(struct mm_struct *mm)

@@ -67,9 +67,12 @@ struct completion { int done; };
 #define complete(c)		__atomic_store_n(&(c)->done, 1, __ATOMIC_RELEASE)
 #define complete_all(c)		complete(c)
 #define wait_for_completion(c)	do { might_sleep(); while (!smp_load_acquire(&(c)->done)) shim_wait(); } while (0)
-#define wait_for_completion_killable(c) ({ wait_for_completion(c); 0; })
+#define wait_for_completion_killable(c) \
+	({ int killed_ = shim_wait_killed() ? -EINTR : 0; if (!killed_) wait_for_completion(c); killed_; })
 #define wait_for_completion_state(c, s) ({ wait_for_completion(c); 0; })
 #define try_wait_for_completion(c) smp_load_acquire(&(c)->done)
+extern __thread int shim_killed;	/* the n-th wait from now is ended by a signal; 0: none */
+bool shim_wait_killed(void);
 void shim_wait(void);	/* runs queued work, so that a lone thread gets on */
 
 typedef struct { int unused; } wait_queue_head_t;
