@@ -77,7 +77,9 @@ static void inflight_list(struct prxe_inflight *in, unsigned long first, unsigne
 	if (inflight_add(in, first, last, &room))
 		return;
 	spin_lock(&in->lock);
-	in->unlisted++;
+	in->ticket++;
+	if (!in->unlisted++)
+		in->unlisted_since = in->ticket;
 	WRITE_ONCE(in->active, in->num + in->unlisted);
 	spin_unlock(&in->lock);
 }
@@ -136,7 +138,7 @@ static bool covers(struct prxe_inflight *in, unsigned long first, unsigned long 
 	unsigned int i;
 
 	spin_lock(&in->lock);
-	found = in->unlisted;
+	found = in->unlisted && in->unlisted_since <= ticket;
 	for (i = 0; i < in->num && !found; i++) {
 		const struct prxe_inflight_range *r = &in->range[i];
 
