@@ -19,6 +19,7 @@
 #include <linux/completion.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
+#include <linux/module.h>
 #include <linux/refcount.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -104,6 +105,7 @@ struct fault_thread {
 	bool holds;			/* mm_users */
 	bool ended;			/* it was told to wait no longer */
 	bool stuck;			/* and does not: it may not, as on a frozen file system */
+	bool keeps_module;		/* it outlasts its pool: a reference on the module */
 	unsigned long since;		/* it is in this state, or was told */
 };
 
@@ -415,6 +417,9 @@ static struct prxe_fault_req *thread_next(struct fault_thread *t)
 	if (!req) {
 		pool->threads--;
 		list_del_init(&t->node);
+		/* Nobody is left to be watched: no timer of the pool may outlive the module. */
+		if (pool->dying && !pool->threads)
+			pool_work_later(pool, 0);
 	}
 	spin_unlock_bh(&pool->lock);
 	return req;
@@ -512,16 +517,20 @@ static int fault_thread(void *arg)
 	struct prxe_mirror *mirror = t->pool->mirror;
 	struct prxe_fault_req *req;
 
-	/*
-	 * Before the look at pool->dying: who was too early for the one is in time for the other.
-	 */
+	/* Before the first request: SIGKILL is what ends a wait. */
 	allow_kernel_signal(SIGKILL);
 	while ((req = thread_next(t)))
 		thread_serve(t, req);
 	prxe_mirror_put(mirror);
 	atomic_inc(&threads_over);
-	/* In the kernel's text: nothing of the module runs after the completion. */
-	kthread_complete_and_exit(&t->exited, 0);
+	/*
+	 * Both exits end in the kernel's text, so that nothing of the module runs after the
+	 * completion that prxe_fault_exit() waits for, or without the reference on the module.
+	 */
+	if (!t->keeps_module)
+		kthread_complete_and_exit(&t->exited, 0);
+	complete(&t->exited);
+	module_put_and_kthread_exit(0);
 }
 
 /*
@@ -667,6 +676,9 @@ static void pool_watch(struct prxe_fault_pool *pool)
 			t->stuck = true;
 			pool->stuck++;
 		}
+		/* It may stay for ever, and rmmod would wait as long: "in use" is the answer. */
+		if (pool->dying && t->stuck && !t->keeps_module)
+			t->keeps_module = try_module_get(THIS_MODULE);
 	}
 	for (i = 0; i < CLASSES; i++)
 		end_waits(pool, i, waits_too_many(pool, i));
@@ -744,6 +756,8 @@ static void pool_work(struct work_struct *work)
 	}
 	if (!pool->dying)
 		pool_rearm(pool);
+	else if (pool->threads > pool->stuck)
+		pool_work_later(pool, WATCH_TIME);
 	spin_unlock_bh(&pool->lock);
 	prxe_mirror_put(pool->mirror);
 }
@@ -776,7 +790,7 @@ void prxe_fault_pool_kill(struct prxe_fault_pool *pool)
 	spin_lock_bh(&pool->lock);
 	pool->dying = true;
 	list_for_each_entry(t, &pool->list, node)
-		send_sig(SIGKILL, t->task, 1);
+		thread_end_wait(t);
 	wake_up_all(&pool->wait);
 	pool_work_later(pool, 0);
 	spin_unlock_bh(&pool->lock);
