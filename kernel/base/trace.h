@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Tracepoints of the secondary MMU: perf trace -e 'prxe:*', or /sys/kernel/tracing/events/prxe. "mirror" tells address spaces apart.
+ * Tracepoints of the secondary MMU: perf trace -e 'prxe:*', or /sys/kernel/tracing/events/prxe.
+ * "mirror" tells address spaces apart.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM prxe
@@ -10,11 +11,10 @@
 
 #include <linux/tracepoint.h>
 
-struct prxe_mirror;
-
-/* A fault is over, in the poster's context or a thread's. flags: see fault.h. */
+/* A fault is over, in the poster's context or a thread's. flags: see mmu/fault.h. */
 TRACE_EVENT(prxe_fault,
-	TP_PROTO(const struct prxe_mirror *mirror, unsigned long va, unsigned long len, unsigned int flags, int result),
+	TP_PROTO(const void *mirror, unsigned long va, unsigned long len, unsigned int flags,
+		 int result),
 	TP_ARGS(mirror, va, len, flags, result),
 	TP_STRUCT__entry(
 		__field(const void *, mirror)
@@ -30,14 +30,14 @@ TRACE_EVENT(prxe_fault,
 		__entry->flags = flags;
 		__entry->result = result;
 	),
-	TP_printk("mirror=%p va=%#lx len=%#lx flags=%#x result=%d", __entry->mirror, __entry->va, __entry->len,
-		  __entry->flags, __entry->result)
+	TP_printk("mirror=%p va=%#lx len=%#lx flags=%#x result=%d",
+		  __entry->mirror, __entry->va, __entry->len, __entry->flags, __entry->result)
 );
 
 /* Translations were published (result 0), or an invalidation came first. */
 TRACE_EVENT(prxe_publish,
-	TP_PROTO(const struct prxe_mirror *mirror, unsigned long va, unsigned int npages, unsigned int count, bool write,
-		 int result),
+	TP_PROTO(const void *mirror, unsigned long va, unsigned int npages, unsigned int count,
+		 bool write, int result),
 	TP_ARGS(mirror, va, npages, count, write, result),
 	TP_STRUCT__entry(
 		__field(const void *, mirror)
@@ -55,13 +55,17 @@ TRACE_EVENT(prxe_publish,
 		__entry->write = write;
 		__entry->result = result;
 	),
-	TP_printk("mirror=%p va=%#lx pages=%u published=%u write=%d result=%d", __entry->mirror, __entry->va,
-		  __entry->npages, __entry->count, __entry->write, __entry->result)
+	TP_printk("mirror=%p va=%#lx pages=%u published=%u write=%d result=%d",
+		  __entry->mirror, __entry->va, __entry->npages, __entry->count, __entry->write,
+		  __entry->result)
 );
 
-/* The MM took [start, last] of a leaf away; event is an enum mmu_notifier_event; waited: for windows of other CPUs. */
+/*
+ * The MM took away [start, last], which touches leaves. event: an enum mmu_notifier_event; cleared:
+ * translations; waited: for windows of other CPUs.
+ */
 TRACE_EVENT(prxe_invalidate,
-	TP_PROTO(const struct prxe_mirror *mirror, unsigned long start, unsigned long last, unsigned int event,
+	TP_PROTO(const void *mirror, unsigned long start, unsigned long last, unsigned int event,
 		 unsigned int cleared, bool waited),
 	TP_ARGS(mirror, start, last, event, cleared, waited),
 	TP_STRUCT__entry(
@@ -80,13 +84,14 @@ TRACE_EVENT(prxe_invalidate,
 		__entry->cleared = cleared;
 		__entry->waited = waited;
 	),
-	TP_printk("mirror=%p start=%#lx last=%#lx event=%u cleared=%u waited=%d", __entry->mirror, __entry->start,
-		  __entry->last, __entry->event, __entry->cleared, __entry->waited)
+	TP_printk("mirror=%p start=%#lx last=%#lx event=%u cleared=%u waited=%d",
+		  __entry->mirror, __entry->start, __entry->last, __entry->event,
+		  __entry->cleared, __entry->waited)
 );
 
 /* advise_mr, one SGE. */
 TRACE_EVENT(prxe_prefetch,
-	TP_PROTO(const struct prxe_mirror *mirror, unsigned long va, unsigned long len, unsigned int advice,
+	TP_PROTO(const void *mirror, unsigned long va, unsigned long len, unsigned int advice,
 		 unsigned int flags),
 	TP_ARGS(mirror, va, len, advice, flags),
 	TP_STRUCT__entry(
@@ -103,8 +108,8 @@ TRACE_EVENT(prxe_prefetch,
 		__entry->advice = advice;
 		__entry->flags = flags;
 	),
-	TP_printk("mirror=%p va=%#lx len=%#lx advice=%u flags=%#x", __entry->mirror, __entry->va, __entry->len,
-		  __entry->advice, __entry->flags)
+	TP_printk("mirror=%p va=%#lx len=%#lx advice=%u flags=%#x",
+		  __entry->mirror, __entry->va, __entry->len, __entry->advice, __entry->flags)
 );
 
 #endif

@@ -2,10 +2,13 @@
 /*
  * The invalidations of an address space that are in flight.
  *
- * There are as many as threads of the process (or of reclaim) are inside of one. The table grows
- * with them, by allocations that wait for nobody, because reclaim may be who starts one. Where an
- * allocation fails, the range counts as covering everything: that costs faults a wait, nothing
- * else.
+ * There are as many as there are threads, of the process or of reclaim, inside of one. The table
+ * grows with them, by allocations that never wait, because reclaim itself may start one. Where an
+ * allocation fails, the range counts as covering everything: faults wait for it without need, and
+ * that is all.
+ *
+ * Calls nothing else of this driver. mirror.c starts and ends ranges, leaf.c and fault.c look for
+ * them and wait.
  */
 #include <linux/jiffies.h>
 #include <linux/sched/signal.h>
@@ -31,7 +34,7 @@ void prxe_inflight_free(struct prxe_inflight *in)
 	range_free(in, in->range);
 }
 
-/* The table was full, with @room: make it larger. Others may do the same at once, or may have. */
+/* The table was full, with @room: make it larger, unless another thread has done that. */
 static void inflight_grow(struct prxe_inflight *in, unsigned int room)
 {
 	struct prxe_inflight_range *new, *old;
@@ -51,6 +54,7 @@ static void inflight_grow(struct prxe_inflight *in, unsigned int room)
 	range_free(in, old);
 }
 
+/* False: the table is full, with *@room. */
 static bool inflight_add(struct prxe_inflight *in, unsigned long first, unsigned long last,
 			 unsigned int *room)
 {
@@ -87,7 +91,7 @@ static void inflight_list(struct prxe_inflight *in, unsigned long first, unsigne
 void prxe_inflight_start(struct prxe_inflight *in, unsigned long first, unsigned long last)
 {
 	inflight_list(in, first, last);
-	/* The caller looks for leaves after it. Pairs with the one in leaf_store(). */
+	/* Before the caller looks for leaves. Pairs with the one in leaf_store(). */
 	smp_mb();
 }
 
@@ -119,7 +123,7 @@ void prxe_inflight_end(struct prxe_inflight *in, unsigned long first, unsigned l
 		in->range[i] = in->range[--in->num];
 	else if (!WARN_ON_ONCE(!in->unlisted))
 		in->unlisted--;
-	/* Who finds it lower finds the page tables as the MM has left them. */
+	/* Who reads the lower count finds the page tables as the MM has left them. */
 	smp_store_release(&in->active, in->num + in->unlisted);
 	spin_unlock(&in->lock);
 	if (wq_has_sleeper(&in->ended))
@@ -131,7 +135,7 @@ static bool touches(const struct prxe_inflight_range *r, unsigned long first, un
 	return r->first <= last && r->last >= first;
 }
 
-/* One that started with @ticket or before. */
+/* Does a range cover a byte of [first, last] that started with @ticket or before? */
 static bool covers(struct prxe_inflight *in, unsigned long first, unsigned long last, u64 ticket)
 {
 	bool found;
@@ -177,7 +181,7 @@ int prxe_inflight_wait(struct prxe_inflight *in, unsigned long first, unsigned l
 	ticket = in->ticket;
 	spin_unlock(&in->lock);
 	do {
-		/* The timeout, so that nothing hangs on a single wakeup. */
+		/* With a timeout, so that nothing depends on a single wakeup. */
 		left = wait_event_killable_timeout(in->ended, READ_ONCE(*dead) ||
 						   !covers(in, first, last, ticket), HZ);
 	} while (!left);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * The invalidations of an address space that are in flight: the ranges between the notifiers' start
- * and end. While one covers a page, the page tables are about to change there, and no translation
- * of it may be published.
+ * and end. While one covers a page, the page's entry in the page tables is about to change, and no
+ * translation of the page may be published.
  *
- * The ranges are kept as they are, so that who faults waits only for what covers its own pages.
+ * The ranges are kept as they are, so that a fault waits only for those that cover its own pages.
  */
 #ifndef PRXE_INFLIGHT_H
 #define PRXE_INFLIGHT_H
@@ -23,8 +23,8 @@ struct prxe_inflight_range {
 struct prxe_inflight {
 	spinlock_t lock;		/* everything below but ended; process context, BH on */
 	unsigned int num, room;
-	unsigned int unlisted;		/* started when there was no room: each covers everything */
-	u64 unlisted_since;		/* no ticket of theirs is older */
+	unsigned int unlisted;		/* found no room in the table: each covers everything */
+	u64 unlisted_since;		/* none of them has an older ticket */
 	unsigned int active;		/* num + unlisted; also read without lock, by _any() */
 	u64 ticket;			/* the latest one given out */
 	struct prxe_inflight_range *range;
@@ -37,18 +37,19 @@ void prxe_inflight_free(struct prxe_inflight *in);
 
 /*
  * From the notifiers' callbacks, in pairs with the same range. Never sleep. The start comes before
- * the caller clears translations: who begins to fault later finds it, and the caller finds who
- * began before. It ends with a full barrier; the end is a release.
+ * the caller clears translations, and ends with a full barrier: a fault that begins later finds the
+ * range, and the caller finds those that began before. The end is a release.
  */
 void prxe_inflight_start(struct prxe_inflight *in, unsigned long first, unsigned long last);
 void prxe_inflight_end(struct prxe_inflight *in, unsigned long first, unsigned long last);
 
 /*
- * Is anything in flight? Takes no lock; an acquire: if not, then what is read from the page tables
- * afterwards is what those that have ended left there.
+ * Is anything in flight? Takes no lock. If not, then what is read from the page tables afterwards
+ * is what those that have ended left there.
  */
 static inline bool prxe_inflight_any(const struct prxe_inflight *in)
 {
+	/* Pairs with the release in prxe_inflight_end(). */
 	return smp_load_acquire(&in->active);
 }
 
@@ -59,9 +60,9 @@ enum prxe_inflight_how {
 };
 
 /*
- * What is in flight for [first, last], and around it: in the blocks of @around bytes, a power of
- * two, that it is in. One look for both, so that they are of the same moment. Process context, BH
- * on.
+ * Is anything in flight for [first, last], or around it: in the blocks of @around bytes, a power of
+ * two, that it lies in? One look answers both, so that they are of the same moment. Process
+ * context, BH on.
  */
 enum prxe_inflight_how prxe_inflight_look(struct prxe_inflight *in, unsigned long first,
 					  unsigned long last, unsigned long around);

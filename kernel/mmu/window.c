@@ -7,12 +7,15 @@
  *	names = ...						make it unusable
  *	gen = odd						full barrier
  *	full barrier						read gen, then names
- *	is it usable?						odd, and it is named: wait for another gen
+ *	is it usable?						odd, and named: wait for another gen
  *
- * With the two full barriers at least one of the two sees the other's store: either the window's owner finds the memory
- * unusable, or the other side finds the window and waits until its gen moved, which it does with release order after
- * the last byte. A window that is opened while the other side waits finds the memory unusable, so one change of gen is all
- * that has to be waited for. Names change only while gen is even, and the even gen is visible before they do.
+ * With the two full barriers at least one of the two sees the other's store. Either the window's
+ * owner finds the memory unusable; or the other side finds the window, and waits until its gen has
+ * moved, which it does with release order after the last byte. A window that is opened while the
+ * other side waits finds the memory unusable, so it is enough to wait for one change of gen. Names
+ * change only while gen is even, and the even gen is visible before they do.
+ *
+ * Calls nothing else of this driver.
  */
 #include <linux/cpumask.h>
 #include <linux/percpu.h>
@@ -21,7 +24,8 @@
 
 static DEFINE_PER_CPU_ALIGNED(struct prxe_window, windows);
 
-void prxe_window_enter(const struct prxe_mr *key0, const struct prxe_leaf *leaf0, const struct prxe_mr *key1, const struct prxe_leaf *leaf1)
+void prxe_window_enter(const struct prxe_mr *key0, const struct prxe_leaf *leaf0,
+		       const struct prxe_mr *key1, const struct prxe_leaf *leaf1)
 {
 	struct prxe_window *w = this_cpu_ptr(&windows);
 	unsigned int gen = w->gen;
@@ -29,14 +33,17 @@ void prxe_window_enter(const struct prxe_mr *key0, const struct prxe_leaf *leaf0
 	if (gen & 1) {
 		/* What was copied in the old window is done before it is seen closed. */
 		smp_store_release(&w->gen, ++gen);
+		/* The even gen is visible before the names change. */
 		smp_wmb();
 	}
 	WRITE_ONCE(w->name[0], key0);
 	WRITE_ONCE(w->name[1], leaf0);
 	WRITE_ONCE(w->name[2], key1);
 	WRITE_ONCE(w->name[3], leaf1);
+	/* The names are visible before the odd gen. */
 	smp_store_release(&w->gen, gen + 1);
-	smp_mb();	/* pairs with the one in prxe_window_sync() */
+	/* Pairs with the ones in prxe_window_sync() and prxe_window_sync_leaves(). */
+	smp_mb();
 }
 
 void prxe_window_leave(void)
@@ -45,13 +52,14 @@ void prxe_window_leave(void)
 	unsigned int gen = w->gen;
 
 	if (gen & 1) {
+		/* Everything that was copied is done before the window is seen closed. */
 		smp_store_release(&w->gen, gen + 1);
-		/* The next window's names come after this, as in prxe_window_enter(). */
+		/* The even gen is visible before the next window's names. */
 		smp_wmb();
 	}
 }
 
-/* Is what a window that is open names what is waited for? NULL: any leaf. */
+/* Does an open window name @what? NULL: any leaf. */
 static bool window_names(const struct prxe_window *w, const void *what)
 {
 	int i;
@@ -70,20 +78,23 @@ static void sync_cpus(const struct cpumask *cpus, const void *what)
 
 	for_each_cpu(cpu, cpus) {
 		struct prxe_window *w = per_cpu_ptr(&windows, cpu);
+		/* Acquire: the names that are read next are at least as new as gen. */
 		unsigned int gen = smp_load_acquire(&w->gen);
 
 		if (!(gen & 1) || !window_names(w, what))
 			continue;
+		/* Acquire: pairs with the release of whoever has left the window. */
 		while (smp_load_acquire(&w->gen) == gen)
 			cpu_relax();
 	}
-	/* Whatever the caller does to the memory now comes after all that was waited for. */
+	/* What the caller does to the memory comes after all that was waited for. */
 	smp_mb();
 }
 
 void prxe_window_sync(const void *what)
 {
-	smp_mb();	/* pairs with the one in prxe_window_enter() */
+	/* Pairs with the one in prxe_window_enter(). */
+	smp_mb();
 	/*
 	 * Those that are online are enough. A CPU that goes offline has closed its window, because
 	 * preemption is off inside; one that comes is online before its window's full barrier, so
@@ -94,6 +105,7 @@ void prxe_window_sync(const void *what)
 
 void prxe_window_sync_leaves(const struct cpumask *cpus, const struct prxe_leaf *what)
 {
-	smp_mb();	/* pairs with the one in prxe_window_enter(): the mask is read after it */
+	/* Pairs with the one in prxe_window_enter(). The mask is read after it. */
+	smp_mb();
 	sync_cpus(cpus, what);
 }
