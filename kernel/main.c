@@ -9,8 +9,8 @@
 #include "base/version.h"
 #include "carrier/local.h"
 #include "carrier/wire.h"
-#include "mmu/fault.h"
 #include "mmu/mirror.h"
+#include "mmu/pool.h"
 #include "transport/carrier.h"
 #include "verbs/verbs.h"
 

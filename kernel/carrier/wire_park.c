@@ -17,7 +17,7 @@
 #include "carrier/wire_park.h"
 #include "carrier/wire_state.h"
 #include "mem/mem.h"
-#include "mmu/fault.h"
+#include "mmu/request.h"
 #include "transport/qp.h"
 
 #define PARK_MAX_MS	1000U		/* of the module parameter */

@@ -16,6 +16,7 @@
 #include "mem/mr.h"
 #include "mmu/fault.h"
 #include "mmu/mirror.h"
+#include "mmu/prefetch.h"
 #include "mmu/window.h"
 #include "transport/wqe.h"
 

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Faulting: bringing pages into the address space and their translations into its mirror.
+ * Faulting once: bringing pages into an address space, and their translations into its mirror.
  *
- * One round of it: mmap_lock, begin a walk of the leaf, look at the VMAs, take a snapshot of the
- * page tables; if something is missing, fault it and start again; else publish under the leaf's
- * update lock, if no invalidation of these pages came between. If one is in flight, wait for its
- * end before the next round. No lock of ours is held while the MM works.
+ * One round: take mmap_lock, begin a walk of the leaf, look at the VMAs, take a snapshot of the
+ * page tables. If something is missing, fault it and start again; else publish the snapshot under
+ * the leaf's update lock, unless an invalidation of these pages came between. If one is in flight,
+ * wait for its end before the next round. No lock of ours is held while the MM works.
+ *
+ * Uses leaf.c to pin, walk and publish, and inflight.c to wait. Called by posters, by prefetch.c,
+ * and by the threads of pool.c.
  */
 #include <linux/hmm.h>
 #include <linux/hugetlb_inline.h>
@@ -19,25 +22,27 @@
 #include "base/prxe.h"
 #include "base/trace.h"
 #include "mmu/fault.h"
-#include "mmu/mirror.h"
+#include "mmu/leaf.h"
 
 /*
  * Rounds for a leaf: snapshots that are taken, or given up because an invalidation is in flight.
- * Then -EBUSY. From some on that were spoiled, only the page that somebody waits for is looked at.
+ * Then -EBUSY. After WIDE_ROUNDS only the page that somebody waits for is looked at.
  */
 #define MAX_ROUNDS	32
 #define WIDE_ROUNDS	4
 
-/* Snapshots up to this many pages stand on the stack. */
+/* Snapshots up to this many pages are kept on the stack. */
 #define FEW_PAGES	16
 
-/* What no driver's private pages have as owner: a snapshot shows none of them. */
+/* No driver's private pages have this owner, so a snapshot shows none of them. */
 static char no_owner;
 
-/* How tables are allocated, in the owner's name; in the place of waiting, -ENOMEM. */
+/* How tables are allocated, charged to the owner; those who may not wait get -ENOMEM instead. */
 static gfp_t gfp_of(unsigned int flags)
 {
-	return flags & FAULT_NOWAIT ? GFP_NOWAIT | __GFP_ACCOUNT | __GFP_NOWARN : GFP_KERNEL_ACCOUNT;
+	if (flags & FAULT_NOWAIT)
+		return GFP_NOWAIT | __GFP_ACCOUNT | __GFP_NOWARN;
+	return GFP_KERNEL_ACCOUNT;
 }
 
 /* ---- one leaf ---- */
@@ -49,15 +54,15 @@ struct walk {
 	unsigned int flags;
 	unsigned long *pfns;
 	bool locked;			/* mmap_lock is held, for reading */
-	bool looked;			/* one page was faulted and a new snapshot taken since */
-	bool tried;			/* each missing page was faulted once */
+	bool looked;			/* one page was faulted, and a new snapshot taken since */
+	bool tried;			/* every missing page was faulted once */
 };
 
 /*
- * Memory of files that users have: of tmpfs (memfd, SysV and other shared memory are kernel mounts
- * of it), of hugetlbfs, and of what can be mounted. Not of the kernel's own pseudo file systems:
- * their pages need not be in the kernel's mapping (memfd_secret, guest_memfd), or are the kernel's
- * own (the rings of AIO and io_uring, dma-bufs).
+ * Users' files may be used: those of tmpfs (memfd, SysV and other shared memory are kernel mounts
+ * of it), of hugetlbfs, and of what can be mounted. Files of the kernel's own pseudo file systems
+ * may not: their pages need not be in the kernel's mapping (memfd_secret, guest_memfd), or are the
+ * kernel's own (the rings of AIO and io_uring, dma-bufs).
  */
 static bool file_may_be_used(const struct file *file)
 {
@@ -74,7 +79,7 @@ static int vma_check(const struct vm_area_struct *vma, bool write)
 		return -EFAULT;
 	if (!(vma->vm_flags & VM_READ) || (write && !(vma->vm_flags & VM_WRITE)))
 		return -EFAULT;
-	/* As for GUP: only the processor writes to a shadow stack, by calls. */
+	/* As in GUP: only the processor writes to a shadow stack, by calls. */
 	if (write && (vma->vm_flags & VM_SHADOW_STACK))
 		return -EFAULT;
 	if (vma->vm_file && !file_may_be_used(vma->vm_file))
@@ -82,18 +87,22 @@ static int vma_check(const struct vm_area_struct *vma, bool write)
 	return 0;
 }
 
-/* Under mmap_lock: how far from the start is memory that may be used? Cuts the walk there; strict: all of it or an error. */
+/*
+ * Cut the walk where memory ends that may be used. With FAULT_STRICT all of it must be usable, else
+ * the first page: -EFAULT.
+ */
 static int walk_vmas(struct walk *w)
 {
 	struct mm_struct *mm = w->mirror->mm;
 	unsigned long addr = w->start;
 
+	mmap_assert_locked(mm);
 	while (addr < w->end) {
 		struct vm_area_struct *vma = vma_lookup(mm, addr);
 
 		if (!vma || vma_check(vma, w->flags & FAULT_WRITE))
 			break;
-		/* To walk hugetlbfs memory may be to wait for whoever clears a huge page. */
+		/* A walk of hugetlbfs memory may wait for whoever clears a huge page. */
 		if ((w->flags & FAULT_NOWAIT) && is_vm_hugetlb_page(vma))
 			return -EAGAIN;
 		addr = min(vma->vm_end, w->end);
@@ -122,10 +131,11 @@ static bool poster_may_fault(struct vm_area_struct *vma)
 }
 
 /*
- * A file's page: would the MM have to read it? That is not to be tried without waiting: where no
- * readahead is done it would be read at once, RETRY_NOWAIT or not, and with mmap_lock held.
+ * Would the MM have to read this page of a file? Then a fault without waiting is not tried: where
+ * no readahead is done, the page would be read at once, RETRY_NOWAIT or not, and with mmap_lock
+ * held.
  */
-static bool must_read(const struct vm_area_struct *vma, unsigned long addr)
+static bool must_read(struct vm_area_struct *vma, unsigned long addr)
 {
 	const struct inode *inode;
 	void *entry;
@@ -133,14 +143,18 @@ static bool must_read(const struct vm_area_struct *vma, unsigned long addr)
 	if (!vma->vm_file || is_vm_hugetlb_page(vma))
 		return false;
 	inode = file_inode(vma->vm_file);
-	/* A look only: values stand for what is not in memory, of tmpfs for what is in swap. */
+	/* Only a look. A value stands for a page that is not in memory; tmpfs has it in swap. */
 	entry = xa_load(&vma->vm_file->f_mapping->i_pages, linear_page_index(vma, addr));
 	if (!entry)
 		return inode->i_sb->s_magic != TMPFS_MAGIC;
 	return xa_is_value(entry);
 }
 
-/* Fault one page, mmap_lock held. What handle_mm_fault() says: see its callers; mmap_lock may be dropped unless @nowait. */
+/*
+ * Fault one page, with mmap_lock held; unless @nowait, it may be dropped (w->locked). @again: not
+ * the first try. 0: look at the page tables again; -EAGAIN: it would wait, or was interrupted; else
+ * a final error.
+ */
 static int fault_page(struct walk *w, unsigned long addr, bool nowait, bool again)
 {
 	unsigned int flags = FAULT_FLAG_REMOTE | FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE;
@@ -170,13 +184,16 @@ static int fault_page(struct walk *w, unsigned long addr, bool nowait, bool agai
 	if (ret & VM_FAULT_ERROR)
 		return vm_fault_to_errno(ret, FOLL_HWPOISON);
 	if (ret & VM_FAULT_RETRY) {
-		w->locked = nowait;	/* with RETRY_NOWAIT the lock is kept */
+		w->locked = nowait;	/* RETRY_NOWAIT keeps the lock */
 		return -EAGAIN;
 	}
 	return 0;
 }
 
-/* The same, waiting for as long as it takes, killably. mmap_lock is held again when it returns 0; else perhaps (w->locked). */
+/*
+ * The same, but wait for as long as it takes, killably. If it returns 0, mmap_lock is held again;
+ * else w->locked tells.
+ */
 static int fault_page_wait(struct walk *w, unsigned long addr)
 {
 	int tries = 0;
@@ -192,15 +209,15 @@ static int fault_page_wait(struct walk *w, unsigned long addr)
 			w->locked = true;
 		}
 	} while (ret == -EAGAIN && ++tries < 16);
-	/* Retried so often: let the caller look at the page tables, and come back. */
+	/* After so many tries let the caller look at the page tables, and come back. */
 	return ret == -EAGAIN ? 0 : ret;
 }
 
 /*
- * Fault what the snapshot lacks. First all of it as far as that needs no waiting, which at least
- * starts reading from swap, in parallel. Then wait, if that is allowed, for what somebody waits
- * for: the first page, or each if all must be had. 0: look again. -EAGAIN: would wait, and may
- * not. Other errors are final.
+ * Fault what the snapshot lacks: first every page without waiting, which at least starts reading
+ * from swap, in parallel; then, if waiting is allowed, wait for the first page, or with
+ * FAULT_STRICT for each. 0: look again. -EAGAIN: it would wait, and may not. Other errors are
+ * final.
  */
 static int walk_fault(struct walk *w)
 {
@@ -225,7 +242,7 @@ static int walk_fault(struct walk *w)
 		} else if (ret) {
 			if (addr == w->start || strict)
 				return ret;
-			w->end = addr;	/* beyond what must be had: stop before it */
+			w->end = addr;	/* this page is not needed: stop before it */
 			break;
 		} else if (!w->looked) {
 			/* A huge page, or the MM's own fault-around, may have brought more. */
@@ -241,9 +258,8 @@ static int walk_fault(struct walk *w)
 }
 
 /*
- * What the page tables show now, without faulting. Whether an invalidation has overtaken it, the
- * leaf's walk knows: the mirror's notifier covers the whole address space, and its own seq never
- * moves.
+ * Take a snapshot of the page tables, without faulting. The leaf's walk knows whether an
+ * invalidation has overtaken it; the notifier's own seq never moves, so HMM finds nothing.
  */
 static int walk_snapshot(struct walk *w)
 {
@@ -262,12 +278,12 @@ static int walk_snapshot(struct walk *w)
 }
 
 /*
- * A single page of the process that runs: found as its CPU would find it, for a third of what
- * walking for others costs. It shows nothing that needs a closer look: special pages (the zero
- * page), secret ones, what is protected from this process. The reference that it takes is dropped
- * at once: what keeps the translation right is the leaf's walk, as for any snapshot. What is
- * missing is faulted before the page tables are asked. False: ask them; also for large folios, of
- * which more than a page may be published.
+ * Look up a single page of the running process as its CPU would, which costs a third of a snapshot.
+ * This finds no page that needs a closer look: a special one (the zero page), a secret one, one
+ * that is protected from this process. The reference that it takes is dropped at once: the leaf's
+ * walk keeps the translation right, as for any snapshot. True: w->pfns[0] is the answer; an empty
+ * one has the page faulted. False: take a snapshot, also of a large folio, of which more than a
+ * page may be published.
  */
 static bool walk_own(struct walk *w)
 {
@@ -275,7 +291,9 @@ static bool walk_own(struct walk *w)
 	struct page *page;
 	bool large;
 
-	if (w->end - w->start != PAGE_SIZE || current->mm != w->mirror->mm || w->flags & FAULT_PRESENT)
+	if (w->end - w->start != PAGE_SIZE || current->mm != w->mirror->mm)
+		return false;
+	if (w->flags & FAULT_PRESENT)
 		return false;
 	if (get_user_pages_fast_only(w->start, 1, write ? FOLL_WRITE : 0, &page) != 1) {
 		w->pfns[0] = 0;
@@ -287,7 +305,7 @@ static bool walk_own(struct walk *w)
 	return !large;
 }
 
-/* Is the snapshot good to be published? 1, 0 (something is to be faulted first), or what it comes to. */
+/* Can the snapshot be published? 1; 0: something has to be faulted first; or a final error. */
 static int walk_ready(const struct walk *w)
 {
 	unsigned long n = (w->end - w->start) >> PAGE_SHIFT;
@@ -296,14 +314,16 @@ static int walk_ready(const struct walk *w)
 
 	if (w->flags & FAULT_PRESENT)
 		return 1;
-	/* One entry of the CPU's for all: the others are as the first. */
+	/* The CPU has one entry for all of them: the others are like the first. */
 	if (usable(w->pfns[0], w->flags & FAULT_WRITE) && prxe_leaf_is_whole(w->pfns[0]))
 		return 1;
 	for (i = 0; i < n; i++) {
 		struct page *page = prxe_leaf_page(w->pfns[i]);
 
-		/* An ERROR entry gets one fault to change its mind; the wrong kind of memory does not. */
-		if (IS_ERR(page) && (!i || (w->flags & FAULT_STRICT)) && (w->tried || !(w->pfns[i] & HMM_PFN_ERROR)))
+		/* A fault may mend an ERROR entry, once; it does not mend the wrong memory. */
+		bool final = w->tried || !(w->pfns[i] & HMM_PFN_ERROR);
+
+		if (IS_ERR(page) && final && (!i || (w->flags & FAULT_STRICT)))
 			return PTR_ERR(page);
 		if (!usable(w->pfns[i], w->flags & FAULT_WRITE))
 			all = false;
@@ -325,11 +345,11 @@ static bool walk_shows(const struct walk *w)
 	return false;
 }
 
-/* What a round came to, beside 0 (published) and errors. */
+/* How a round ended, beside 0 (published) and errors. */
 enum {
-	LOOK_MISSING = 1,	/* something is to be faulted first */
+	LOOK_MISSING = 1,	/* something has to be faulted first */
 	LOOK_STALE,		/* an invalidation came between */
-	LOOK_BUSY,		/* one is in flight */
+	LOOK_BUSY,		/* an invalidation is in flight */
 };
 
 /* One round, under mmap_lock. Never sleeps for an invalidation. */
@@ -353,7 +373,7 @@ static int walk_look(struct walk *w)
 	}
 	if (w->flags & FAULT_PRESENT && !walk_shows(w)) {
 		prxe_leaf_end(w->leaf, &walk);
-		return 0;	/* nothing for which a table would be needed */
+		return 0;	/* nothing is there, so no table is needed */
 	}
 	ret = prxe_leaf_publish(w->leaf, &walk, w->start, (w->end - w->start) >> PAGE_SHIFT,
 				w->pfns, w->flags & FAULT_WRITE, gfp_of(w->flags));
@@ -373,8 +393,8 @@ static int walk_lock(struct walk *w)
 }
 
 /*
- * The first page alone: what is behind it is no reason to wait, or to fail. False: that is all
- * already.
+ * Cut the walk to its first page: the pages behind it are no reason to wait, or to fail. False: it
+ * is no longer than that, or may not be cut.
  */
 static bool walk_narrow(struct walk *w)
 {
@@ -384,7 +404,7 @@ static bool walk_narrow(struct walk *w)
 	return true;
 }
 
-/* These pages are being invalidated, and no lock is held. 0: look again. */
+/* These pages are being invalidated: wait, with no lock held. 0: look again. */
 static int walk_wait(struct walk *w)
 {
 	if (walk_narrow(w))
@@ -407,7 +427,7 @@ static int walk_leaf(struct walk *w)
 			return ret;
 		ret = walk_look(w);
 		if (ret && ret != LOOK_BUSY && ret != LOOK_STALE && w->flags & FAULT_LOOK)
-			ret = -EAGAIN;	/* whatever it is: a thread finds out */
+			ret = -EAGAIN;	/* a thread finds out what it is */
 		if (ret == LOOK_MISSING)
 			ret = walk_fault(w) ?: LOOK_MISSING;
 		if (w->locked)
@@ -423,8 +443,8 @@ static int walk_leaf(struct walk *w)
 }
 
 /*
- * Without a leaf, for a fault of what is present only: is there anything to publish? 1, 0, or an
- * error. So a range that nobody has touched gets no tables.
+ * For FAULT_PRESENT, before a leaf is made: is there anything to publish? 1, 0, or an error. So a
+ * range that nobody has touched gets no tables.
  */
 static int walk_probe(struct walk *w)
 {
@@ -441,7 +461,7 @@ static int walk_probe(struct walk *w)
 
 /* ---- ranges ---- */
 
-/* [w->start, w->end), in one leaf. */
+/* Fault [w->start, w->end), which is in one leaf. */
 static int fault_leaf(struct walk *w)
 {
 	int ret;
@@ -459,11 +479,15 @@ static int fault_leaf(struct walk *w)
 	return ret;
 }
 
-/* [va, va + len), leaf by leaf; the owner's mm_users are held. What is behind the first page is tried, but for FAULT_STRICT. */
-static int fault_pages(struct prxe_mirror *mirror, unsigned long va, unsigned long len, unsigned int flags)
+/*
+ * Fault [va, va + len), leaf by leaf. Without FAULT_STRICT only the first page must be had. The
+ * owner's mm_users are held.
+ */
+static int fault_pages(struct prxe_mirror *mirror, unsigned long va, unsigned long len,
+		       unsigned int flags)
 {
 	unsigned long start = va & PAGE_MASK;
-	unsigned long few[FEW_PAGES] __uninitialized;	/* each snapshot clears what it is for */
+	unsigned long few[FEW_PAGES] __uninitialized;	/* each snapshot clears what it uses */
 	unsigned long end, n;
 	struct walk w = { .mirror = mirror, .flags = flags, .pfns = few };
 	bool first = true;
@@ -498,7 +522,7 @@ static int fault_pages(struct prxe_mirror *mirror, unsigned long va, unsigned lo
 		first = false;
 		start = stop;
 		if (flags & FAULT_NOWAIT)
-			break;	/* a bounded batch */
+			break;	/* one leaf is enough for those who may not wait */
 	}
 	if (w.pfns != few)
 		kvfree(w.pfns);
@@ -510,7 +534,7 @@ int prxe_fault_once(struct prxe_mirror *mirror, unsigned long va, unsigned long 
 {
 	int ret = fault_pages(mirror, va, len, flags);
 
-	/* What comes of a wait that was cut short says nothing of the memory: it may be EFAULT. */
+	/* The error of a wait that was cut short says nothing about the memory, even EFAULT. */
 	if (ret && fatal_signal_pending(current))
 		ret = -EINTR;
 	trace_prxe_fault(mirror, va, len, flags, ret);
@@ -523,8 +547,9 @@ int prxe_fault_nowait(struct prxe_mirror *mirror, unsigned long va, unsigned lon
 	int ret;
 
 	/*
-	 * A fault allocates in the owner's name, and may wait for its memory cgroup: that is the
-	 * owner's, or a thread's, to do. What the page tables show already anybody may look up.
+	 * A fault allocates memory that is charged to the owner, and may wait for the owner's
+	 * memory cgroup: the owner itself or a thread does that. Anybody may look up what the page
+	 * tables show already.
 	 */
 	if ((current->flags & (PF_KTHREAD | PF_EXITING)) || current->mm != mirror->mm)
 		flags |= FAULT_LOOK;
@@ -532,7 +557,7 @@ int prxe_fault_nowait(struct prxe_mirror *mirror, unsigned long va, unsigned lon
 		return -ESRCH;
 	ret = prxe_fault_once(mirror, va, len, flags | FAULT_NOWAIT);
 	mmput_async(mirror->mm);
-	/* What may be over in a moment is for the threads to find out. */
+	/* These may be over in a moment: a thread finds out. */
 	return ret == -EBUSY || ret == -ENOMEM || ret == -EINTR ? -EAGAIN : ret;
 }
 

@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * The threads of a mirror: they fault for those who must not sleep, and prefetch.
+ * The threads of a mirror: they serve its queued faults, for those who must not sleep.
  *
  * Each request is tried quickly first, without waiting for whoever has to bring a page
- * (userfaultfd, a swap device, a file system). If it would have to wait, it may do that in a
- * thread, but only a limited number of threads wait at a time, so that some are left for requests
- * that need not. Without a thread it sleeps, and is tried quickly again from time to time: that
- * needs no memory but its own, so any number of requests may.
+ * (userfaultfd, a swap device, a file system). If it would have to wait, a thread may wait for it,
+ * but only a limited number of threads wait at a time, so that some are left for requests that need
+ * no waiting. Without a thread the request sleeps, and is tried quickly again from time to time.
+ * That needs no memory but the request's own, so any number of requests may sleep.
  *
  * A userfaultfd server hears of a fault only from a thread that waits. So each request gets its
- * turn: when others want one, the watch ends the longest waits (by a SIGKILL that the thread
- * survives), and what was ended sleeps. A server may not have read the message by then, so it is
- * announced again, at growing intervals.
+ * turn: when others want a thread to wait in, the watch ends the longest waits, by a SIGKILL that
+ * the thread survives, and their requests sleep. A server may not have read the message by then, so
+ * such a request gets a thread to wait in again, at growing intervals.
  *
- * A thread holds mm_users while it faults. When all that are left are ours, the owner has exited:
+ * A thread holds mm_users while it faults. If nobody else holds mm_users, the owner has exited:
  * the watch ends every wait, and the address space goes.
+ *
+ * Uses request.c for the requests, fault.c to fault, and leaf.c; mirror.c, above it, makes pools
+ * and ends them.
  */
 #include <linux/completion.h>
 #include <linux/kthread.h>
@@ -27,272 +30,39 @@
 #include <linux/wait.h>
 #include "base/prxe.h"
 #include "mmu/fault.h"
-#include "mmu/mirror.h"
+#include "mmu/leaf.h"
+#include "mmu/pool.h"
+#include "mmu/request.h"
 
-/*
- * Threads are made by pool_work, in a workqueue, because requests come from contexts that cannot;
- * as long as few are ready for the next request at once, then only when requests had to wait.
- */
-#define THREADS_READY	4	/* neither waiting nor prefetching */
-#define THREADS_MAX	20	/* but for those that are stuck */
-#define THREADS_HARD	64
-#define GROW_DELAY	msecs_to_jiffies(10)
 #define IDLE_TIME	(5 * HZ)
 #define RETRY_TIME	(HZ / 10)	/* no thread could be made */
 
 #define QUICK_TIME	msecs_to_jiffies(10)	/* what was to be quick and is not, waits */
 #define SLICE		msecs_to_jiffies(40)	/* a wait may end when others want its thread */
 #define STUCK_TIME	(HZ / 10)	/* a wait that does not end when it should */
-#define WATCH_TIME	(HZ / 10)	/* while threads fault */
-#define TURN_TIME	msecs_to_jiffies(10)	/* while requests want a thread to wait in */
-
-#define LEVELS		7	/* of patience: 1 ms .. 64 ms until a request is tried again */
-#define ANNOUNCE_TIME	(HZ / 10)	/* until it is announced again; doubled up to 6.4 s */
-#define ANNOUNCE_MAX	6
-#define WAKE_BATCH	64	/* requests that one look at the time makes ready */
-
-#define PREFETCHES_MAX	256	/* under way */
-
-enum { TRANSFER, AHEAD, CLASSES };
-
-/*
- * How many threads may serve a class, and wait in it. AHEAD: prefetches, and advice that is waited
- * for.
- */
-static const struct {
-	unsigned int running, waiting;
-} limit[CLASSES] = {
-	[TRANSFER] = { THREADS_HARD, 12 },
-	[AHEAD] = { 4, 2 },
-};
-
-struct fault_class {
-	struct list_head queue;		/* struct prxe_fault_req: to be tried at once */
-	struct list_head want;		/* those that would wait, and want a thread to do it in */
-	unsigned int queued, wanted;
-	unsigned int running, waiting;	/* threads that are not stuck; who waits, runs */
-	bool turn;			/* who is next: queue or want */
-};
-
-struct prxe_fault_pool {
-	struct prxe_mirror *mirror;
-	spinlock_t lock;		/* BH off; everything below */
-	struct fault_class class[CLASSES];
-	struct list_head asleep[LEVELS];
-	unsigned int num_asleep;
-	atomic_t prefetches;		/* under way */
-	unsigned int threads, idle, stuck;
-	unsigned int holders;		/* threads that hold mm_users */
-	bool dying;
-	struct list_head list;		/* struct fault_thread, of those that run */
-	wait_queue_head_t wait;
-	struct delayed_work work;	/* holds a reference on the mirror while pending */
-	bool armed;			/* it is, or is about to begin, */
-	unsigned long at;		/* at that time */
-};
 
 enum thread_state { IDLE, QUICK, WAITING };
 
 struct fault_thread {
 	struct prxe_fault_pool *pool;	/* a reference on its mirror */
-	struct task_struct *task;	/* a reference; set before it runs */
+	struct task_struct *task;	/* with a reference; set before the thread runs */
 	struct list_head node;		/* pool->list */
-	struct list_head all;		/* all_threads; until it was joined */
+	struct list_head all;		/* all_threads, until it was joined */
 	struct completion exited;
-	/* under pool->lock */
+	/* Under pool->lock: */
 	enum thread_state state;
-	u8 class;			/* that it serves */
-	bool holds;			/* mm_users */
-	bool ended;			/* it was told to wait no longer */
-	bool stuck;			/* and does not: it may not, as on a frozen file system */
-	bool keeps_module;		/* it outlasts its pool: a reference on the module */
-	unsigned long since;		/* it is in this state, or was told */
+	u8 class;			/* of the request that it serves */
+	bool holds;			/* it holds mm_users */
+	bool ended;			/* it was told to end its wait */
+	bool stuck;			/* and does not, as on a frozen file system */
+	bool keeps_module;		/* it outlasts its mirror, with a reference on the module */
+	unsigned long since;		/* when its state changed, or when it was told */
 };
 
 static LIST_HEAD(all_threads);
 static DEFINE_MUTEX(all_threads_lock);
 static atomic_t threads_over;	/* that were not joined yet */
 static struct workqueue_struct *fault_wq;
-
-static void req_finish(struct prxe_fault_req *req, int result)
-{
-	req->result = result;
-	prxe_miss_drop(&req->miss);
-	req->done(req);
-	/* @req is its owner's again, or gone. */
-}
-
-/*
- * In @delay at the latest; without one it is queued when this returns. A reference on the mirror is
- * held.
- */
-static void pool_work_later(struct prxe_fault_pool *pool, unsigned long delay)
-{
-	unsigned long at = jiffies + delay;
-
-	lockdep_assert_held(&pool->lock);
-	if (pool->armed && delay && !time_before(at, pool->at))
-		return;
-	pool->armed = true;
-	pool->at = at;
-	refcount_inc(&pool->mirror->ref);
-	if (mod_delayed_work(fault_wq, &pool->work, delay))
-		/* It was pending, with a reference. Not the last one: whoever calls has one. */
-		WARN_ON_ONCE(refcount_dec_and_test(&pool->mirror->ref));
-}
-
-/* ---- requests ---- */
-
-static bool slot_free(const struct prxe_fault_pool *pool, unsigned int class)
-{
-	return pool->class[class].waiting < limit[class].waiting;
-}
-
-/* What threads could do now, if there were any number of them. */
-static unsigned int pool_ready(const struct prxe_fault_pool *pool)
-{
-	unsigned int n = 0, i;
-
-	for (i = 0; i < CLASSES; i++) {
-		const struct fault_class *c = &pool->class[i];
-		unsigned int some = c->queued;
-
-		if (c->waiting < limit[i].waiting)
-			some += min(c->wanted, limit[i].waiting - c->waiting);
-		n += min(some, limit[i].running - min(c->running, limit[i].running));
-	}
-	return n;
-}
-
-static unsigned int threads_allowed(const struct prxe_fault_pool *pool)
-{
-	return min_t(unsigned int, THREADS_MAX + pool->stuck, THREADS_HARD);
-}
-
-/* There is something to do: somebody does it, or a thread is made. */
-static void pool_call(struct prxe_fault_pool *pool)
-{
-	const struct fault_class *t = &pool->class[TRANSFER];
-	unsigned int ready = pool_ready(pool);
-
-	lockdep_assert_held(&pool->lock);
-	if (pool->dying || READ_ONCE(pool->mirror->dead))
-		pool_work_later(pool, 0);
-	else if (ready > pool->idle && pool->threads >= threads_allowed(pool))
-		pool_work_later(pool, TURN_TIME);
-	else if (ready > pool->idle)
-		pool_work_later(pool, t->running - t->waiting < THREADS_READY ? 0 : GROW_DELAY);
-	/* Under the lock: once it is dropped the request may be over, and the mirror with it. */
-	if (ready && pool->idle)
-		wake_up(&pool->wait);
-}
-
-static void req_enqueue(struct prxe_fault_pool *pool, struct prxe_fault_req *req)
-{
-	struct fault_class *c = &pool->class[req->class];
-
-	req->asleep = false;
-	list_add_tail(&req->node, &c->queue);
-	c->queued++;
-}
-
-static void req_want(struct prxe_fault_pool *pool, struct prxe_fault_req *req)
-{
-	struct fault_class *c = &pool->class[req->class];
-
-	if (!list_empty(&req->want))
-		return;
-	list_add_tail(&req->want, &c->want);
-	c->wanted++;
-}
-
-/* Off every list. */
-static void req_take(struct prxe_fault_pool *pool, struct prxe_fault_req *req)
-{
-	struct fault_class *c = &pool->class[req->class];
-
-	lockdep_assert_held(&pool->lock);
-	if (req->asleep)
-		pool->num_asleep--;
-	else
-		c->queued--;
-	if (!list_empty(&req->want))
-		c->wanted--;
-	list_del_init(&req->node);
-	list_del_init(&req->want);
-}
-
-/* Until it is tried again: longer each time, and so that many of them do not take a whole CPU. */
-static void req_sleep(struct prxe_fault_pool *pool, struct prxe_fault_req *req)
-{
-	unsigned long delay = msecs_to_jiffies((1U << req->level) + pool->num_asleep / 8);
-
-	req->due = jiffies + delay;
-	req->asleep = true;
-	list_add_tail(&req->node, &pool->asleep[req->level]);
-	pool->num_asleep++;
-	pool_work_later(pool, delay);
-}
-
-/*
- * A try came to nothing. @waited: in a thread, so that the server, if there is one, had its
- * message.
- */
-static void req_again(struct prxe_fault_pool *pool, struct prxe_fault_req *req, int ret,
-		      bool waited)
-{
-	bool would_wait = ret == -EAGAIN || ret == -EINTR;
-
-	lockdep_assert_held(&pool->lock);
-	if (waited && would_wait) {
-		req->announce = jiffies + (ANNOUNCE_TIME << req->announced);
-		req->announced = min(req->announced + 1, ANNOUNCE_MAX);
-	}
-	if (ret == -EBUSY && !req->level) {
-		req_enqueue(pool, req);	/* once at once */
-	} else {
-		req_sleep(pool, req);
-		if (would_wait && !time_before(jiffies, req->announce)) {
-			req_want(pool, req);
-			pool_work_later(pool, TURN_TIME);
-		}
-	}
-	req->level = min(req->level + 1, LEVELS - 1);
-}
-
-/* Is that no answer, but a reason to come back? Advice needs no patience where memory is short. */
-static bool req_goes_on(const struct prxe_fault_req *req, int ret)
-{
-	if (READ_ONCE(req->cancelled))
-		return false;
-	return ret == -EAGAIN || ret == -EINTR || ret == -EBUSY ||
-	       (ret == -ENOMEM && req->class == TRANSFER);
-}
-
-static void queue_request(struct prxe_fault_req *req, const struct prxe_miss *miss,
-			  unsigned int flags, unsigned int class)
-{
-	struct prxe_fault_pool *pool = miss->mirror->pool;
-
-	req->miss = *miss;
-	req->result = 0;
-	req->flags = flags | (miss->write ? FAULT_WRITE : 0);
-	req->class = class;
-	req->level = 0;
-	req->announced = 0;
-	req->announce = jiffies;
-	req->cancelled = false;
-	INIT_LIST_HEAD(&req->want);
-	spin_lock_bh(&pool->lock);
-	req_enqueue(pool, req);
-	pool_call(pool);
-	spin_unlock_bh(&pool->lock);
-}
-
-void prxe_fault_queue(struct prxe_fault_req *req, const struct prxe_miss *miss)
-{
-	queue_request(req, miss, 0, TRANSFER);
-}
 
 /* ---- one thread ---- */
 
@@ -306,16 +76,17 @@ static void thread_enter(struct fault_thread *t, unsigned int class, enum thread
 	pool->class[class].running++;
 	if (state == WAITING)
 		pool->class[class].waiting++;
-	/* Where nobody can fault any more, the request says so. */
+	/* Without mm_users thread_try() ends the request with -ESRCH. */
 	t->holds = !READ_ONCE(pool->mirror->dead) && mmget_not_zero(pool->mirror->mm);
 	if (t->holds)
 		pool->holders++;
-	pool_work_later(pool, WATCH_TIME);
+	prxe_pool_work_later(pool, FAULT_WATCH);
 }
 
-/* It waits from now on: with its own will, or because it does not come back. */
+/* It counts as waiting from now on: it is about to wait, or its quick try does not come back. */
 static void thread_waits(struct fault_thread *t)
 {
+	lockdep_assert_held(&t->pool->lock);
 	t->state = WAITING;
 	t->pool->class[t->class].waiting++;
 }
@@ -329,7 +100,7 @@ static void thread_uncount(struct fault_thread *t)
 		c->waiting--;
 }
 
-/* The try is over. True: mm_users is to be given back, now that it does not count as held. */
+/* The try is over. True: the caller gives mm_users back, which no longer counts as held. */
 static bool thread_leave(struct fault_thread *t)
 {
 	struct prxe_fault_pool *pool = t->pool;
@@ -341,8 +112,8 @@ static bool thread_leave(struct fault_thread *t)
 	else
 		thread_uncount(t);
 	/*
-	 * Told under the lock too: this is the signal for that wait, and for no other. A dying pool
-	 * says more.
+	 * A thread is told under the lock, too, so this signal is for the wait that is over, and
+	 * for no other. The end of the pool is not lost with it: that sets pool->dying.
 	 */
 	if (t->ended)
 		flush_signals(current);
@@ -355,7 +126,7 @@ static bool thread_leave(struct fault_thread *t)
 	return held;
 }
 
-/* Killably. What was told to end stops at the next place where it can. */
+/* Tell a thread to end its wait: it does at the next place where a fatal signal is looked at. */
 static void thread_end_wait(struct fault_thread *t)
 {
 	lockdep_assert_held(&t->pool->lock);
@@ -367,32 +138,17 @@ static void thread_end_wait(struct fault_thread *t)
 }
 
 /* What this thread is to do next, and how. */
-static struct prxe_fault_req *pool_take(struct prxe_fault_pool *pool, struct fault_thread *t)
+static struct prxe_fault_req *thread_take(struct fault_thread *t)
 {
-	unsigned int i;
+	bool waits = false;
+	struct prxe_fault_req *req = prxe_pool_next(t->pool, &waits);
 
-	lockdep_assert_held(&pool->lock);
-	for (i = 0; i < CLASSES; i++) {
-		struct fault_class *c = &pool->class[i];
-		bool want = slot_free(pool, i) && !list_empty(&c->want);
-		struct prxe_fault_req *req;
-
-		if (c->running >= limit[i].running || (!want && list_empty(&c->queue)))
-			continue;
-		want = want && (c->turn || list_empty(&c->queue));
-		c->turn = !want;
-		if (want)
-			req = list_first_entry(&c->want, struct prxe_fault_req, want);
-		else
-			req = list_first_entry(&c->queue, struct prxe_fault_req, node);
-		req_take(pool, req);
-		thread_enter(t, i, want ? WAITING : QUICK);
-		return req;
-	}
-	return NULL;
+	if (req)
+		thread_enter(t, req->class, waits ? WAITING : QUICK);
+	return req;
 }
 
-/* The next request; NULL: this thread is to end, and was taken off the pool's books. */
+/* The next request; NULL: this thread is to end, and the pool has forgotten it. */
 static struct prxe_fault_req *thread_next(struct fault_thread *t)
 {
 	struct prxe_fault_pool *pool = t->pool;
@@ -402,8 +158,8 @@ static struct prxe_fault_req *thread_next(struct fault_thread *t)
 
 	spin_lock_bh(&pool->lock);
 	for (;;) {
-		req = pool->dying ? NULL : pool_take(pool, t);
-		/* One stays: making a thread takes longer than most faults. */
+		req = pool->dying ? NULL : thread_take(t);
+		/* One thread stays: making a thread takes longer than most faults. */
 		if (req || pool->dying || (timeout && pool->threads > 1))
 			break;
 		pool->idle++;
@@ -417,15 +173,15 @@ static struct prxe_fault_req *thread_next(struct fault_thread *t)
 	if (!req) {
 		pool->threads--;
 		list_del_init(&t->node);
-		/* Nobody is left to be watched: no timer of the pool may outlive the module. */
+		/* End the watch now: no timer of the pool may outlive the module. */
 		if (pool->dying && !pool->threads)
-			pool_work_later(pool, 0);
+			prxe_pool_work_later(pool, 0);
 	}
 	spin_unlock_bh(&pool->lock);
 	return req;
 }
 
-/* Somebody else's fault brought what @miss needs. */
+/* Has another fault brought what @miss needs? */
 static bool miss_is_over(const struct prxe_miss *miss)
 {
 	unsigned long need = PRXE_ENTRY_VALID | (miss->write ? PRXE_ENTRY_WRITE : 0);
@@ -451,20 +207,20 @@ static int thread_try(const struct fault_thread *t, const struct prxe_fault_req 
 
 	if (!t->holds)
 		return -ESRCH;
-	if (req->class == TRANSFER && miss_is_over(miss))
+	if (req->class == FAULT_TRANSFER && miss_is_over(miss))
 		return 0;
 	return prxe_fault_once(miss->mirror, miss->va, miss->len,
 			       req->flags | (wait ? 0 : FAULT_QUICK));
 }
 
-/* A quick try would have had to wait. May it? Then at once. */
+/* A quick try would have had to wait: may this thread wait, at once? */
 static bool thread_may_wait(struct fault_thread *t)
 {
 	struct prxe_fault_pool *pool = t->pool;
 	bool may = false;
 
 	spin_lock_bh(&pool->lock);
-	if (t->state == QUICK && !t->ended && slot_free(pool, t->class)) {
+	if (t->state == QUICK && !t->ended && prxe_pool_may_wait(pool, t->class)) {
 		thread_waits(t);
 		t->since = jiffies;
 		may = true;
@@ -480,7 +236,7 @@ static void thread_serve(struct fault_thread *t, struct prxe_fault_req *req)
 	int ret = -EAGAIN;
 	bool held, again, waited;
 
-	/* What has its turn to wait is waiting already: state changes from WAITING here only. */
+	/* A thread that is to wait counts as waiting already; only thread_leave() ends that. */
 	if (READ_ONCE(t->state) == QUICK)
 		ret = thread_try(t, req, false);
 	if (ret == -EAGAIN && (READ_ONCE(t->state) == WAITING || thread_may_wait(t)))
@@ -489,26 +245,26 @@ static void thread_serve(struct fault_thread *t, struct prxe_fault_req *req)
 	spin_lock_bh(&pool->lock);
 	waited = t->state == WAITING;
 	held = thread_leave(t);
-	again = req_goes_on(req, ret) && !pool->dying && !READ_ONCE(mirror->dead);
+	again = prxe_fault_goes_on(req, ret) && !pool->dying && !READ_ONCE(mirror->dead);
 	if (again)
-		req_again(pool, req, ret, waited);
-	else if (req_goes_on(req, ret))
+		prxe_fault_again(pool, req, ret, waited);
+	else if (prxe_fault_goes_on(req, ret))
 		ret = pool->dying ? -EINTR : -ESRCH;
 	/*
-	 * This thread goes on with the next, but others may have waited for the end of this one's
-	 * wait.
+	 * This thread goes on with the next request itself; a second one may have been held back by
+	 * this one's wait.
 	 */
-	if (pool->idle && pool_ready(pool) > 1)
+	if (pool->idle && prxe_pool_ready(pool) > 1)
 		wake_up(&pool->wait);
 	spin_unlock_bh(&pool->lock);
-	/* Not here: to take an address space down takes long. */
+	/* Async: if it is the last one, it takes the address space down, which takes long. */
 	if (held)
 		mmput_async(mirror->mm);
 	if (again)
 		return;
-	if (!ret && req->class == TRANSFER)
+	if (!ret && req->class == FAULT_TRANSFER)
 		prxe_mirror_count_fault(mirror, true);
-	req_finish(req, ret);
+	prxe_fault_finish(req, ret);
 }
 
 static int fault_thread(void *arg)
@@ -533,10 +289,7 @@ static int fault_thread(void *arg)
 	module_put_and_kthread_exit(0);
 }
 
-/*
- * Free what is left of threads that have ended; @all: wait for each, killing those that pool_kill()
- * has missed.
- */
+/* Free what threads that have ended leave behind; @all: kill all, and wait until they have. */
 static void threads_join(bool all)
 {
 	struct fault_thread *t, *next;
@@ -583,7 +336,7 @@ static int thread_start(struct prxe_fault_pool *pool)
 
 	refcount_inc(&pool->mirror->ref);
 	spin_lock_bh(&pool->lock);
-	/* Also when the pool is dying by now: the thread sees that, and ends. */
+	/* If the pool is dying by now, the thread sees that, and ends. */
 	pool->threads++;
 	list_add_tail(&t->node, &pool->list);
 	spin_unlock_bh(&pool->lock);
@@ -591,46 +344,9 @@ static int thread_start(struct prxe_fault_pool *pool)
 	return 0;
 }
 
-/* ---- the watch: it makes threads, ends waits, and knows the time ---- */
+/* ---- the watch: pool->work makes threads, ends waits, and wakes requests that sleep ---- */
 
-static struct prxe_fault_req *first_asleep(struct prxe_fault_pool *pool, unsigned int level)
-{
-	return list_first_entry_or_null(&pool->asleep[level], struct prxe_fault_req, node);
-}
-
-/* Those whose time has come are to be tried. */
-static void wake_sleepers(struct prxe_fault_pool *pool)
-{
-	unsigned int level, n;
-
-	for (level = 0; level < LEVELS; level++)
-		for (n = 0; n < WAKE_BATCH; n++) {
-			struct prxe_fault_req *req = first_asleep(pool, level);
-
-			if (!req || time_before(jiffies, req->due))
-				break;
-			list_del(&req->node);
-			pool->num_asleep--;
-			req_enqueue(pool, req);
-		}
-}
-
-/*
- * How many waits of a class are to end, for others that want to wait, or want to be tried at all.
- */
-static unsigned int waits_too_many(const struct prxe_fault_pool *pool, unsigned int class)
-{
-	const struct fault_class *c = &pool->class[class];
-	unsigned int n = c->waiting > limit[class].waiting ? c->waiting - limit[class].waiting : 0;
-
-	if (c->waiting >= limit[class].waiting)
-		n += min(c->wanted, limit[class].waiting);
-	if (pool_ready(pool) && !pool->idle && pool->threads >= threads_allowed(pool))
-		n++;
-	return n;
-}
-
-/* The longest waits. */
+/* End the @n longest waits of a class that have had their time. */
 static void end_waits(struct prxe_fault_pool *pool, unsigned int class, unsigned int n)
 {
 	while (n--) {
@@ -648,10 +364,10 @@ static void end_waits(struct prxe_fault_pool *pool, unsigned int class, unsigned
 }
 
 /*
- * Has the owner gone? Then nobody but threads of ours holds mm_users: each holder that is counted
- * has its own for as long as the lock is held, so that "not more" is "no other", and a process
- * cannot come back to an address space. Somebody else may hold it for a moment (/proc): the next
- * look tells.
+ * Has the owner gone? Then only our threads hold mm_users. Each holder that is counted keeps its
+ * mm_users for as long as we hold the lock, so if there are no more users than holders, there is no
+ * other user; and no process comes back to an address space. If somebody who looks (/proc) holds it
+ * for a moment, the next look tells.
  */
 static bool owner_gone(const struct prxe_fault_pool *pool)
 {
@@ -669,6 +385,7 @@ static void pool_watch(struct prxe_fault_pool *pool)
 	list_for_each_entry(t, &pool->list, node) {
 		if (READ_ONCE(pool->mirror->dead))
 			thread_end_wait(t);
+		/* A quick try that is not over by now waits, whatever it was meant to do. */
 		if (t->state == QUICK && !t->stuck && !time_before(jiffies, t->since + QUICK_TIME))
 			thread_waits(t);
 		if (t->ended && !t->stuck && !time_before(jiffies, t->since + STUCK_TIME)) {
@@ -676,56 +393,15 @@ static void pool_watch(struct prxe_fault_pool *pool)
 			t->stuck = true;
 			pool->stuck++;
 		}
-		/* It may stay for ever, and rmmod would wait as long: "in use" is the answer. */
+		/*
+		 * It may stay for ever, and the module's exit would wait as long: with a reference,
+		 * rmmod says "in use" instead.
+		 */
 		if (pool->dying && t->stuck && !t->keeps_module)
 			t->keeps_module = try_module_get(THIS_MODULE);
 	}
-	for (i = 0; i < CLASSES; i++)
-		end_waits(pool, i, waits_too_many(pool, i));
-}
-
-/* End every request that no thread has, with @ret. The lock is dropped meanwhile. */
-static void pool_drain(struct prxe_fault_pool *pool, int ret)
-{
-	struct list_head *lists[] = { &pool->class[TRANSFER].queue, &pool->class[AHEAD].queue };
-	struct prxe_fault_req *req;
-	unsigned int i;
-
-	for (i = 0; i < LEVELS + ARRAY_SIZE(lists); i++) {
-		struct list_head *list = i < LEVELS ? &pool->asleep[i] : lists[i - LEVELS];
-
-		while ((req = list_first_entry_or_null(list, struct prxe_fault_req, node))) {
-			req_take(pool, req);
-			spin_unlock_bh(&pool->lock);
-			req_finish(req, ret);
-			cond_resched();
-			spin_lock_bh(&pool->lock);
-		}
-	}
-}
-
-/* When to look again, if there is a reason to. */
-static void pool_rearm(struct prxe_fault_pool *pool)
-{
-	unsigned int busy = pool->threads - pool->idle;
-	unsigned int level;
-
-	for (level = 0; level < LEVELS; level++) {
-		struct prxe_fault_req *req = first_asleep(pool, level);
-		long left = req ? (long)(req->due - jiffies) : 0;
-
-		if (req)
-			pool_work_later(pool, max(left, 1L));
-	}
-	if (pool_ready(pool) || pool->class[TRANSFER].wanted || pool->class[AHEAD].wanted)
-		pool_work_later(pool, TURN_TIME);
-	else if (busy)
-		pool_work_later(pool, WATCH_TIME);
-}
-
-static bool pool_grows(const struct prxe_fault_pool *pool)
-{
-	return pool_ready(pool) > pool->idle && pool->threads < threads_allowed(pool);
+	for (i = 0; i < FAULT_CLASSES; i++)
+		end_waits(pool, i, prxe_pool_waits_too_many(pool, i));
 }
 
 static void pool_work(struct work_struct *work)
@@ -737,27 +413,27 @@ static void pool_work(struct work_struct *work)
 	threads_join(false);
 	spin_lock_bh(&pool->lock);
 	pool->armed = false;
-	wake_sleepers(pool);
+	prxe_pool_wake_sleepers(pool);
 	pool_watch(pool);
 	if (pool->dying)
-		pool_drain(pool, -EINTR);
+		prxe_pool_drain(pool, -EINTR);
 	else if (READ_ONCE(pool->mirror->dead))
-		pool_drain(pool, -ESRCH);
-	if (pool->idle && pool_ready(pool))
-		wake_up_nr(&pool->wait, pool_ready(pool));
-	if (!pool->dying && pool_grows(pool)) {
+		prxe_pool_drain(pool, -ESRCH);
+	if (pool->idle && prxe_pool_ready(pool))
+		wake_up_nr(&pool->wait, prxe_pool_ready(pool));
+	if (!pool->dying && prxe_pool_grows(pool)) {
 		spin_unlock_bh(&pool->lock);
 		ret = thread_start(pool);
 		spin_lock_bh(&pool->lock);
 		if (ret && !pool->threads)
-			pool_work_later(pool, RETRY_TIME);
-		else if (pool_ready(pool) > pool->idle + 1)
-			pool_call(pool);
+			prxe_pool_work_later(pool, RETRY_TIME);
+		else if (prxe_pool_ready(pool) > pool->idle + 1)
+			prxe_pool_call(pool);
 	}
 	if (!pool->dying)
-		pool_rearm(pool);
+		prxe_pool_rearm(pool);
 	else if (pool->threads > pool->stuck)
-		pool_work_later(pool, WATCH_TIME);
+		prxe_pool_work_later(pool, FAULT_WATCH);
 	spin_unlock_bh(&pool->lock);
 	prxe_mirror_put(pool->mirror);
 }
@@ -765,20 +441,12 @@ static void pool_work(struct work_struct *work)
 struct prxe_fault_pool *prxe_fault_pool_create(struct prxe_mirror *mirror)
 {
 	struct prxe_fault_pool *pool = kzalloc(sizeof(*pool), GFP_KERNEL);
-	unsigned int i;
 
 	if (!pool)
 		return NULL;
 	pool->mirror = mirror;
-	spin_lock_init(&pool->lock);
-	for (i = 0; i < CLASSES; i++) {
-		INIT_LIST_HEAD(&pool->class[i].queue);
-		INIT_LIST_HEAD(&pool->class[i].want);
-	}
-	for (i = 0; i < LEVELS; i++)
-		INIT_LIST_HEAD(&pool->asleep[i]);
-	INIT_LIST_HEAD(&pool->list);
-	init_waitqueue_head(&pool->wait);
+	pool->wq = fault_wq;
+	prxe_pool_init(pool);
 	INIT_DELAYED_WORK(&pool->work, pool_work);
 	return pool;
 }
@@ -792,238 +460,20 @@ void prxe_fault_pool_kill(struct prxe_fault_pool *pool)
 	list_for_each_entry(t, &pool->list, node)
 		thread_end_wait(t);
 	wake_up_all(&pool->wait);
-	pool_work_later(pool, 0);
+	prxe_pool_work_later(pool, 0);
 	spin_unlock_bh(&pool->lock);
 }
 
 void prxe_fault_pool_orphan(struct prxe_fault_pool *pool)
 {
 	spin_lock_bh(&pool->lock);
-	pool_work_later(pool, 0);
+	prxe_pool_work_later(pool, 0);
 	spin_unlock_bh(&pool->lock);
 }
 
 void prxe_fault_pool_destroy(struct prxe_fault_pool *pool)
 {
 	kfree(pool);
-}
-
-/* ---- prefetch without waiting ---- */
-
-/* What of [va, va + len) stands in va's leaf. */
-static u64 leaf_part(unsigned long va, u64 len)
-{
-	return min_t(u64, len, PRXE_LEAF_SIZE - (va & (PRXE_LEAF_SIZE - 1)));
-}
-
-static void queue_part(struct prxe_fault_req *req, struct prxe_mirror *mirror, unsigned long va,
-		       u64 len, unsigned int flags)
-{
-	struct prxe_miss miss = {
-		.mirror = mirror,
-		.va = va,
-		.len = leaf_part(va, len),
-		.write = flags & FAULT_WRITE,
-	};
-
-	refcount_inc(&mirror->ref);
-	queue_request(req, &miss, flags, AHEAD);
-}
-
-struct prefetch {
-	struct prxe_fault_req req;
-	struct prxe_mirror *mirror;	/* a reference */
-	unsigned long va;
-	u64 len;			/* left, from va on */
-	unsigned int flags;
-};
-
-static void prefetch_done(struct prxe_fault_req *req)
-{
-	struct prefetch *p = container_of(req, struct prefetch, req);
-	u64 part = leaf_part(p->va, p->len);
-
-	p->va += part;
-	p->len -= part;
-	/* A leaf without memory does not end it, a dead address space does. */
-	if (p->len && (!req->result || req->result == -EFAULT) && !READ_ONCE(p->mirror->dead)) {
-		queue_part(&p->req, p->mirror, p->va, p->len, p->flags);
-		return;
-	}
-	atomic_dec(&p->mirror->pool->prefetches);
-	prxe_mirror_put(p->mirror);
-	kfree(p);
-}
-
-/* In the caller's context, as far as that goes without waiting. */
-static int prefetch_here(const struct prxe_dev *dev, struct prxe_mirror *mirror, unsigned long va,
-			 u64 len, bool write)
-{
-	int worst = 0;
-
-	while (len) {
-		u64 part = leaf_part(va, len);
-		int ret = prxe_fault_nowait(mirror, va, part, write ? FAULT_WRITE : 0);
-
-		if (ret == -ESRCH || fatal_signal_pending(current) || READ_ONCE(dev->leaving))
-			break;
-		if (ret == -EAGAIN)
-			worst = ret;
-		va += part;
-		len -= part;
-		cond_resched();
-	}
-	return worst;
-}
-
-int prxe_fault_prefetch(const struct prxe_dev *dev, struct prxe_mirror *mirror, unsigned long va,
-			u64 len, bool write)
-{
-	struct prefetch *p;
-
-	if (atomic_inc_return(&mirror->pool->prefetches) > PREFETCHES_MAX) {
-		atomic_dec(&mirror->pool->prefetches);
-		return prefetch_here(dev, mirror, va, len, write);
-	}
-	p = kzalloc(sizeof(*p), GFP_KERNEL_ACCOUNT);
-	if (!p) {
-		atomic_dec(&mirror->pool->prefetches);
-		return -ENOMEM;
-	}
-	refcount_inc(&mirror->ref);
-	p->mirror = mirror;
-	p->va = va;
-	p->len = len;
-	p->flags = write ? FAULT_WRITE : 0;
-	p->req.done = prefetch_done;
-	queue_part(&p->req, mirror, va, len, p->flags);
-	return 0;
-}
-
-/* ---- advice that is waited for ---- */
-
-/*
- * One part of it that a thread does. Counted: the request's half, and the caller's, who may leave
- * first.
- */
-struct advice {
-	struct prxe_fault_req req;
-	refcount_t ref;
-	struct completion done;
-	struct list_head node;		/* in advices, until the caller goes on */
-	const struct prxe_dev *dev;
-	bool leaving;			/* that is why it goes on */
-};
-
-static LIST_HEAD(advices);
-static DEFINE_SPINLOCK(advices_lock);
-
-static void advice_put(struct advice *a)
-{
-	if (refcount_dec_and_test(&a->ref))
-		kfree(a);
-}
-
-static void advice_done(struct prxe_fault_req *req)
-{
-	struct advice *a = container_of(req, struct advice, req);
-
-	complete(&a->done);
-	advice_put(a);
-}
-
-void prxe_fault_advise_end(const struct prxe_dev *dev)
-{
-	struct advice *a;
-
-	spin_lock(&advices_lock);
-	list_for_each_entry(a, &advices, node)
-		if (a->dev == dev) {
-			a->leaving = true;
-			complete(&a->done);
-		}
-	spin_unlock(&advices_lock);
-}
-
-/* Under the lock: whoever sets leaving comes either before this, or after it to advices. */
-static bool advice_list(struct advice *a)
-{
-	bool stays;
-
-	spin_lock(&advices_lock);
-	stays = !READ_ONCE(a->dev->leaving);
-	if (stays)
-		list_add_tail(&a->node, &advices);
-	spin_unlock(&advices_lock);
-	return stays;
-}
-
-static int advice_wait(struct advice *a)
-{
-	bool killed = wait_for_completion_killable(&a->done);
-	bool leaving;
-
-	spin_lock(&advices_lock);
-	list_del(&a->node);
-	leaving = a->leaving;
-	spin_unlock(&advices_lock);
-	if (!killed && !leaving)
-		return a->req.result;
-	WRITE_ONCE(a->req.cancelled, true);
-	return leaving ? -EIO : -EINTR;
-}
-
-/*
- * By the mirror's threads: this caller holds a lock of the core's that the device's removal waits
- * for.
- */
-static int advise_by_thread(const struct prxe_dev *dev, struct prxe_mirror *mirror,
-			    unsigned long va, u64 len, unsigned int flags)
-{
-	struct advice *a = kzalloc(sizeof(*a), GFP_KERNEL_ACCOUNT);
-	int ret = -EIO;
-
-	if (!a)
-		return -ENOMEM;
-	a->dev = dev;
-	init_completion(&a->done);
-	a->req.done = advice_done;
-	if (!advice_list(a)) {
-		kfree(a);
-		return ret;
-	}
-	refcount_set(&a->ref, 2);
-	queue_part(&a->req, mirror, va, len, flags);
-	ret = advice_wait(a);
-	advice_put(a);
-	return ret;
-}
-
-int prxe_fault_advise(const struct prxe_dev *dev, struct prxe_mirror *mirror, unsigned long va,
-		      u64 len, unsigned int flags)
-{
-	bool first = true;
-
-	might_sleep();
-	while (len) {
-		u64 part = leaf_part(va, len);
-		int ret = prxe_fault_nowait(mirror, va, part, flags);
-
-		if (ret == -EAGAIN)
-			ret = advise_by_thread(dev, mirror, va, part, flags);
-		/* What is there ends where something is not. */
-		if (ret == -EFAULT && (flags & FAULT_PRESENT) && !first)
-			return 0;
-		if (ret)
-			return ret;
-		if (READ_ONCE(dev->leaving))
-			return -EIO;
-		first = false;
-		va += part;
-		len -= part;
-		cond_resched();
-	}
-	return 0;
 }
 
 int prxe_fault_init(void)
@@ -1034,7 +484,7 @@ int prxe_fault_init(void)
 
 void prxe_fault_exit(void)
 {
-	/* Every pool is dying by now, so its work starts no thread. */
+	/* Every pool is dying by now, so that its work starts no thread. */
 	flush_workqueue(fault_wq);
 	threads_join(true);
 	destroy_workqueue(fault_wq);

@@ -11,7 +11,7 @@
  * Transport: knows the QP, and whom to wake; calls the MMU.
  */
 #include <linux/slab.h>
-#include "mmu/fault.h"
+#include "mmu/request.h"
 #include "transport/park.h"
 
 /*

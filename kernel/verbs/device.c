@@ -13,7 +13,7 @@
 #include "carrier/udp.h"
 #include "compat/compat_ops.h"
 #include "mem/mr.h"
-#include "mmu/fault.h"
+#include "mmu/prefetch.h"
 #include "obj/ah.h"
 #include "obj/cq.h"
 #include "obj/queue.h"

@@ -1,0 +1,567 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * The leaves of a mirror: finding, pinning and publishing them, and removing those that are empty.
+ *
+ * Uses window.c (to wait for CPUs that copy) and inflight.c (to ask what is being invalidated), and
+ * calls nothing else of this driver. Who calls it: hits (mem/), faults (fault.c), invalidations
+ * (invalidate.c) and the mirror's life (mirror.c).
+ *
+ * Lock order: populate, then idle_lock, then leaf->lock; inflight.lock stands alone. leaf->lock is
+ * never taken with BH off, because marking a page dirty under it takes locks that are not safe
+ * against softirqs.
+ */
+#include <linux/memcontrol.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include "base/prxe.h"
+#include "base/trace.h"
+#include "mmu/leaf.h"
+#include "mmu/window.h"
+
+/* Emptied leaves stay for a while: what was paged out is often wanted again. */
+#define REAP_DELAY	HZ
+/* Removed at a time: faults that want populate wait for no more. */
+#define REAP_BATCH	64
+
+static atomic_long_t removal_numbers;	/* what mirror->removals is drawn from */
+
+/* ---- references, and the work that the last one and empty leaves cause ---- */
+
+void prxe_mirror_put(struct prxe_mirror *mirror)
+{
+	/* A worker frees it: the last mmdrop() of an address space may not run in a softirq. */
+	if (refcount_dec_and_test(&mirror->ref))
+		queue_work(mirror->wq, &mirror->free);
+}
+
+void prxe_mirror_reap_later(struct prxe_mirror *mirror, unsigned long delay)
+{
+	refcount_inc(&mirror->ref);
+	if (delay ? !queue_delayed_work(mirror->wq, &mirror->reap, delay) :
+		    mod_delayed_work(mirror->wq, &mirror->reap, 0))
+		prxe_mirror_put(mirror);	/* it was pending, with a reference of its own */
+}
+
+void prxe_mirror_count_fault(struct prxe_mirror *mirror, bool handled)
+{
+	atomic64_inc(handled ? &mirror->faults_handled : &mirror->faults);
+}
+
+/* ---- the tables ---- */
+
+void prxe_leaves_init(struct prxe_mirror *mirror)
+{
+	mirror->removals = atomic_long_inc_return(&removal_numbers);
+	prxe_inflight_init(&mirror->inflight);
+	xa_init_flags(&mirror->leaves, XA_FLAGS_ACCOUNT);
+	mutex_init(&mirror->populate);
+	spin_lock_init(&mirror->idle_lock);
+	INIT_LIST_HEAD(&mirror->idle);
+}
+
+void prxe_leaves_free(struct prxe_mirror *mirror)
+{
+	unsigned long no = 0;
+
+	WARN_ON_ONCE(xa_find(&mirror->leaves, &no, ULONG_MAX, XA_PRESENT));
+	xa_destroy(&mirror->leaves);	/* a store that found no memory leaves empty nodes */
+	prxe_inflight_free(&mirror->inflight);
+}
+
+DEFINE_PER_CPU_ALIGNED(struct prxe_leaf_cache[2][PRXE_LEAF_CACHE], prxe_leaf_caches);
+
+noinline struct prxe_leaf *prxe_mirror_find(struct prxe_mirror *mirror, unsigned long va,
+					    struct prxe_leaf_cache *c)
+{
+	/* Read the number before the search: what is remembered is then not older than it. */
+	unsigned long removals = smp_load_acquire(&mirror->removals);
+	struct prxe_leaf *leaf = prxe_mirror_leaf(mirror, va);
+	int cpu = smp_processor_id();
+
+	/*
+	 * Set the bit before a window with the leaf opens: its full barrier stands between the bit
+	 * and any use of the leaf.
+	 */
+	if (!cpumask_test_cpu(cpu, mirror->cpus))
+		cpumask_set_cpu(cpu, mirror->cpus);
+	/* That there is none is not worth remembering: a fault will change it. */
+	if (leaf)
+		*c = (struct prxe_leaf_cache){
+			.mirror = mirror,
+			.no = va >> PRXE_LEAF_SHIFT,
+			.removals = removals,
+			.leaf = leaf,
+		};
+	return leaf;
+}
+
+static void leaf_free_rcu(struct rcu_head *rcu)
+{
+	struct prxe_leaf *leaf = container_of(rcu, struct prxe_leaf, rcu);
+
+	kfree(leaf->entry);
+	kfree(leaf);
+}
+
+void prxe_leaf_idle(struct prxe_leaf *leaf)
+{
+	struct prxe_mirror *mirror = leaf->mirror;
+
+	spin_lock(&mirror->idle_lock);
+	if (list_empty(&leaf->idle))
+		list_add_tail(&leaf->idle, &mirror->idle);
+	spin_unlock(&mirror->idle_lock);
+	prxe_mirror_reap_later(mirror, READ_ONCE(mirror->dying) ? 0 : REAP_DELAY);
+}
+
+void prxe_leaf_sync_end(struct prxe_mirror *mirror, const struct prxe_leaf *what)
+{
+	prxe_window_sync_leaves(mirror->cpus, what);
+	/* Release: who reads the lower count relies on it that nothing is in use any more. */
+	atomic_dec_return_release(&mirror->syncing);
+}
+
+/* ---- pinning ---- */
+
+/* Takes populate, or does not wait for it where @gfp may not block. */
+static bool populate_lock(struct prxe_mirror *mirror, gfp_t gfp)
+{
+	if (!gfpflags_allow_blocking(gfp))
+		return mutex_trylock(&mirror->populate);
+	mutex_lock(&mirror->populate);
+	return true;
+}
+
+/* The leaf of @va, pinned; NULL when there is none. */
+static struct prxe_leaf *leaf_pin_locked(struct prxe_mirror *mirror, unsigned long va)
+{
+	struct prxe_leaf *leaf;
+
+	lockdep_assert_held(&mirror->populate);
+	if (READ_ONCE(mirror->dead))
+		return ERR_PTR(-ESRCH);
+	/* A removal takes populate: the leaf stays, and so does the removal number. */
+	local_bh_disable();
+	preempt_disable();
+	leaf = prxe_mirror_hit(mirror, va, false);
+	preempt_enable();
+	local_bh_enable();
+	if (leaf)
+		atomic_inc(&leaf->pins);
+	return leaf;
+}
+
+/* A leaf for @va that nobody can find yet, with one pin. */
+static struct prxe_leaf *leaf_alloc(struct prxe_mirror *mirror, unsigned long va, gfp_t gfp)
+{
+	struct prxe_leaf *leaf = kzalloc(sizeof(*leaf), gfp);
+
+	if (!leaf)
+		return NULL;
+	leaf->mirror = mirror;
+	leaf->base = va & ~(PRXE_LEAF_SIZE - 1);
+	spin_lock_init(&leaf->lock);
+	atomic_set(&leaf->pins, 1);
+	INIT_LIST_HEAD(&leaf->idle);
+	INIT_HLIST_HEAD(&leaf->walks);
+	return leaf;
+}
+
+/*
+ * One attempt to store @new: the leaf of @new's address, pinned, which is @new unless another
+ * thread was faster. NULL: the table needs memory, which xas_nomem() allocates.
+ */
+static struct prxe_leaf *leaf_store(struct xa_state *xas, struct prxe_leaf *new, gfp_t gfp)
+{
+	struct prxe_mirror *mirror = new->mirror;
+	struct prxe_leaf *leaf;
+
+	if (!populate_lock(mirror, gfp))
+		return ERR_PTR(-EAGAIN);
+	leaf = leaf_pin_locked(mirror, new->base);
+	if (!leaf) {
+		xas_lock(xas);
+		xas_store(xas, new);
+		xas_unlock(xas);
+		if (!xas_error(xas))
+			leaf = new;
+		/*
+		 * The leaf is in the table before anybody looks for what is in flight, also before
+		 * a thread does that finds it there: that one takes populate after us.
+		 * prxe_leaf_begin() says why.
+		 */
+		smp_mb();
+	}
+	mutex_unlock(&mirror->populate);
+	return leaf;
+}
+
+/*
+ * The slow part of prxe_leaf_pin(): there was no leaf. Memory is allocated without populate: it may
+ * be reclaimed for that, and faults on other leaves of the process would wait so long. It is
+ * charged to the memory cgroup of @mirror's process, even when a thread of ours allocates it.
+ */
+static noinline struct prxe_leaf *leaf_create(struct prxe_mirror *mirror, unsigned long va,
+					      gfp_t gfp)
+{
+	struct mem_cgroup *memcg = get_mem_cgroup_from_mm(mirror->mm);
+	struct mem_cgroup *old = set_active_memcg(memcg);
+	XA_STATE(xas, &mirror->leaves, va >> PRXE_LEAF_SHIFT);
+	struct prxe_leaf *new, *leaf = NULL;
+
+	new = leaf_alloc(mirror, va, gfp);
+	if (new) {
+		do {
+			leaf = leaf_store(&xas, new, gfp);
+		} while (xas_nomem(&xas, gfp));
+		if (leaf != new)
+			kfree(new);
+	}
+	set_active_memcg(old);
+	mem_cgroup_put(memcg);
+	return leaf ? leaf : ERR_PTR(-ENOMEM);
+}
+
+struct prxe_leaf *prxe_leaf_pin(struct prxe_mirror *mirror, unsigned long va, gfp_t gfp)
+{
+	struct prxe_leaf *leaf;
+
+	if (!populate_lock(mirror, gfp))
+		return ERR_PTR(-EAGAIN);
+	leaf = leaf_pin_locked(mirror, va);
+	mutex_unlock(&mirror->populate);
+	return leaf ? leaf : leaf_create(mirror, va, gfp);
+}
+
+/* Unpin a leaf that may have to be removed: list it for that, unless it is pinned or listed. */
+static noinline void leaf_unpin_idle(struct prxe_leaf *leaf)
+{
+	struct prxe_mirror *mirror = leaf->mirror;	/* the caller uses it */
+	bool dying, listed = false;
+
+	/*
+	 * idle_lock makes this one step for who removes leaves: it either finds the leaf pinned and
+	 * leaves it to us, or finds it listed. Once we drop the lock the leaf may be gone.
+	 */
+	spin_lock(&mirror->idle_lock);
+	dying = READ_ONCE(mirror->dying);
+	spin_lock(&leaf->lock);
+	if (atomic_dec_and_test(&leaf->pins) && (dying || !leaf->populated) &&
+	    list_empty(&leaf->idle)) {
+		list_add_tail(&leaf->idle, &mirror->idle);
+		listed = true;
+	}
+	spin_unlock(&leaf->lock);
+	spin_unlock(&mirror->idle_lock);
+	if (listed)
+		prxe_mirror_reap_later(mirror, dying ? 0 : REAP_DELAY);
+}
+
+void prxe_leaf_unpin(struct prxe_leaf *leaf)
+{
+	bool stays;
+
+	/*
+	 * A leaf with translations stays, and who clears the last of them lists it. Only a dying
+	 * mirror loses such leaves as well. Who removes them looks at this one under its lock: if
+	 * that was before us, dying was set before it, and we see it; else it finds the leaf
+	 * unpinned.
+	 */
+	spin_lock(&leaf->lock);
+	stays = leaf->populated && !READ_ONCE(leaf->mirror->dying);
+	if (stays)
+		atomic_dec(&leaf->pins);
+	spin_unlock(&leaf->lock);
+	if (!stays)
+		leaf_unpin_idle(leaf);
+}
+
+/* ---- walks, and what they publish ---- */
+
+/* Slow path of prxe_leaf_begin(): something is in flight, perhaps in this leaf or these pages. */
+static noinline int leaf_begin_busy(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk)
+{
+	switch (prxe_inflight_look(&leaf->mirror->inflight, walk->start, walk->end - 1,
+				   PRXE_LEAF_SIZE)) {
+	case PRXE_INFLIGHT_NONE:
+		return 0;
+	case PRXE_INFLIGHT_NEAR:
+		walk->leaf_busy = true;
+		return 0;
+	default:
+		prxe_leaf_end(leaf, walk);
+		return -EAGAIN;
+	}
+}
+
+/*
+ * Why no invalidation is missed. An invalidation counts itself as in flight, executes a full
+ * barrier, and looks for leaves in the table, and for walks under the lock of each leaf.
+ *
+ * If it finds our leaf, one of us takes the leaf's lock second, and finds the other: it finds our
+ * walk, or we find its count, because we read that after we took the lock. If it does not find our
+ * leaf, the leaf was stored later, with a full barrier after that, so all who pin it find the
+ * count.
+ *
+ * If it has ended when we read the count, we read from the page tables what it left there: the
+ * count falls by a release, and is read by an acquire.
+ */
+int prxe_leaf_begin(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk, unsigned long start,
+		    unsigned long end)
+{
+	walk->start = start;
+	walk->end = end;
+	walk->stale = false;
+	walk->leaf_stale = false;
+	walk->leaf_busy = false;
+	spin_lock(&leaf->lock);
+	hlist_add_head(&walk->node, &leaf->walks);
+	spin_unlock(&leaf->lock);
+	if (likely(!prxe_inflight_any(&leaf->mirror->inflight)))
+		return 0;
+	return leaf_begin_busy(leaf, walk);
+}
+
+/* No invalidation finds @walk any more. */
+static void walk_unlist(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk)
+{
+	lockdep_assert_held(&leaf->lock);
+	__hlist_del(&walk->node);
+}
+
+void prxe_leaf_end(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk)
+{
+	spin_lock(&leaf->lock);
+	walk_unlist(leaf, walk);
+	spin_unlock(&leaf->lock);
+}
+
+/*
+ * The first page of all of a leaf's memory, which the CPU maps by one entry: @pfn is that of page
+ * number @index of the leaf. NULL: not all of it can be used. The snapshot is good, and the update
+ * lock is held: so what is mapped is not split meanwhile.
+ */
+static struct page *leaf_whole(struct prxe_leaf *leaf, unsigned long pfn, unsigned int index)
+{
+	struct page *page = prxe_leaf_page(pfn);
+	struct folio *folio;
+
+	lockdep_assert_held(&leaf->lock);
+	if (IS_ERR_OR_NULL(page))
+		return NULL;
+	folio = page_folio(page);
+	/* If a page of it has poison, it is published by pages, so that the others work. */
+	if (!folio_test_large(folio) || folio_test_hwpoison(folio) ||
+	    folio_test_has_hwpoisoned(folio))
+		return NULL;
+	return pfn_to_page(page_to_pfn(page) - index);
+}
+
+/* Make the table of pages, unless there is one. Sleeps as @gfp allows; two faults may do it. */
+static int leaf_make_entries(struct prxe_leaf *leaf, gfp_t gfp)
+{
+	struct mem_cgroup *memcg, *old;
+	unsigned long *entry;
+
+	if (smp_load_acquire(&leaf->entry))
+		return 0;
+	memcg = get_mem_cgroup_from_mm(leaf->mirror->mm);
+	old = set_active_memcg(memcg);
+	entry = kcalloc(PRXE_LEAF_PAGES, sizeof(*entry), gfp);
+	set_active_memcg(old);
+	mem_cgroup_put(memcg);
+	if (!entry)
+		return -ENOMEM;
+	/* A full barrier: the table is zeroed before it can be found. */
+	if (cmpxchg(&leaf->entry, NULL, entry))
+		kfree(entry);
+	return 0;
+}
+
+/* What one call of prxe_leaf_publish() does. */
+struct publication {
+	struct prxe_leaf *leaf;
+	bool write, fresh;		/* entries become WRITE; FRESH */
+	unsigned long used;		/* ACCESSED for the first page, else 0 */
+	struct folio *dirtied;		/* the last one that was marked */
+	unsigned int count;		/* entries */
+};
+
+/* Set *@entry to the memory that starts with @page, of which the snapshot says @pfn. */
+static void publish_entry(struct publication *p, unsigned long *entry, struct page *page,
+			  unsigned long pfn)
+{
+	unsigned long old = READ_ONCE(*entry);
+	unsigned long new = (unsigned long)page_address(page) | PRXE_ENTRY_VALID | p->used;
+
+	lockdep_assert_held(&p->leaf->lock);
+	if (p->write && (pfn & HMM_PFN_WRITE) && !WARN_ON_ONCE(page == ZERO_PAGE(0))) {
+		/*
+		 * The page is dirty before the translation can be used. It cannot leave its mapping
+		 * meanwhile: that starts with an invalidation, which either waits for our lock, or
+		 * came before it, and then the walk is stale.
+		 */
+		if (!(old & PRXE_ENTRY_WRITE) && page_folio(page) != p->dirtied) {
+			set_page_dirty(page);
+			p->dirtied = page_folio(page);
+		}
+		new |= PRXE_ENTRY_WRITE;
+	}
+	if (p->fresh)
+		new |= PRXE_ENTRY_FRESH;
+	if (!(old & PRXE_ENTRY_VALID))
+		p->leaf->populated++;
+	else if (!WARN_ON_ONCE(PRXE_ENTRY_ADDR(old) != PRXE_ENTRY_ADDR(new)))
+		/* It keeps its rights: had they gone, an invalidation would have cleared it. */
+		new |= old & (PRXE_ENTRY_WRITE | PRXE_ENTRY_ACCESSED);
+	WRITE_ONCE(*entry, new);
+	p->count++;
+}
+
+int prxe_leaf_publish(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk, unsigned long start,
+		      unsigned int npages, const unsigned long *pfns, bool write, gfp_t gfp)
+{
+	struct publication p = {
+		.leaf = leaf,
+		.write = write,
+		.fresh = READ_ONCE(prxe_force_fault),
+		.used = PRXE_ENTRY_ACCESSED,
+	};
+	struct prxe_mirror *mirror = leaf->mirror;
+	unsigned int first = prxe_leaf_index(start);
+	/* All of a leaf only when nothing of it changes; else the pages that were asked for. */
+	bool is_whole = prxe_leaf_is_whole(pfns[0]) && !walk->leaf_busy;
+	bool dropped = false;
+	unsigned long *entry;
+	struct page *whole;
+	unsigned int i;
+	int ret = 0;
+
+again:
+	if (!is_whole)
+		ret = leaf_make_entries(leaf, gfp);
+	if (ret) {
+		prxe_leaf_end(leaf, walk);
+		goto traced;
+	}
+	spin_lock(&leaf->lock);
+	if (walk->stale) {
+		ret = -EAGAIN;
+		goto out;
+	}
+	if (READ_ONCE(mirror->dead)) {
+		ret = -ESRCH;
+		goto out;
+	}
+	if (is_whole) {
+		whole = walk->leaf_stale ? NULL : leaf_whole(leaf, pfns[0], first);
+		if (!whole) {
+			spin_unlock(&leaf->lock);
+			is_whole = false;
+			goto again;
+		}
+		publish_entry(&p, &leaf->whole, whole, pfns[0]);
+		goto out;
+	}
+	/* The one entry of the leaf would hide those of pages, whose rights may differ now. */
+	if (READ_ONCE(leaf->whole) & PRXE_ENTRY_VALID) {
+		/*
+		 * CPUs may still use it, and the next invalidation does not find it any more: the
+		 * count makes that one wait for them.
+		 */
+		atomic_inc(&mirror->syncing);
+		dropped = true;
+		WRITE_ONCE(leaf->whole, 0);
+		leaf->populated--;
+	}
+	entry = READ_ONCE(leaf->entry);	/* made above, and never changed after that */
+	for (i = 0; i < npages; i++) {
+		struct page *page = prxe_leaf_page(pfns[i]);
+
+		if (!IS_ERR_OR_NULL(page))
+			publish_entry(&p, &entry[first + i], page, pfns[i]);
+		p.used = 0;
+	}
+out:
+	walk_unlist(leaf, walk);
+	spin_unlock(&leaf->lock);
+	if (dropped)
+		prxe_leaf_sync_end(mirror, leaf);
+traced:
+	trace_prxe_publish(mirror, start, npages, p.count, write, ret);
+	return ret;
+}
+
+/* ---- removal ---- */
+
+/*
+ * Take @leaf out of the table, onto @gone, if it is to go and nobody has pinned it; populate keeps
+ * it so. Else who unpins or empties it lists it again.
+ */
+static void reap_leaf(struct prxe_mirror *mirror, struct prxe_leaf *leaf, struct list_head *gone)
+{
+	bool remove;
+
+	lockdep_assert_held(&mirror->populate);
+	spin_lock(&mirror->idle_lock);
+	spin_lock(&leaf->lock);
+	remove = !atomic_read(&leaf->pins) && (READ_ONCE(mirror->dying) || !leaf->populated);
+	spin_unlock(&leaf->lock);
+	list_del_init(&leaf->idle);
+	if (remove)
+		list_add_tail(&leaf->idle, gone);	/* nobody lists it again */
+	spin_unlock(&mirror->idle_lock);
+	if (remove)
+		xa_erase(&mirror->leaves, leaf->base >> PRXE_LEAF_SHIFT);
+}
+
+static struct prxe_leaf *first_idle(struct prxe_mirror *mirror)
+{
+	struct prxe_leaf *leaf;
+
+	lockdep_assert_held(&mirror->populate);	/* it stays: a removal takes populate */
+	spin_lock(&mirror->idle_lock);
+	leaf = list_first_entry_or_null(&mirror->idle, struct prxe_leaf, idle);
+	spin_unlock(&mirror->idle_lock);
+	return leaf;
+}
+
+/* The next one to be looked at: an idle leaf; then, of a dying mirror, any leaf from *@no on. */
+static struct prxe_leaf *reap_next(struct prxe_mirror *mirror, unsigned long *no)
+{
+	struct prxe_leaf *leaf = first_idle(mirror);
+
+	if (!leaf && READ_ONCE(mirror->dying)) {
+		leaf = xa_find(&mirror->leaves, no, ULONG_MAX, XA_PRESENT);
+		++*no;
+	}
+	return leaf;
+}
+
+/* Remove up to REAP_BATCH leaves; false: there are no more. */
+static bool reap_batch(struct prxe_mirror *mirror, unsigned long *no)
+{
+	struct prxe_leaf *leaf, *next;
+	unsigned int n = 0;
+	LIST_HEAD(gone);
+
+	mutex_lock(&mirror->populate);
+	while (n++ < REAP_BATCH && (leaf = reap_next(mirror, no)))
+		reap_leaf(mirror, leaf, &gone);
+	if (!list_empty(&gone))
+		smp_store_release(&mirror->removals, atomic_long_inc_return(&removal_numbers));
+	mutex_unlock(&mirror->populate);
+
+	/* Hits and invalidations may use them until their RCU sections end. */
+	list_for_each_entry_safe(leaf, next, &gone, idle)
+		call_rcu(&leaf->rcu, leaf_free_rcu);
+	return n > REAP_BATCH;
+}
+
+void prxe_leaves_reap(struct prxe_mirror *mirror)
+{
+	unsigned long no = 0;
+
+	while (reap_batch(mirror, &no))
+		cond_resched();
+}
