@@ -363,6 +363,7 @@ static int leaf_make_entries(struct prxe_leaf *leaf, gfp_t gfp)
 	struct mem_cgroup *memcg, *old;
 	unsigned long *entry;
 
+	/* Pairs with the cmpxchg() below. */
 	if (smp_load_acquire(&leaf->entry))
 		return 0;
 	memcg = get_mem_cgroup_from_mm(leaf->mirror->mm);
@@ -548,6 +549,7 @@ static bool reap_batch(struct prxe_mirror *mirror, unsigned long *no)
 	mutex_lock(&mirror->populate);
 	while (n++ < REAP_BATCH && (leaf = reap_next(mirror, no)))
 		reap_leaf(mirror, leaf, &gone);
+	/* After the leaves are out of the table: prxe_mirror_hit() has the acquire. */
 	if (!list_empty(&gone))
 		smp_store_release(&mirror->removals, atomic_long_inc_return(&removal_numbers));
 	mutex_unlock(&mirror->populate);

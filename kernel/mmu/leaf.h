@@ -84,7 +84,7 @@ struct prxe_mirror {
 	 * Never held over an allocation that may wait, or over a fault.
 	 */
 	struct mutex populate;
-	spinlock_t idle_lock;
+	spinlock_t idle_lock;		/* idle, and the same of its leaves */
 	struct list_head idle;		/* leaves that may be removed */
 	struct delayed_work reap;	/* removes them; holds a reference while pending */
 	atomic64_t faults, faults_handled;	/* misses; misses that ended well */

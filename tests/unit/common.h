@@ -38,7 +38,8 @@ static inline uint64_t rnd64(struct rnd *r)
 static inline struct rnd rnd_start(uint64_t stream)
 {
 	const char *seed = getenv("SEED");
-	struct rnd r = { (seed && *seed ? strtoull(seed, NULL, 0) : 1) * 0x100000001b3ULL + stream };
+	uint64_t number = seed && *seed ? strtoull(seed, NULL, 0) : 1;
+	struct rnd r = { number * 0x100000001b3ULL + stream };
 
 	rnd64(&r);
 	return r;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * kernel/mem/key.c: what a CPU remembers of a device's keys is what the device's table says, while keys come and go; and nothing that was freed.
+ * kernel/mem/key.c: what a CPU remembers of a device's keys is what the device's table says, while
+ * keys come and go; and it remembers nothing that was freed.
  */
 #include "common.h"
 #include "mem/mem.h"
@@ -38,7 +39,10 @@ static struct prxe_mr *hit(struct prxe_dev *dev, u32 key)
 	return mr;
 }
 
-/* Against a table of our own: two devices with the same indices, three CPUs, every variant of a key. */
+/*
+ * Against a table of our own: two devices with the same indices, three CPUs, every variant of a
+ * key.
+ */
 static void model(void **state)
 {
 	struct prxe_mr *want[2][KEYS + 1] = { 0 };
@@ -81,7 +85,10 @@ static void model(void **state)
 	shim_rcu_drain();
 }
 
-/* Readers on CPUs of their own; a key that was found is that key, and is not freed before RCU lets go. */
+/*
+ * Readers on CPUs of their own; a key that was found is that key, and is not freed before the
+ * reader's RCU section ends.
+ */
 static bool stop;
 static unsigned long looked, found;
 

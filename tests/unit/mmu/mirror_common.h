@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the tests of kernel/mmu/mirror.c share: its kernel's other half, and the address space. */
+/* What the tests of a mirror share: stand-ins for the pool, the address space, its pages. */
 #ifndef TESTS_UNIT_MIRROR_COMMON_H
 #define TESTS_UNIT_MIRROR_COMMON_H
 
@@ -25,7 +25,8 @@ void prxe_fault_pool_destroy(struct prxe_fault_pool *pool) { pools--; }
 #define LEAVES 4
 #define PAGES (LEAVES * 512)
 #define BASE (0x7f0000000000UL + 17 * PRXE_LEAF_SIZE)
-#define ORDER(n) ((unsigned long)(n) << HMM_PFN_ORDER_SHIFT)	/* of a snapshot's page: what the CPU maps it with */
+/* In a snapshot: the order of what the CPU maps the page with. */
+#define ORDER(n) ((unsigned long)(n) << HMM_PFN_ORDER_SHIFT)
 
 static struct mm_struct *mm;
 static struct prxe_mirror *mirror;
@@ -124,7 +125,11 @@ static inline struct page *map_large(void)
 	struct page *head = &shim_pages[1024];
 
 	for (u32 i = 0; i < 512; i++)
-		head[i] = (struct page){ .vaddr = arena + (1024 + i) * PAGE_SIZE, .head = head, .tag = 1 };
+		head[i] = (struct page){
+			.vaddr = arena + (1024 + i) * PAGE_SIZE,
+			.head = head,
+			.tag = 1,
+		};
 	return head;
 }
 
@@ -151,16 +156,20 @@ static inline void take(u32 a, u32 b)
 	shim_mm_invalidate_end(mm);
 }
 
-/* Each page of leaf 1 translates to its own memory with just these flags, ACCESSED apart; those in [a, b). */
+/*
+ * Each page of leaf 1 in [a, b) translates to its own memory with just these flags, ACCESSED apart;
+ * the others do not.
+ */
 static inline void leaf1_is(u32 a, u32 b, unsigned long flags)
 {
 	for (u32 i = 0; i < 512; i++) {
 		unsigned long e = entry_at(512 + i) & ~PRXE_ENTRY_ACCESSED;
+		unsigned long at = (unsigned long)(arena + (1024 + i) * PAGE_SIZE);
 
 		if (i < a || i >= b)
 			assert_false(e & PRXE_ENTRY_VALID);
 		else
-			assert_int_equal(e, (unsigned long)(arena + (1024 + i) * PAGE_SIZE) | flags);
+			assert_int_equal(e, at | flags);
 	}
 }
 

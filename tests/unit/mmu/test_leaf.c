@@ -51,7 +51,7 @@ static void whole_leaf(void **state)
 	leaf1_is(0, 512, vw);
 	take(512 + 15, 512 + 16);
 	leaf1_is(0, 0, 0);
-	/* Whole over single ones: a part taken leaves of the single ones those that it does not name. */
+	/* One for all over single ones: if a part is taken, the single ones of the rest stay. */
 	assert_int_equal(publish_at(512, 8, HMM_PFN_WRITE, false), 0);
 	assert_int_equal(publish_at(512, 1, HMM_PFN_WRITE | ORDER(9), true), 0);
 	leaf1_is(0, 512, vw);

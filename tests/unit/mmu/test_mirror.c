@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * kernel/mmu/mirror.c: the tables against a model of the address space. (With threads: test_mirror_mt.c.)
+ * A mirror's tables against a model of the address space. (With threads: test_mirror_mt.c.)
  *
- * The MM is a table of virtual pages. It tells its notifiers before it takes a page away, write-protects or cleans it, and is free to reuse
- * the page as soon as they have returned: whatever translation outlives that is a bug.
+ * The MM is a table of virtual pages. It tells its notifiers before it takes a page away,
+ * write-protects or cleans it, and is free to reuse the page as soon as they have returned:
+ * whatever translation outlives that is a bug.
  */
 #include "mirror_common.h"
 
@@ -58,7 +59,8 @@ static void model_start(void)
 static bool invalidate(u32 a, u32 b, u32 c, u32 d)
 {
 	u32 i, how = rnd_below(&r, 5);
-	unsigned long off = rnd_below(&r, 4) ? 0 : rnd_below(&r, PAGE_SIZE);	/* ranges need not be whole pages */
+	/* Ranges need not be whole pages. */
+	unsigned long off = rnd_below(&r, 4) ? 0 : rnd_below(&r, PAGE_SIZE);
 	unsigned long start = va_of(a) + off;
 	unsigned long end = va_of(b) - (off ? rnd_below(&r, PAGE_SIZE) : 0);
 
@@ -100,7 +102,10 @@ static void appear(u32 a, u32 b)
 		if (!vm[i].pfn) {
 			struct page *p = new_page();
 
-			vm[i] = (struct vpage){ .pfn = page_to_pfn(p), .writable = rnd_below(&r, 2) };
+			vm[i] = (struct vpage){
+				.pfn = page_to_pfn(p),
+				.writable = rnd_below(&r, 2),
+			};
 			p->poisoned = !rnd_below(&r, 40);
 			p->device_private = !rnd_below(&r, 60);
 			p->p2p = !rnd_below(&r, 60);
@@ -127,10 +132,37 @@ static bool transferable(u32 i)
 	return vm[i].pfn && !vm[i].error && !p->poisoned && !p->device_private && !p->p2p;
 }
 
-/* One round of a fault on [a, b), in one leaf; with an invalidation between snapshot and publish sometimes. */
+/*
+ * What must stand for a page after a fault that was published. @first: it is what was asked for.
+ */
+static unsigned long published(u32 i, bool write, bool first)
+{
+	unsigned long e = (unsigned long)shim_pages[vm[i].pfn].vaddr | PRXE_ENTRY_VALID;
+
+	if (want[i] & PRXE_ENTRY_VALID)	/* it keeps what it had */
+		e |= want[i] & (PRXE_ENTRY_WRITE | PRXE_ENTRY_ACCESSED);
+	if (write && vm[i].writable)
+		e |= PRXE_ENTRY_WRITE;
+	if (prxe_force_fault)
+		e |= PRXE_ENTRY_FRESH;
+	if (first)
+		e |= PRXE_ENTRY_ACCESSED;
+	return e;
+}
+
+static bool writable_at(u32 i)
+{
+	return entry_at(i) & PRXE_ENTRY_WRITE;
+}
+
+/*
+ * One round of a fault on [a, b), in one leaf; sometimes with an invalidation between snapshot and
+ * publish.
+ */
 static void fault(u32 a, u32 b, bool write)
 {
-	struct prxe_leaf *leaf = prxe_leaf_pin(mirror, va_of(a) + rnd_below(&r, PAGE_SIZE), GFP_KERNEL);
+	unsigned long va = va_of(a) + rnd_below(&r, PAGE_SIZE);
+	struct prxe_leaf *leaf = prxe_leaf_pin(mirror, va, GFP_KERNEL);
 	bool spoiled = false;
 	struct prxe_leaf_walk walk;
 	unsigned long pfns[512];
@@ -159,21 +191,14 @@ static void fault(u32 a, u32 b, bool write)
 	prxe_force_fault = !rnd_below(&r, 8);
 	ret = prxe_leaf_publish(leaf, &walk, va_of(a), b - a, pfns, write, GFP_KERNEL);
 	assert_int_equal(ret, spoiled ? -EAGAIN : 0);
-	for (i = a; i < b && !spoiled; i++) {
-		unsigned long keeps = want[i] & PRXE_ENTRY_VALID ? want[i] & (PRXE_ENTRY_WRITE | PRXE_ENTRY_ACCESSED) : 0;
-
-		if (!transferable(i)) {
-			/* A page that turned bad keeps what it had until it is taken away. */
-			continue;
-		}
-		want[i] = (unsigned long)shim_pages[vm[i].pfn].vaddr | PRXE_ENTRY_VALID | keeps |
-			  (write && vm[i].writable ? PRXE_ENTRY_WRITE : 0) | (prxe_force_fault ? PRXE_ENTRY_FRESH : 0) |
-			  (i == a ? PRXE_ENTRY_ACCESSED : 0);	/* it is what was asked for */
-	}
+	/* A page that turned bad keeps what it had until it is taken away. */
+	for (i = a; i < b && !spoiled; i++)
+		if (transferable(i))
+			want[i] = published(i, write, i == a);
 	if (!write)
 		/* Reading grants no right to write. */
 		for (i = a; i < b && !spoiled; i++)
-			assert_int_equal(!!(entry_at(i) & PRXE_ENTRY_WRITE), !!(want[i] & PRXE_ENTRY_WRITE));
+			assert_int_equal(writable_at(i), !!(want[i] & PRXE_ENTRY_WRITE));
 	prxe_force_fault = false;
 	prxe_leaf_unpin(leaf);
 }
@@ -182,7 +207,7 @@ static void fault(u32 a, u32 b, bool write)
 static void age(u32 a, u32 b)
 {
 	const struct mmu_notifier_ops *ops = mm->mn->ops;
-	bool young = false;
+	bool young = false, first;
 	u32 i;
 
 	for (i = a; i < b; i++)
@@ -193,9 +218,10 @@ static void age(u32 a, u32 b)
 	a += rnd_below(&r, b - a);
 	for (i = a; i < b; i++)
 		young |= (want[i] & PRXE_ENTRY_ACCESSED) != 0;
+	first = want[a] & PRXE_ENTRY_ACCESSED;
 	switch (rnd_below(&r, 3)) {
 	case 0:
-		assert_int_equal(ops->test_young(mm->mn, mm, va_of(a)), !!(want[a] & PRXE_ENTRY_ACCESSED));
+		assert_int_equal(ops->test_young(mm->mn, mm, va_of(a)), first);
 		return;
 	case 1:
 		assert_int_equal(ops->clear_young(mm->mn, mm, va_of(a), va_of(b)), young);
@@ -228,7 +254,9 @@ static void reap(void)
 
 static void some_range(u32 *a, u32 *b, bool one_leaf)
 {
-	static const u32 edges[] = { 0, 1, 510, 511, 512, 513, 1023, 1024, 1535, 1536, PAGES - 2, PAGES - 1 };
+	static const u32 edges[] = {
+		0, 1, 510, 511, 512, 513, 1023, 1024, 1535, 1536, PAGES - 2, PAGES - 1,
+	};
 	u32 limit;
 
 	*a = rnd_below(&r, 3) ? rnd_below(&r, PAGES) : edges[rnd_below(&r, ARRAY_SIZE(edges))];
@@ -270,11 +298,12 @@ static void tables(void **state)
 /* Bounds of invalidations to the byte, at both ends of a leaf. */
 static void edges(void **state)
 {
+	enum { LEAF = PRXE_LEAF_SIZE };
 	static const struct { long start, end; u32 first, last; } cases[] = {
-		{ 0, 1, 0, 0 }, { 0, 4096, 0, 0 }, { 4095, 4096, 0, 0 }, { 4095, 4097, 0, 1 }, { 4096, 8192, 1, 1 },
-		{ PRXE_LEAF_SIZE - 1, PRXE_LEAF_SIZE, 511, 511 }, { PRXE_LEAF_SIZE - 4096, PRXE_LEAF_SIZE + 1, 511, 512 },
-		{ PRXE_LEAF_SIZE, PRXE_LEAF_SIZE + 4096, 512, 512 }, { -4096, 1, 0, 0 }, { 0, PRXE_LEAF_SIZE, 0, 511 },
-		{ 4096, 2 * PRXE_LEAF_SIZE - 4096, 1, 1022 },
+		{ 0, 1, 0, 0 }, { 0, 4096, 0, 0 }, { 4095, 4096, 0, 0 }, { 4095, 4097, 0, 1 },
+		{ 4096, 8192, 1, 1 }, { LEAF - 1, LEAF, 511, 511 },
+		{ LEAF - 4096, LEAF + 1, 511, 512 }, { LEAF, LEAF + 4096, 512, 512 },
+		{ -4096, 1, 0, 0 }, { 0, LEAF, 0, 511 }, { 4096, 2 * LEAF - 4096, 1, 1022 },
 	};
 	u32 c, i;
 
@@ -300,7 +329,8 @@ static void edges(void **state)
 		}
 		shim_mm_invalidate_start(mm, BASE + cases[c].start, BASE + cases[c].end);
 		for (i = 0; i < PAGES; i++)
-			assert_int_equal(!(entry_at(i) & PRXE_ENTRY_VALID), i >= cases[c].first && i <= cases[c].last);
+			assert_int_equal(!(entry_at(i) & PRXE_ENTRY_VALID),
+					 i >= cases[c].first && i <= cases[c].last);
 		shim_mm_invalidate_end(mm);
 		invalidate(0, PAGES, 0, 0);
 	}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * kernel/mmu/mirror.c, mem.c and window.c with threads: hits against an MM that takes pages away and uses them again, faults, removal of leaves; and
- * the end of a mirror while faults hold its leaves.
+ * A mirror, mem.c and window.c with threads: hits against an MM that takes pages away and uses them
+ * again, faults, removal of leaves; and the end of a mirror while faults hold its leaves.
  */
 #include "mirror_common.h"
 
@@ -52,7 +52,8 @@ static void walk_begin(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk, unsi
 #define WORDS 32
 static pthread_mutex_t pt_lock = PTHREAD_MUTEX_INITIALIZER;	/* the page tables */
 static struct page t_page[T_PAGES];	/* what is mapped; vaddr NULL: nothing */
-#define H_BASE (BASE + 2 * PRXE_LEAF_SIZE)	/* a leaf that is mapped by one entry, or not at all */
+/* A leaf that is mapped by one entry, or not at all. */
+#define H_BASE (BASE + 2 * PRXE_LEAF_SIZE)
 #define H_PFN(n) (SHIM_PAGES - 512 + (n))
 static void *h_mem;		/* under pt_lock */
 static bool stop, broken;
@@ -68,12 +69,17 @@ static void t_failed(const char *what, u64 v)
 	WRITE_ONCE(stop, true);
 }
 
-/* A page tells where it is mapped; a word of it is for writers. */
+/* A page tells where it is mapped; its first word is for writers. */
+static u64 word_of(u32 no, u32 i)
+{
+	return (u64)(no + 1) * 0x9e3779b97f4a7c15ULL + i;
+}
+
 static void fill(u64 *page, u32 no)
 {
 	page[0] = 0;
 	for (u32 i = 1; i < WORDS; i++)
-		page[i] = (u64)(no + 1) * 0x9e3779b97f4a7c15ULL + i;
+		page[i] = word_of(no, i);
 }
 
 static void *t_faulter(void *arg)
@@ -145,7 +151,10 @@ static void *h_faulter(void *arg)
 			h_mem = aligned_alloc(PAGE_SIZE, PRXE_LEAF_SIZE);
 			for (u32 k = 0; k < 512; k++) {
 				fill(h_mem + k * PAGE_SIZE, k);
-				shim_pages[H_PFN(k)] = (struct page){ .vaddr = h_mem + k * PAGE_SIZE, .head = &shim_pages[H_PFN(0)] };
+				shim_pages[H_PFN(k)] = (struct page){
+					.vaddr = h_mem + k * PAGE_SIZE,
+					.head = &shim_pages[H_PFN(0)],
+				};
 			}
 		}
 		if (h_mem)
@@ -170,10 +179,10 @@ static void *h_faulter(void *arg)
 
 static void h_take(struct rnd *rr)
 {
-	u32 a = rnd_below(rr, 512);
+	u32 a = rnd_below(rr, 512), b = a + 1 + rnd_below(rr, 512 - a);
 
 	/* Any part of it takes all. */
-	shim_mm_invalidate_start(mm, H_BASE + a * PAGE_SIZE, H_BASE + (a + 1 + rnd_below(rr, 512 - a)) * PAGE_SIZE);
+	shim_mm_invalidate_start(mm, H_BASE + a * PAGE_SIZE, H_BASE + b * PAGE_SIZE);
 	pthread_mutex_lock(&pt_lock);
 	if (h_mem) {
 		for (u32 k = 0; k < 512; k++)
@@ -237,14 +246,15 @@ static void *t_copier(void *arg)
 			i = rnd_below(&rr, 512);
 		}
 		prxe_mem_begin();
-		ret = prxe_gate(&t_qp, key, true, i * PAGE_SIZE + first * 8, len, IB_ACCESS_REMOTE_READ, &cur);
+		ret = prxe_gate(&t_qp, key, true, i * PAGE_SIZE + first * 8, len,
+				IB_ACCESS_REMOTE_READ, &cur);
 		if (ret) {
 			t_failed("gate", -ret);
 		} else {
 			n = prxe_copy_out(word, &cur, len, 0, &miss);
 			if (n == len) {
 				for (k = 0; k < len / 8; k++)
-					if (word[k] != (u64)(i + 1) * 0x9e3779b97f4a7c15ULL + first + k)
+					if (word[k] != word_of(i, first + k))
 						t_failed("read a page that was another's", word[k]);
 				hit++;
 				h_hit += key == 2 << 8;
@@ -257,7 +267,7 @@ static void *t_copier(void *arg)
 		}
 		prxe_mem_end();
 
-		/* Writes: only the word that is for them, atomically, so that two writers are no race. */
+		/* Writers change their word only, atomically, so that two of them are no race. */
 		prxe_mem_begin();
 		ret = prxe_gate(&t_qp, key, true, i * PAGE_SIZE, 8, IB_ACCESS_REMOTE_ATOMIC, &cur);
 		if (!ret)
@@ -288,12 +298,15 @@ static void *t_reaper(void *arg)
 
 static void threads(void **state)
 {
-	static void *(*const fn[])(void *) = { t_copier, t_copier, t_taker, t_taker, t_faulter, t_faulter, h_faulter,
-						  t_reaper };
+	static void *(*const fn[])(void *) = {
+		t_copier, t_copier, t_taker, t_taker, t_faulter, t_faulter, h_faulter, t_reaper,
+	};
 	pthread_t t[ARRAY_SIZE(fn)];
 	struct prxe_mr mr = {
-		.dev = &dev, .index = 1, .pd = &pd, .kind = PRXE_MR_ODP, .access = IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_ATOMIC,
-		.rkey = 1 << 8, .lkey = 1 << 8, .length = T_PAGES * PAGE_SIZE, .va = T_BASE, .page_shift = PAGE_SHIFT,
+		.dev = &dev, .index = 1, .pd = &pd, .kind = PRXE_MR_ODP,
+		.access = IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_ATOMIC,
+		.rkey = 1 << 8, .lkey = 1 << 8, .length = T_PAGES * PAGE_SIZE, .va = T_BASE,
+		.page_shift = PAGE_SHIFT,
 	};
 	struct prxe_mr huge = mr;
 	uintptr_t i;
@@ -325,10 +338,12 @@ static void threads(void **state)
 	WRITE_ONCE(stop, true);
 	for (i = 0; i < ARRAY_SIZE(fn); i++)
 		pthread_join(t[i], NULL);
-	printf("%lu hits (%lu of a whole leaf), %lu misses, %lu + %lu published, %lu stale, %lu pages taken away\n", hits, h_hits, misses,
-	       published, h_published, stale, taken);
+	printf("%lu hits (%lu of a whole leaf), %lu misses, ", hits, h_hits, misses);
+	printf("%lu + %lu published, %lu stale, %lu pages taken away\n", published, h_published,
+	       stale, taken);
 	assert_false(broken);
-	assert_true(hits > 10 && h_hits > 10 && misses > 10 && published > 10 && h_published > 10 && taken > 10);
+	assert_true(hits > 10 && h_hits > 10 && misses > 10);
+	assert_true(published > 10 && h_published > 10 && taken > 10);
 
 	prxe_mr_set_not_live(&mr, PRXE_MR_DEAD);
 	prxe_mr_set_not_live(&huge, PRXE_MR_DEAD);
@@ -347,7 +362,10 @@ static void threads(void **state)
 	assert_int_equal(pools, 0);
 }
 
-/* The last user leaves while faults hold leaves and the reaper runs: every leaf goes, every interval, the mirror. */
+/*
+ * The last user leaves while faults hold leaves and leaves are removed: every leaf goes, the
+ * notifiers, the mirror.
+ */
 static int closing_step;
 static void *c_faulter(void *arg)
 {

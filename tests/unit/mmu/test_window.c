@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * kernel/mmu/window.c: threads are CPUs that copy, other threads take pages away. A page belongs to whoever took it away as soon as
- * prxe_window_sync() has returned; from then on nobody else may touch it. AddressSanitizer sees who does after it was freed,
- * ThreadSanitizer who does without order, and the contents tell too.
+ * kernel/mmu/window.c: threads are CPUs that copy, other threads take pages away. A page belongs to
+ * whoever took it away as soon as prxe_window_sync() has returned; from then on nobody else may
+ * touch it. AddressSanitizer sees who does after it was freed, ThreadSanitizer who does without
+ * order, and the contents tell too.
  *
  * With a barrier or the wait left out (make mutants) these tests fail.
  */
@@ -16,7 +17,10 @@
 #define WORDS 64	/* of a page that are looked at */
 #define POISON 0xdeaddeaddeaddeadULL
 
-/* Stands for a leaf with one entry, or an MR: what is named in a window, and the page that it makes usable. */
+/*
+ * Stands for a leaf with one entry, or an MR: what a window names, and the page that it makes
+ * usable.
+ */
 struct thing {
 	u64 *page;
 	unsigned long no;
@@ -89,7 +93,7 @@ static void tight(void **state)
 		if (!(taken & 1023)) {
 			u64 now = ktime_get_ns();
 
-			/* On a busy machine the other thread may hardly have run: give it its time, bounded. */
+			/* On a busy machine the other thread may hardly have run: give it time. */
 			if (now > end && (READ_ONCE(hits) > 1000 || now > end + 60 * NSEC_PER_SEC))
 				WRITE_ONCE(stop, true);
 			sched_yield();
@@ -101,13 +105,16 @@ static void tight(void **state)
 	assert_true(hits > 10 && taken > 10);
 }
 
-/* ---- many: pages are freed, windows name up to four things, some copiers move on without leaving ---- */
+/* ---- many: pages are freed, windows name up to four things, some copiers do not leave ---- */
 
 #define THINGS 3
 #define COPIERS 3
 #define TAKERS 2
 static struct thing things[THINGS];
-static pthread_mutex_t owner[THINGS] = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER };
+static pthread_mutex_t owner[THINGS] = {
+	PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
+};
+
 
 static u64 *new_page(const struct thing *t, u64 gen)
 {
@@ -239,7 +246,10 @@ static void *waits(void *arg)
 	return NULL;
 }
 
-/* Does a sync on @what end while the windows are as they are? @ms: how long to believe that it may, on a busy machine. */
+/*
+ * Does a sync on @what end while the windows are as they are? @ms: how long it may take, on a busy
+ * machine.
+ */
 static bool ends_within(const void *what, pthread_t *t, u64 ms)
 {
 	struct timespec ts;
@@ -266,7 +276,8 @@ static void who_waits(void **state)
 	assert_true(ends_within(&a[0], &t, 20000));
 	for (i = 0; i < 4; i++) {
 		/* Each position counts; another name and an empty one do not. */
-		enter(i == 0 ? &a[0] : NULL, i == 1 ? &a[1] : NULL, i == 2 ? &a[2] : NULL, i == 3 ? &a[3] : NULL);
+		enter(i == 0 ? &a[0] : NULL, i == 1 ? &a[1] : NULL, i == 2 ? &a[2] : NULL,
+		      i == 3 ? &a[3] : NULL);
 		assert_true(ends_within(&other, &t, 20000));
 		assert_false(ends_within(&a[i], &t, 50));
 		prxe_window_leave();

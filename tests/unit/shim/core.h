@@ -107,7 +107,11 @@ static inline int PTR_ERR_OR_ZERO(const void *p) { return IS_ERR(p) ? PTR_ERR(p)
 #define ENOTSUPP	524
 
 void shim_fail(const char *what, const char *file, int line) __attribute__((noreturn));
-#define WARN_ON(x)	({ bool w_ = !!(x); if (unlikely(w_)) shim_fail("WARN_ON(" #x ")", __FILE__, __LINE__); w_; })
+#define WARN_ON(x)	({ \
+		bool w_ = !!(x); \
+		if (unlikely(w_)) \
+			shim_fail("WARN_ON(" #x ")", __FILE__, __LINE__); \
+		w_; })
 #define WARN_ON_ONCE(x)	WARN_ON(x)
 #define BUG_ON(x)	((void)WARN_ON(x))
 #define WARN_ONCE(x, ...) WARN_ON(x)

@@ -25,32 +25,42 @@ enum ib_wr_opcode {
 };
 
 enum ib_send_flags {
-	IB_SEND_FENCE = 1, IB_SEND_SIGNALED = 2, IB_SEND_SOLICITED = 4, IB_SEND_INLINE = 8, IB_SEND_IP_CSUM = 16,
+	IB_SEND_FENCE = 1, IB_SEND_SIGNALED = 2, IB_SEND_SOLICITED = 4, IB_SEND_INLINE = 8,
+	IB_SEND_IP_CSUM = 16,
 };
 
 enum ib_access_flags {
-	IB_ACCESS_LOCAL_WRITE = 1, IB_ACCESS_REMOTE_WRITE = 2, IB_ACCESS_REMOTE_READ = 4, IB_ACCESS_REMOTE_ATOMIC = 8,
-	IB_ACCESS_MW_BIND = 16, IB_ZERO_BASED = 32, IB_ACCESS_ON_DEMAND = 64, IB_ACCESS_HUGETLB = 128,
+	IB_ACCESS_LOCAL_WRITE = 1, IB_ACCESS_REMOTE_WRITE = 2, IB_ACCESS_REMOTE_READ = 4,
+	IB_ACCESS_REMOTE_ATOMIC = 8, IB_ACCESS_MW_BIND = 16, IB_ZERO_BASED = 32,
+	IB_ACCESS_ON_DEMAND = 64, IB_ACCESS_HUGETLB = 128,
 	IB_ACCESS_FLUSH_GLOBAL = 256, IB_ACCESS_FLUSH_PERSISTENT = 512,
 	IB_ACCESS_RELAXED_ORDERING = 1 << 20,
 };
 
 enum ib_wc_status {
-	IB_WC_SUCCESS, IB_WC_LOC_LEN_ERR, IB_WC_LOC_QP_OP_ERR, IB_WC_LOC_EEC_OP_ERR, IB_WC_LOC_PROT_ERR, IB_WC_WR_FLUSH_ERR,
-	IB_WC_MW_BIND_ERR, IB_WC_BAD_RESP_ERR, IB_WC_LOC_ACCESS_ERR, IB_WC_REM_INV_REQ_ERR, IB_WC_REM_ACCESS_ERR,
-	IB_WC_REM_OP_ERR, IB_WC_RETRY_EXC_ERR, IB_WC_RNR_RETRY_EXC_ERR, IB_WC_LOC_RDD_VIOL_ERR, IB_WC_REM_INV_RD_REQ_ERR,
-	IB_WC_REM_ABORT_ERR, IB_WC_INV_EECN_ERR, IB_WC_INV_EEC_STATE_ERR, IB_WC_FATAL_ERR, IB_WC_RESP_TIMEOUT_ERR,
-	IB_WC_GENERAL_ERR,
+	IB_WC_SUCCESS, IB_WC_LOC_LEN_ERR, IB_WC_LOC_QP_OP_ERR, IB_WC_LOC_EEC_OP_ERR,
+	IB_WC_LOC_PROT_ERR, IB_WC_WR_FLUSH_ERR, IB_WC_MW_BIND_ERR, IB_WC_BAD_RESP_ERR,
+	IB_WC_LOC_ACCESS_ERR, IB_WC_REM_INV_REQ_ERR, IB_WC_REM_ACCESS_ERR, IB_WC_REM_OP_ERR,
+	IB_WC_RETRY_EXC_ERR, IB_WC_RNR_RETRY_EXC_ERR, IB_WC_LOC_RDD_VIOL_ERR,
+	IB_WC_REM_INV_RD_REQ_ERR, IB_WC_REM_ABORT_ERR, IB_WC_INV_EECN_ERR, IB_WC_INV_EEC_STATE_ERR,
+	IB_WC_FATAL_ERR, IB_WC_RESP_TIMEOUT_ERR, IB_WC_GENERAL_ERR,
 };
 
 enum ib_wc_opcode {
-	IB_WC_SEND, IB_WC_RDMA_WRITE, IB_WC_RDMA_READ, IB_WC_COMP_SWAP, IB_WC_FETCH_ADD, IB_WC_BIND_MW, IB_WC_LOCAL_INV,
-	IB_WC_LSO, IB_WC_ATOMIC_WRITE, IB_WC_REG_MR, IB_WC_FLUSH = 32, IB_WC_RECV = 128, IB_WC_RECV_RDMA_WITH_IMM,
+	IB_WC_SEND, IB_WC_RDMA_WRITE, IB_WC_RDMA_READ, IB_WC_COMP_SWAP, IB_WC_FETCH_ADD,
+	IB_WC_BIND_MW, IB_WC_LOCAL_INV, IB_WC_LSO, IB_WC_ATOMIC_WRITE, IB_WC_REG_MR,
+	IB_WC_FLUSH = 32, IB_WC_RECV = 128, IB_WC_RECV_RDMA_WITH_IMM,
 };
 
 enum ib_qp_type { IB_QPT_SMI, IB_QPT_GSI, IB_QPT_RC, IB_QPT_UC, IB_QPT_UD };
-enum ib_qp_state { IB_QPS_RESET, IB_QPS_INIT, IB_QPS_RTR, IB_QPS_RTS, IB_QPS_SQD, IB_QPS_SQE, IB_QPS_ERR };
-enum ib_event_type { IB_EVENT_QP_FATAL = 1, IB_EVENT_SQ_DRAINED = 5, IB_EVENT_QP_LAST_WQE_REACHED = 16 };
+enum ib_qp_state {
+	IB_QPS_RESET, IB_QPS_INIT, IB_QPS_RTR, IB_QPS_RTS, IB_QPS_SQD, IB_QPS_SQE, IB_QPS_ERR,
+};
+
+enum ib_event_type {
+	IB_EVENT_QP_FATAL = 1, IB_EVENT_SQ_DRAINED = 5, IB_EVENT_QP_LAST_WQE_REACHED = 16,
+};
+
 enum ib_cq_notify_flags { IB_CQ_SOLICITED = 1, IB_CQ_NEXT_COMP = 2 };
 enum ib_srq_attr_mask { IB_SRQ_MAX_WR = 1, IB_SRQ_LIMIT = 2 };
 enum ib_mr_type { IB_MR_TYPE_MEM_REG };
@@ -87,7 +97,8 @@ struct ib_qp_attr {
 	u32 qkey, rq_psn, sq_psn, dest_qp_num;
 	int qp_access_flags;
 	u16 pkey_index;
-	u8 en_sqd_async_notify, max_rd_atomic, max_dest_rd_atomic, min_rnr_timer, timeout, retry_cnt, rnr_retry;
+	u8 en_sqd_async_notify, max_rd_atomic, max_dest_rd_atomic;
+	u8 min_rnr_timer, timeout, retry_cnt, rnr_retry;
 	struct ib_qp_cap cap;
 };
 struct ib_wc {
@@ -113,7 +124,13 @@ struct ib_send_wr {
 };
 struct ib_rdma_wr { struct ib_send_wr wr; u64 remote_addr; u32 rkey; };
 struct ib_atomic_wr { struct ib_send_wr wr; u64 remote_addr, compare_add, swap; u32 rkey; };
-struct ib_ud_wr { struct ib_send_wr wr; struct ib_ah *ah; u32 remote_qpn, remote_qkey; u16 pkey_index; };
+struct ib_ud_wr {
+	struct ib_send_wr wr;
+	struct ib_ah *ah;
+	u32 remote_qpn, remote_qkey;
+	u16 pkey_index;
+};
+
 struct ib_reg_wr { struct ib_send_wr wr; struct ib_mr *mr; u32 key; int access; };
 #define rdma_wr(w)	container_of(w, struct ib_rdma_wr, wr)
 #define atomic_wr(w)	container_of(w, struct ib_atomic_wr, wr)

@@ -18,8 +18,14 @@ static inline void shim_link(struct list_head *n, struct list_head *a, struct li
 	a->next = n;
 	b->prev = n;
 }
-static inline void list_add(struct list_head *n, struct list_head *l) { shim_link(n, l, l->next); }
-static inline void list_add_tail(struct list_head *n, struct list_head *l) { shim_link(n, l->prev, l); }
+static inline void list_add(struct list_head *n, struct list_head *l)
+{
+	shim_link(n, l, l->next);
+}
+static inline void list_add_tail(struct list_head *n, struct list_head *l)
+{
+	shim_link(n, l->prev, l);
+}
 static inline void list_del(struct list_head *n)
 {
 	n->prev->next = n->next;
@@ -56,11 +62,13 @@ static inline void list_splice_tail_init(struct list_head *from, struct list_hea
 #define list_entry(p, type, m)	container_of(p, type, m)
 #define list_first_entry(l, type, m) list_entry((l)->next, type, m)
 #define list_first_entry_or_null(l, type, m) (list_empty(l) ? NULL : list_first_entry(l, type, m))
+#define list_next_entry(p, m)	list_entry((p)->m.next, typeof(*(p)), m)
 #define list_for_each_entry(p, l, m) \
-	for ((p) = list_first_entry(l, typeof(*(p)), m); &(p)->m != (l); (p) = list_entry((p)->m.next, typeof(*(p)), m))
+	for ((p) = list_first_entry(l, typeof(*(p)), m); &(p)->m != (l); \
+	     (p) = list_next_entry(p, m))
 #define list_for_each_entry_safe(p, n, l, m) \
-	for ((p) = list_first_entry(l, typeof(*(p)), m), (n) = list_entry((p)->m.next, typeof(*(p)), m); &(p)->m != (l); \
-	     (p) = (n), (n) = list_entry((n)->m.next, typeof(*(p)), m))
+	for ((p) = list_first_entry(l, typeof(*(p)), m), (n) = list_next_entry(p, m); \
+	     &(p)->m != (l); (p) = (n), (n) = list_next_entry(n, m))
 
 struct hlist_node { struct hlist_node *next, **pprev; };
 struct hlist_head { struct hlist_node *first; };
@@ -94,15 +102,19 @@ static inline void hlist_del_init(struct hlist_node *n)
 }
 #define DECLARE_HASHTABLE(n, bits) struct hlist_head n[1 << (bits)]
 #define DEFINE_HASHTABLE(n, bits) DECLARE_HASHTABLE(n, bits)
-#define shim_bucket(t, key)	(&(t)[(unsigned long)(key) * 0x9e3779b97f4a7c15ULL >> 40 & (ARRAY_SIZE(t) - 1)])
+#define shim_hash(key)		((unsigned long)(key) * 0x9e3779b97f4a7c15ULL >> 40)
+#define shim_bucket(t, key)	(&(t)[shim_hash(key) & (ARRAY_SIZE(t) - 1)])
 #define hash_add(t, n, key)	hlist_add_head(n, shim_bucket(t, key))
 #define hash_del(n)		hlist_del_init(n)
 #define hash_hashed(n)		(!hlist_unhashed(n))
-#define shim_hentry(p, type, m)	({ struct hlist_node *h_ = (p); h_ ? container_of(h_, type, m) : NULL; })
+#define shim_hentry(p, type, m) \
+	({ struct hlist_node *h_ = (p); h_ ? container_of(h_, type, m) : NULL; })
 #define hlist_for_each_entry(p, h, m) \
-	for ((p) = shim_hentry((h)->first, typeof(*(p)), m); (p); (p) = shim_hentry((p)->m.next, typeof(*(p)), m))
+	for ((p) = shim_hentry((h)->first, typeof(*(p)), m); (p); \
+	     (p) = shim_hentry((p)->m.next, typeof(*(p)), m))
 #define hash_for_each_possible(t, p, m, key) hlist_for_each_entry(p, shim_bucket(t, key), m)
 #define hash_for_each(t, i, p, m) \
-	for ((i) = 0, (p) = NULL; (i) < (int)ARRAY_SIZE(t); (i)++) hlist_for_each_entry(p, &(t)[i], m)
+	for ((i) = 0, (p) = NULL; (i) < (int)ARRAY_SIZE(t); (i)++) \
+		hlist_for_each_entry(p, &(t)[i], m)
 
 #endif

@@ -77,7 +77,8 @@ struct mmu_notifier_range {
 enum mmu_notifier_event { MMU_NOTIFY_UNMAP, MMU_NOTIFY_RELEASE };
 #define mmu_notifier_range_blockable(r) ((r)->flags & MMU_NOTIFIER_RANGE_BLOCKABLE)
 struct mmu_interval_notifier_ops {
-	bool (*invalidate)(struct mmu_interval_notifier *ni, const struct mmu_notifier_range *range, unsigned long seq);
+	bool (*invalidate)(struct mmu_interval_notifier *ni, const struct mmu_notifier_range *range,
+			   unsigned long seq);
 };
 struct mmu_interval_notifier {
 	struct list_head node;
@@ -88,8 +89,10 @@ struct mmu_interval_notifier {
 typedef bool prxe_young_t;
 struct mmu_notifier_ops {
 	void (*release)(struct mmu_notifier *mn, struct mm_struct *mm);
-	prxe_young_t (*clear_flush_young)(struct mmu_notifier *mn, struct mm_struct *mm, unsigned long a, unsigned long b);
-	prxe_young_t (*clear_young)(struct mmu_notifier *mn, struct mm_struct *mm, unsigned long a, unsigned long b);
+	prxe_young_t (*clear_flush_young)(struct mmu_notifier *mn, struct mm_struct *mm,
+					  unsigned long a, unsigned long b);
+	prxe_young_t (*clear_young)(struct mmu_notifier *mn, struct mm_struct *mm,
+				    unsigned long a, unsigned long b);
 	prxe_young_t (*test_young)(struct mmu_notifier *mn, struct mm_struct *mm, unsigned long a);
 	void (*invalidate_range_end)(struct mmu_notifier *mn,
 				     const struct mmu_notifier_range *range);
@@ -112,7 +115,7 @@ void mmu_notifier_synchronize(void);
 
 /* The MM's side. Between start and end the test takes its pages away. */
 struct mm_struct *shim_mm_new(void);
-void shim_mm_free(struct mm_struct *mm);		/* the test's references; asserts that no other is left */
+void shim_mm_free(struct mm_struct *mm);	/* the test has the last references: asserted */
 void shim_mm_range_start(struct mmu_notifier_range *range);
 void shim_mm_range_end(struct mmu_notifier_range *range);
 /* The same for one that a thread does at a time. */
@@ -158,6 +161,7 @@ struct vm_area_struct {
 #define VM_DONTEXPAND	8
 #define VM_DONTDUMP	16
 #define vm_insert_page(vma, addr, page) ((void)(page), 0)
-#define prxe_vm_flags_mod(vma, s, c) ((vma)->vm_flags = ((vma)->vm_flags | (s)) & ~(unsigned long)(c))
+#define prxe_vm_flags_mod(vma, s, c) \
+	((vma)->vm_flags = ((vma)->vm_flags | (s)) & ~(unsigned long)(c))
 
 #endif

@@ -25,7 +25,10 @@ struct sk_buff {
 	struct skb_shared_info shared;
 };
 struct sk_buff_head { struct sk_buff *first; spinlock_t lock; u32 qlen; };
-#define skb_queue_head_init(q)	do { memset(q, 0, sizeof(*(q))); spin_lock_init(&(q)->lock); } while (0)
+#define skb_queue_head_init(q)	do { \
+		memset(q, 0, sizeof(*(q))); \
+		spin_lock_init(&(q)->lock); \
+	} while (0)
 #define skb_headlen(s)		((s)->len - (s)->data_len)
 #define skb_network_header(s)	((s)->network)
 #define skb_transport_header(s)	((s)->transport)
@@ -37,15 +40,19 @@ struct sk_buff_head { struct sk_buff *first; spinlock_t lock; u32 qlen; };
 #define skb_frag_off(f)		((f)->off)
 #define skb_frag_size(f)	((f)->size)
 #define skb_frag_foreach_page(f, f_off, f_len, p, p_off, p_len, copied) \
-	for ((p) = skb_frag_page(f) + ((f_off) >> PAGE_SHIFT), (p_off) = (f_off) & (PAGE_SIZE - 1), (copied) = 0, \
-	     (p_len) = min_t(u32, f_len, PAGE_SIZE - (p_off)); (copied) < (f_len); \
-	     (copied) += (p_len), (p)++, (p_off) = 0, (p_len) = min_t(u32, (f_len) - (copied), PAGE_SIZE))
+	for ((p) = skb_frag_page(f) + ((f_off) >> PAGE_SHIFT), \
+	     (p_off) = (f_off) & (PAGE_SIZE - 1), (copied) = 0, \
+	     (p_len) = min_t(u32, f_len, PAGE_SIZE - (p_off)); \
+	     (copied) < (f_len); \
+	     (copied) += (p_len), (p)++, (p_off) = 0, \
+	     (p_len) = min_t(u32, (f_len) - (copied), PAGE_SIZE))
 int skb_copy_bits(const struct sk_buff *skb, int off, void *to, int len);
 
 /* ---- CRC-32: what the kernel's library and the crypto API have ---- */
 u32 crc32_le(u32 crc, const u8 *p, size_t len);
 extern bool shim_crc32_fast;		/* prxe_crc32_le_is_fast() */
-extern int shim_shash;			/* 0: there is none; 1: a good one; 2: one that keeps its state elsewhere */
+/* 0: there is none; 1: a good one; 2: one that keeps its state elsewhere. */
+extern int shim_shash;
 #define prxe_crc32_le_is_fast()	shim_crc32_fast
 struct crypto_shash { int kind; };
 struct shash_desc { struct crypto_shash *tfm; u32 state[4]; };

@@ -65,7 +65,10 @@ void *shim_alloc_percpu(size_t size)
 	return p;
 }
 
-/* ---- RCU: a reader takes the side that is current; a grace period changes sides and waits for the other to empty ---- */
+/*
+ * ---- RCU: a reader takes the side that is current; a grace period changes sides and waits for the
+ * other one to empty ----
+ */
 static int rcu_side;
 static int rcu_readers[2];
 static __thread int rcu_my_side;
@@ -93,7 +96,8 @@ void synchronize_rcu(void)
 
 	might_sleep();
 	pthread_mutex_lock(&rcu_gp);
-	for (i = 0; i < 2; i++) {	/* twice: a reader may have taken its side just before the change */
+	/* Twice: a reader may have taken its side just before the change. */
+	for (i = 0; i < 2; i++) {
 		int old = __atomic_fetch_xor(&rcu_side, 1, __ATOMIC_SEQ_CST);
 
 		while (__atomic_load_n(&rcu_readers[old], __ATOMIC_SEQ_CST))

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the kernel's headers and kernel/compat/compat.h are to the kernel's compiler, in user space: just enough that files of kernel/
- * compile unchanged. Every <linux/...> and <rdma/...> that they include is an empty file; this one comes before all.
+ * What the kernel's headers and kernel/compat/compat.h are to the kernel's compiler, in user space:
+ * just enough for files of kernel/ to compile unchanged. Every <linux/...> and <rdma/...> that they
+ * include is an empty file; this file comes before all.
  *
- * Threads stand for CPUs. Sleeping in the wrong place, unbalanced locks and WARN_ON() end the test program.
+ * Threads stand for CPUs. Sleeping in the wrong place, unbalanced locks and WARN_ON() end the test
+ * program.
  */
 #ifndef SHIM_H
 #define SHIM_H

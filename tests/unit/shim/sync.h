@@ -2,8 +2,8 @@
 /*
  * Atomics, barriers, locks, RCU, per-CPU memory.
  *
- * ThreadSanitizer knows no fences, so a barrier is an atomic read-modify-write of one global word: on the machine it is as full as
- * smp_mb(), and the sanitizer sees the order that it makes.
+ * ThreadSanitizer knows no fences, so a barrier is an atomic read-modify-write of one global word.
+ * On the machine that is as full as smp_mb(), and the sanitizer sees the order that it makes.
  */
 #ifndef SHIM_SYNC_H
 #define SHIM_SYNC_H
@@ -28,11 +28,15 @@ extern int shim_barrier_word;
 #endif
 #define smp_mb__before_atomic() shim_barrier()
 #define smp_mb__after_atomic() shim_barrier()
-/* What is reached through a value comes after the load of it, as the kernel's memory model has it. */
+/* What is reached through a value comes after its load, as in the kernel's memory model. */
 #define READ_ONCE(x)	__atomic_load_n(&(x), __ATOMIC_CONSUME)
-/* What came before the lock that is held is seen before the store (unlock, then lock, order all but stores against later loads). */
+/*
+ * What came before the lock that is held is seen before the store: unlock and then lock orders all
+ * but stores against later loads.
+ */
 #define WRITE_ONCE(x, v) \
-	(shim_spins ? __atomic_store_n(&(x), (v), __ATOMIC_RELEASE) : __atomic_store_n(&(x), (v), __ATOMIC_RELAXED))
+	(shim_spins ? __atomic_store_n(&(x), (v), __ATOMIC_RELEASE) : \
+		      __atomic_store_n(&(x), (v), __ATOMIC_RELAXED))
 #define smp_load_acquire(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
 #ifdef MUTANT_NO_RELEASE
 #define smp_store_release(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
@@ -52,7 +56,9 @@ extern __thread void (*shim_on_cmpxchg)(void *p);
 			shim_on_cmpxchg(p); \
 		__atomic_compare_exchange_n(p, &o_, n, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
 		o_; })
-#define try_cmpxchg(p, op, n) __atomic_compare_exchange_n(p, op, n, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
+#define shim_cmpxchg(p, op, n) \
+	__atomic_compare_exchange_n(p, op, n, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
+#define try_cmpxchg(p, op, n) shim_cmpxchg(p, op, n)
 
 typedef struct { int counter; } atomic_t;
 typedef struct { s64 counter; } atomic64_t;
@@ -75,13 +81,13 @@ typedef struct { int counter; } refcount_t;
 #define atomic_dec_return_release(v) atomic_dec_return(v)
 #define atomic_dec_and_test(v)	(shim_at(sub_fetch, v, 1) == 0)
 #define atomic_xchg(v, n)	__atomic_exchange_n(&(v)->counter, n, __ATOMIC_SEQ_CST)
-#define atomic_cmpxchg(v, o, n)	({ int o_ = (o); __atomic_compare_exchange_n(&(v)->counter, &o_, n, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); o_; })
+#define atomic_cmpxchg(v, o, n)	({ int o_ = (o); shim_cmpxchg(&(v)->counter, &o_, n); o_; })
 #define atomic_cmpxchg_acquire(v, o, n) atomic_cmpxchg(v, o, n)
 static inline bool atomic_inc_not_zero(atomic_t *v)
 {
 	int old = atomic_read(v);
 
-	while (old && !__atomic_compare_exchange_n(&v->counter, &old, old + 1, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+	while (old && !shim_cmpxchg(&v->counter, &old, old + 1))
 		;
 	return old;
 }
@@ -89,8 +95,7 @@ static inline bool atomic_add_unless(atomic_t *v, int n, int unless)
 {
 	int old = atomic_read(v);
 
-	while (old != unless &&
-	       !__atomic_compare_exchange_n(&v->counter, &old, old + n, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+	while (old != unless && !shim_cmpxchg(&v->counter, &old, old + n))
 		;
 	return old != unless;
 }
@@ -104,8 +109,9 @@ static inline bool atomic_add_unless(atomic_t *v, int n, int unless)
 #define atomic64_set(v, n)	WRITE_ONCE((v)->counter, n)
 #define atomic64_inc(v)		((void)shim_at(add_fetch, v, 1))
 #define atomic64_add(n, v)	((void)shim_at(add_fetch, v, n))
-#define atomic64_cmpxchg(v, o, n) ({ s64 o_ = (o); __atomic_compare_exchange_n(&((atomic64_t *)(v))->counter, &o_, n, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); o_; })
-#define atomic64_fetch_add(n, v) __atomic_fetch_add(&((atomic64_t *)(v))->counter, n, __ATOMIC_SEQ_CST)
+#define atomic64_cmpxchg(v, o, n) \
+	({ s64 o_ = (o); shim_cmpxchg(&((atomic64_t *)(v))->counter, &o_, n); o_; })
+#define atomic64_fetch_add(n, v) shim_at(fetch_add, (atomic64_t *)(v), n)
 #define refcount_set(r, n)	atomic_set(r, n)
 #define refcount_read(r)	atomic_read(r)
 #define refcount_inc(r)		((void)WARN_ON(shim_at(fetch_add, r, 1) <= 0))
@@ -181,7 +187,10 @@ struct mutex { pthread_mutex_t m; };
 #define DEFINE_MUTEX(x)		struct mutex x = { PTHREAD_MUTEX_INITIALIZER }
 #define mutex_init(l)		((void)pthread_mutex_init(&(l)->m, NULL))
 #define mutex_destroy(l)	((void)pthread_mutex_destroy(&(l)->m))
-#define mutex_lock(l)		do { might_sleep(); SHIM_ASSERT(!pthread_mutex_lock(&(l)->m)); } while (0)
+#define mutex_lock(l)		do { \
+		might_sleep(); \
+		SHIM_ASSERT(!pthread_mutex_lock(&(l)->m)); \
+	} while (0)
 #define mutex_lock_killable(l)	({ might_sleep(); SHIM_ASSERT(!pthread_mutex_lock(&(l)->m)); 0; })
 #define mutex_trylock(l)	(!pthread_mutex_trylock(&(l)->m))
 #define mutex_unlock(l)		SHIM_ASSERT(!pthread_mutex_unlock(&(l)->m))

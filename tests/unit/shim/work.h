@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Deferred work: queued here, run by shim_work_run() in the caller's thread. Timers never fire by themselves. */
+/*
+ * Deferred work: queued here, run by shim_work_run() in the caller's thread. Timers never fire by
+ * themselves.
+ */
 #ifndef SHIM_WORK_H
 #define SHIM_WORK_H
 
@@ -19,7 +22,8 @@ struct workqueue_struct { int unused; };
 #define WQ_MEM_RECLAIM		0
 #define WQ_UNBOUND		0
 #define PRXE_WQ_PERCPU		0
-#define alloc_workqueue(...)	((struct workqueue_struct *)calloc(1, sizeof(struct workqueue_struct)))
+#define alloc_workqueue(...) \
+	((struct workqueue_struct *)calloc(1, sizeof(struct workqueue_struct)))
 #define alloc_ordered_workqueue(...) alloc_workqueue()
 #define destroy_workqueue(wq)	do { shim_work_run(true); free(wq); } while (0)
 #define flush_workqueue(wq)	((void)(wq), (void)shim_work_run(true))
@@ -46,8 +50,9 @@ struct hrtimer {
 	bool active;
 	ktime_t expires;
 };
-static inline void prxe_hrtimer_setup(struct hrtimer *t, enum hrtimer_restart (*fn)(struct hrtimer *), clockid_t clock,
-				      enum hrtimer_mode mode)
+static inline void prxe_hrtimer_setup(struct hrtimer *t,
+				      enum hrtimer_restart (*fn)(struct hrtimer *),
+				      clockid_t clock, enum hrtimer_mode mode)
 {
 	(void)clock, (void)mode;
 	*t = (struct hrtimer){ .function = fn };
@@ -66,9 +71,16 @@ struct completion { int done; };
 #define DECLARE_COMPLETION_ONSTACK(c) struct completion c = { 0 }
 #define complete(c)		__atomic_store_n(&(c)->done, 1, __ATOMIC_RELEASE)
 #define complete_all(c)		complete(c)
-#define wait_for_completion(c)	do { might_sleep(); while (!smp_load_acquire(&(c)->done)) shim_wait(); } while (0)
-#define wait_for_completion_killable(c) \
-	({ int killed_ = shim_wait_killed() ? -EINTR : 0; if (!killed_) wait_for_completion(c); killed_; })
+#define wait_for_completion(c)	do { \
+		might_sleep(); \
+		while (!smp_load_acquire(&(c)->done)) \
+			shim_wait(); \
+	} while (0)
+#define wait_for_completion_killable(c)	({ \
+		int killed_ = shim_wait_killed() ? -EINTR : 0; \
+		if (!killed_) \
+			wait_for_completion(c); \
+		killed_; })
 #define wait_for_completion_state(c, s) ({ wait_for_completion(c); 0; })
 #define try_wait_for_completion(c) smp_load_acquire(&(c)->done)
 extern __thread int shim_killed;	/* the n-th wait from now is ended by a signal; 0: none */
@@ -97,6 +109,10 @@ typedef struct { int unused; } wait_queue_head_t;
 struct kref { refcount_t r; };
 #define kref_init(k)		refcount_set(&(k)->r, 1)
 #define kref_get(k)		refcount_inc(&(k)->r)
-#define kref_put(k, fn)		({ bool last_ = refcount_dec_and_test(&(k)->r); if (last_) fn(k); last_; })
+#define kref_put(k, fn)		({ \
+		bool last_ = refcount_dec_and_test(&(k)->r); \
+		if (last_) \
+			fn(k); \
+		last_; })
 
 #endif

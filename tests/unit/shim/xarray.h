@@ -22,7 +22,8 @@ struct xa_limit { u32 max, min; };
 void xa_init_flags(struct xarray *xa, gfp_t flags);
 void xa_destroy(struct xarray *xa);
 void *xa_load(struct xarray *xa, unsigned long index);
-void *xa_store(struct xarray *xa, unsigned long index, void *entry, gfp_t gfp);	/* ERR_PTR(-ENOMEM) */
+/* The old entry, or ERR_PTR(-ENOMEM). */
+void *xa_store(struct xarray *xa, unsigned long index, void *entry, gfp_t gfp);
 void *xa_erase(struct xarray *xa, unsigned long index);
 #define XA_PRESENT	0
 void *xa_find(struct xarray *xa, unsigned long *index, unsigned long max, int filter);
@@ -35,8 +36,8 @@ static inline int xa_err(void *entry) { return IS_ERR(entry) ? PTR_ERR(entry) : 
 #define xa_for_each(xa, i, e)	xa_for_each_range(xa, i, e, 0, ULONG_MAX)
 
 /*
- * A store needs memory that xas_nomem() has brought: without it, it fails, and leaves a node behind,
- * as the kernel's does when it gets some of several.
+ * A store needs memory that xas_nomem() has allocated. Without it, it fails and leaves a node
+ * behind, as the kernel's does when it gets some of several.
  */
 struct xa_state {
 	struct xarray *xa;
