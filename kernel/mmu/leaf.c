@@ -549,9 +549,12 @@ static bool reap_batch(struct prxe_mirror *mirror, unsigned long *no)
 	mutex_lock(&mirror->populate);
 	while (n++ < REAP_BATCH && (leaf = reap_next(mirror, no)))
 		reap_leaf(mirror, leaf, &gone);
-	/* After the leaves are out of the table: prxe_mirror_hit() has the acquire. */
-	if (!list_empty(&gone))
-		smp_store_release(&mirror->removals, atomic_long_inc_return(&removal_numbers));
+	if (!list_empty(&gone)) {
+		unsigned long number = atomic_long_inc_return(&removal_numbers);
+
+		/* After the leaves are out of the table: prxe_mirror_hit() has the acquire. */
+		smp_store_release(&mirror->removals, number);
+	}
 	mutex_unlock(&mirror->populate);
 
 	/* Hits and invalidations may use them until their RCU sections end. */

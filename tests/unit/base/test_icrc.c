@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* kernel/base/icrc.c against a CRC computed bit by bit over the masked packet, as IBTA annex A17.3.3 words it. */
+/*
+ * kernel/base/icrc.c against a CRC computed bit by bit over the masked packet, as IBTA annex
+ * A17.3.3 words it.
+ */
 #include "common.h"
 #include "base/icrc.h"
 
-/* The polynomial 0x04c11db7, bits of a byte least significant first, begun with ones; the result inverted, sent least byte first. */
+/*
+ * The polynomial is 0x04c11db7. Bits of a byte come least significant first; it begins with ones;
+ * the result is inverted, and sent least significant byte first.
+ */
 static u32 bits;
 static void crc_bit(bool b)
 {
@@ -19,7 +25,10 @@ static void crc_bytes(const u8 *p, size_t n)
 			crc_bit(*p >> i & 1);
 }
 
-/* @ip: IP header, UDP header, BTH and what follows it up to the ICRC; @n bytes. What routers change counts as ones. */
+/*
+ * @ip: IP header, UDP header, BTH and what follows it up to the ICRC; @n bytes. What routers change
+ * counts as ones.
+ */
 static u32 reference(const u8 *ip, bool v6, size_t n)
 {
 	static const u8 ones[8] = { 255, 255, 255, 255, 255, 255, 255, 255 };
@@ -42,7 +51,8 @@ static u32 reference(const u8 *ip, bool v6, size_t n)
 	bits = 0xffffffff;
 	crc_bytes(ones, 8);				/* the LRH that is not there */
 	crc_bytes(p, n);
-	for (int i = 0; i < 32; i++)			/* the first bit sent is the least significant of the first byte */
+	/* The first bit sent is the least significant of the first byte. */
+	for (int i = 0; i < 32; i++)
 		out |= (~bits >> (31 - i) & 1) << i;
 	free(p);
 	return out;
@@ -81,9 +91,11 @@ static void against_reference(void **state)
 			for (int v6 = 0; v6 < 2; v6++) {
 				size_t n = some_packet(&r, v6, len), h = v6 ? 48 : 28;
 				u8 *copy = malloc(n);	/* exactly */
+				u32 icrc;
 
 				memcpy(copy, pkt, n);
-				assert_int_equal(prxe_icrc(copy, v6, copy + h, n - h), reference(pkt, v6, n));
+				icrc = prxe_icrc(copy, v6, copy + h, n - h);
+				assert_int_equal(icrc, reference(pkt, v6, n));
 				assert_memory_equal(copy, pkt, n);
 				free(copy);
 			}
@@ -103,22 +115,28 @@ static void crc(void **state)
 	assert_int_equal(prxe_crc32(0x12345678, NULL, 0), 0x12345678);
 	rnd_fill(&r, buf, sizeof(buf));
 	for (int i = 0; i < 20000; i++) {
-		u32 off = rnd_below(&r, 16), len = rnd_below(&r, sizeof(buf) - 15), cut = rnd_below(&r, len + 1);
+		u32 off = rnd_below(&r, 16), len = rnd_below(&r, sizeof(buf) - 15);
+		u32 cut = rnd_below(&r, len + 1);
 		u32 begin = rnd64(&r), whole = prxe_crc32(begin, buf + off, len);
+		u32 part = prxe_crc32(begin, buf + off, cut);
 
 		assert_int_equal(whole, crc32_le(begin, buf + off, len));
-		assert_int_equal(whole, prxe_crc32(prxe_crc32(begin, buf + off, cut), buf + off + cut, len - cut));
+		assert_int_equal(whole, prxe_crc32(part, buf + off + cut, len - cut));
 	}
 	prxe_icrc_exit();
 }
 
-/* Captured on hardware (ConnectX-4 Lx, a congestion notification; IPv4, with BECN set in the byte that counts as ones). */
+/*
+ * Captured on hardware (ConnectX-4 Lx, a congestion notification; IPv4, with BECN set in the byte
+ * that counts as ones).
+ */
 static void captured(void **state)
 {
 	static const u8 cnp[] = {
-		0x45, 0xc2, 0x00, 0x3c, 0x71, 0x8c, 0x40, 0x00, 0x40, 0x11, 0x91, 0x61, 0x0a, 0x00, 0x11, 0x01,
-		0x0a, 0x00, 0x12, 0x01, 0x00, 0x00, 0x12, 0xb7, 0x00, 0x28, 0x00, 0x00, 0x81, 0x00, 0xff, 0xff,
-		0x40, 0x00, 0x01, 0x18, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+		0x45, 0xc2, 0x00, 0x3c, 0x71, 0x8c, 0x40, 0x00, 0x40, 0x11, 0x91, 0x61,
+		0x0a, 0x00, 0x11, 0x01, 0x0a, 0x00, 0x12, 0x01, 0x00, 0x00, 0x12, 0xb7,
+		0x00, 0x28, 0x00, 0x00, 0x81, 0x00, 0xff, 0xff, 0x40, 0x00, 0x01, 0x18,
+		0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
 		0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x82, 0xfd, 0x00, 0x2a,
 	};
 	u8 wire[4];
@@ -146,7 +164,8 @@ static void which_bits_count(void **state)
 			bool masked = at == h - 2 || at == h - 1 || at == h + 4;
 
 			if (v6)
-				masked |= (at == 0 && bit % 8 < 4) || (at >= 1 && at <= 3) || at == 7;
+				masked |= (at == 0 && bit % 8 < 4) || (at >= 1 && at <= 3) ||
+					  at == 7;
 			else
 				masked |= at == 1 || at == 8 || at == 10 || at == 11;
 			pkt[at] ^= 1 << bit % 8;
@@ -157,7 +176,10 @@ static void which_bits_count(void **state)
 	prxe_icrc_exit();
 }
 
-/* Received packets, however the stack keeps them: the head holds @head bytes from the BTH on, the rest is in fragments. */
+/*
+ * Received packets, however the stack keeps them: the head holds @head bytes from the BTH on, the
+ * rest is in fragments.
+ */
 static void received(void **state)
 {
 	struct rnd r = rnd_start(13);
@@ -183,19 +205,23 @@ static void received(void **state)
 		skb->data_len = left;
 		for (pos = h + head; left; skb->shared.nr_frags++) {
 			skb_frag_t *f = &skb->shared.frags[skb->shared.nr_frags];
-			u32 size = skb->shared.nr_frags == 9 ? left : 1 + rnd_below(&r, left), pages, i;
+			u32 size = 1 + rnd_below(&r, left), pages, i;
 
+			if (skb->shared.nr_frags == 9)
+				size = left;
 			f->off = rnd_below(&r, PAGE_SIZE + 200);
 			f->size = size;
 			f->page = &shim_pages[page];
 			pages = (f->off + size + PAGE_SIZE - 1) / PAGE_SIZE;
 			frag_mem[skb->shared.nr_frags] = malloc(pages * PAGE_SIZE);
-			for (i = 0; i < pages; i++)
-				shim_pages[page + i].vaddr = frag_mem[skb->shared.nr_frags] + (pages - 1 - i) * PAGE_SIZE; /* not contiguous */
+			for (i = 0; i < pages; i++)	/* not contiguous */
+				shim_pages[page + i].vaddr = frag_mem[skb->shared.nr_frags] +
+							     (pages - 1 - i) * PAGE_SIZE;
 			for (i = 0; i < size; i++) {
 				u32 at = f->off + i;
+				u8 *mem = f->page[at / PAGE_SIZE].vaddr;
 
-				((u8 *)f->page[at / PAGE_SIZE].vaddr)[at % PAGE_SIZE] = pkt[pos + i];
+				mem[at % PAGE_SIZE] = pkt[pos + i];
 			}
 			page += pages;
 			pos += size;

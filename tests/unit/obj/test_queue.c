@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* kernel/obj/queue.c and queue.h: sizes, indices, and receive WQEs out of a ring that a hostile process writes to. */
+/*
+ * kernel/obj/queue.c and queue.h: sizes, indices, and receive WQEs out of a ring that a hostile
+ * process writes to.
+ */
 #include "common.h"
 #include "base/prxe.h"
 #include "transport/qp.h"
@@ -7,8 +10,10 @@
 
 static void sizes(void **state)
 {
-	static const u32 bad[][2] = { { 0, 64 }, { 1 << 30, 64 }, { ~0U, 64 }, { 16, 0 }, { 16, PAGE_SIZE + 1 }, { 16, ~0U },
-				      { (1 << 30) - 1, PAGE_SIZE } };
+	static const u32 bad[][2] = {
+		{ 0, 64 }, { 1 << 30, 64 }, { ~0U, 64 }, { 16, 0 }, { 16, PAGE_SIZE + 1 },
+		{ 16, ~0U }, { (1 << 30) - 1, PAGE_SIZE },
+	};
 	struct rnd r = rnd_start(50);
 	struct prxe_dev dev = {};
 	u32 i, elems;
@@ -18,7 +23,8 @@ static void sizes(void **state)
 		assert_true(IS_ERR(prxe_queue_create(&dev, &elems, bad[i][1], NULL, NULL)));
 	}
 	for (i = 0; i < 3000; i++) {
-		u32 want = 1 + rnd_below(&r, 1 << rnd_below(&r, 14)), size = 1 + rnd_below(&r, PAGE_SIZE), n;
+		u32 want = 1 + rnd_below(&r, 1 << rnd_below(&r, 14));
+		u32 size = 1 + rnd_below(&r, PAGE_SIZE), n;
 		struct ib_ucontext uctx;
 		struct mminfo mi;
 		bool user = rnd_below(&r, 2);
@@ -42,9 +48,9 @@ static void sizes(void **state)
 			assert_int_equal(mi.size, q->bytes);
 		/* Every slot, whatever the index, is inside. */
 		for (n = 0; n < 20; n++) {
-			u8 *p = prxe_queue_at(q, rnd64(&r));
+			u8 *p = prxe_queue_at(q, rnd64(&r)), *end = (u8 *)q->ring + q->bytes;
 
-			assert_true(p >= q->ring->data && p + (1U << q->shift) <= (u8 *)q->ring + q->bytes);
+			assert_true(p >= q->ring->data && p + (1U << q->shift) <= end);
 			assert_int_equal((p - q->ring->data) & ((1U << q->shift) - 1), 0);
 		}
 		memset(prxe_queue_at(q, q->mask), 0xff, 1U << q->shift);
@@ -101,9 +107,11 @@ struct rq {
 /* A ring that ends where its memory ends. */
 static void rq_make(struct rq *rq, u32 max_sge)
 {
+	size_t size = sizeof(struct rxe_recv_wqe) + max_sge * sizeof(struct rxe_sge);
+
 	rq->max_sge = max_sge;
 	rq->q.mask = SLOTS - 1;
-	rq->q.shift = max_t(u32, order_base_2(sizeof(struct rxe_recv_wqe) + max_sge * sizeof(struct rxe_sge)), 6);
+	rq->q.shift = max_t(u32, order_base_2(size), 6);
 	rq->q.index = 0;
 	rq->bytes = sizeof(struct prxe_ring) + (SLOTS << rq->q.shift);
 	rq->q.ring = calloc(1, rq->bytes);
@@ -131,6 +139,7 @@ static void receive_in_order(void **state)
 	u64 posted = 0, taken = 0;
 	struct rq rq = {};
 	u32 num[SLOTS];
+	bool too_many;
 
 	rq_make(&rq, PRXE_MAX_SGE);
 	while (taken < 20000) {
@@ -142,19 +151,25 @@ static void receive_in_order(void **state)
 			e->wr_id = posted * 3;
 			e->dma.num_sge = n;
 			for (u32 i = 0; i < n && i < PRXE_MAX_SGE; i++)
-				e->dma.sge[i] = (struct rxe_sge){ .addr = posted + i, .length = ~(u32)posted, .lkey = i };
-			rq.q.ring->producer = ++posted;	/* not masked by who produces: that does not matter */
+				e->dma.sge[i] = (struct rxe_sge){
+					.addr = posted + i,
+					.length = ~(u32)posted,
+					.lkey = i,
+				};
+			rq.q.ring->producer = ++posted;	/* not masked, which does not matter */
 			continue;
 		}
 		if (posted == taken) {
 			assert_int_equal(prxe_rq_take(&rq.q, rq.max_sge, w), -EAGAIN);
 			continue;
 		}
-		assert_int_equal(prxe_rq_take(&rq.q, rq.max_sge, w), num[taken % SLOTS] > PRXE_MAX_SGE ? -EINVAL : 0);
+		too_many = num[taken % SLOTS] > PRXE_MAX_SGE;
+		assert_int_equal(prxe_rq_take(&rq.q, rq.max_sge, w), too_many ? -EINVAL : 0);
 		assert_true(w->wr_id == taken * 3);
-		if (num[taken % SLOTS] <= PRXE_MAX_SGE) {
+		if (!too_many) {
 			assert_int_equal(w->num_sge, num[taken % SLOTS]);
-			assert_true(w->length == (u64)w->num_sge * ~(u32)taken);	/* above 2^32: no wrap */
+			/* Above 2^32 it does not wrap. */
+			assert_true(w->length == (u64)w->num_sge * ~(u32)taken);
 			for (u32 i = 0; i < w->num_sge; i++) {
 				assert_true(w->sge[i].addr == taken + i);
 				assert_int_equal(w->sge[i].lkey, i);
@@ -183,8 +198,11 @@ static void random_rings(void **state)
 			memcpy((u8 *)rq.q.ring + at, &v, 8);
 		}
 		if (i & 1)
-			for (int s = 0; s < SLOTS; s++)
-				((struct rxe_recv_wqe *)prxe_queue_at(&rq.q, s))->dma.num_sge = rnd_below(&r, PRXE_MAX_SGE + 4);
+			for (int s = 0; s < SLOTS; s++) {
+				struct rxe_recv_wqe *e = prxe_queue_at(&rq.q, s);
+
+				e->dma.num_sge = rnd_below(&r, PRXE_MAX_SGE + 4);
+			}
 		while ((err = prxe_rq_take(&rq.q, rq.max_sge, w)) != -EAGAIN) {
 			check(&rq, w, err);
 			assert_true(++n < SLOTS);	/* a ring gives no more than it has */
@@ -202,13 +220,17 @@ static void *hostile(void *arg)
 	struct rq *rq = arg;
 
 	while (!READ_ONCE(stop)) {
+		struct rxe_recv_wqe *e = prxe_queue_at(&rq->q, rnd64(&r));
 		u32 at = rnd_below(&r, rq->bytes / 8) * 8;
+		u8 *ring = (u8 *)rq->q.ring;
+		u32 *word;
 
 		if (rnd_below(&r, 4) == 0)
 			at = offsetof(struct prxe_ring, producer);
 		else if (rnd_below(&r, 2))
-			at = (u8 *)&((struct rxe_recv_wqe *)prxe_queue_at(&rq->q, rnd64(&r)))->dma.num_sge - (u8 *)rq->q.ring;
-		WRITE_ONCE(*(u32 *)((u8 *)rq->q.ring + at), rnd_below(&r, 3) ? rnd_below(&r, 40) : rnd64(&r));
+			at = (u8 *)&e->dma.num_sge - ring;
+		word = (u32 *)(ring + at);
+		WRITE_ONCE(*word, rnd_below(&r, 3) ? rnd_below(&r, 40) : rnd64(&r));
 	}
 	return NULL;
 }
