@@ -2,9 +2,11 @@
 /*
  * The carrier between two QPs of this host.
  *
- * The owner of a send side executes the peer's half itself, under the peer's resp.lock: the same checks in the order in which the wire
- * would make them, the copy from MR to MR, the peer's completion, then its own. What the peer's own send side must do (flush)
- * is left to the peer's worker. A message is carried in chunks; between two of them nothing is held, and the next one starts at the gate again.
+ * The owner of a send side executes the peer's half itself, under the peer's resp.lock: the same
+ * checks in the order in which the wire would make them, the copy from MR to MR, the peer's
+ * completion, then its own. What the peer's own send side must do (flush) is left to the peer's
+ * worker. A message is carried in chunks; between two of them nothing is held, and the next one
+ * starts at the gate again.
  */
 #include <net/route.h>
 #include <rdma/ib_mad.h>
@@ -118,8 +120,8 @@ static enum verdict own_error(struct attempt *a, enum ib_wc_status status)
 }
 
 /*
- * A copy stopped with @n: a missing translation, an MR that died (the gate will say whose), or an error of our own memory.
- * @remote: whose memory the miss was.
+ * A copy stopped with @n: a missing translation, an MR that died (the gate will say whose), or an
+ * error of our own memory. @remote: whose memory the miss was.
  */
 static enum verdict stopped(struct attempt *a, ssize_t n)
 {
@@ -287,8 +289,8 @@ static enum verdict do_read(struct attempt *a)
 }
 
 /*
- * The landing buffer is checked and faulted first, then the atomic executes once, then its result lands. If the landing buffer has gone
- * in between, the result waits for it in the WQE.
+ * The landing buffer is checked and faulted first, then the atomic executes once, then its result
+ * lands. If the landing buffer has gone in between, the result waits for it in the WQE.
  */
 static enum verdict do_atomic(struct attempt *a)
 {
@@ -457,7 +459,10 @@ static enum prxe_step wait_rnr(struct attempt *a)
 	return PRXE_STEP_BLOCKED;
 }
 
-/* The request or its acknowledge got lost: the ACK timer runs, unless there is none; then the next doorbell tries again. */
+/*
+ * The request or its acknowledge got lost: the ACK timer runs, unless there is none; then the next
+ * doorbell tries again.
+ */
 static enum prxe_step wait_lost(struct attempt *a)
 {
 	struct prxe_qp *qp = a->qp;

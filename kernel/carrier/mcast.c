@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Multicast: which UD QPs of a device listen to which group. The kernel's own membership (IGMP, MLD) is the business of who
- * attaches, as rdma_cm does it; here the Ethernet filter is opened.
+ * Multicast: which UD QPs of a device listen to which group. The kernel's own membership (IGMP,
+ * MLD) is the business of who attaches, as rdma_cm does it; here the Ethernet filter is opened.
  */
 #include <linux/etherdevice.h>
 #include <linux/lockdep.h>

@@ -9,8 +9,8 @@ struct sk_buff;
 struct sock;
 
 /*
- * @rcv takes each packet that comes to port 4791 of a namespace with a device: at the UDP header, in
- * softirq, inside RCU, with the namespace's struct prxe_net as the socket's user data. Returns 0
+ * @rcv takes each packet that comes to port 4791 of a namespace with a device: at the UDP header,
+ * in softirq, inside RCU, with the namespace's struct prxe_net as the socket's user data. Returns 0
  * and has taken the skb.
  */
 int prxe_udp_init(int (*rcv)(struct sock *sk, struct sk_buff *skb));

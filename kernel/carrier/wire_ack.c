@@ -3,8 +3,8 @@
  * The wire's requester: responses become completions.
  *
  * A response is queued by whoever receives it (prxe_wire_req_rcv(), in softirq), and taken by the
- * owner of the send side, all else here. It acknowledges what precedes it, so it is checked before it
- * says anything. Carrier, wire: uses the requester's position.
+ * owner of the send side, all else here. It acknowledges what precedes it, so it is checked before
+ * it says anything. Carrier, wire: uses the requester's position.
  */
 #include <linux/slab.h>
 #include "base/packet.h"
@@ -31,7 +31,10 @@ static void resync(struct prxe_qp *qp)
 	}
 }
 
-/* Everything up to and including @psn has arrived there. False: a READ or atomic without its response stands in the way. */
+/*
+ * Everything up to and including @psn has arrived there. False: a READ or atomic without its
+ * response stands in the way.
+ */
 static bool ack_to(struct prxe_qp *qp, u32 psn)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
@@ -80,7 +83,9 @@ static void landing_failed(struct prxe_qp *qp, struct prxe_wqe *wqe)
 	prxe_wire_finish(qp, wqe, IB_WC_LOC_PROT_ERR);
 }
 
-/* Bytes of the response at the head go to where the WQE says; from an skb, or the 8 bytes at @val. */
+/*
+ * Bytes of the response at the head go to where the WQE says; from an skb, or the 8 bytes at @val.
+ */
 static enum resp_result land(struct prxe_qp *qp, struct prxe_wqe *wqe, const struct sk_buff *skb, const struct prxe_pkt *pkt,
 			     const u64 *val, u32 pos, u32 len, struct prxe_miss *miss)
 {
@@ -259,7 +264,10 @@ static void take_ack(struct prxe_qp *qp, struct prxe_pkt *pkt)
 	}
 	/* They acknowledge what is before their PSN, and speak of the packet that has it. */
 	if (!ack_to(qp, prxe_psn_add(pkt->psn, -1))) {
-		/* It overtook responses (another CPU sent them). Its sender is in error now and will not say it again. */
+		/*
+		 * It overtook responses (another CPU sent them). Its sender is in error now and
+		 * will not say it again.
+		 */
 		if (PRXE_AETH_TYPE(pkt->syndrome) == PRXE_AETH_NAK && PRXE_AETH_VALUE(pkt->syndrome) != PRXE_NAK_PSN_SEQ) {
 			w->late_nak = true;
 			w->late_syndrome = pkt->syndrome;
@@ -278,7 +286,9 @@ static void take_ack(struct prxe_qp *qp, struct prxe_pkt *pkt)
 		take_nak(qp, pkt);
 }
 
-/* The NAK that came before the responses to what precedes it: now is its turn, if they have come. */
+/*
+ * The NAK that came before the responses to what precedes it: now is its turn, if they have come.
+ */
 static void take_late_nak(struct prxe_qp *qp)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
@@ -296,7 +306,10 @@ static enum resp_result take_response(struct prxe_qp *qp, struct sk_buff *skb, s
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 	struct prxe_pkt pkt;
 
-	/* Parsed before, so it will be again. Stale ones and ones to what was never sent are ghosts. */
+	/*
+	 * Parsed before, so it will be again. Stale ones and ones to what was never sent are
+	 * ghosts.
+	 */
 	if (prxe_pkt_parse(&pkt, skb->data, skb_headlen(skb), skb->len) || prxe_psn_cmp(pkt.psn, w->sent_high) >= 0)
 		return RESP_TAKEN;
 	/* A NAK may say una itself; nothing older says anything. */

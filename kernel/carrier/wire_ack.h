@@ -15,8 +15,8 @@ struct sk_buff;
  */
 void prxe_wire_req_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt);
 /*
- * Owner: take what has come. PRXE_STEP_DONE: go on to send, whether or not the rest waits for memory
- * to land in. PRXE_STEP_MORE: look at the QP again.
+ * Owner: take what has come. PRXE_STEP_DONE: go on to send, whether or not the rest waits for
+ * memory to land in. PRXE_STEP_MORE: look at the QP again.
  */
 enum prxe_step prxe_wire_serve_responses(struct prxe_qp *qp);
 

@@ -2,8 +2,8 @@
 /*
  * The wire's responder: what it says, and how a request fails. Everything runs under resp.lock.
  *
- * Carrier, wire: the lowest file of the responder's half. Answers are queued under the lock and sent
- * when it is dropped, by wire_out.c: the network must not be called with it.
+ * Carrier, wire: the lowest file of the responder's half. Answers are queued under the lock and
+ * sent when it is dropped, by wire_out.c: the network must not be called with it.
  */
 #include <linux/lockdep.h>
 #include "base/packet.h"

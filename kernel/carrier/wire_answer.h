@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The wire's responder: what it says, and how a request fails. Everything is called under resp.lock,
- * in any context but hardirq.
+ * The wire's responder: what it says, and how a request fails. Everything is called under
+ * resp.lock, in any context but hardirq.
  */
 #ifndef PRXE_WIRE_ANSWER_H
 #define PRXE_WIRE_ANSWER_H
@@ -40,8 +40,8 @@ void prxe_resp_out(struct prxe_qp *qp, struct sk_buff *skb);
  */
 void prxe_resp_acknowledge(struct prxe_qp *qp);
 /*
- * Drop resp.lock, and send what was queued under it, in the order in which it was queued. One CPU at
- * a time sends for a QP, for a bounded time; what is left then, the worker sends.
+ * Drop resp.lock, and send what was queued under it, in the order in which it was queued. One CPU
+ * at a time sends for a QP, for a bounded time; what is left then, the worker sends.
  */
 void prxe_resp_unlock(struct prxe_qp *qp);
 

@@ -316,7 +316,10 @@ void prxe_data_prepare(struct prxe_qp *qp)
 		}
 		if (n > 0)
 			w->prepared += n;
-		/* No packet has this PSN: an error of this fault ends the preparation and nothing else. */
+		/*
+		 * No packet has this PSN: an error of this fault ends the preparation and nothing
+		 * else.
+		 */
 		if (miss.mirror ? prxe_resp_fault(qp, &miss, U32_MAX) : n <= 0)
 			w->preparing = false;
 	}

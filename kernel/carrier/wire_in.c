@@ -24,7 +24,10 @@
 
 #define MCAST_QPN	0xffffff
 
-/* The device that a packet is for: by where it came in, else (it came over the loopback device, say) by its address. RCU. */
+/*
+ * The device that a packet is for: by where it came in, else (it came over the loopback device,
+ * say) by its address. RCU.
+ */
 static struct prxe_dev *find_dev(struct prxe_net *pnet, const struct sk_buff *skb, bool v6)
 {
 	struct net_device *ndev = skb->dev;
@@ -133,7 +136,10 @@ int prxe_wire_rcv(struct sock *sk, struct sk_buff *skb)
 		goto drop_quiet;
 	if (!pskb_may_pull(skb, sizeof(struct udphdr) + PRXE_BTH_BYTES))
 		goto malformed;
-	/* IP options and extension headers have no place in RoCEv2, and the ICRC knows no way to cover them. */
+	/*
+	 * IP options and extension headers have no place in RoCEv2, and the ICRC knows no way to
+	 * cover them.
+	 */
 	if (skb_transport_offset(skb) - skb_network_offset(skb) !=
 	    (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)))
 		goto malformed;

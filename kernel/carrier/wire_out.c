@@ -168,7 +168,10 @@ void prxe_wire_linger(struct prxe_qp *qp)
 	unlinger(qp);
 }
 
-/* The network has let go of a packet. Any context: it only counts and schedules. The lowest bit of the pointer says which side. */
+/*
+ * The network has let go of a packet. Any context: it only counts and schedules. The lowest bit of
+ * the pointer says which side.
+ */
 static void skb_gone(struct sk_buff *skb)
 {
 	unsigned long arg = (unsigned long)skb_shinfo(skb)->destructor_arg;
@@ -186,8 +189,9 @@ static void skb_gone(struct sk_buff *skb)
 }
 
 /*
- * Room for @bytes in one piece. The network's page fragments are for a page at most: beyond, netdev_alloc_frag() may fail for as long as
- * its cache has less left (6.13 and later), so a packet of a large path MTU is from the slab.
+ * Room for @bytes in one piece. The network's page fragments are for a page at most: beyond,
+ * netdev_alloc_frag() may fail for as long as its cache has less left (6.13 and later), so a packet
+ * of a large path MTU is from the slab.
  */
 static struct sk_buff *alloc_linear(unsigned int bytes)
 {
@@ -243,7 +247,10 @@ struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, st
 		ip->ihl = 5;
 		ip->tos = av->tclass;
 		ip->tot_len = htons(total);
-		/* The ICRC covers it, and ip_local_out() leaves it alone; never fragmented, it may be 0 (RFC 6864). */
+		/*
+		 * The ICRC covers it, and ip_local_out() leaves it alone; never fragmented, it may
+		 * be 0 (RFC 6864).
+		 */
 		ip->id = 0;
 		ip->frag_off = htons(IP_DF);
 		ip->ttl = av->hop_limit ?: DEFAULT_TTL;
@@ -292,7 +299,10 @@ int prxe_wire_xmit(struct prxe_qp *qp, const struct prxe_av *av, struct sk_buff 
 		return PTR_ERR(dst);
 	}
 	put_unaligned_le32(prxe_icrc(skb_network_header(skb), v6, bth, bytes), bth + bytes);
-	/* The cache holds the route, and RCU keeps it until the packet is queued (which takes a reference where needed). */
+	/*
+	 * The cache holds the route, and RCU keeps it until the packet is queued (which takes a
+	 * reference where needed).
+	 */
 	skb_dst_set_noref(skb, dst);
 	skb->ip_summed = CHECKSUM_NONE;
 	memset(skb->cb, 0, sizeof(skb->cb));

@@ -2,12 +2,12 @@
 /*
  * The wire's responder: requests that wait for memory. Everything runs under resp.lock.
  *
- * RC requests wait for faults as long as one of them is executed every park_ns(), and so many of them
- * at most; else the requester is told to come again (RNR NAK), what is parked is dropped, and the
- * fault goes on. Packets of UC and UD are lost after WAIT_MAX.
+ * RC requests wait for faults as long as one of them is executed every park_ns(), and so many of
+ * them at most; else the requester is told to come again (RNR NAK), what is parked is dropped, and
+ * the fault goes on. Packets of UC and UD are lost after WAIT_MAX.
  *
- * Carrier, wire: uses the answers (wire_answer.c). What can go on when a fault ends is run by whoever
- * gave prxe_resp_park_init() its function.
+ * Carrier, wire: uses the answers (wire_answer.c). What can go on when a fault ends is run by
+ * whoever gave prxe_resp_park_init() its function.
  */
 #include <linux/jiffies.h>
 #include <linux/lockdep.h>
@@ -53,9 +53,9 @@ static void resp_fault_done(struct prxe_fault_req *req)
 }
 
 /*
- * How long a parked request may wait: far less than the ACK timeout of the requester. That is unknown
- * here, but ours is a good estimate, since both ends are nearly always configured alike. If the
- * peer's is shorter, a slow fault costs one retransmission.
+ * How long a parked request may wait: far less than the ACK timeout of the requester. That is
+ * unknown here, but ours is a good estimate, since both ends are nearly always configured alike. If
+ * the peer's is shorter, a slow fault costs one retransmission.
  */
 static u64 park_ns(const struct prxe_qp *qp)
 {

@@ -39,7 +39,10 @@ void prxe_resp_timer_start(struct prxe_qp *qp);
  * parked and @more packets besides are dropped, and the fault goes on.
  */
 void prxe_resp_rnr_for_fault(struct prxe_qp *qp, u32 more);
-/* A UC or UD packet for which memory, or room to wait in, did not come. Takes the skb; it may be NULL. */
+/*
+ * A UC or UD packet for which memory, or room to wait in, did not come. Takes the skb; it may be
+ * NULL.
+ */
 void prxe_resp_lost_to_wait(struct prxe_qp *qp, struct sk_buff *skb);
 
 #endif

@@ -2,10 +2,10 @@
 /*
  * Where the wire's requester stands: going back, retries, and the clock.
  *
- * req.psn and wire_req.send say which packet comes next; a WQE has its PSNs from its first packet on,
- * so a position in a message is a PSN. una is the oldest PSN that is not acknowledged; it lies in the
- * oldest WQE. Going back is psn = una and send = the oldest WQE: packets are made from the SGEs
- * again, nothing is kept for it. Carrier, wire: the lowest file of the requester's half.
+ * req.psn and wire_req.send say which packet comes next; a WQE has its PSNs from its first packet
+ * on, so a position in a message is a PSN. una is the oldest PSN that is not acknowledged; it lies
+ * in the oldest WQE. Going back is psn = una and send = the oldest WQE: packets are made from the
+ * SGEs again, nothing is kept for it. Carrier, wire: the lowest file of the requester's half.
  */
 #include "base/packet.h"
 #include "carrier/wire_pos.h"
@@ -91,7 +91,10 @@ bool prxe_wire_look_at_clock(struct prxe_qp *qp)
 	return true;
 }
 
-/* The timer runs while something is outstanding, lazily: it is not moved by progress but looks at last_heard when it ends. */
+/*
+ * The timer runs while something is outstanding, lazily: it is not moved by progress but looks at
+ * last_heard when it ends.
+ */
 void prxe_wire_arm_timer(struct prxe_qp *qp)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Where the wire's requester stands: which PSNs are outstanding, what is sent next, how many retries
- * are left, and since when nothing was heard. Everything is the owner's of the send side.
+ * Where the wire's requester stands: which PSNs are outstanding, what is sent next, how many
+ * retries are left, and since when nothing was heard. Everything is the owner's of the send side.
  */
 #ifndef PRXE_WIRE_POS_H
 #define PRXE_WIRE_POS_H

@@ -253,7 +253,9 @@ static enum prxe_exec executed(struct prxe_qp *qp, struct prxe_resource *res, u3
 	return PRXE_EXEC_DONE;
 }
 
-/* Executed once, and only when its memory is present; a repetition is answered from the resource. */
+/*
+ * Executed once, and only when its memory is present; a repetition is answered from the resource.
+ */
 enum prxe_exec prxe_atomic_exec(struct prxe_qp *qp, const struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
@@ -415,9 +417,10 @@ void prxe_dup_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt
 	}
 	if (w->reading && prxe_psn_cmp(pkt->psn, w->read_psn) <= 0) {
 		/*
-		 * The requester went back to here or before: it will ask for all that follows again. When it is because we
-		 * wait for memory and nothing has left yet, it is told so. (Not in the middle of a READ: some
-		 * requesters take nothing but responses there.)
+		 * The requester went back to here or before: it will ask for all that follows
+		 * again. When it is because we wait for memory and nothing has left yet, it is told
+		 * so. (Not in the middle of a READ: some requesters take nothing but responses
+		 * there.)
 		 */
 		bool tell = w->faulting && pkt->psn == w->read_psn && pkt->psn == w->read_first;
 

@@ -16,15 +16,23 @@ struct sk_buff;
 enum prxe_exec prxe_read_exec(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt);
 enum prxe_exec prxe_atomic_exec(struct prxe_qp *qp, const struct sk_buff *skb, const struct prxe_pkt *pkt);
 enum prxe_exec prxe_flush_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt);
-/* One response of the READ that is going on. True: it left (or the READ is over); false: not now. */
+/*
+ * One response of the READ that is going on. True: it left (or the READ is over); false: not now.
+ */
 bool prxe_read_respond(struct prxe_qp *qp);
 void prxe_read_forget(struct prxe_qp *qp);
-/* A request that was executed before arrives again; takes the skb. What is not answered by an ACK waits in resp.dups, .. */
+/*
+ * A request that was executed before arrives again; takes the skb. What is not answered by an ACK
+ * waits in resp.dups, ..
+ */
 void prxe_dup_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt);
 /* .. and this is its turn. */
 void prxe_dup_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt);
 
-/* max_dest_rd_atomic becomes @n: the newest remembered requests are kept. Sleeps, takes resp.lock. -ENOMEM. */
+/*
+ * max_dest_rd_atomic becomes @n: the newest remembered requests are kept. Sleeps, takes resp.lock.
+ * -ENOMEM.
+ */
 int prxe_resource_resize(struct prxe_qp *qp, u32 n);
 
 #endif

@@ -3,12 +3,12 @@
  * The responder's half of the wire: the order in which requests are executed. Everything runs under
  * resp.lock, most of it in softirq.
  *
- * A request is executed when it is its turn: nothing waits before it and its memory is present. Else
- * it is parked, in order. Three things make requests wait: a READ whose responses are being sent (its
- * responses come before the ACKs of what follows), a fault, and the end of the budget of one pass.
- * run() does whatever can be done now and is called by whoever changes that: the next packet, the
- * worker, the end of a fault. resp.psn is the oldest PSN that is not executed, recv_psn the next one
- * to be parked.
+ * A request is executed when it is its turn: nothing waits before it and its memory is present.
+ * Else it is parked, in order. Three things make requests wait: a READ whose responses are being
+ * sent (its responses come before the ACKs of what follows), a fault, and the end of the budget of
+ * one pass. run() does whatever can be done now and is called by whoever changes that: the next
+ * packet, the worker, the end of a fault. resp.psn is the oldest PSN that is not executed, recv_psn
+ * the next one to be parked.
  *
  * Carrier, wire: the top of the responder's half. It calls wire_data.c and wire_read.c, which
  * execute, wire_park.c, where requests wait for memory, and wire_answer.c.
@@ -47,7 +47,10 @@ static enum prxe_exec exec_uc(struct prxe_qp *qp, struct sk_buff *skb, const str
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_resp *r = &qp->resp;
 
-	/* A gap, or a new message before the end of the last: what was begun is dropped, its receive WQE used again. */
+	/*
+	 * A gap, or a new message before the end of the last: what was begun is dropped, its
+	 * receive WQE used again.
+	 */
 	if (pkt->psn != r->psn || (pkt->flags & PRXE_OPF_FIRST && r->msg)) {
 		if (r->msg)
 			w->drop_msg = true;
@@ -321,7 +324,10 @@ void prxe_wire_resp_init(struct prxe_qp *qp)
 	prxe_resp_park_init(qp, run);
 }
 
-/* The state says by now that nothing is received: what runs after the lock was held here does nothing. */
+/*
+ * The state says by now that nothing is received: what runs after the lock was held here does
+ * nothing.
+ */
 void prxe_wire_resp_reset(struct prxe_qp *qp)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);

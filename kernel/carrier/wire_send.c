@@ -150,8 +150,8 @@ static void sent(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pkts)
 }
 
 /*
- * A packet waits for the next one or the end of its batch: then it is known to be the last for now, and asks for the ACK that its
- * predecessors did not. Never held when BH is on.
+ * A packet waits for the next one or the end of its batch: then it is known to be the last for now,
+ * and asks for the ACK that its predecessors did not. Never held when BH is on.
  */
 static void flush_held(struct prxe_qp *qp, bool ask)
 {
@@ -228,7 +228,10 @@ static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 	u32 pos = ((qp->req.psn - wqe->first_psn) & PRXE_PSN_MASK) << qp->mtu_shift;
-	/* Requests end where they ended the first time: a repetition that reached over into the next one is not remembered as one. */
+	/*
+	 * Requests end where they ended the first time: a repetition that reached over into the
+	 * next one is not remembered as one.
+	 */
 	u32 len = min(wqe->length - pos, READ_BYTES - pos % READ_BYTES);
 	u32 pkts = prxe_pkts(len, qp->mtu_shift);
 	struct prxe_pkt pkt = {
@@ -315,7 +318,10 @@ static enum send_result send_next(struct prxe_qp *qp, struct prxe_miss *miss, u3
 	if (!wqe || wqe->state == PRXE_WQE_FETCHED) {
 		bool is_oldest = w->send == qp->req.sq->index;
 
-		/* In SQD nothing new starts; that everything is drained is told when nothing is outstanding. */
+		/*
+		 * In SQD nothing new starts; that everything is drained is told when nothing is
+		 * outstanding.
+		 */
 		if (READ_ONCE(qp->state) == IB_QPS_SQD && (!is_oldest || !prxe_req_may_start(qp)))
 			return SEND_BLOCKED;
 		if (READ_ONCE(qp->state) != IB_QPS_SQD)
@@ -367,7 +373,10 @@ static enum prxe_step send_park(struct prxe_qp *qp, u32 index, struct prxe_miss 
 	return go_on ? PRXE_STEP_MORE : PRXE_STEP_BLOCKED;
 }
 
-/* With BH off for a batch, so that the other side's softirq runs once for it; then the stack has its turn. */
+/*
+ * With BH off for a batch, so that the other side's softirq runs once for it; then the stack has
+ * its turn.
+ */
 enum prxe_step prxe_wire_send_batch(struct prxe_qp *qp, unsigned int *budget)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);

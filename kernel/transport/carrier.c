@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * The table of carriers, and the choice between them. Transport: calls carriers by their table only.
+ * The table of carriers, and the choice between them. Transport: calls carriers by their table
+ * only.
  */
 #include <linux/kernel.h>
 #include <linux/rcupdate.h>

@@ -7,7 +7,10 @@
 
 struct prxe_miss;
 
-/* At creation. @wake makes the send side look again when a fault has ended; any context but hardirq. */
+/*
+ * At creation. @wake makes the send side look again when a fault has ended; any context but
+ * hardirq.
+ */
 void prxe_park_init(struct prxe_park *park, void (*wake)(struct prxe_qp *qp));
 
 /* Owner: wait @ns for the timer, then be kicked. */

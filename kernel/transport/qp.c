@@ -40,7 +40,9 @@ void prxe_qp_schedule(struct prxe_qp *qp)
 		prxe_qp_put(qp);
 }
 
-/* ---- asynchronous events: from a work item, as the core's header promises kernel consumers ---- */
+/*
+ * ---- asynchronous events: from a work item, as the core's header promises kernel consumers ----
+ */
 
 static void event_work(struct work_struct *work)
 {
@@ -51,7 +53,9 @@ static void event_work(struct work_struct *work)
 	for_each_set_bit(event, &events, BITS_PER_LONG) {
 		struct ib_event ev = { .event = event };
 
-		/* Destroy sets dead, then waits for this work: ibqp is there when dead is not set. */
+		/*
+		 * Destroy sets dead, then waits for this work: ibqp is there when dead is not set.
+		 */
 		if (READ_ONCE(qp->dead))
 			break;
 		ev.device = qp->ibqp->device;

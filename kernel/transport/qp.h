@@ -2,13 +2,14 @@
 /*
  * Queue pairs: state, and who may touch what.
  *
- * struct prxe_qp is separate from the core's ib_qp: it is found by RCU, counted, and outlives the verbs object while a peer, a
- * timer or a fault still holds it. "dead" is set once, under both owners; after that ibqp, the CQs, the PD and the SRQ are
- * never touched again.
+ * struct prxe_qp is separate from the core's ib_qp: it is found by RCU, counted, and outlives the
+ * verbs object while a peer, a timer or a fault still holds it. "dead" is set once, under both
+ * owners; after that ibqp, the CQs, the PD and the SRQ are never touched again.
  *
- * The send side belongs to its owner: whoever moved req.kicks from zero. There is one owner at a time (a poster, a softirq, a fault thread
- * or the worker); everybody else only kicks. The receive side is under resp.lock. Order: a send-side owner may take a
- * peer's resp.lock; who holds a resp.lock never becomes an owner and takes no second resp.lock: it queues work.
+ * The send side belongs to its owner: whoever moved req.kicks from zero. There is one owner at a
+ * time (a poster, a softirq, a fault thread or the worker); everybody else only kicks. The receive
+ * side is under resp.lock. Order: a send-side owner may take a peer's resp.lock; who holds a
+ * resp.lock never becomes an owner and takes no second resp.lock: it queues work.
  */
 #ifndef PRXE_QP_H
 #define PRXE_QP_H
@@ -34,9 +35,9 @@ struct mem_cgroup;
 struct prxe_carrier;
 
 /*
- * Faults that a send side waits for (park.c), at most one of each kind: memory that it sends from (or
- * that a local peer lacks), and memory that a response lands in. They are apart, because responses
- * are taken and messages complete whatever the next message lacks.
+ * Faults that a send side waits for (park.c), at most one of each kind: memory that it sends from
+ * (or that a local peer lacks), and memory that a response lands in. They are apart, because
+ * responses are taken and messages complete whatever the next message lacks.
  */
 enum prxe_park_kind { PRXE_PARK_SEND, PRXE_PARK_LAND, PRXE_PARK_NUM };
 
@@ -141,8 +142,8 @@ static inline struct prxe_qp *to_prxe_qp(struct ib_qp *ib)
 }
 
 /*
- * Around what puts a QP into error and the completion that says why. Other processors flush as soon as they see the state, which comes first; a consumer
- * takes the first completion for the reason.
+ * Around what puts a QP into error and the completion that says why. Other processors flush as soon
+ * as they see the state, which comes first; a consumer takes the first completion for the reason.
  */
 static inline void prxe_qp_explain(struct prxe_qp *qp)
 {
@@ -189,8 +190,9 @@ struct prxe_qp *prxe_qp_lookup(struct prxe_dev *dev, u32 qpn);
 /* Queues prxe_qp_work() and takes a reference for it. Any context, hardirq included. */
 void prxe_qp_schedule(struct prxe_qp *qp);
 /*
- * Into IB_QPS_ERR from any state but RESET, from any context but hardirq, with or without resp.lock;
- * idempotent. Flushing happens in the worker. @event: an enum ib_event_type to raise, or -1.
+ * Into IB_QPS_ERR from any state but RESET, from any context but hardirq, with or without
+ * resp.lock; idempotent. Flushing happens in the worker. @event: an enum ib_event_type to raise, or
+ * -1.
  */
 void prxe_qp_set_error(struct prxe_qp *qp, int event);
 /*

@@ -4,8 +4,8 @@
  *
  * Ownership is a count of kicks. Whoever raises it from zero owns the send side and serves it until
  * it can subtract what it saw and reach zero; all others have only told the owner to look again. An
- * owner never sleeps and never waits: it leaves with "parked" or "waiting" set, and the fault thread
- * or the timer kicks. So every kick is either served or seen.
+ * owner never sleeps and never waits: it leaves with "parked" or "waiting" set, and the fault
+ * thread or the timer kicks. So every kick is either served or seen.
  *
  * Transport: calls its other files and the table of carriers; who posts (verbs/) calls it.
  */
@@ -53,8 +53,8 @@ void prxe_req_complete(struct prxe_qp *qp, struct prxe_wqe *wqe, enum ib_wc_stat
 		prxe_qp_send_error(qp);
 	}
 	/*
-	 * The slot as well: who sees the completion may post another WR (IBTA 10.8.1). The shadow is
-	 * the owner's until it fetches again.
+	 * The slot as well: who sees the completion may post another WR (IBTA 10.8.1). The shadow
+	 * is the owner's until it fetches again.
 	 */
 	prxe_queue_consume_to(q, prxe_queue_next(q, q->index));
 	if (qp->sq_sig_all || wqe->flags & IB_SEND_SIGNALED || status != IB_WC_SUCCESS) {
@@ -183,7 +183,10 @@ static void req_run(struct prxe_qp *qp, bool worker)
 		enum prxe_step step = req_serve(qp, &b);
 
 		if (READ_ONCE(qp->req.wanted)) {
-			/* prxe_req_own() takes over; whoever it disowns to looks at everything again. */
+			/*
+			 * prxe_req_own() takes over; whoever it disowns to looks at everything
+			 * again.
+			 */
 			atomic_set_release(&qp->req.kicks, 0);
 			return;
 		}

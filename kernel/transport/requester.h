@@ -44,11 +44,13 @@ void prxe_qp_work(struct work_struct *work);
  * wait that has ended is over.
  */
 bool prxe_req_waits(struct prxe_qp *qp);
-/* Owner: may a new WQE start? In SQD none does; ask when all that began is over: it is told then. */
+/*
+ * Owner: may a new WQE start? In SQD none does; ask when all that began is over: it is told then.
+ */
 bool prxe_req_may_start(struct prxe_qp *qp);
 /*
- * Owner: the oldest WQE is over. Completes it if it is signalled or failed, and gives its slot back.
- * An error puts the QP into error.
+ * Owner: the oldest WQE is over. Completes it if it is signalled or failed, and gives its slot
+ * back. An error puts the QP into error.
  */
 void prxe_req_complete(struct prxe_qp *qp, struct prxe_wqe *wqe, enum ib_wc_status status);
 

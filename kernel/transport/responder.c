@@ -21,7 +21,10 @@ void prxe_resp_init(struct prxe_qp *qp)
 	spin_lock_init(&qp->resp.post_lock);
 }
 
-/* On the way to RESET: posted receive WQEs are forgotten (IBTA 10.3.1), progress and protocol state too. */
+/*
+ * On the way to RESET: posted receive WQEs are forgotten (IBTA 10.3.1), progress and protocol state
+ * too.
+ */
 void prxe_resp_reset(struct prxe_qp *qp)
 {
 	prxe_carriers_reset_receive(qp);
@@ -87,8 +90,8 @@ void prxe_resp_fail(struct prxe_qp *qp, enum ib_wc_status status, int event)
 }
 
 /*
- * In error: what was posted completes with WR_FLUSH_ERR; an SRQ's WQEs stay, and the consumer is told that this QP
- * will take no more of them. A bounded number under the lock at a time.
+ * In error: what was posted completes with WR_FLUSH_ERR; an SRQ's WQEs stay, and the consumer is
+ * told that this QP will take no more of them. A bounded number under the lock at a time.
  */
 void prxe_resp_flush(struct prxe_qp *qp)
 {

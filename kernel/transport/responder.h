@@ -33,13 +33,18 @@ static inline bool prxe_resp_claim(struct prxe_resp *r, u64 *fill)
  * filled in here.
  */
 void prxe_resp_complete(struct prxe_qp *qp, struct ib_wc *wc, bool solicited);
-/* The message failed: complete resp.rwqe (if any) with @status, QP into error with @event (or -1). */
+/*
+ * The message failed: complete resp.rwqe (if any) with @status, QP into error with @event (or -1).
+ */
 void prxe_resp_fail(struct prxe_qp *qp, enum ib_wc_status status, int event);
 /* Worker: complete everything posted with WR_FLUSH_ERR (resp.lock not held). */
 void prxe_resp_flush(struct prxe_qp *qp);
 void prxe_resp_init(struct prxe_qp *qp);
 void prxe_resp_reset(struct prxe_qp *qp);
-/* QP access check for an inbound operation (IB_ACCESS_REMOTE_*): true when qp_access_flags allow it. */
+/*
+ * QP access check for an inbound operation (IB_ACCESS_REMOTE_*): true when qp_access_flags allow
+ * it.
+ */
 static inline bool prxe_resp_allows(const struct prxe_qp *qp, int access)
 {
 	return (READ_ONCE(qp->attr.qp_access_flags) & access) == access;

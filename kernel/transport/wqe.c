@@ -65,7 +65,9 @@ static enum ib_wc_status fetch_data(struct prxe_qp *qp, struct prxe_wqe *wqe, u1
 	}
 	if (kind & PRXE_WR_FLUSH) {
 		wqe->flags &= ~IB_SEND_INLINE;
-		/* Where rdma_rxe looks for it: librxe does not fill in the one beside the address. */
+		/*
+		 * Where rdma_rxe looks for it: librxe does not fill in the one beside the address.
+		 */
 		wqe->flush.length = w->dma.length;
 		return IB_WC_SUCCESS;
 	}

@@ -90,8 +90,8 @@ u16 prxe_wr_kind(const struct prxe_qp *qp, u32 opcode);
 /* The opcode of its completion; of anything that is no operation, IB_WC_SEND. */
 enum ib_wc_opcode prxe_wr_wc_opcode(u32 opcode);
 /*
- * Owner: copy the next WQE from the ring into its shadow, and check it (what is wrong with it is its
- * status). NULL: there is none.
+ * Owner: copy the next WQE from the ring into its shadow, and check it (what is wrong with it is
+ * its status). NULL: there is none.
  */
 struct prxe_wqe *prxe_req_fetch(struct prxe_qp *qp);
 /* Owner: execute @wqe, a LOCAL_INV, REG_MR or BIND_MW. Returns its status. */
