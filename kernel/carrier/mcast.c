@@ -81,7 +81,9 @@ static bool gid_is_group(const union ib_gid *gid)
 {
 	const struct in6_addr *addr = (const struct in6_addr *)gid;
 
-	return ipv6_addr_v4mapped(addr) ? ipv4_is_multicast(addr->s6_addr32[3]) : ipv6_addr_is_multicast(addr);
+	if (ipv6_addr_v4mapped(addr))
+		return ipv4_is_multicast(addr->s6_addr32[3]);
+	return ipv6_addr_is_multicast(addr);
 }
 
 static struct prxe_mcast_member *member_find(const struct prxe_mcast_group *g,
@@ -153,7 +155,7 @@ static int join(struct prxe_dev *dev, struct prxe_mcast_member *m, struct prxe_m
 }
 
 /* Take @m out, under the lock; a group whose last member it was goes with it. */
-static void part(struct prxe_dev *dev, struct prxe_mcast_member *m)
+static void leave_locked(struct prxe_dev *dev, struct prxe_mcast_member *m)
 {
 	lockdep_assert_held(&dev->mcast_lock);
 	list_del_rcu(&m->node);
@@ -162,7 +164,10 @@ static void part(struct prxe_dev *dev, struct prxe_mcast_member *m)
 		group_drop(dev, m->group);
 }
 
-/* The rest of it, without the lock. A datagram may still be on its way through it. */
+/*
+ * Second half of leaving, without the lock: free the member. A datagram may still be on its way
+ * through it.
+ */
 static void member_free(struct prxe_dev *dev, struct prxe_mcast_member *m)
 {
 	u8 mac[ETH_ALEN];
@@ -231,7 +236,7 @@ int prxe_detach_mcast(struct ib_qp *ib, union ib_gid *gid, u16 lid)
 	if (g)
 		m = member_find(g, qp);
 	if (m)
-		part(dev, m);
+		leave_locked(dev, m);
 	spin_unlock_bh(&dev->mcast_lock);
 	if (!m)
 		return -EINVAL;
@@ -246,9 +251,10 @@ void prxe_mcast_leave_all(struct prxe_qp *qp)
 
 	do {
 		spin_lock_bh(&dev->mcast_lock);
-		m = list_first_entry_or_null(&prxe_wire(qp)->groups, struct prxe_mcast_member, qp_node);
+		m = list_first_entry_or_null(&prxe_wire(qp)->groups, struct prxe_mcast_member,
+					     qp_node);
 		if (m)
-			part(dev, m);
+			leave_locked(dev, m);
 		spin_unlock_bh(&dev->mcast_lock);
 		if (m)
 			member_free(dev, m);
@@ -256,7 +262,8 @@ void prxe_mcast_leave_all(struct prxe_qp *qp)
 }
 
 /* No lock is held over a delivery: members come and go meanwhile, and their QPs may be dead. */
-void prxe_mcast_rcv(struct prxe_dev *dev, const union ib_gid *gid, struct sk_buff *skb, struct prxe_pkt *pkt)
+void prxe_mcast_rcv(struct prxe_dev *dev, const union ib_gid *gid, struct sk_buff *skb,
+		    struct prxe_pkt *pkt)
 {
 	struct prxe_mcast_group *g = rhashtable_lookup(dev->mcast, gid, group_params);
 	unsigned int left = PRXE_MAX_MCAST_QPS;	/* who joins all the time does not keep us here */

@@ -23,6 +23,7 @@ int prxe_detach_mcast(struct ib_qp *ib, union ib_gid *gid, u16 lid);
 /* Destroy: the QP leaves whatever groups it is still in. Process context. */
 void prxe_mcast_leave_all(struct prxe_qp *qp);
 /* A packet to a group, checked but for Q_Keys; takes the skb. Softirq, inside RCU. */
-void prxe_mcast_rcv(struct prxe_dev *dev, const union ib_gid *gid, struct sk_buff *skb, struct prxe_pkt *pkt);
+void prxe_mcast_rcv(struct prxe_dev *dev, const union ib_gid *gid, struct sk_buff *skb,
+		    struct prxe_pkt *pkt);
 
 #endif

@@ -66,7 +66,9 @@ static void close_sockets(struct prxe_net *pnet)
 
 static int open_sockets(struct prxe_net *pnet)
 {
-	struct udp_port_cfg port4 = { .family = AF_INET, .local_udp_port = htons(ROCE_V2_UDP_DPORT) };
+	struct udp_port_cfg port4 = {
+		.family = AF_INET, .local_udp_port = htons(ROCE_V2_UDP_DPORT),
+	};
 	struct udp_port_cfg port6 = {
 		.family = AF_INET6, .local_udp_port = htons(ROCE_V2_UDP_DPORT), .ipv6_v6only = 1,
 	};
@@ -100,7 +102,7 @@ struct prxe_net *prxe_net_get(struct net *net)
 	}
 	mutex_unlock(&pnet->lock);
 	if (err == -EADDRINUSE)
-		pr_err("UDP port %d, RoCEv2's, is already in use in this network namespace: is rdma_rxe loaded?\n",
+		pr_err("UDP port %d (RoCEv2) is in use in this namespace: is rdma_rxe loaded?\n",
 		       ROCE_V2_UDP_DPORT);
 	else if (err)
 		pr_err("cannot open UDP port %d: error %d\n", ROCE_V2_UDP_DPORT, err);

@@ -19,7 +19,7 @@
 #define MAX_ACKS	512U	/* responses queued: twice what is outstanding at most */
 #define FEW_ACKS	256U	/* more are held and paid for: nobody takes them as they come */
 
-/* After completions: what was acknowledged before it was sent again need not be. */
+/* If an ACK arrives during a retransmission, skip the packets it covers. */
 static void resync(struct prxe_qp *qp)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
@@ -40,7 +40,8 @@ static bool ack_to(struct prxe_qp *qp, u32 psn)
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 	struct prxe_wqe *wqe;
 
-	while ((wqe = prxe_wire_oldest(qp)) && wqe->state != PRXE_WQE_FETCHED && prxe_psn_cmp(psn, w->una) >= 0) {
+	while ((wqe = prxe_wire_oldest(qp)) && wqe->state != PRXE_WQE_FETCHED &&
+	       prxe_psn_cmp(psn, w->una) >= 0) {
 		if (prxe_wire_is_rd(wqe))
 			return false;
 		if (prxe_psn_cmp(psn, wqe->last_psn) < 0) {
@@ -86,8 +87,9 @@ static void landing_failed(struct prxe_qp *qp, struct prxe_wqe *wqe)
 /*
  * Bytes of the response at the head go to where the WQE says; from an skb, or the 8 bytes at @val.
  */
-static enum resp_result land(struct prxe_qp *qp, struct prxe_wqe *wqe, const struct sk_buff *skb, const struct prxe_pkt *pkt,
-			     const u64 *val, u32 pos, u32 len, struct prxe_miss *miss)
+static enum resp_result land(struct prxe_qp *qp, struct prxe_wqe *wqe, const struct sk_buff *skb,
+			     const struct prxe_pkt *pkt, const u64 *val, u32 pos, u32 len,
+			     struct prxe_miss *miss)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 	struct prxe_sgl sgl = { .sge = wqe->sge, .num = wqe->num_sge };
@@ -168,7 +170,8 @@ static bool answers(const struct prxe_qp *qp, const struct prxe_wqe *wqe,
  * before that: one that is no answer to the request of its PSN says nothing. (The oldest request
  * fails by one of the wrong kind or length, as a bad response: IBTA 9.9.2.)
  */
-static enum resp_result take_data(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_pkt *pkt, struct prxe_miss *miss)
+static enum resp_result take_data(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_pkt *pkt,
+				  struct prxe_miss *miss)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 	struct prxe_wqe *wqe;
@@ -268,7 +271,8 @@ static void take_ack(struct prxe_qp *qp, struct prxe_pkt *pkt)
 		 * It overtook responses (another CPU sent them). Its sender is in error now and
 		 * will not say it again.
 		 */
-		if (PRXE_AETH_TYPE(pkt->syndrome) == PRXE_AETH_NAK && PRXE_AETH_VALUE(pkt->syndrome) != PRXE_NAK_PSN_SEQ) {
+		if (PRXE_AETH_TYPE(pkt->syndrome) == PRXE_AETH_NAK &&
+		    PRXE_AETH_VALUE(pkt->syndrome) != PRXE_NAK_PSN_SEQ) {
 			w->late_nak = true;
 			w->late_syndrome = pkt->syndrome;
 			w->late_psn = pkt->psn;
@@ -278,7 +282,8 @@ static void take_ack(struct prxe_qp *qp, struct prxe_pkt *pkt)
 		return;
 	}
 	wqe = prxe_wire_oldest(qp);
-	if (READ_ONCE(qp->state) == IB_QPS_ERR || !wqe || wqe->state == PRXE_WQE_FETCHED || pkt->psn != w->una)
+	if (READ_ONCE(qp->state) == IB_QPS_ERR || !wqe || wqe->state == PRXE_WQE_FETCHED ||
+	    pkt->psn != w->una)
 		return;
 	if (PRXE_AETH_TYPE(pkt->syndrome) == PRXE_AETH_RNR)
 		take_rnr(qp, pkt);
@@ -301,16 +306,18 @@ static void take_late_nak(struct prxe_qp *qp)
 		take_ack(qp, &nak);
 }
 
-static enum resp_result take_response(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_miss *miss)
+static enum resp_result take_response(struct prxe_qp *qp, struct sk_buff *skb,
+				      struct prxe_miss *miss)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 	struct prxe_pkt pkt;
 
 	/*
-	 * Parsed before, so it will be again. Stale ones and ones to what was never sent are
-	 * ghosts.
+	 * Drop responses to PSNs we never sent. Parsing cannot fail: the packet was parsed when it
+	 * was received.
 	 */
-	if (prxe_pkt_parse(&pkt, skb->data, skb_headlen(skb), skb->len) || prxe_psn_cmp(pkt.psn, w->sent_high) >= 0)
+	if (prxe_pkt_parse(&pkt, skb->data, skb_headlen(skb), skb->len) ||
+	    prxe_psn_cmp(pkt.psn, w->sent_high) >= 0)
 		return RESP_TAKEN;
 	/* A NAK may say una itself; nothing older says anything. */
 	if (prxe_psn_cmp(pkt.psn, w->una) < 0)

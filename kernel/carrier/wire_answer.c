@@ -114,7 +114,8 @@ void prxe_resp_acknowledge(struct prxe_qp *qp)
 	}
 }
 
-enum prxe_exec prxe_resp_refuse(struct prxe_qp *qp, u32 psn, enum prxe_nak code, enum ib_wc_status status, int event)
+enum prxe_exec prxe_resp_refuse(struct prxe_qp *qp, u32 psn, enum prxe_nak code,
+				enum ib_wc_status status, int event)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 
@@ -135,10 +136,12 @@ enum prxe_exec prxe_resp_refuse(struct prxe_qp *qp, u32 psn, enum prxe_nak code,
 
 enum prxe_exec prxe_resp_bad_request(struct prxe_qp *qp)
 {
-	return prxe_resp_refuse(qp, qp->resp.psn, PRXE_NAK_INV_REQ, IB_WC_LOC_QP_OP_ERR, IB_EVENT_QP_REQ_ERR);
+	return prxe_resp_refuse(qp, qp->resp.psn, PRXE_NAK_INV_REQ, IB_WC_LOC_QP_OP_ERR,
+				IB_EVENT_QP_REQ_ERR);
 }
 
 enum prxe_exec prxe_resp_no_access(struct prxe_qp *qp)
 {
-	return prxe_resp_refuse(qp, qp->resp.psn, PRXE_NAK_REM_ACC, IB_WC_LOC_ACCESS_ERR, IB_EVENT_QP_ACCESS_ERR);
+	return prxe_resp_refuse(qp, qp->resp.psn, PRXE_NAK_REM_ACC, IB_WC_LOC_ACCESS_ERR,
+				IB_EVENT_QP_ACCESS_ERR);
 }

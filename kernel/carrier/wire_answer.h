@@ -28,7 +28,8 @@ bool prxe_resp_send_rnr(struct prxe_qp *qp, u32 psn, u8 code);
  * The request at @psn fails, here with @status and @event (-1: none). UC tells nobody
  * but its own consumer, and drops the message.
  */
-enum prxe_exec prxe_resp_refuse(struct prxe_qp *qp, u32 psn, enum prxe_nak code, enum ib_wc_status status, int event);
+enum prxe_exec prxe_resp_refuse(struct prxe_qp *qp, u32 psn, enum prxe_nak code,
+				enum ib_wc_status status, int event);
 /* The request whose turn it is. */
 enum prxe_exec prxe_resp_bad_request(struct prxe_qp *qp);
 enum prxe_exec prxe_resp_no_access(struct prxe_qp *qp);

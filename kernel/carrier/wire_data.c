@@ -15,7 +15,8 @@
 #include "obj/vlan.h"
 #include "transport/responder.h"
 
-#define SEND_AHEAD	(256U << 10)	/* of receive memory to fault ahead when the length is unknown */
+/* Of receive memory, faulted ahead when the length of the message is unknown. */
+#define SEND_AHEAD	(256U << 10)
 
 /*
  * What a missing page of the WRITE, READ or atomic at @psn, or of the receive WQE of a SEND, is
@@ -135,7 +136,8 @@ enum prxe_exec prxe_data_exec(struct prxe_qp *qp, struct sk_buff *skb, const str
 	lockdep_assert_held(&r->lock);
 	if (first ? r->msg : r->msg != kind)
 		return prxe_resp_bad_request(qp);
-	if (pkt->payload_len > mtu || (!last && pkt->payload_len != mtu) || (last && !first && !pkt->payload_len))
+	if (pkt->payload_len > mtu || (!last && pkt->payload_len != mtu) ||
+	    (last && !first && !pkt->payload_len))
 		return prxe_resp_bad_request(qp);
 
 	/*
@@ -159,14 +161,16 @@ enum prxe_exec prxe_data_exec(struct prxe_qp *qp, struct sk_buff *skb, const str
 			w->resid = pkt->dma_len;
 		}
 	}
-	if (kind == PRXE_OPF_WRITE && (last ? pkt->payload_len != w->resid : pkt->payload_len >= w->resid))
+	if (kind == PRXE_OPF_WRITE &&
+	    (last ? pkt->payload_len != w->resid : pkt->payload_len >= w->resid))
 		return prxe_resp_bad_request(qp);
 	if (kind == PRXE_OPF_SEND || (last && pkt->flags & PRXE_OPF_IMM)) {
 		err = prxe_resp_take(qp);
 		if (err == -EAGAIN)
 			return no_receive(qp);
 		if (err)
-			return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_REM_OP, IB_WC_LOC_QP_OP_ERR, -1);
+			return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_REM_OP, IB_WC_LOC_QP_OP_ERR,
+						-1);
 	}
 	if (kind == PRXE_OPF_SEND && (u64)w->done + pkt->payload_len > r->rwqe.length)
 		return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_INV_REQ, IB_WC_LOC_LEN_ERR, -1);
@@ -179,10 +183,13 @@ enum prxe_exec prxe_data_exec(struct prxe_qp *qp, struct sk_buff *skb, const str
 	if (err < 0) {
 		if (kind == PRXE_OPF_WRITE)
 			return prxe_resp_no_access(qp);
-		return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_REM_OP, err == -EACCES ? IB_WC_LOC_PROT_ERR : IB_WC_LOC_QP_OP_ERR, -1);
+		return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_REM_OP,
+					err == -EACCES ? IB_WC_LOC_PROT_ERR : IB_WC_LOC_QP_OP_ERR,
+					-1);
 	}
 	if (pkt->flags & PRXE_OPF_INV && prxe_key_invalidate(qp, pkt->ieth, true))
-		return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_REM_ACC, IB_WC_LOC_ACCESS_ERR, IB_EVENT_QP_ACCESS_ERR);
+		return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_REM_ACC, IB_WC_LOC_ACCESS_ERR,
+					IB_EVENT_QP_ACCESS_ERR);
 
 	/* Executed. */
 	w->fault_error = 0;
@@ -266,7 +273,8 @@ enum prxe_exec prxe_ud_exec(struct prxe_qp *qp, struct sk_buff *skb, const struc
 		.byte_len = sizeof(struct ib_grh) + pkt->payload_len,
 		.src_qp = pkt->src_qp,
 		.wc_flags = IB_WC_GRH | IB_WC_WITH_NETWORK_HDR_TYPE,
-		.network_hdr_type = skb->protocol == htons(ETH_P_IPV6) ? RDMA_NETWORK_IPV6 : RDMA_NETWORK_IPV4,
+		.network_hdr_type = skb->protocol == htons(ETH_P_IPV6) ? RDMA_NETWORK_IPV6 :
+									 RDMA_NETWORK_IPV4,
 	};
 	int err;
 

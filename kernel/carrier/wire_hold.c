@@ -82,7 +82,8 @@ struct sk_buff *prxe_wire_hold(struct prxe_qp *qp, struct sk_buff *skb)
 	if (skb->destructor == held_gone)
 		return skb;
 	/* Asked before, so that a flood costs no copies. */
-	if (may_hold(atomic_read(&prxe_wire(qp)->held), atomic_read(&qp->dev->held), atomic_read(&held_all)))
+	if (may_hold(atomic_read(&prxe_wire(qp)->held), atomic_read(&qp->dev->held),
+		     atomic_read(&held_all)))
 		copy = copy_charged(qp, skb);
 	kfree_skb(skb);
 	if (!copy)

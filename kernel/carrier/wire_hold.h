@@ -10,8 +10,8 @@ struct prxe_qp;
 
 /* What is known of a received packet; in skb->cb, zeroed when it comes in. */
 struct prxe_rx {
-	u64 fill;		/* SEND, datagram: its number in the receive WQE; prxe_resp_claim() */
-	u32 done;		/* bytes of its payload that have landed; of a READ, that are ready */
+	u64 fill;		/* SEND, UD: its number in the receive WQE; prxe_resp_claim() */
+	u32 done;		/* bytes of its payload that have landed; READ: that are ready */
 	unsigned long since;	/* jiffies when it began to wait */
 	struct prxe_qp *qp;	/* that it waits on */
 	bool overuse;		/* of max_dest_rd_atomic, when it began to wait */

@@ -37,7 +37,8 @@ static struct prxe_dev *find_dev(struct prxe_net *pnet, const struct sk_buff *sk
 
 	for (round = 0; round < 2; round++) {
 		list_for_each_entry_rcu(dev, prxe_devs(), node)
-			if (READ_ONCE(dev->pnet) == pnet && (dev->ndev == ndev || dev->ndev == real) && !READ_ONCE(dev->going))
+			if (READ_ONCE(dev->pnet) == pnet &&
+			    (dev->ndev == ndev || dev->ndev == real) && !READ_ONCE(dev->going))
 				return dev;
 		if (round)
 			break;
@@ -66,7 +67,8 @@ static void skb_gids(const struct sk_buff *skb, bool v6, union ib_gid *src, unio
 }
 
 /* May @qp have this packet, by its headers (IBTA 9.6)? */
-static bool qp_accepts(struct prxe_qp *qp, const struct prxe_pkt *pkt, const struct sk_buff *skb, bool v6)
+static bool qp_accepts(struct prxe_qp *qp, const struct prxe_pkt *pkt, const struct sk_buff *skb,
+		       bool v6)
 {
 	enum ib_qp_state state = READ_ONCE(qp->state);
 	union ib_gid src, dst;
@@ -92,7 +94,8 @@ static bool qp_accepts(struct prxe_qp *qp, const struct prxe_pkt *pkt, const str
 		return false;
 	}
 	if (transport == PRXE_UD)
-		return pkt->qkey == (qp->type == IB_QPT_GSI ? IB_QP1_QKEY : READ_ONCE(qp->attr.qkey));
+		return pkt->qkey == (qp->type == IB_QPT_GSI ? IB_QP1_QKEY :
+							      READ_ONCE(qp->attr.qkey));
 	skb_gids(skb, v6, &src, &dst);
 	return !memcmp(&src, &qp->av.dgid, sizeof(src)) && !memcmp(&dst, &qp->av.sgid, sizeof(dst));
 }

@@ -34,7 +34,8 @@ static __be32 gid_v4(const union ib_gid *gid)
 	return ((const struct in6_addr *)gid)->s6_addr32[3];
 }
 
-static struct dst_entry *route4(struct net *net, struct prxe_dev *dev, const struct prxe_av *av, u32 *cookie)
+static struct dst_entry *route4(struct net *net, struct prxe_dev *dev, const struct prxe_av *av,
+				u32 *cookie)
 {
 	struct flowi4 fl = {
 		.saddr = gid_v4(&av->sgid),
@@ -59,7 +60,8 @@ static struct dst_entry *route4(struct net *net, struct prxe_dev *dev, const str
 	return IS_ERR(rt) ? ERR_CAST(rt) : &rt->dst;
 }
 
-static struct dst_entry *route6(struct net *net, struct prxe_dev *dev, const struct prxe_av *av, u32 *cookie)
+static struct dst_entry *route6(struct net *net, struct prxe_dev *dev, const struct prxe_av *av,
+				u32 *cookie)
 {
 #if IS_ENABLED(CONFIG_IPV6)
 	struct flowi6 fl = {
@@ -102,14 +104,16 @@ void prxe_route_drop(struct prxe_route *route)
 }
 
 /* The route to @av, from the cache when it is good. The cache keeps the reference. */
-static struct dst_entry *route_get(struct prxe_qp *qp, const struct prxe_av *av, struct prxe_route *route)
+static struct dst_entry *route_get(struct prxe_qp *qp, const struct prxe_av *av,
+				   struct prxe_route *route)
 {
 	struct net *net = dev_net(qp->dev->ndev);
 	struct dst_entry *dst = route->dst;
 
 	if (likely(dst)) {
 		if (likely(!memcmp(&route->dgid, &av->dgid, sizeof(av->dgid)) &&
-			   !memcmp(&route->sgid, &av->sgid, sizeof(av->sgid)) && dst_check(dst, route->cookie)))
+			   !memcmp(&route->sgid, &av->sgid, sizeof(av->sgid)) &&
+			   dst_check(dst, route->cookie)))
 			return dst;
 		prxe_route_drop(route);
 	}
@@ -210,12 +214,14 @@ static struct sk_buff *alloc_linear(unsigned int bytes)
 	return skb;
 }
 
-struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, struct prxe_pkt *pkt, void **payload,
-				enum prxe_account account)
+struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, struct prxe_pkt *pkt,
+				void **payload, enum prxe_account account)
 {
-	unsigned int ip_len = av->family == AF_INET6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+	unsigned int ip_len = av->family == AF_INET6 ? sizeof(struct ipv6hdr) :
+						       sizeof(struct iphdr);
 	unsigned int hdr_len = prxe_op_hdr_len(pkt->opcode);
-	unsigned int total = ip_len + sizeof(struct udphdr) + hdr_len + ALIGN(pkt->payload_len, 4) + PRXE_ICRC_BYTES;
+	unsigned int total = ip_len + sizeof(struct udphdr) + hdr_len +
+			     ALIGN(pkt->payload_len, 4) + PRXE_ICRC_BYTES;
 	struct udphdr *udp;
 	struct sk_buff *skb;
 	u8 *p;
@@ -275,13 +281,15 @@ struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, st
 		refcount_inc(&qp->ref);
 		this_cpu_inc(skbs_out);
 		atomic_inc(&side_skbs(qp, account == PRXE_ACCOUNT_RESP)->out);
-		skb_shinfo(skb)->destructor_arg = (void *)((unsigned long)qp | (account == PRXE_ACCOUNT_RESP));
+		skb_shinfo(skb)->destructor_arg =
+			(void *)((unsigned long)qp | (account == PRXE_ACCOUNT_RESP));
 		skb->destructor = skb_gone;
 	}
 	return skb;
 }
 
-int prxe_wire_xmit(struct prxe_qp *qp, const struct prxe_av *av, struct sk_buff *skb, struct prxe_route *route)
+int prxe_wire_xmit(struct prxe_qp *qp, const struct prxe_av *av, struct sk_buff *skb,
+		   struct prxe_route *route)
 {
 	bool v6 = av->family == AF_INET6;
 	struct net *net = dev_net(qp->dev->ndev);
@@ -344,7 +352,7 @@ void prxe_wire_wait_for_skbs(void)
 		if (time_after(jiffies, tell)) {
 			tell = jiffies + 10 * HZ;
 			pr_info("unloading waits for %ld packets of removed devices\n", n);
-			pr_info("a queueing discipline, ARP or a netdev that is not read has them\n");
+			pr_info("a queueing discipline, ARP or an unread netdev has them\n");
 		}
 		if (!killed && fatal_signal_pending(current)) {
 			killed = true;

@@ -17,13 +17,14 @@ struct prxe_qp;
  * @account: the skb counts in the skbs of that side of the QP until the network has let go of it.
  */
 enum prxe_account { PRXE_ACCOUNT_NONE, PRXE_ACCOUNT_REQ, PRXE_ACCOUNT_RESP };
-struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, struct prxe_pkt *pkt, void **payload,
-				enum prxe_account account);
+struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, struct prxe_pkt *pkt,
+				void **payload, enum prxe_account account);
 /*
  * Add the ICRC and send; consumes the skb. @route: a cache that the caller owns. 0, or a negative
  * errno (the packet is as good as lost).
  */
-int prxe_wire_xmit(struct prxe_qp *qp, const struct prxe_av *av, struct sk_buff *skb, struct prxe_route *route);
+int prxe_wire_xmit(struct prxe_qp *qp, const struct prxe_av *av, struct sk_buff *skb,
+		   struct prxe_route *route);
 /* Set AckReq on a packet that was not sent yet. */
 static inline void prxe_wire_ask_ack(struct sk_buff *skb)
 {

@@ -52,11 +52,13 @@ static inline void prxe_wire_progress(struct prxe_qp *qp, u32 una)
 	qp->req.retry = qp->attr.retry_cnt;
 	qp->req.rnr_retry = qp->attr.rnr_retry;
 	w->rnr_wait = false;
-	while (prxe_wire_rd_count(qp) && prxe_psn_cmp(w->rd_last[w->rd_tail % PRXE_MAX_RD_ATOM], una) < 0)
+	while (prxe_wire_rd_count(qp) &&
+	       prxe_psn_cmp(w->rd_last[w->rd_tail % PRXE_MAX_RD_ATOM], una) < 0)
 		w->rd_tail++;
 }
 
-static inline void prxe_wire_finish(struct prxe_qp *qp, struct prxe_wqe *wqe, enum ib_wc_status status)
+static inline void prxe_wire_finish(struct prxe_qp *qp, struct prxe_wqe *wqe,
+				    enum ib_wc_status status)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 

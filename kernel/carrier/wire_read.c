@@ -22,7 +22,8 @@
 #include "transport/responder.h"
 
 #define DUPS_MAX	PRXE_MAX_RD_ATOM
-#define READ_READY	(256U << 10)	/* of a READ's source is made present before its first response */
+/* Of a READ's source, made present before its first response leaves. */
+#define READ_READY	(256U << 10)
 
 /* ---- resources ---- */
 
@@ -108,6 +109,12 @@ static void start_read(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 	w->read_last = prxe_psn_add(pkt->psn, prxe_pkts(pkt->dma_len, qp->mtu_shift) - 1);
 }
 
+/* Memory is missing for the request at @psn: wait for its fault, or say that it has failed. */
+static enum prxe_exec wait_or_refuse(struct prxe_qp *qp, struct prxe_miss *miss, u32 psn)
+{
+	return prxe_resp_fault(qp, miss, psn) ? prxe_resp_no_access(qp) : PRXE_EXEC_WAIT;
+}
+
 enum prxe_exec prxe_read_exec(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
@@ -142,7 +149,7 @@ enum prxe_exec prxe_read_exec(struct prxe_qp *qp, struct sk_buff *skb, const str
 		if (got > 0)
 			rx->done += got;
 		if (miss.mirror)
-			return prxe_resp_fault(qp, &miss, pkt->psn) ? prxe_resp_no_access(qp) : PRXE_EXEC_WAIT;
+			return wait_or_refuse(qp, &miss, pkt->psn);
 		if (got <= 0)
 			return prxe_resp_no_access(qp);
 	}
@@ -160,6 +167,13 @@ enum prxe_exec prxe_read_exec(struct prxe_qp *qp, struct sk_buff *skb, const str
 	return PRXE_EXEC_DONE;
 }
 
+static u8 read_opcode(bool first, bool last)
+{
+	if (first)
+		return last ? PRXE_READ_ONLY : PRXE_READ_FIRST;
+	return last ? PRXE_READ_LAST : PRXE_READ_MIDDLE;
+}
+
 bool prxe_read_respond(struct prxe_qp *qp)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
@@ -172,7 +186,7 @@ bool prxe_read_respond(struct prxe_qp *qp)
 		return false;
 	if (!w->read_skb) {
 		struct prxe_pkt pkt = {
-			.opcode = first ? last ? PRXE_READ_ONLY : PRXE_READ_FIRST : last ? PRXE_READ_LAST : PRXE_READ_MIDDLE,
+			.opcode = read_opcode(first, last),
 			.qpn = qp->attr.dest_qp_num,
 			.psn = w->read_psn,
 			.syndrome = PRXE_AETH_ACK | PRXE_AETH_UNLIMITED,
@@ -207,7 +221,8 @@ bool prxe_read_respond(struct prxe_qp *qp)
 			u32 psn = w->read_psn;
 
 			prxe_read_forget(qp);
-			prxe_resp_refuse(qp, psn, PRXE_NAK_REM_ACC, IB_WC_REM_ACCESS_ERR, IB_EVENT_QP_ACCESS_ERR);
+			prxe_resp_refuse(qp, psn, PRXE_NAK_REM_ACC, IB_WC_REM_ACCESS_ERR,
+					 IB_EVENT_QP_ACCESS_ERR);
 			return true;
 		}
 	}
@@ -231,7 +246,8 @@ static void answer(struct prxe_qp *qp, const struct prxe_resource *res)
 
 	w->aeth = PRXE_AETH_ACK | PRXE_AETH_UNLIMITED;
 	if (res->type == PRXE_OPF_ATOMIC)
-		prxe_resp_send_aeth(qp, PRXE_ATOMIC_ACKNOWLEDGE, w->aeth, res->first_psn, res->orig);
+		prxe_resp_send_aeth(qp, PRXE_ATOMIC_ACKNOWLEDGE, w->aeth, res->first_psn,
+				    res->orig);
 	else
 		prxe_resp_send_aeth(qp, PRXE_READ_ONLY, w->aeth, res->first_psn, 0);
 }
@@ -256,7 +272,8 @@ static enum prxe_exec executed(struct prxe_qp *qp, struct prxe_resource *res, u3
 /*
  * Executed once, and only when its memory is present; a repetition is answered from the resource.
  */
-enum prxe_exec prxe_atomic_exec(struct prxe_qp *qp, const struct sk_buff *skb, const struct prxe_pkt *pkt)
+enum prxe_exec prxe_atomic_exec(struct prxe_qp *qp, const struct sk_buff *skb,
+				const struct prxe_pkt *pkt)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	bool write = pkt->flags & PRXE_OPF_ATOMIC_WRITE;
@@ -295,7 +312,7 @@ enum prxe_exec prxe_atomic_exec(struct prxe_qp *qp, const struct sk_buff *skb, c
 	if (err)
 		w->res_head = (w->res_head ?: w->res_size) - 1;
 	if (miss.mirror)
-		return prxe_resp_fault(qp, &miss, pkt->psn) ? prxe_resp_no_access(qp) : PRXE_EXEC_WAIT;
+		return wait_or_refuse(qp, &miss, pkt->psn);
 	if (err == -EINVAL)
 		return prxe_resp_bad_request(qp);
 	if (err)

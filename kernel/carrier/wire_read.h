@@ -14,7 +14,8 @@ struct prxe_qp;
 struct sk_buff;
 
 enum prxe_exec prxe_read_exec(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt);
-enum prxe_exec prxe_atomic_exec(struct prxe_qp *qp, const struct sk_buff *skb, const struct prxe_pkt *pkt);
+enum prxe_exec prxe_atomic_exec(struct prxe_qp *qp, const struct sk_buff *skb,
+				const struct prxe_pkt *pkt);
 enum prxe_exec prxe_flush_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt);
 /*
  * One response of the READ that is going on. True: it left (or the READ is over); false: not now.

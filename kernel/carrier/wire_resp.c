@@ -150,7 +150,8 @@ static bool run(struct prxe_qp *qp, unsigned int budget)
 		struct prxe_pkt pkt;
 		struct sk_buff *skb;
 
-		if (!w->reading && skb_queue_empty(&w->dups) && (w->faulting || skb_queue_empty(&w->parked)))
+		if (!w->reading && skb_queue_empty(&w->dups) &&
+		    (w->faulting || skb_queue_empty(&w->parked)))
 			break;
 		if (!budget) {
 			more = true;
@@ -191,7 +192,9 @@ static bool run(struct prxe_qp *qp, unsigned int budget)
 /* PSNs that a request takes. */
 static u32 request_psns(const struct prxe_qp *qp, const struct prxe_pkt *pkt)
 {
-	return pkt->flags & PRXE_OPF_READ ? prxe_pkts(min(pkt->dma_len, PRXE_MAX_MSG), qp->mtu_shift) : 1;
+	if (!(pkt->flags & PRXE_OPF_READ))
+		return 1;
+	return prxe_pkts(min(pkt->dma_len, PRXE_MAX_MSG), qp->mtu_shift);
 }
 
 /* RC: is it the next? Takes the skb when not. */
@@ -285,8 +288,8 @@ void prxe_wire_resp_rcv(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_pkt
 		goto go_on;
 	}
 	prxe_qp_established(qp);
-	if (!w->reading && !w->faulting && skb_queue_empty(&w->parked) && skb_queue_empty(&w->dups) &&
-	    exec(qp, skb, pkt) == PRXE_EXEC_DONE)
+	if (!w->reading && !w->faulting && skb_queue_empty(&w->parked) &&
+	    skb_queue_empty(&w->dups) && exec(qp, skb, pkt) == PRXE_EXEC_DONE)
 		consume_skb(skb);
 	else
 		park(qp, skb, pkt);

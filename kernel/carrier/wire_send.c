@@ -76,7 +76,8 @@ static u8 send_opcode(const struct prxe_qp *qp, const struct prxe_wqe *wqe, bool
 	}
 }
 
-static enum send_result send_failed(struct prxe_qp *qp, struct prxe_wqe *wqe, enum ib_wc_status status)
+static enum send_result send_failed(struct prxe_qp *qp, struct prxe_wqe *wqe,
+				    enum ib_wc_status status)
 {
 	prxe_wire_forget_pend(qp);
 	wqe->status = status;
@@ -110,7 +111,8 @@ static enum send_result gather(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pos
 }
 
 /* Is the landing of [pos, pos + len) there and writable, from pend_done on? */
-static enum send_result probe(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pos, u32 len, struct prxe_miss *miss)
+static enum send_result probe(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pos, u32 len,
+			      struct prxe_miss *miss)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 	struct prxe_sgl sgl = { .sge = wqe->sge, .num = wqe->num_sge };
@@ -168,7 +170,8 @@ static void flush_held(struct prxe_qp *qp, bool ask)
 	prxe_wire_xmit(qp, &qp->av, skb, &w->route);
 }
 
-static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, struct prxe_miss *miss, u32 *bytes)
+static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, struct prxe_miss *miss,
+				  u32 *bytes)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 	u32 pos = ((qp->req.psn - wqe->first_psn) & PRXE_PSN_MASK) << qp->mtu_shift;
@@ -224,7 +227,8 @@ static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 	return SEND_OK;
 }
 
-static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, struct prxe_miss *miss, u32 *bytes)
+static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, struct prxe_miss *miss,
+				  u32 *bytes)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 	u32 pos = ((qp->req.psn - wqe->first_psn) & PRXE_PSN_MASK) << qp->mtu_shift;
@@ -250,14 +254,17 @@ static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 		return SEND_BLOCKED;
 	pend_is_for(qp, w->send, qp->req.psn);
 	if (!w->rd_last) {
-		w->rd_last = kcalloc(PRXE_MAX_RD_ATOM, sizeof(*w->rd_last), GFP_ATOMIC | __GFP_NOWARN);
+		w->rd_last = kcalloc(PRXE_MAX_RD_ATOM, sizeof(*w->rd_last),
+				     GFP_ATOMIC | __GFP_NOWARN);
 		if (!w->rd_last)
 			return SEND_NOMEM;
 	}
 	if (prxe_wire_is_atomic(wqe)) {
-		pkt.opcode = wqe->opcode == IB_WR_ATOMIC_CMP_AND_SWP ? PRXE_COMPARE_SWAP : PRXE_FETCH_ADD;
-		pkt.swap_add = wqe->opcode == IB_WR_ATOMIC_CMP_AND_SWP ? wqe->swap : wqe->compare_add;
-		pkt.compare = wqe->opcode == IB_WR_ATOMIC_CMP_AND_SWP ? wqe->compare_add : 0;
+		bool swap = wqe->opcode == IB_WR_ATOMIC_CMP_AND_SWP;
+
+		pkt.opcode = swap ? PRXE_COMPARE_SWAP : PRXE_FETCH_ADD;
+		pkt.swap_add = swap ? wqe->swap : wqe->compare_add;
+		pkt.compare = swap ? wqe->compare_add : 0;
 	} else if (wqe->opcode == IB_WR_ATOMIC_WRITE) {
 		pkt.opcode = PRXE_ATOMIC_WRITE_OP;
 		pkt.dma_len = sizeof(u64);
@@ -346,7 +353,8 @@ static enum send_result send_next(struct prxe_qp *qp, struct prxe_miss *miss, u3
 			return SEND_BLOCKED;
 		wqe->state = PRXE_WQE_STARTED;
 		wqe->first_psn = qp->req.psn;
-		wqe->last_psn = prxe_psn_add(qp->req.psn, prxe_pkts(wqe->length, qp->mtu_shift) - 1);
+		wqe->last_psn = prxe_psn_add(qp->req.psn,
+					     prxe_pkts(wqe->length, qp->mtu_shift) - 1);
 	}
 	if (wqe->status) {
 		if (w->send == qp->req.sq->index) {

@@ -32,7 +32,7 @@ struct prxe_wire_skbs {
 struct prxe_wire_req {
 	u32 send;		/* index of the WQE to send from; in [sq->index, fetch] */
 	u32 una;		/* oldest PSN not acknowledged */
-	u32 sent_high;		/* one past the highest PSN ever sent: below it is a retransmission */
+	u32 sent_high;		/* one past the highest PSN ever sent */
 	u32 unasked;		/* packets since the last AckReq */
 	u32 *rd_last;		/* last PSNs of outstanding READ requests and atomics, a ring */
 	u32 rd_head, rd_tail;
@@ -44,7 +44,7 @@ struct prxe_wire_req {
 	struct sk_buff *pend;	/* packet that waits for a part of its payload, at pend_at */
 	u8 *pend_at;
 	u32 pend_index, pend_psn; /* the WQE and the PSN that pend and pend_done are of */
-	u32 pend_done;		/* ready bytes of the next packet's payload, or of a READ's landing */
+	u32 pend_done;		/* ready bytes of the next payload, or of a READ's landing */
 	struct sk_buff *held;	/* ready to leave, inside a batch */
 	bool land_lost;		/* responses found no room while one waited to land; any context */
 	u32 land_psn, land_done; /* response that waits to land, and how much of it has */
@@ -72,8 +72,9 @@ struct prxe_wire_resp {
 	u8 aeth;		/* what the last ACK said */
 	u64 fill;		/* of a SEND: its number in the receive WQE; prxe_resp_claim() */
 	bool drop_msg;		/* UC: the rest of a broken message */
-	bool preparing;		/* UC: a fault broke it; the receive WQE is made present for the .. */
-	u32 prepared;		/* .. next, up to here */
+	/* UC: a fault broke the message; the receive WQE is made present for the next, up to .. */
+	bool preparing;
+	u32 prepared;
 	bool nak_sent;		/* this gap was reported: silence until the expected PSN comes */
 	bool gap;		/* packets are missing; reported when what came before is done */
 	bool ack_due;
@@ -89,7 +90,7 @@ struct prxe_wire_resp {
 	struct sk_buff *read_skb; /* response that waits for a part of its payload, at read_at */
 	void *read_at;
 	u32 read_done;
-	struct sk_buff_head parked; /* requests that wait for their turn, in PSN order up to recv_psn */
+	struct sk_buff_head parked; /* requests that wait for their turn, up to recv_psn */
 	struct sk_buff_head dups; /* repeated READs and atomics that wait for their turn */
 	u32 recv_psn;
 	struct sk_buff_head out; /* answers to be sent when the lock is dropped, in order */
@@ -113,8 +114,8 @@ struct prxe_wire {
 	struct prxe_wire_req req;
 	struct prxe_wire_resp resp;
 	atomic_t held;		/* bytes of received packets that wait; any context */
-	bool lingers;		/* the QP is dead and has packets in the network: it holds the module */
-	struct list_head groups; /* multicast groups that it is a member of; under dev->mcast_lock */
+	bool lingers;		/* dead, with packets in the network: it holds the module */
+	struct list_head groups; /* multicast groups that it is in; under dev->mcast_lock */
 };
 
 static inline struct prxe_wire *prxe_wire(const struct prxe_qp *qp)

@@ -112,4 +112,10 @@ static inline void prxe_queue_consume_to(struct prxe_queue *q, u32 index)
 	smp_store_release(&q->ring->consumer, index);
 }
 
+/* Give back everything that was posted: it is forgotten. */
+static inline void prxe_queue_consume_all(struct prxe_queue *q)
+{
+	prxe_queue_consume_to(q, (q->index + prxe_queue_pending_from(q, q->index)) & q->mask);
+}
+
 #endif

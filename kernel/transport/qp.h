@@ -43,13 +43,16 @@ enum prxe_park_kind { PRXE_PARK_SEND, PRXE_PARK_LAND, PRXE_PARK_NUM };
 
 struct prxe_park {
 	void (*wake)(struct prxe_qp *qp);
-	spinlock_t lock;	/* the end of a queued fault, and who raises epoch; innermost, BH off */
-	bool parked;		/* written by the owner: a fault was queued, and not looked at since */
-	bool remote;		/* owner: the memory was the peer's (local carrier) */
-	bool queued;		/* owner: a fault of this epoch is queued, or was and not looked at */
+	/* Of the end of a queued fault, and of who raises epoch. Innermost, BH off. */
+	spinlock_t lock;
+	/* Written by the owner only: */
+	bool parked;		/* a fault was queued, and not looked at since */
+	bool remote;		/* the memory was the peer's (local carrier) */
+	bool queued;		/* a fault of this epoch is queued, or was and not looked at */
+	u32 index, psn;		/* the WQE and the PSN that wait */
+	u32 epoch;		/* a queued fault of an older one is nobody's */
+	/* Written by the end of the fault as well: */
 	bool done;		/* the wait is over, with error; release and acquire */
-	u32 index, psn;		/* owner: the WQE and the PSN that wait */
-	u32 epoch;		/* a queued fault of an older one is nobody's; written by the owner */
 	int error;		/* valid with done */
 };
 
@@ -63,12 +66,12 @@ struct prxe_late_qp {
 struct prxe_req {
 	atomic_t kicks;			/* anybody; > 0: owned */
 	bool handed;			/* ownership was given to the worker; by xchg */
-	bool wanted;			/* prxe_req_own() waits: the owner leaves at its next chance */
+	bool wanted;			/* prxe_req_own() waits: the owner leaves soon */
 	struct prxe_queue *sq;		/* sq->index: the oldest WQE that has not completed */
 	spinlock_t post_lock;		/* kernel consumers' producers */
 	u8 *shadow;			/* slots of wqe_size; prxe_req_wqe() */
 	size_t wqe_size;
-	u32 fetch;			/* index of the next WQE to fetch; [sq->index, fetch) are in shadow */
+	u32 fetch;			/* the next to fetch; [sq->index, fetch) are in shadow */
 	u32 psn;			/* of the next new packet */
 	u8 retry, rnr_retry;		/* left */
 	bool flushing;			/* the QP is in error, WQEs complete with WR_FLUSH_ERR */
@@ -76,8 +79,8 @@ struct prxe_req {
 
 	struct hrtimer timer;		/* RNR, ACK or lost-peer timer */
 	bool waiting;			/* for the timer: nothing new is executed */
-	bool lost;			/* local carrier: it waits because the peer did not answer */
-	bool deadline;			/* UC, UD: the timer bounds the wait for a receiver's memory */
+	bool lost;			/* local carrier: the timer runs as no peer answered */
+	bool deadline;			/* UC, UD: the timer bounds the wait for the receiver */
 	bool timer_fired;		/* set by the timer, any context */
 
 	struct prxe_park park[PRXE_PARK_NUM];	/* faults that it waits for */
@@ -91,10 +94,10 @@ struct prxe_resp {
 	struct prxe_queue *rq;		/* NULL with an SRQ; rq->index: next to take */
 	spinlock_t post_lock;		/* kernel consumers' producers */
 	struct prxe_rwqe rwqe;		/* being filled, or kept for a retry */
-	u64 fills;			/* the last number of a receive WQE, or of a message in one */
+	u64 fills;			/* the last number of a receive WQE or a message in it */
 	u32 psn;			/* expected */
 	u32 msn;
-	u32 msg;			/* wire: PRXE_OPF_SEND or _WRITE inside such a message, else 0 */
+	u32 msg;			/* wire: PRXE_OPF_SEND or _WRITE inside of such, else 0 */
 };
 
 struct prxe_qp {
@@ -112,7 +115,8 @@ struct prxe_qp {
 	bool dead;			/* set under resp.lock by the owner of the send side */
 	bool sq_sig_all;
 	struct mutex mutex;		/* modify, query, destroy; sleeps */
-	enum ib_qp_state state;		/* written under mutex or by prxe_qp_set_error(); READ_ONCE elsewhere */
+	/* Written under state_lock; READ_ONCE elsewhere. */
+	enum ib_qp_state state;
 	spinlock_t state_lock;		/* writers of state; innermost, BH off */
 	struct ib_qp_attr attr;		/* what query returns; transport reads single words of it */
 	struct ib_qp_cap cap;
@@ -121,12 +125,12 @@ struct prxe_qp {
 	const struct prxe_carrier *carrier;	/* RC, UC: chosen at RTR; else NULL */
 	atomic_t explaining;		/* completions with an error that are on their way to a CQ: nothing is flushed before them */
 	bool comm_est_told;		/* IB_EVENT_COMM_EST was raised; under resp.lock */
-	bool last_wqe_told;		/* IB_EVENT_QP_LAST_WQE_REACHED was raised; under resp.lock */
+	bool last_wqe_told;		/* and IB_EVENT_QP_LAST_WQE_REACHED */
 	struct prxe_late_qp late;	/* receive WQEs that come when it is in error */
 	unsigned long events;		/* bits of enum ib_event_type to be raised by event_work */
 	struct mem_cgroup *memcg;	/* pays for them; a reference; NULL: a kernel consumer's */
 	struct work_struct event_work;	/* holds a reference while queued */
-	struct work_struct work;	/* prxe_qp_work(): both sides; holds a reference while queued */
+	struct work_struct work;	/* prxe_qp_work(); holds a reference while queued */
 	struct prxe_req req;
 	struct prxe_resp resp;
 };

@@ -283,7 +283,7 @@ void prxe_req_reset(struct prxe_qp *qp)
 	qp->req.flushing = false;
 	qp->req.sqd_told = false;
 	if (q) {
-		prxe_queue_consume_to(q, (q->index + prxe_queue_pending_from(q, q->index)) & q->mask);
+		prxe_queue_consume_all(q);
 		qp->req.fetch = q->index;
 	}
 	prxe_carriers_reset_send(qp);

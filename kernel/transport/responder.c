@@ -35,7 +35,7 @@ void prxe_resp_reset(struct prxe_qp *qp)
 		struct prxe_queue *q = qp->resp.rq;
 
 		WRITE_ONCE(q->ring->rq_doorbell, 0);
-		prxe_queue_consume_to(q, (q->index + prxe_queue_pending_from(q, q->index)) & q->mask);
+		prxe_queue_consume_all(q);
 	}
 	spin_unlock_bh(&qp->resp.lock);
 }
@@ -118,7 +118,8 @@ void prxe_resp_flush(struct prxe_qp *qp)
 			qp->late.since = ktime_get_ns();
 			resp_post(qp, &wc, true);
 		}
-		if (!more && qp->srq && !qp->dead && !qp->last_wqe_told && READ_ONCE(qp->state) == IB_QPS_ERR) {
+		if (!more && qp->srq && !qp->dead && !qp->last_wqe_told &&
+		    READ_ONCE(qp->state) == IB_QPS_ERR) {
 			qp->last_wqe_told = true;
 			prxe_qp_event(qp, IB_EVENT_QP_LAST_WQE_REACHED);
 		}

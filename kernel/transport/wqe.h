@@ -43,12 +43,12 @@ struct prxe_wqe {
 	u32 num_sge;			/* 0 when inline */
 	u16 kind;			/* PRXE_WR_*; 0: no such operation */
 	u8 state;			/* enum prxe_wqe_state */
-	u8 status;			/* enum ib_wc_status: of its checks; it completes with it, in its turn */
-	u8 done_atomic;			/* the atomic was executed: orig is its result, which lands next */
-	u8 carrier;			/* UD: enum prxe_carrier_id, chosen when the message starts */
-	u8 drop;			/* local UC and UD: lost, the receiver's memory took too long */
+	u8 status;			/* enum ib_wc_status of its checks */
+	u8 done_atomic;			/* the atomic was executed; its result, orig, lands next */
+	u8 carrier;			/* UD: enum prxe_carrier_id, chosen when it starts */
+	u8 drop;			/* local UC, UD: lost, the receiver took too long */
 	u32 done;			/* local: bytes carried so far */
-	u64 fill;			/* local: its number in the receive WQE; prxe_resp_claim() */
+	u64 fill;			/* local: its number in it; prxe_resp_claim() */
 	u64 rwqe_no;			/* local: the number of that receive WQE */
 	u32 first_psn, last_psn;
 	__be32 imm;
