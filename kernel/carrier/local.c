@@ -57,11 +57,13 @@ static struct prxe_qp *local_peer(struct prxe_qp *qp)
 }
 
 /* Would the peer take a packet of this message from us? Under its resp.lock. */
-static bool peer_answers(const struct prxe_qp *qp, const struct prxe_qp *peer, const struct prxe_wqe *wqe)
+static bool peer_answers(const struct prxe_qp *qp, const struct prxe_qp *peer,
+			 const struct prxe_wqe *wqe)
 {
 	if (peer->dead || peer->type != qp->type || !prxe_qp_receives(peer))
 		return false;
-	if (peer->attr.dest_qp_num != qp->qpn || memcmp(&peer->av.dgid, &qp->av.sgid, sizeof(union ib_gid)))
+	if (peer->attr.dest_qp_num != qp->qpn ||
+	    memcmp(&peer->av.dgid, &qp->av.sgid, sizeof(union ib_gid)))
 		return false;
 	/* On UC the receiver follows the sender's PSN; on RC both ends must have agreed. */
 	return qp->type == IB_QPT_UC || peer->resp.psn == wqe->first_psn;
@@ -289,6 +291,27 @@ static enum verdict do_read(struct attempt *a)
 }
 
 /*
+ * The result of an atomic that was executed, to where the WQE says. Only our own memory is needed:
+ * the peer may have gone meanwhile. Inside prxe_mem_begin().
+ */
+static enum verdict land_atomic(struct attempt *a)
+{
+	struct prxe_wqe *wqe = a->wqe;
+	struct prxe_sgl sgl = { .sge = wqe->sge, .num = wqe->num_sge };
+	const u8 *result = (const u8 *)&wqe->orig;
+	ssize_t n;
+
+	n = prxe_sgl_scatter(a->qp, sgl, wqe->done, result + wqe->done, sizeof(u64) - wqe->done,
+			     &a->miss);
+	if (n > 0)
+		wqe->done += n;
+	if (wqe->done < sizeof(u64))
+		return stopped(a, n);
+	a->status = IB_WC_SUCCESS;
+	return V_DONE;
+}
+
+/*
  * The landing buffer is checked and faulted first, then the atomic executes once, then its result
  * lands. If the landing buffer has gone in between, the result waits for it in the WQE.
  */
@@ -300,35 +323,30 @@ static enum verdict do_atomic(struct attempt *a)
 	ssize_t n;
 	int err;
 
-	if (!wqe->done_atomic) {
-		if (!prxe_resp_allows(a->peer, IB_ACCESS_REMOTE_ATOMIC) || !a->peer->attr.max_dest_rd_atomic ||
-		    wqe->remote_addr & 7)
-			return refuse_request(a);
-		n = prxe_sgl_probe(a->qp, sgl, 0, sizeof(u64), IB_ACCESS_LOCAL_WRITE, &a->miss);
-		if (n < (ssize_t)sizeof(u64))
-			return stopped(a, n);
-		if (prxe_gate(a->peer, wqe->rkey, true, wqe->remote_addr, sizeof(u64), IB_ACCESS_REMOTE_ATOMIC, &cur))
-			return refuse_access(a);
-		if (wqe->opcode == IB_WR_ATOMIC_CMP_AND_SWP)
-			err = prxe_copy_atomic(&cur, PRXE_ATOMIC_CMP_SWP, wqe->compare_add, wqe->swap, &wqe->orig, &a->miss);
-		else
-			err = prxe_copy_atomic(&cur, PRXE_ATOMIC_FETCH_ADD, 0, wqe->compare_add, &wqe->orig, &a->miss);
-		if (err == -EINVAL)
-			return refuse_request(a);
-		if (err) {
-			a->miss_remote = true;
-			return stopped(a, err == -EAGAIN ? 0 : err);
-		}
-		wqe->done_atomic = 1;
-		peer_advance(a);
-	}
-	n = prxe_sgl_scatter(a->qp, sgl, wqe->done, (u8 *)&wqe->orig + wqe->done, sizeof(u64) - wqe->done, &a->miss);
-	if (n > 0)
-		wqe->done += n;
-	if (wqe->done < sizeof(u64))
+	if (!prxe_resp_allows(a->peer, IB_ACCESS_REMOTE_ATOMIC) ||
+	    !a->peer->attr.max_dest_rd_atomic || wqe->remote_addr & 7)
+		return refuse_request(a);
+	n = prxe_sgl_probe(a->qp, sgl, 0, sizeof(u64), IB_ACCESS_LOCAL_WRITE, &a->miss);
+	if (n < (ssize_t)sizeof(u64))
 		return stopped(a, n);
-	a->status = IB_WC_SUCCESS;
-	return V_DONE;
+	if (prxe_gate(a->peer, wqe->rkey, true, wqe->remote_addr, sizeof(u64),
+		      IB_ACCESS_REMOTE_ATOMIC, &cur))
+		return refuse_access(a);
+	if (wqe->opcode == IB_WR_ATOMIC_CMP_AND_SWP)
+		err = prxe_copy_atomic(&cur, PRXE_ATOMIC_CMP_SWP, wqe->compare_add, wqe->swap,
+				       &wqe->orig, &a->miss);
+	else
+		err = prxe_copy_atomic(&cur, PRXE_ATOMIC_FETCH_ADD, 0, wqe->compare_add,
+				       &wqe->orig, &a->miss);
+	if (err == -EINVAL)
+		return refuse_request(a);
+	if (err) {
+		a->miss_remote = true;
+		return stopped(a, err == -EAGAIN ? 0 : err);
+	}
+	wqe->done_atomic = 1;
+	peer_advance(a);
+	return land_atomic(a);
 }
 
 static enum verdict do_atomic_write(struct attempt *a)
@@ -337,7 +355,8 @@ static enum verdict do_atomic_write(struct attempt *a)
 	struct prxe_cursor cur;
 	int err;
 
-	if (!prxe_resp_allows(a->peer, IB_ACCESS_REMOTE_WRITE) || !a->peer->attr.max_dest_rd_atomic || wqe->remote_addr & 7)
+	if (!prxe_resp_allows(a->peer, IB_ACCESS_REMOTE_WRITE) ||
+	    !a->peer->attr.max_dest_rd_atomic || wqe->remote_addr & 7)
 		return refuse_request(a);
 	if (prxe_gate(a->peer, wqe->rkey, true, wqe->remote_addr, sizeof(u64), IB_ACCESS_REMOTE_WRITE, &cur))
 		return refuse_access(a);
@@ -402,15 +421,14 @@ static enum verdict execute(struct attempt *a, int fault_error, bool fault_remot
 {
 	struct prxe_wqe *wqe = a->wqe;
 
-	/* The atomic is done; what is left is between us and our own memory. */
-	if (!wqe->done_atomic && !peer_answers(a->qp, a->peer, wqe))
+	if (!peer_answers(a->qp, a->peer, wqe))
 		return V_LOST;
 	prxe_qp_established(a->peer);
 	if (fault_error)
 		return fault_failed(a, fault_remote);
 	if (wqe->drop)
 		return drop_uc(a);
-	if (a->peer->resp.msg && !wqe->done_atomic) {
+	if (a->peer->resp.msg) {
 		/*
 		 * Inside a message that came by the wire: on RC a bad request; on UC the new
 		 * message ends the old one.
@@ -509,8 +527,8 @@ static enum prxe_step conclude(struct attempt *a, enum verdict v)
 	case V_MORE:
 		return PRXE_STEP_MORE;
 	case V_MISS:
-		return prxe_req_park(qp, PRXE_PARK_SEND, qp->req.sq->index, wqe->first_psn, &a->miss,
-				     a->miss_remote) ? PRXE_STEP_MORE : PRXE_STEP_BLOCKED;
+		return prxe_req_park(qp, PRXE_PARK_SEND, qp->req.sq->index, wqe->first_psn,
+				     &a->miss, a->miss_remote) ? PRXE_STEP_MORE : PRXE_STEP_BLOCKED;
 	case V_RNR:
 		return wait_rnr(a);
 	case V_LOST:
@@ -537,6 +555,12 @@ static enum prxe_step local_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 		return PRXE_STEP_BLOCKED;
 	if (wqe->state == PRXE_WQE_FETCHED)
 		begin(qp, wqe);
+	if (wqe->done_atomic) {
+		prxe_mem_begin();
+		v = fault_error ? own_error(&a, IB_WC_LOC_PROT_ERR) : land_atomic(&a);
+		prxe_mem_end();
+		return conclude(&a, v);
+	}
 	a.peer = local_peer(qp);
 	if (a.peer) {
 		prxe_mem_begin();
@@ -598,7 +622,8 @@ static enum verdict deliver_ud(struct attempt *a, int fault_error)
 		.byte_len = wqe->length + sizeof(struct ib_grh),
 		.src_qp = a->qp->qpn,
 		.wc_flags = IB_WC_GRH | IB_WC_WITH_NETWORK_HDR_TYPE,
-		.network_hdr_type = wqe->ud.av.family == AF_INET ? RDMA_NETWORK_IPV4 : RDMA_NETWORK_IPV6,
+		.network_hdr_type = wqe->ud.av.family == AF_INET ? RDMA_NETWORK_IPV4 :
+								   RDMA_NETWORK_IPV6,
 	};
 	u8 grh[sizeof(struct ib_grh)];
 	ssize_t n;
