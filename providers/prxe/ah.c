@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Address handles. The kernel numbers them and WQEs carry the number; a kernel that does not answers 0, and then a WQE carries the
- * whole address vector.
+ * Address handles. The kernel gives each a number, and WQEs have this number. An older kernel gives
+ * none (0): then WQEs have the whole address vector.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,7 +10,8 @@
 #include "prxe.h"
 
 /* The address that a RoCEv2 GID stands for. Returns its RXE_NETWORK_TYPE_*. */
-static uint8_t gid_to_addr(const union ibv_gid *gid, struct sockaddr_in *v4, struct sockaddr_in6 *v6)
+static uint8_t gid_to_addr(const union ibv_gid *gid, struct sockaddr_in *v4,
+			   struct sockaddr_in6 *v6)
 {
 	const struct in6_addr *ip = (const struct in6_addr *)gid->raw;
 
@@ -38,7 +39,8 @@ static int av_init(struct rxe_av *av, struct ibv_context *context, struct ibv_ah
 	av->grh.hop_limit = attr->grh.hop_limit;
 	av->grh.traffic_class = attr->grh.traffic_class;
 	gid_to_addr(&sgid, &av->sgid_addr._sockaddr_in, &av->sgid_addr._sockaddr_in6);
-	av->network_type = gid_to_addr(&attr->grh.dgid, &av->dgid_addr._sockaddr_in, &av->dgid_addr._sockaddr_in6);
+	av->network_type = gid_to_addr(&attr->grh.dgid, &av->dgid_addr._sockaddr_in,
+				       &av->dgid_addr._sockaddr_in6);
 	return ibv_resolve_eth_l2_from_gid(context, attr, av->dmac, NULL);
 }
 

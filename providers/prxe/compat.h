@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The few calls into libibverbs whose arguments changed between provider ABIs 34 (rdma-core 34 to 56) and 65. Nothing else here
- * depends on the version.
+ * The few calls into libibverbs whose arguments changed between provider ABIs 34 (rdma-core 34 to
+ * 56) and 65. Nothing else here depends on the version.
  */
 #ifndef PRXE_COMPAT_H
 #define PRXE_COMPAT_H
 
 #include <infiniband/driver.h>
 
-static inline int compat_get_context(struct verbs_context *ctx, struct ibv_get_context *cmd, size_t cmd_size,
-				     struct ib_uverbs_get_context_resp *resp, size_t resp_size)
+static inline int compat_get_context(struct verbs_context *ctx, struct ibv_get_context *cmd,
+				     size_t cmd_size, struct ib_uverbs_get_context_resp *resp,
+				     size_t resp_size)
 {
 #if IBVERBS_PABI_VERSION >= 57
 	return ibv_cmd_get_context(ctx, cmd, cmd_size, NULL, resp, resp_size);
@@ -18,7 +19,8 @@ static inline int compat_get_context(struct verbs_context *ctx, struct ibv_get_c
 #endif
 }
 
-static inline int compat_create_cq_ex(struct ibv_context *ctx, const struct ibv_cq_init_attr_ex *attr, struct verbs_cq *cq,
+static inline int compat_create_cq_ex(struct ibv_context *ctx,
+				      const struct ibv_cq_init_attr_ex *attr, struct verbs_cq *cq,
 				      struct ibv_create_cq_ex *cmd, size_t cmd_size,
 				      struct ib_uverbs_ex_create_cq_resp *resp, size_t resp_size)
 {
@@ -29,7 +31,8 @@ static inline int compat_create_cq_ex(struct ibv_context *ctx, const struct ibv_
 #endif
 }
 
-static inline int compat_create_qp_ex(struct ibv_context *ctx, struct verbs_qp *qp, struct ibv_qp_init_attr_ex *attr,
+static inline int compat_create_qp_ex(struct ibv_context *ctx, struct verbs_qp *qp,
+				      struct ibv_qp_init_attr_ex *attr,
 				      struct ibv_create_qp_ex *cmd, size_t cmd_size,
 				      struct ib_uverbs_ex_create_qp_resp *resp, size_t resp_size)
 {

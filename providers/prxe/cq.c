@@ -10,8 +10,10 @@
 
 /* The kernel writes struct ib_uverbs_wc, and polling copies it as a struct ibv_wc. */
 #define same_place(user, kernel)						\
-	static_assert(offsetof(struct ibv_wc, user) == offsetof(struct ib_uverbs_wc, kernel) &&	\
-		      sizeof(((struct ibv_wc *)0)->user) == sizeof(((struct ib_uverbs_wc *)0)->kernel), #user)
+	static_assert(offsetof(struct ibv_wc, user) ==				\
+			      offsetof(struct ib_uverbs_wc, kernel) &&		\
+		      sizeof(((struct ibv_wc *)0)->user) ==			\
+			      sizeof(((struct ib_uverbs_wc *)0)->kernel), #user)
 same_place(wr_id, wr_id);
 same_place(status, status);
 same_place(opcode, opcode);
@@ -25,9 +27,11 @@ same_place(pkey_index, pkey_index);
 same_place(slid, slid);
 same_place(sl, sl);
 same_place(dlid_path_bits, dlid_path_bits);
-static_assert(sizeof(struct ibv_wc) <= sizeof(struct ib_uverbs_wc), "no more than the kernel writes");
+static_assert(sizeof(struct ibv_wc) <= sizeof(struct ib_uverbs_wc),
+	      "no more than the kernel writes");
 
-static struct prxe_cq *cq_create(struct ibv_context *context, struct ibv_cq_init_attr_ex *attr, bool single)
+static struct prxe_cq *cq_create(struct ibv_context *context, struct ibv_cq_init_attr_ex *attr,
+				 bool single)
 {
 	struct prxe_create_cq cmd = {};
 	struct prxe_create_cq_resp resp = {};
@@ -38,7 +42,8 @@ static struct prxe_cq *cq_create(struct ibv_context *context, struct ibv_cq_init
 	if (!cq)
 		return NULL;
 
-	ret = compat_create_cq_ex(context, attr, &cq->vcq, &cmd.ibv_cmd, sizeof(cmd), &resp.ibv_resp, sizeof(resp));
+	ret = compat_create_cq_ex(context, attr, &cq->vcq, &cmd.ibv_cmd, sizeof(cmd),
+				  &resp.ibv_resp, sizeof(resp));
 	if (ret)
 		goto err_free;
 
@@ -52,7 +57,10 @@ static struct prxe_cq *cq_create(struct ibv_context *context, struct ibv_cq_init
 	return cq;
 
 err_destroy:
-	/* libibverbs waits in destroy for events, with members that it initializes only after a successful creation. */
+	/*
+	 * Destroying waits for events under this mutex, which libibverbs initializes only after a
+	 * successful creation.
+	 */
 	pthread_mutex_init(&cq->vcq.cq.mutex, NULL);
 	ibv_cmd_destroy_cq(&cq->vcq.cq);
 err_free:
@@ -61,7 +69,8 @@ err_free:
 	return NULL;
 }
 
-struct ibv_cq *prxe_create_cq(struct ibv_context *context, int cqe, struct ibv_comp_channel *channel, int comp_vector)
+struct ibv_cq *prxe_create_cq(struct ibv_context *context, int cqe,
+			      struct ibv_comp_channel *channel, int comp_vector)
 {
 	struct ibv_cq_init_attr_ex attr = {
 		.cqe = cqe,
@@ -85,14 +94,17 @@ struct ibv_cq_ex *prxe_create_cq_ex(struct ibv_context *context, struct ibv_cq_i
 	struct prxe_cq *cq;
 
 	if (to_prxe_ctx(context)->features & PRXE_FEAT_CQE_TIMESTAMP)
-		wc_flags |= IBV_WC_EX_WITH_COMPLETION_TIMESTAMP | IBV_WC_EX_WITH_COMPLETION_TIMESTAMP_WALLCLOCK;
+		wc_flags |= IBV_WC_EX_WITH_COMPLETION_TIMESTAMP |
+			    IBV_WC_EX_WITH_COMPLETION_TIMESTAMP_WALLCLOCK;
 	if ((attr->wc_flags & ~wc_flags) ||
-	    !check_comp_mask(attr->comp_mask, IBV_CQ_INIT_ATTR_MASK_FLAGS | IBV_CQ_INIT_ATTR_MASK_PD)) {
+	    !check_comp_mask(attr->comp_mask,
+			     IBV_CQ_INIT_ATTR_MASK_FLAGS | IBV_CQ_INIT_ATTR_MASK_PD)) {
 		errno = EOPNOTSUPP;
 		return NULL;
 	}
 	if (attr->comp_mask & IBV_CQ_INIT_ATTR_MASK_FLAGS) {
-		if (!check_comp_mask(attr->flags, IBV_CREATE_CQ_ATTR_SINGLE_THREADED | IBV_CREATE_CQ_ATTR_IGNORE_OVERRUN)) {
+		if (!check_comp_mask(attr->flags, IBV_CREATE_CQ_ATTR_SINGLE_THREADED |
+						  IBV_CREATE_CQ_ATTR_IGNORE_OVERRUN)) {
 			errno = EOPNOTSUPP;
 			return NULL;
 		}
@@ -143,8 +155,8 @@ int prxe_poll_cq(struct ibv_cq *ibcq, int max, struct ibv_wc *wc)
 }
 
 /*
- * All CQEs between the two indices are user space's: those that stay move up against the producer, and the consumer follows. The
- * kernel meanwhile adds behind the producer, if at all.
+ * All CQEs between the two indices belong to user space: those that stay move up to the producer,
+ * and the consumer follows. The kernel writes only behind the producer meanwhile.
  */
 void prxe_cq_drop_qp(struct prxe_cq *cq, uint32_t qp_num)
 {
@@ -174,8 +186,8 @@ out:
 }
 
 /*
- * The kernel moves the CQEs to the new ring, so nobody may consume from the old one from then on. If the new ring cannot be mapped,
- * the CQ is lost and polling says EIO.
+ * The kernel moves the CQEs to the new ring: from then on, nobody may consume from the old one. If
+ * the new ring cannot be mapped, the CQ is lost, and polling returns EIO.
  */
 int prxe_resize_cq(struct ibv_cq *ibcq, int cqe)
 {
@@ -191,7 +203,8 @@ int prxe_resize_cq(struct ibv_cq *ibcq, int cqe)
 	ret = ibv_cmd_resize_cq(ibcq, cqe, &cmd.ibv_cmd, sizeof(cmd), &resp.ibv_resp, sizeof(resp));
 	if (!ret && resp.mi.size) {
 		prxe_queue_unmap(&cq->queue);
-		ret = prxe_queue_map(&cq->queue, ibcq->context->cmd_fd, &resp.mi, sizeof(struct ib_uverbs_wc));
+		ret = prxe_queue_map(&cq->queue, ibcq->context->cmd_fd, &resp.mi,
+				     sizeof(struct ib_uverbs_wc));
 	}
 	prxe_lock_open(&cq->lock);
 	return ret;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * The extended polling interface: start_poll takes the lock and keeps it until end_poll, which gives everything that was polled back
- * to the kernel at once. A start_poll that finds nothing holds nothing.
+ * The extended polling interface: start_poll takes the lock, and end_poll releases it and gives all
+ * polled CQEs back to the kernel at once. If start_poll finds no CQE, it does not keep the lock.
  */
 #include <errno.h>
 #include "prxe.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * The doorbell: an ioctl on a file that is made for it; or, where the kernel has none, the legacy POST_SEND command with no work requests
- * in it, written to the device's file.
+ * The doorbell: an ioctl on a file of its own. If the kernel does not have it: a POST_SEND command
+ * without work requests, written to the device's file.
  */
 #include <errno.h>
 #include <rdma/rdma_user_ioctl_cmds.h>
@@ -16,13 +16,17 @@ void prxe_doorbell_open(struct prxe_context *ctx)
 		struct ib_uverbs_ioctl_hdr hdr;
 		struct ib_uverbs_attr fd;
 	} cmd = {
-		.hdr = { .length = sizeof(cmd), .object_id = PRXE_OBJECT_DOORBELL, .method_id = PRXE_METHOD_DOORBELL_OPEN,
-			 .num_attrs = 1, .driver_id = PRXE_DRIVER_ID },
+		.hdr = { .length = sizeof(cmd),
+			 .object_id = PRXE_OBJECT_DOORBELL,
+			 .method_id = PRXE_METHOD_DOORBELL_OPEN,
+			 .num_attrs = 1,
+			 .driver_id = PRXE_DRIVER_ID },
 		.fd = { .attr_id = PRXE_ATTR_DOORBELL_FD, .flags = UVERBS_ATTR_F_MANDATORY },
 	};
 
 	/* Another driver id (rxe_compat), an older kernel module: there is no such method. */
-	ctx->doorbell_fd = ioctl(ctx->vctx.context.cmd_fd, RDMA_VERBS_IOCTL, &cmd) ? -1 : (int)cmd.fd.data_s64;
+	ctx->doorbell_fd = ioctl(ctx->vctx.context.cmd_fd, RDMA_VERBS_IOCTL, &cmd) ?
+				   -1 : (int)cmd.fd.data_s64;
 }
 
 void prxe_doorbell_close(struct prxe_context *ctx)
@@ -50,21 +54,26 @@ int prxe_doorbell(struct prxe_qp *qp)
 	struct ibv_send_wr *bad_wr;
 
 	if (ctx->doorbell_fd >= 0) {
-		while (ioctl(ctx->doorbell_fd, PRXE_DOORBELL_RING, (unsigned long)qp->vqp.qp.qp_num))
+		while (ioctl(ctx->doorbell_fd, PRXE_DOORBELL_RING,
+			     (unsigned long)qp->vqp.qp.qp_num))
 			if (errno != EINTR)
 				return errno;
 		return 0;
 	}
 	if (!atomic_load_explicit(&ctx->ioctl_doorbell, memory_order_relaxed)) {
 		for (;;) {
-			if (write(context->cmd_fd, &qp->doorbell, sizeof(qp->doorbell)) == sizeof(qp->doorbell))
+			if (write(context->cmd_fd, &qp->doorbell, sizeof(qp->doorbell)) ==
+			    sizeof(qp->doorbell))
 				return 0;
 			if (errno != EINTR)
 				break;
 		}
 		if (errno != EACCES)
 			return errno;
-		/* The kernel refuses write() to a process that changed its credentials, but not the ioctl. */
+		/*
+		 * The kernel refuses write() to a process that changed its credentials, but not the
+		 * ioctl.
+		 */
 		atomic_store_explicit(&ctx->ioctl_doorbell, true, memory_order_relaxed);
 	}
 	return ibv_cmd_post_send(&qp->vqp.qp, NULL, &bad_wr);

@@ -25,10 +25,12 @@ struct ibv_mr *prxe_reg_mr(struct ibv_pd *pd, void *addr, size_t length, uint64_
 	vmr = calloc(1, sizeof(*vmr));
 	if (!vmr)
 		return NULL;
-	return mr_done(vmr, ibv_cmd_reg_mr(pd, addr, length, iova, access, vmr, &cmd, sizeof(cmd), &resp, sizeof(resp)));
+	return mr_done(vmr, ibv_cmd_reg_mr(pd, addr, length, iova, access, vmr, &cmd, sizeof(cmd),
+					   &resp, sizeof(resp)));
 }
 
-struct ibv_mr *prxe_reg_dmabuf_mr(struct ibv_pd *pd, uint64_t offset, size_t length, uint64_t iova, int fd, int access)
+struct ibv_mr *prxe_reg_dmabuf_mr(struct ibv_pd *pd, uint64_t offset, size_t length, uint64_t iova,
+				  int fd, int access)
 {
 	struct verbs_mr *vmr;
 
@@ -53,12 +55,14 @@ void prxe_unimport_mr(struct ibv_mr *mr)
 	free(verbs_get_mr(mr));
 }
 
-int prxe_rereg_mr(struct verbs_mr *vmr, int flags, struct ibv_pd *pd, void *addr, size_t length, int access)
+int prxe_rereg_mr(struct verbs_mr *vmr, int flags, struct ibv_pd *pd, void *addr, size_t length,
+		  int access)
 {
 	struct ibv_rereg_mr cmd;
 	struct ib_uverbs_rereg_mr_resp resp;
 
-	return ibv_cmd_rereg_mr(vmr, flags, addr, length, (uintptr_t)addr, access, pd, &cmd, sizeof(cmd), &resp, sizeof(resp));
+	return ibv_cmd_rereg_mr(vmr, flags, addr, length, (uintptr_t)addr, access, pd, &cmd,
+				sizeof(cmd), &resp, sizeof(resp));
 }
 
 int prxe_dereg_mr(struct verbs_mr *vmr)

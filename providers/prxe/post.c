@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * ibv_post_send(), ibv_post_recv(), ibv_post_srq_recv(), ibv_bind_mw(). Work requests are built in place, published together, and
- * the doorbell rings once, outside of the lock.
+ * ibv_post_send(), ibv_post_recv(), ibv_post_srq_recv(), ibv_bind_mw(). WQEs are built in the ring
+ * and published together; then the doorbell rings once, outside of the lock.
  */
 #include "wqe.h"
 
 /* Inline data or SGEs, as the flags say. */
-static int build_data(const struct prxe_sq *sq, struct rxe_send_wqe *wqe, const struct ibv_send_wr *wr)
+static int build_data(const struct prxe_sq *sq, struct rxe_send_wqe *wqe,
+		      const struct ibv_send_wr *wr)
 {
 	uint32_t used = 0;
 	int i, ret;
@@ -19,7 +20,8 @@ static int build_data(const struct prxe_sq *sq, struct rxe_send_wqe *wqe, const 
 	if (!wqe_opcode_may_inline(wr->opcode))
 		return EINVAL;
 	for (i = 0; i < wr->num_sge; i++) {
-		ret = wqe_add_inline(wqe, sq->max_inline, &used, (const void *)(uintptr_t)wr->sg_list[i].addr,
+		ret = wqe_add_inline(wqe, sq->max_inline, &used,
+				     (const void *)(uintptr_t)wr->sg_list[i].addr,
 				     wr->sg_list[i].length);
 		if (ret)
 			return ret;
@@ -29,7 +31,8 @@ static int build_data(const struct prxe_sq *sq, struct rxe_send_wqe *wqe, const 
 }
 
 /* Build one WQE. A failure leaves nothing but a slot that is used again. */
-static int build_send(const struct prxe_qp *qp, struct rxe_send_wqe *wqe, const struct ibv_send_wr *wr)
+static int build_send(const struct prxe_qp *qp, struct rxe_send_wqe *wqe,
+		      const struct ibv_send_wr *wr)
 {
 	if (prxe_unlikely(wr->opcode >= 32 || !(qp->sq.opcodes & (1U << wr->opcode))))
 		return EINVAL;
@@ -43,7 +46,8 @@ static int build_send(const struct prxe_qp *qp, struct rxe_send_wqe *wqe, const 
 		if (qp->vqp.qp.qp_type == IBV_QPT_UD) {
 			if (prxe_unlikely(!wr->wr.ud.ah))
 				return EINVAL;
-			wqe_set_ud(wqe, to_prxe_ah(wr->wr.ud.ah), wr->wr.ud.remote_qpn, wr->wr.ud.remote_qkey);
+			wqe_set_ud(wqe, to_prxe_ah(wr->wr.ud.ah), wr->wr.ud.remote_qpn,
+				   wr->wr.ud.remote_qkey);
 		}
 		break;
 	case IBV_WR_SEND_WITH_INV:
@@ -58,15 +62,16 @@ static int build_send(const struct prxe_qp *qp, struct rxe_send_wqe *wqe, const 
 		break;
 	case IBV_WR_ATOMIC_CMP_AND_SWP:
 	case IBV_WR_ATOMIC_FETCH_AND_ADD:
-		wqe_set_atomic(wqe, wr->wr.atomic.remote_addr, wr->wr.atomic.rkey, wr->wr.atomic.compare_add,
-			       wr->wr.atomic.swap);
+		wqe_set_atomic(wqe, wr->wr.atomic.remote_addr, wr->wr.atomic.rkey,
+			       wr->wr.atomic.compare_add, wr->wr.atomic.swap);
 		break;
 	case IBV_WR_LOCAL_INV:
 		wqe->wr.ex.invalidate_rkey = wr->invalidate_rkey;
 		return 0;
 	case IBV_WR_BIND_MW:
 		/* Windows of type 1 are bound by ibv_bind_mw(). */
-		if (prxe_unlikely(!wr->bind_mw.mw || wr->bind_mw.mw->type != IBV_MW_TYPE_2 || wr->num_sge ||
+		if (prxe_unlikely(!wr->bind_mw.mw || wr->bind_mw.mw->type != IBV_MW_TYPE_2 ||
+				  wr->num_sge ||
 				  (!wr->bind_mw.bind_info.mr && wr->bind_mw.bind_info.length)))
 			return EINVAL;
 		wqe_set_bind(wqe, wr->bind_mw.mw, wr->bind_mw.rkey, &wr->bind_mw.bind_info);
@@ -133,7 +138,8 @@ int prxe_post_send(struct ibv_qp *ibqp, struct ibv_send_wr *wr, struct ibv_send_
 	return ret;
 }
 
-static int build_recv(const struct prxe_rq *rq, struct rxe_recv_wqe *wqe, const struct ibv_recv_wr *wr)
+static int build_recv(const struct prxe_rq *rq, struct rxe_recv_wqe *wqe,
+		      const struct ibv_recv_wr *wr)
 {
 	if (prxe_unlikely((uint32_t)wr->num_sge > rq->max_sge))
 		return EINVAL;
@@ -190,8 +196,8 @@ int prxe_post_srq_recv(struct ibv_srq *ibsrq, struct ibv_recv_wr *wr, struct ibv
 }
 
 /*
- * Bind a window of type 1. The new key counts from now on; if the bind completes in error, the window has no valid key until it is
- * bound again.
+ * Bind a window of type 1. The new key counts from now on; if the bind completes in error, the
+ * window has no valid key until it is bound again.
  */
 int prxe_bind_mw(struct ibv_qp *ibqp, struct ibv_mw *mw, struct ibv_mw_bind *bind)
 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Provider for prxe, the software RoCEv2 device whose memory is not pinned: matching, contexts, and what is asked of a device.
+ * Provider for prxe, the software RoCEv2 device that does not pin memory: matching of devices,
+ * contexts, and queries of a device.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -11,10 +12,12 @@
 #include "prxe-ioctl.h"
 
 /* Does the caller's struct, which may come from an older or newer libibverbs, have this member? */
-#define attr_has(size, member) \
-	((size) >= offsetof(struct ibv_device_attr_ex, member) + sizeof(((struct ibv_device_attr_ex *)0)->member))
+#define attr_has(size, member)							\
+	((size) >= offsetof(struct ibv_device_attr_ex, member) +		\
+		   sizeof(((struct ibv_device_attr_ex *)0)->member))
 
-static int prxe_query_device_ex(struct ibv_context *context, const struct ibv_query_device_ex_input *input,
+static int prxe_query_device_ex(struct ibv_context *context,
+				const struct ibv_query_device_ex_input *input,
 				struct ibv_device_attr_ex *attr, size_t attr_size)
 {
 	struct ib_uverbs_ex_query_device_resp resp;
@@ -28,7 +31,8 @@ static int prxe_query_device_ex(struct ibv_context *context, const struct ibv_qu
 
 	fw = resp.base.fw_ver;
 	snprintf(attr->orig_attr.fw_ver, sizeof(attr->orig_attr.fw_ver), "%u.%u.%u",
-		 (unsigned int)(fw >> 32) & 0xffff, (unsigned int)(fw >> 16) & 0xffff, (unsigned int)fw & 0xffff);
+		 (unsigned int)(fw >> 32) & 0xffff, (unsigned int)(fw >> 16) & 0xffff,
+		 (unsigned int)fw & 0xffff);
 
 	if (to_prxe_ctx(context)->features & PRXE_FEAT_CQE_TIMESTAMP) {
 		/* Timestamps are nanoseconds of the wall clock. */
@@ -129,10 +133,11 @@ static void context_discard(struct prxe_context *ctx, int ret)
 }
 
 /*
- * Open the context under one driver id. If the kernel does not know the id it says EINVAL, and with keep_fd the caller can try
- * another one on the same file; on any other failure the file is closed.
+ * Open the context under one driver id. If the kernel does not know the id (EINVAL) and keep_fd is
+ * set, the file stays open, for a try with another id; on any other failure it is closed.
  */
-static struct prxe_context *context_open(struct ibv_device *ibdev, int cmd_fd, uint32_t driver_id, bool keep_fd)
+static struct prxe_context *context_open(struct ibv_device *ibdev, int cmd_fd, uint32_t driver_id,
+					 bool keep_fd)
 {
 	struct prxe_get_context cmd = { .drv.want_features = PRXE_FEATURES };
 	struct prxe_get_context_resp resp = {};
@@ -143,7 +148,8 @@ static struct prxe_context *context_open(struct ibv_device *ibdev, int cmd_fd, u
 	if (!ctx)
 		return NULL;
 
-	ret = compat_get_context(&ctx->vctx, &cmd.ibv_cmd, sizeof(cmd), &resp.ibv_resp, sizeof(resp));
+	ret = compat_get_context(&ctx->vctx, &cmd.ibv_cmd, sizeof(cmd), &resp.ibv_resp,
+				 sizeof(resp));
 	if (ret) {
 		if (keep_fd && ret == EINVAL)
 			ctx->vctx.context.cmd_fd = -1;
@@ -155,7 +161,8 @@ static struct prxe_context *context_open(struct ibv_device *ibdev, int cmd_fd, u
 	return ctx;
 }
 
-static struct verbs_context *prxe_alloc_context(struct ibv_device *ibdev, int cmd_fd, void *private_data)
+static struct verbs_context *prxe_alloc_context(struct ibv_device *ibdev, int cmd_fd,
+						void *private_data)
 {
 	uint32_t driver_id = to_prxe_dev(ibdev)->driver_id;
 	struct prxe_context *ctx;
@@ -163,8 +170,8 @@ static struct verbs_context *prxe_alloc_context(struct ibv_device *ibdev, int cm
 	(void)private_data;
 	if (driver_id == RDMA_DRIVER_UNKNOWN) {
 		/*
-		 * The kernel wants the right id even where it tells none: RDMA_DRIVER_RXE with rxe_compat=1, else
-		 * (netlink was not available to this process) the private one.
+		 * The kernel did not tell its id, but wants the right one: RDMA_DRIVER_RXE with
+		 * rxe_compat=1. Otherwise only netlink was missing, and it is the private one.
 		 */
 		ctx = context_open(ibdev, cmd_fd, RDMA_DRIVER_RXE, true);
 		if (!ctx && errno == EINVAL)
@@ -180,7 +187,10 @@ static struct verbs_context *prxe_alloc_context(struct ibv_device *ibdev, int cm
 	return &ctx->vctx;
 }
 
-/* A second context on another process's file. What was negotiated there is not known here, so nothing is used. */
+/*
+ * A second context on the file of another process. Which features were granted there is not known
+ * here, so none are used.
+ */
 static struct verbs_context *prxe_import_context(struct ibv_device *ibdev, int cmd_fd)
 {
 	uint32_t driver_id = to_prxe_dev(ibdev)->driver_id;
@@ -218,12 +228,16 @@ static const struct verbs_match_ent prxe_match_table[] = {
 	{},
 };
 
-/* A name counts only if the kernel gives no driver id: somebody else's device may be called prxe7 as well. */
+/*
+ * The name decides only if the kernel tells no driver id: a device of another driver may be called
+ * prxe7 as well.
+ */
 static bool prxe_match_device(struct verbs_sysfs_dev *sysfs_dev)
 {
 	if (!sysfs_dev->match)
 		return false;
-	return sysfs_dev->match->kind == VERBS_MATCH_DRIVER_ID || sysfs_dev->driver_id == RDMA_DRIVER_UNKNOWN;
+	return sysfs_dev->match->kind == VERBS_MATCH_DRIVER_ID ||
+	       sysfs_dev->driver_id == RDMA_DRIVER_UNKNOWN;
 }
 
 static struct verbs_device *prxe_alloc_device(struct verbs_sysfs_dev *sysfs_dev)

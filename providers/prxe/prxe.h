@@ -45,7 +45,7 @@ struct prxe_cq {
 
 struct prxe_ah {
 	struct ibv_ah ah;
-	uint32_t num;			/* the kernel's, or 0: the address vector goes into every WQE */
+	uint32_t num;			/* the kernel's; 0: WQEs have the address vector instead */
 	struct rxe_av av;
 };
 
@@ -101,7 +101,8 @@ static inline bool prxe_pd_is_single_threaded(const struct ibv_pd *pd)
 
 /* pd.c */
 struct ibv_pd *prxe_alloc_pd(struct ibv_context *context);
-struct ibv_pd *prxe_alloc_parent_domain(struct ibv_context *context, struct ibv_parent_domain_init_attr *attr);
+struct ibv_pd *prxe_alloc_parent_domain(struct ibv_context *context,
+					struct ibv_parent_domain_init_attr *attr);
 struct ibv_pd *prxe_import_pd(struct ibv_context *context, uint32_t handle);
 void prxe_unimport_pd(struct ibv_pd *ibpd);
 int prxe_dealloc_pd(struct ibv_pd *ibpd);
@@ -110,16 +111,19 @@ int prxe_dealloc_td(struct ibv_td *ibtd);
 
 /* mr.c */
 struct ibv_mr *prxe_reg_mr(struct ibv_pd *pd, void *addr, size_t length, uint64_t iova, int access);
-struct ibv_mr *prxe_reg_dmabuf_mr(struct ibv_pd *pd, uint64_t offset, size_t length, uint64_t iova, int fd, int access);
+struct ibv_mr *prxe_reg_dmabuf_mr(struct ibv_pd *pd, uint64_t offset, size_t length, uint64_t iova,
+				  int fd, int access);
 struct ibv_mr *prxe_import_mr(struct ibv_pd *pd, uint32_t handle);
 void prxe_unimport_mr(struct ibv_mr *mr);
-int prxe_rereg_mr(struct verbs_mr *vmr, int flags, struct ibv_pd *pd, void *addr, size_t length, int access);
+int prxe_rereg_mr(struct verbs_mr *vmr, int flags, struct ibv_pd *pd, void *addr, size_t length,
+		  int access);
 int prxe_dereg_mr(struct verbs_mr *vmr);
 struct ibv_mw *prxe_alloc_mw(struct ibv_pd *pd, enum ibv_mw_type type);
 int prxe_dealloc_mw(struct ibv_mw *mw);
 
 /* cq.c */
-struct ibv_cq *prxe_create_cq(struct ibv_context *context, int cqe, struct ibv_comp_channel *channel, int comp_vector);
+struct ibv_cq *prxe_create_cq(struct ibv_context *context, int cqe,
+			      struct ibv_comp_channel *channel, int comp_vector);
 struct ibv_cq_ex *prxe_create_cq_ex(struct ibv_context *context, struct ibv_cq_init_attr_ex *attr);
 int prxe_poll_cq(struct ibv_cq *ibcq, int max, struct ibv_wc *wc);
 /* Remove a QP's CQEs that are not polled yet: they belong to the QP's past. */
@@ -142,7 +146,8 @@ int prxe_destroy_srq(struct ibv_srq *ibsrq);
 /* qp.c */
 struct ibv_qp *prxe_create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *attr);
 struct ibv_qp *prxe_create_qp_ex(struct ibv_context *context, struct ibv_qp_init_attr_ex *attr);
-int prxe_query_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask, struct ibv_qp_init_attr *init);
+int prxe_query_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask,
+		  struct ibv_qp_init_attr *init);
 int prxe_modify_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask);
 int prxe_destroy_qp(struct ibv_qp *ibqp);
 
@@ -156,7 +161,7 @@ int prxe_bind_mw(struct ibv_qp *ibqp, struct ibv_mw *mw, struct ibv_mw_bind *bin
 void prxe_doorbell_open(struct prxe_context *ctx);
 void prxe_doorbell_close(struct prxe_context *ctx);
 void prxe_doorbell_init(struct prxe_qp *qp);
-/* Tell the kernel about published send WQEs, unless it is looking already. Never under a lock. Returns an errno. */
+/* Tell the kernel about published WQEs. Never called under a lock. Returns an errno. */
 int prxe_doorbell(struct prxe_qp *qp);
 /* For a published batch; an error: nothing of it was taken. */
 int prxe_sq_ring(struct prxe_qp *qp, struct prxe_batch *batch);

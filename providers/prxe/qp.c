@@ -17,20 +17,24 @@ struct qp_type_ops {
 };
 
 static const struct qp_type_ops rc_ops = {
-	.opcodes = OP(SEND) | OP(SEND_WITH_IMM) | OP(SEND_WITH_INV) | OP(RDMA_WRITE) | OP(RDMA_WRITE_WITH_IMM) |
-		   OP(RDMA_READ) | OP(ATOMIC_CMP_AND_SWP) | OP(ATOMIC_FETCH_AND_ADD) | OP(LOCAL_INV) | OP(BIND_MW) |
-		   OP(FLUSH) | OP(ATOMIC_WRITE),
-	.send_ops = IBV_QP_EX_WITH_SEND | IBV_QP_EX_WITH_SEND_WITH_IMM | IBV_QP_EX_WITH_SEND_WITH_INV |
-		    IBV_QP_EX_WITH_RDMA_WRITE | IBV_QP_EX_WITH_RDMA_WRITE_WITH_IMM | IBV_QP_EX_WITH_RDMA_READ |
+	.opcodes = OP(SEND) | OP(SEND_WITH_IMM) | OP(SEND_WITH_INV) | OP(RDMA_WRITE) |
+		   OP(RDMA_WRITE_WITH_IMM) | OP(RDMA_READ) | OP(ATOMIC_CMP_AND_SWP) |
+		   OP(ATOMIC_FETCH_AND_ADD) | OP(LOCAL_INV) | OP(BIND_MW) | OP(FLUSH) |
+		   OP(ATOMIC_WRITE),
+	.send_ops = IBV_QP_EX_WITH_SEND | IBV_QP_EX_WITH_SEND_WITH_IMM |
+		    IBV_QP_EX_WITH_SEND_WITH_INV | IBV_QP_EX_WITH_RDMA_WRITE |
+		    IBV_QP_EX_WITH_RDMA_WRITE_WITH_IMM | IBV_QP_EX_WITH_RDMA_READ |
 		    IBV_QP_EX_WITH_ATOMIC_CMP_AND_SWP | IBV_QP_EX_WITH_ATOMIC_FETCH_AND_ADD |
 		    IBV_QP_EX_WITH_LOCAL_INV | IBV_QP_EX_WITH_BIND_MW | IBV_QP_EX_WITH_FLUSH |
 		    IBV_QP_EX_WITH_ATOMIC_WRITE,
 };
 
 static const struct qp_type_ops uc_ops = {
-	.opcodes = OP(SEND) | OP(SEND_WITH_IMM) | OP(RDMA_WRITE) | OP(RDMA_WRITE_WITH_IMM) | OP(LOCAL_INV) | OP(BIND_MW),
+	.opcodes = OP(SEND) | OP(SEND_WITH_IMM) | OP(RDMA_WRITE) | OP(RDMA_WRITE_WITH_IMM) |
+		   OP(LOCAL_INV) | OP(BIND_MW),
 	.send_ops = IBV_QP_EX_WITH_SEND | IBV_QP_EX_WITH_SEND_WITH_IMM | IBV_QP_EX_WITH_RDMA_WRITE |
-		    IBV_QP_EX_WITH_RDMA_WRITE_WITH_IMM | IBV_QP_EX_WITH_LOCAL_INV | IBV_QP_EX_WITH_BIND_MW,
+		    IBV_QP_EX_WITH_RDMA_WRITE_WITH_IMM | IBV_QP_EX_WITH_LOCAL_INV |
+		    IBV_QP_EX_WITH_BIND_MW,
 };
 
 static const struct qp_type_ops ud_ops = {
@@ -52,21 +56,27 @@ static const struct qp_type_ops *type_ops(enum ibv_qp_type type)
 	}
 }
 
-/* Map both rings of a QP that the kernel made with these capabilities. Returns an errno, and then nothing is mapped. */
-static int qp_map(struct prxe_qp *qp, int cmd_fd, const struct rxe_create_qp_resp *resp, const struct ibv_qp_cap *cap)
+/*
+ * Map both rings of a QP that the kernel made with these capabilities. Returns an errno, and then
+ * nothing is mapped.
+ */
+static int qp_map(struct prxe_qp *qp, int cmd_fd, const struct rxe_create_qp_resp *resp,
+		  const struct ibv_qp_cap *cap)
 {
 	size_t sges = cap->max_send_sge * sizeof(struct rxe_sge);
 	size_t payload = sges > cap->max_inline_data ? sges : cap->max_inline_data;
 	int ret;
 
-	ret = prxe_queue_map(&qp->sq.queue, cmd_fd, &resp->sq_mi, sizeof(struct rxe_send_wqe) + payload);
+	ret = prxe_queue_map(&qp->sq.queue, cmd_fd, &resp->sq_mi,
+			     sizeof(struct rxe_send_wqe) + payload);
 	if (ret)
 		return ret;
 	if (!qp->sq.queue.ring)
 		return EPROTO;
 
 	ret = prxe_queue_map(&qp->rq.queue, cmd_fd, &resp->rq_mi,
-			    sizeof(struct rxe_recv_wqe) + cap->max_recv_sge * sizeof(struct rxe_sge));
+			     sizeof(struct rxe_recv_wqe) +
+				     cap->max_recv_sge * sizeof(struct rxe_sge));
 	if (ret)
 		prxe_queue_unmap(&qp->sq.queue);
 	return ret;
@@ -83,13 +93,15 @@ struct ibv_qp *prxe_create_qp_ex(struct ibv_context *context, struct ibv_qp_init
 
 	if (!ops ||
 	    !check_comp_mask(attr->comp_mask, IBV_QP_INIT_ATTR_PD | IBV_QP_INIT_ATTR_CREATE_FLAGS |
-			     IBV_QP_INIT_ATTR_SEND_OPS_FLAGS) ||
+						      IBV_QP_INIT_ATTR_SEND_OPS_FLAGS) ||
 	    ((attr->comp_mask & IBV_QP_INIT_ATTR_CREATE_FLAGS) && attr->create_flags) ||
-	    ((attr->comp_mask & IBV_QP_INIT_ATTR_SEND_OPS_FLAGS) && (attr->send_ops_flags & ~ops->send_ops))) {
+	    ((attr->comp_mask & IBV_QP_INIT_ATTR_SEND_OPS_FLAGS) &&
+	     (attr->send_ops_flags & ~ops->send_ops))) {
 		errno = EOPNOTSUPP;
 		return NULL;
 	}
-	if (!(attr->comp_mask & IBV_QP_INIT_ATTR_PD) || !attr->pd || !attr->send_cq || !attr->recv_cq) {
+	if (!(attr->comp_mask & IBV_QP_INIT_ATTR_PD) || !attr->pd || !attr->send_cq ||
+	    !attr->recv_cq) {
 		errno = EINVAL;
 		return NULL;
 	}
@@ -98,7 +110,8 @@ struct ibv_qp *prxe_create_qp_ex(struct ibv_context *context, struct ibv_qp_init
 	if (!qp)
 		return NULL;
 
-	ret = compat_create_qp_ex(context, &qp->vqp, attr, &cmd.ibv_cmd, sizeof(cmd), &resp.ibv_resp, sizeof(resp));
+	ret = compat_create_qp_ex(context, &qp->vqp, attr, &cmd.ibv_cmd, sizeof(cmd),
+				  &resp.ibv_resp, sizeof(resp));
 	if (ret)
 		goto err_free;
 	ret = qp_map(qp, context->cmd_fd, &resp.drv_payload, &attr->cap);
@@ -149,7 +162,8 @@ struct ibv_qp *prxe_create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *attr)
 	return qp;
 }
 
-int prxe_query_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask, struct ibv_qp_init_attr *init)
+int prxe_query_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask,
+		  struct ibv_qp_init_attr *init)
 {
 	struct ibv_query_qp cmd;
 
@@ -163,7 +177,10 @@ static void qp_drop_cqes(struct ibv_qp *ibqp)
 		prxe_cq_drop_qp(to_prxe_cq(ibqp->recv_cq), ibqp->qp_num);
 }
 
-/* A QP that starts anew must not meet completions of its former life, as hardware providers see to as well. */
+/*
+ * After a reset, a QP must not get completions of what was posted before. Providers of hardware
+ * drop them as well.
+ */
 int prxe_modify_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask)
 {
 	struct ibv_modify_qp cmd = {};

@@ -30,7 +30,10 @@ int prxe_queue_map(struct prxe_queue *q, int cmd_fd, const struct mminfo *mi, si
 
 	shift = ring->log2_elem_size;
 	mask = ring->index_mask;
-	/* A kernel that describes another ring than it maps must not make us write past the mapping. */
+	/*
+	 * If the kernel describes a larger ring than it maps, this must not lead to writes past the
+	 * mapping.
+	 */
 	if (shift > 20 || (mask & (mask + 1)) || elem_size > (1UL << shift) ||
 	    ((uint64_t)mask + 1) << shift > mi->size - sizeof(*ring)) {
 		munmap(ring, mi->size);

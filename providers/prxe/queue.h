@@ -2,8 +2,9 @@
 /*
  * Locks, and the rings shared with the kernel.
  *
- * A ring has a power of two of slots and is full with one slot free. Its indices are always below the number of slots. Only one
- * side writes each index: user space the producer of a work queue and the consumer of a completion queue.
+ * A ring has a power of two of slots and is full with one slot free. Its indices are always below
+ * the number of slots. Only one side writes each index: user space the producer of a work queue and
+ * the consumer of a completion queue.
  */
 #ifndef PRXE_QUEUE_H
 #define PRXE_QUEUE_H
@@ -18,8 +19,9 @@
 #define prxe_unlikely(x)	__builtin_expect(!!(x), 0)
 
 /*
- * A lock that costs nothing where the application promised one thread at a time, and that can be closed: whoever excluded the
- * others may enter the kernel, because they wait outside of the spinlock.
+ * A lock that costs nothing where the application promised to use one thread at a time. It can also
+ * be closed: the others then wait outside of the spinlock, so the one who closed it may make a
+ * system call.
  */
 struct prxe_lock {
 	pthread_spinlock_t spin;
@@ -83,8 +85,8 @@ struct prxe_queue {
 };
 
 /*
- * Map the ring that the kernel described in *mi, for elements of at least elem_size bytes. An mi without size means that there is
- * no ring, which is no error. Returns an errno.
+ * Map the ring that the kernel described in *mi, for elements of at least elem_size bytes. If
+ * mi->size is 0, there is no ring, which is no error. Returns an errno.
  */
 int prxe_queue_map(struct prxe_queue *q, int cmd_fd, const struct mminfo *mi, size_t elem_size);
 void prxe_queue_unmap(struct prxe_queue *q);
@@ -143,7 +145,10 @@ static inline void prxe_batch_start(struct prxe_batch *b, struct prxe_queue *q)
 	b->consumer = prxe_ring_peer(&q->ring->consumer) & q->mask;
 }
 
-/* The next free slot, or NULL if the ring is full. It belongs to the batch only after prxe_batch_add(). */
+/*
+ * The next free slot, or NULL if the ring is full. It belongs to the batch only after
+ * prxe_batch_add().
+ */
 static inline void *prxe_batch_slot(struct prxe_batch *b)
 {
 	struct prxe_queue *q = b->queue;

@@ -7,8 +7,9 @@
 #include "prxe.h"
 
 /* The kernel's SRQ is there: map its ring, or take it away again. */
-static struct ibv_srq *srq_finish(struct prxe_srq *srq, int cmd_fd, const struct rxe_create_srq_resp *resp,
-				  uint32_t max_sge, bool single)
+static struct ibv_srq *srq_finish(struct prxe_srq *srq, int cmd_fd,
+				  const struct rxe_create_srq_resp *resp, uint32_t max_sge,
+				  bool single)
 {
 	struct ibv_srq *ibsrq = &srq->vsrq.srq;
 	int ret;
@@ -42,13 +43,15 @@ struct ibv_srq *prxe_create_srq(struct ibv_pd *pd, struct ibv_srq_init_attr *att
 	if (!srq)
 		return NULL;
 
-	ret = ibv_cmd_create_srq(pd, &srq->vsrq.srq, attr, &cmd.ibv_cmd, sizeof(cmd), &resp.ibv_resp, sizeof(resp));
+	ret = ibv_cmd_create_srq(pd, &srq->vsrq.srq, attr, &cmd.ibv_cmd, sizeof(cmd),
+				 &resp.ibv_resp, sizeof(resp));
 	if (ret) {
 		free(srq);
 		errno = ret;
 		return NULL;
 	}
-	return srq_finish(srq, pd->context->cmd_fd, &resp.drv_payload, attr->attr.max_sge, prxe_pd_is_single_threaded(pd));
+	return srq_finish(srq, pd->context->cmd_fd, &resp.drv_payload, attr->attr.max_sge,
+			  prxe_pd_is_single_threaded(pd));
 }
 
 struct ibv_srq *prxe_create_srq_ex(struct ibv_context *context, struct ibv_srq_init_attr_ex *attr)
@@ -67,18 +70,21 @@ struct ibv_srq *prxe_create_srq_ex(struct ibv_context *context, struct ibv_srq_i
 	if (!srq)
 		return NULL;
 
-	ret = ibv_cmd_create_srq_ex(context, &srq->vsrq, attr, &cmd.ibv_cmd, sizeof(cmd), &resp.ibv_resp, sizeof(resp));
+	ret = ibv_cmd_create_srq_ex(context, &srq->vsrq, attr, &cmd.ibv_cmd, sizeof(cmd),
+				    &resp.ibv_resp, sizeof(resp));
 	if (ret) {
 		free(srq);
 		errno = ret;
 		return NULL;
 	}
-	return srq_finish(srq, context->cmd_fd, &resp.drv_payload, attr->attr.max_sge, prxe_pd_is_single_threaded(attr->pd));
+	return srq_finish(srq, context->cmd_fd, &resp.drv_payload, attr->attr.max_sge,
+			  prxe_pd_is_single_threaded(attr->pd));
 }
 
 /*
- * A resize makes a new ring, which the kernel describes through a pointer in the command; it moves the posted WQEs there. Posters
- * wait outside meanwhile. If the new ring cannot be mapped, the SRQ takes no more posts.
+ * A resize makes a new ring: the kernel describes it through a pointer in the command, and moves
+ * the posted WQEs there. Meanwhile, posting threads wait. If the new ring cannot be mapped, the SRQ
+ * accepts no more receives.
  */
 int prxe_modify_srq(struct ibv_srq *ibsrq, struct ibv_srq_attr *attr, int mask)
 {
@@ -96,7 +102,8 @@ int prxe_modify_srq(struct ibv_srq *ibsrq, struct ibv_srq_attr *attr, int mask)
 	if (!ret && mi.size) {
 		prxe_queue_unmap(&srq->rq.queue);
 		ret = prxe_queue_map(&srq->rq.queue, ibsrq->context->cmd_fd, &mi,
-				    sizeof(struct rxe_recv_wqe) + srq->rq.max_sge * sizeof(struct rxe_sge));
+				     sizeof(struct rxe_recv_wqe) +
+					     srq->rq.max_sge * sizeof(struct rxe_sge));
 	}
 	prxe_lock_open(&srq->rq.lock);
 	return ret;

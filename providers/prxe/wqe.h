@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Writing work requests into ring slots: exactly what the kernel reads, each member once. A slot holds leftovers of an older WQE, so
- * every builder sets all members that belong to its opcode.
+ * Writing work requests into ring slots: exactly what the kernel reads, each member once. A slot
+ * holds leftovers of an older WQE, so every builder sets all members that belong to its opcode.
  */
 #ifndef PRXE_WQE_H
 #define PRXE_WQE_H
@@ -13,10 +13,14 @@
 /* Flags that mean something to the kernel. Inline is set where the data is copied. */
 #define WQE_SEND_FLAGS	(IBV_SEND_FENCE | IBV_SEND_SIGNALED | IBV_SEND_SOLICITED)
 
-static_assert(sizeof(struct ibv_sge) == sizeof(struct rxe_sge) && offsetof(struct ibv_sge, length) == offsetof(struct rxe_sge, length) &&
-	      offsetof(struct ibv_sge, lkey) == offsetof(struct rxe_sge, lkey), "SGEs are copied as they are");
-static_assert(sizeof(struct rxe_send_wqe) == 208 && offsetof(struct rxe_send_wqe, dma) == 184, "the send WQE is ABI");
-static_assert(sizeof(struct rxe_recv_wqe) == 40 && offsetof(struct rxe_recv_wqe, dma) == 16, "the receive WQE is ABI");
+static_assert(sizeof(struct ibv_sge) == sizeof(struct rxe_sge) &&
+		      offsetof(struct ibv_sge, length) == offsetof(struct rxe_sge, length) &&
+		      offsetof(struct ibv_sge, lkey) == offsetof(struct rxe_sge, lkey),
+	      "SGEs are copied as they are");
+static_assert(sizeof(struct rxe_send_wqe) == 208 && offsetof(struct rxe_send_wqe, dma) == 184,
+	      "the send WQE is ABI");
+static_assert(sizeof(struct rxe_recv_wqe) == 40 && offsetof(struct rxe_recv_wqe, dma) == 16,
+	      "the receive WQE is ABI");
 
 static inline void wqe_set_dma(struct rxe_dma_info *dma, uint32_t length, uint32_t num_sge)
 {
@@ -28,7 +32,8 @@ static inline void wqe_set_dma(struct rxe_dma_info *dma, uint32_t length, uint32
 }
 
 /* What every send WQE has. No data: the WQE is complete for a transfer of zero bytes. */
-static inline void wqe_start(struct rxe_send_wqe *wqe, uint64_t wr_id, uint32_t opcode, uint32_t send_flags)
+static inline void wqe_start(struct rxe_send_wqe *wqe, uint64_t wr_id, uint32_t opcode,
+			     uint32_t send_flags)
 {
 	wqe->wr.wr_id = wr_id;
 	wqe->wr.reserved = 0;
@@ -60,7 +65,8 @@ static inline void wqe_set_atomic(struct rxe_send_wqe *wqe, uint64_t remote_addr
 	wqe->iova = remote_addr;
 }
 
-static inline void wqe_set_ud(struct rxe_send_wqe *wqe, const struct prxe_ah *ah, uint32_t qpn, uint32_t qkey)
+static inline void wqe_set_ud(struct rxe_send_wqe *wqe, const struct prxe_ah *ah, uint32_t qpn,
+			      uint32_t qkey)
 {
 	wqe->wr.wr.ud.remote_qpn = qpn;
 	wqe->wr.wr.ud.remote_qkey = qkey;
@@ -82,7 +88,10 @@ static inline void wqe_set_bind(struct rxe_send_wqe *wqe, const struct ibv_mw *m
 	wqe->wr.wr.mw.access = info->mw_access_flags;
 }
 
-/* Copy SGEs, summing up. The caller checked num against the queue's max_sge. EINVAL if the sum does not fit. */
+/*
+ * Copy SGEs, summing up. The caller checked num against the queue's max_sge. EINVAL if the sum does
+ * not fit.
+ */
 static inline int wqe_set_sges(struct rxe_dma_info *dma, const struct ibv_sge *sg, uint32_t num)
 {
 	uint64_t length = 0;
@@ -99,7 +108,8 @@ static inline int wqe_set_sges(struct rxe_dma_info *dma, const struct ibv_sge *s
 }
 
 /* Append inline data at *used. EINVAL if it does not fit. */
-static inline int wqe_add_inline(struct rxe_send_wqe *wqe, uint32_t max_inline, uint32_t *used, const void *data, size_t length)
+static inline int wqe_add_inline(struct rxe_send_wqe *wqe, uint32_t max_inline, uint32_t *used,
+				 const void *data, size_t length)
 {
 	if (prxe_unlikely(length > max_inline - *used))
 		return EINVAL;
@@ -117,11 +127,15 @@ static inline void wqe_end_inline(struct rxe_send_wqe *wqe, uint32_t used)
 /* Only these carry data from the requester that it may give inline. */
 static inline bool wqe_opcode_may_inline(uint32_t opcode)
 {
-	return (1U << opcode) & (1U << IBV_WR_SEND | 1U << IBV_WR_SEND_WITH_IMM | 1U << IBV_WR_SEND_WITH_INV |
-				 1U << IBV_WR_RDMA_WRITE | 1U << IBV_WR_RDMA_WRITE_WITH_IMM);
+	return (1U << opcode) &
+	       (1U << IBV_WR_SEND | 1U << IBV_WR_SEND_WITH_IMM | 1U << IBV_WR_SEND_WITH_INV |
+		1U << IBV_WR_RDMA_WRITE | 1U << IBV_WR_RDMA_WRITE_WITH_IMM);
 }
 
-/* Send work requests are refused until the QP is in RTS (or behind it); the application moves it there through this library. */
+/*
+ * Send work requests are refused until the QP is in RTS (or behind it); the application moves it
+ * there through this library.
+ */
 static inline bool qp_can_send(const struct prxe_qp *qp)
 {
 	return qp->vqp.qp.state >= IBV_QPS_RTS;

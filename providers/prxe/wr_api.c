@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * The ibv_wr_*() interface. wr_start takes the send queue's lock, which wr_complete or wr_abort gives back. An operation takes a slot
- * and writes a WQE without data; a setter adds data or an address to the last one. After an error nothing of the batch counts, and
- * wr_complete says why.
+ * The ibv_wr_*() interface. wr_start takes the send queue's lock, which wr_complete or wr_abort
+ * gives back. An operation takes a slot and writes a WQE without data; a setter adds data or an
+ * address to the last one. After an error nothing of the batch counts, and wr_complete says why.
  */
 #include "wqe.h"
 
@@ -95,7 +95,8 @@ static void wr_rdma_write(struct ibv_qp_ex *qp_ex, uint32_t rkey, uint64_t remot
 		wqe_set_rdma(wqe, remote_addr, rkey);
 }
 
-static void wr_rdma_write_imm(struct ibv_qp_ex *qp_ex, uint32_t rkey, uint64_t remote_addr, __be32 imm_data)
+static void wr_rdma_write_imm(struct ibv_qp_ex *qp_ex, uint32_t rkey, uint64_t remote_addr,
+			      __be32 imm_data)
 {
 	struct rxe_send_wqe *wqe = wr_next(qp_ex, IBV_WR_RDMA_WRITE_WITH_IMM);
 
@@ -113,7 +114,8 @@ static void wr_rdma_read(struct ibv_qp_ex *qp_ex, uint32_t rkey, uint64_t remote
 		wqe_set_rdma(wqe, remote_addr, rkey);
 }
 
-static void wr_atomic_cmp_swp(struct ibv_qp_ex *qp_ex, uint32_t rkey, uint64_t remote_addr, uint64_t compare, uint64_t swap)
+static void wr_atomic_cmp_swp(struct ibv_qp_ex *qp_ex, uint32_t rkey, uint64_t remote_addr,
+			      uint64_t compare, uint64_t swap)
 {
 	struct rxe_send_wqe *wqe = wr_next(qp_ex, IBV_WR_ATOMIC_CMP_AND_SWP);
 
@@ -121,7 +123,8 @@ static void wr_atomic_cmp_swp(struct ibv_qp_ex *qp_ex, uint32_t rkey, uint64_t r
 		wqe_set_atomic(wqe, remote_addr, rkey, compare, swap);
 }
 
-static void wr_atomic_fetch_add(struct ibv_qp_ex *qp_ex, uint32_t rkey, uint64_t remote_addr, uint64_t add)
+static void wr_atomic_fetch_add(struct ibv_qp_ex *qp_ex, uint32_t rkey, uint64_t remote_addr,
+				uint64_t add)
 {
 	struct rxe_send_wqe *wqe = wr_next(qp_ex, IBV_WR_ATOMIC_FETCH_AND_ADD);
 
@@ -130,7 +133,8 @@ static void wr_atomic_fetch_add(struct ibv_qp_ex *qp_ex, uint32_t rkey, uint64_t
 }
 
 /* The data are always the eight bytes given here. */
-static void wr_atomic_write(struct ibv_qp_ex *qp_ex, uint32_t rkey, uint64_t remote_addr, const void *data)
+static void wr_atomic_write(struct ibv_qp_ex *qp_ex, uint32_t rkey, uint64_t remote_addr,
+			    const void *data)
 {
 	struct rxe_send_wqe *wqe = wr_next(qp_ex, IBV_WR_ATOMIC_WRITE);
 
@@ -141,7 +145,8 @@ static void wr_atomic_write(struct ibv_qp_ex *qp_ex, uint32_t rkey, uint64_t rem
 	}
 }
 
-static void wr_flush(struct ibv_qp_ex *qp_ex, uint32_t rkey, uint64_t remote_addr, size_t length, uint8_t type, uint8_t level)
+static void wr_flush(struct ibv_qp_ex *qp_ex, uint32_t rkey, uint64_t remote_addr, size_t length,
+		     uint8_t type, uint8_t level)
 {
 	struct rxe_send_wqe *wqe = wr_next(qp_ex, IBV_WR_FLUSH);
 
@@ -168,7 +173,8 @@ static void wr_local_inv(struct ibv_qp_ex *qp_ex, uint32_t invalidate_rkey)
 		wqe->wr.ex.invalidate_rkey = invalidate_rkey;
 }
 
-static void wr_bind_mw(struct ibv_qp_ex *qp_ex, struct ibv_mw *mw, uint32_t rkey, const struct ibv_mw_bind_info *info)
+static void wr_bind_mw(struct ibv_qp_ex *qp_ex, struct ibv_mw *mw, uint32_t rkey,
+		       const struct ibv_mw_bind_info *info)
 {
 	struct rxe_send_wqe *wqe = wr_next(qp_ex, IBV_WR_BIND_MW);
 
@@ -182,7 +188,8 @@ static void wr_bind_mw(struct ibv_qp_ex *qp_ex, struct ibv_mw *mw, uint32_t rkey
 	wqe_set_bind(wqe, mw, rkey, info);
 }
 
-static void wr_set_ud_addr(struct ibv_qp_ex *qp_ex, struct ibv_ah *ah, uint32_t remote_qpn, uint32_t remote_qkey)
+static void wr_set_ud_addr(struct ibv_qp_ex *qp_ex, struct ibv_ah *ah, uint32_t remote_qpn,
+			   uint32_t remote_qkey)
 {
 	struct rxe_send_wqe *wqe = wr_current(ex_qp(qp_ex));
 
@@ -196,7 +203,8 @@ static void wr_set_sge_list(struct ibv_qp_ex *qp_ex, size_t num_sge, const struc
 	struct rxe_send_wqe *wqe = wr_current(qp);
 
 	if (wqe)
-		qp->wr_err = num_sge > qp->sq.max_sge ? EINVAL : wqe_set_sges(&wqe->dma, sg_list, num_sge);
+		qp->wr_err = num_sge > qp->sq.max_sge ? EINVAL
+						      : wqe_set_sges(&wqe->dma, sg_list, num_sge);
 }
 
 static void wr_set_sge(struct ibv_qp_ex *qp_ex, uint32_t lkey, uint64_t addr, uint32_t length)
@@ -206,7 +214,8 @@ static void wr_set_sge(struct ibv_qp_ex *qp_ex, uint32_t lkey, uint64_t addr, ui
 	wr_set_sge_list(qp_ex, 1, &sge);
 }
 
-static void wr_set_inline_data_list(struct ibv_qp_ex *qp_ex, size_t num_buf, const struct ibv_data_buf *bufs)
+static void wr_set_inline_data_list(struct ibv_qp_ex *qp_ex, size_t num_buf,
+				    const struct ibv_data_buf *bufs)
 {
 	struct prxe_qp *qp = ex_qp(qp_ex);
 	struct rxe_send_wqe *wqe = wr_current(qp);
@@ -218,7 +227,8 @@ static void wr_set_inline_data_list(struct ibv_qp_ex *qp_ex, size_t num_buf, con
 	if (!wqe_opcode_may_inline(wqe->wr.opcode))
 		qp->wr_err = EINVAL;
 	for (i = 0; i < num_buf && !qp->wr_err; i++)
-		qp->wr_err = wqe_add_inline(wqe, qp->sq.max_inline, &used, bufs[i].addr, bufs[i].length);
+		qp->wr_err = wqe_add_inline(wqe, qp->sq.max_inline, &used, bufs[i].addr,
+					    bufs[i].length);
 	wqe_end_inline(wqe, used);
 }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Tests of what the provider itself decides: queues, locks, doorbells, refusals, both posting and both polling interfaces. Everything
- * runs between two QPs of one process.
+ * Tests of what the provider itself decides: queues, locks, doorbells, refusals, both posting and
+ * both polling interfaces. Everything runs between two QPs of one process.
  *
- *	provider_test DEVICE GID_INDEX [TEST]	exit status 0: all passed; 1: a line "not ok ..." says which did not
+ * provider_test DEVICE GID_INDEX [TEST]   exit status 0: all passed; 1: a line "not ok ..." says
+ * which did not
  *
  * Build: cc -Wall -Wextra -o provider_test provider_test.c -libverbs -lpthread
  */
@@ -118,8 +119,14 @@ static int to_init(struct ibv_qp *qp)
 static int to_rts(struct ibv_qp *qp, uint32_t dest)
 {
 	struct ibv_qp_attr a = {
-		.qp_state = IBV_QPS_RTR, .path_mtu = mtu, .dest_qp_num = dest, .max_dest_rd_atomic = 4, .min_rnr_timer = 1,
-		.ah_attr = { .is_global = 1, .port_num = 1, .grh = { .dgid = gid, .sgid_index = gid_index, .hop_limit = 4 } },
+		.qp_state = IBV_QPS_RTR,
+		.path_mtu = mtu,
+		.dest_qp_num = dest,
+		.max_dest_rd_atomic = 4,
+		.min_rnr_timer = 1,
+		.ah_attr = { .is_global = 1,
+			     .port_num = 1,
+			     .grh = { .dgid = gid, .sgid_index = gid_index, .hop_limit = 4 } },
 	};
 	int mask = IBV_QP_STATE;
 
@@ -137,16 +144,24 @@ static int to_rts(struct ibv_qp *qp, uint32_t dest)
 	a.max_rd_atomic = 4;
 	mask = IBV_QP_STATE | IBV_QP_SQ_PSN;
 	if (qp->qp_type == IBV_QPT_RC)
-		mask |= IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY | IBV_QP_MAX_QP_RD_ATOMIC;
+		mask |= IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
+			IBV_QP_MAX_QP_RD_ATOMIC;
 	return ibv_modify_qp(qp, &a, mask);
 }
 
 /* Two QPs in RESET. A pd of a thread domain makes them free of locks. */
-static void pair_create(struct pair *p, enum ibv_qp_type type, struct ibv_pd *on, uint64_t send_ops, int ex_cq)
+static void pair_create(struct pair *p, enum ibv_qp_type type, struct ibv_pd *on, uint64_t send_ops,
+			int ex_cq)
 {
 	struct ibv_qp_init_attr_ex a = {
-		.cap = { .max_send_wr = DEPTH, .max_recv_wr = DEPTH, .max_send_sge = 4, .max_recv_sge = 4, .max_inline_data = 64 },
-		.qp_type = type, .comp_mask = IBV_QP_INIT_ATTR_PD, .pd = on,
+		.cap = { .max_send_wr = DEPTH,
+			 .max_recv_wr = DEPTH,
+			 .max_send_sge = 4,
+			 .max_recv_sge = 4,
+			 .max_inline_data = 64 },
+		.qp_type = type,
+		.comp_mask = IBV_QP_INIT_ATTR_PD,
+		.pd = on,
 	};
 	struct ibv_cq_init_attr_ex ca = { .cqe = 4 * DEPTH, .wc_flags = IBV_WC_STANDARD_FLAGS };
 
@@ -178,13 +193,15 @@ static void pair_create(struct pair *p, enum ibv_qp_type type, struct ibv_pd *on
 
 static void pair_connect(struct pair *p)
 {
-	if (to_init(p->s) || to_init(p->r) || to_rts(p->s, p->r->qp_num) || to_rts(p->r, p->s->qp_num))
+	if (to_init(p->s) || to_init(p->r) || to_rts(p->s, p->r->qp_num) ||
+	    to_rts(p->r, p->s->qp_num))
 		fatal("modify_qp");
 }
 
 static void pair_destroy(struct pair *p)
 {
-	if (ibv_destroy_qp(p->s) || ibv_destroy_qp(p->r) || ibv_destroy_cq(p->cq) || ibv_destroy_cq(p->rcq))
+	if (ibv_destroy_qp(p->s) || ibv_destroy_qp(p->r) || ibv_destroy_cq(p->cq) ||
+	    ibv_destroy_cq(p->rcq))
 		fatal("destroy");
 }
 
@@ -204,7 +221,8 @@ static int recv_one(struct ibv_qp *qp, size_t offset, uint32_t len)
 static void test_states(void)
 {
 	struct ibv_sge sge = local(0, 8);
-	struct ibv_send_wr wr = { .opcode = IBV_WR_SEND, .sg_list = &sge, .num_sge = 1 }, *bad = NULL;
+	struct ibv_send_wr wr = { .opcode = IBV_WR_SEND, .sg_list = &sge, .num_sge = 1 },
+			   *bad = NULL;
 	struct ibv_recv_wr rwr = { .sg_list = &sge, .num_sge = 1 }, *rbad = NULL;
 	struct pair p;
 
@@ -225,7 +243,8 @@ static void test_states(void)
 static void test_refusals(void)
 {
 	struct ibv_sge sge[40];
-	struct ibv_send_wr wr = { .wr_id = 1, .opcode = IBV_WR_SEND, .sg_list = sge, .num_sge = 1 }, *bad = NULL;
+	struct ibv_send_wr wr = { .wr_id = 1, .opcode = IBV_WR_SEND, .sg_list = sge, .num_sge = 1 },
+			   *bad = NULL;
 	struct pair rc, uc, ud;
 	int i;
 
@@ -279,8 +298,12 @@ static void test_partial_list(void)
 	memset(buf + HALF, 0, HALF);
 	for (i = 0; i < 3; i++) {
 		fill(buf + i * 1000, 100, i);
-		wr[i] = (struct ibv_send_wr){ .wr_id = i, .sg_list = &s[i], .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE,
-			.send_flags = IBV_SEND_SIGNALED, .next = i < 2 ? &wr[i + 1] : NULL };
+		wr[i] = (struct ibv_send_wr){ .wr_id = i,
+					      .sg_list = &s[i],
+					      .num_sge = 1,
+					      .opcode = IBV_WR_RDMA_WRITE,
+					      .send_flags = IBV_SEND_SIGNALED,
+					      .next = i < 2 ? &wr[i + 1] : NULL };
 		wr[i].wr.rdma.remote_addr = (uintptr_t)buf + HALF + i * 1000;
 		wr[i].wr.rdma.rkey = mr->rkey;
 	}
@@ -308,13 +331,19 @@ static void test_receive_queue_full(void)
 	/* what is consumed is free again, around the ring more than once */
 	for (i = 0; i < 3 * n; i++) {
 		struct ibv_sge sge = local(0, 64 + i % 100);
-		struct ibv_send_wr wr = { .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND, .send_flags = IBV_SEND_SIGNALED }, *bad;
+		struct ibv_send_wr wr = { .sg_list = &sge,
+					  .num_sge = 1,
+					  .opcode = IBV_WR_SEND,
+					  .send_flags = IBV_SEND_SIGNALED },
+				   *bad;
 		struct ibv_wc wc;
 
 		fill(buf, sge.length, i);
 		CHECK(!ibv_post_send(p.s, &wr, &bad), "send %u", i);
-		CHECK(poll_n(p.rcq, &wc, 1) == 1 && !wc.status && wc.byte_len == sge.length, "receive %u", i);
-		CHECK(!wrong(buf + HALF, sge.length, i), "data of %u at %zu", i, wrong(buf + HALF, sge.length, i));
+		CHECK(poll_n(p.rcq, &wc, 1) == 1 && !wc.status && wc.byte_len == sge.length,
+		      "receive %u", i);
+		CHECK(!wrong(buf + HALF, sge.length, i), "data of %u at %zu", i,
+		      wrong(buf + HALF, sge.length, i));
 		CHECK(poll_n(p.cq, &wc, 1) == 1 && !wc.status, "completion %u", i);
 		CHECK(!recv_one(p.r, HALF, 256), "receive again %u", i);
 	}
@@ -329,8 +358,10 @@ static void test_wr_api(void)
 	struct pair p;
 	int i;
 
-	pair_create(&p, IBV_QPT_RC, pd, IBV_QP_EX_WITH_SEND | IBV_QP_EX_WITH_SEND_WITH_IMM | IBV_QP_EX_WITH_RDMA_WRITE |
-		    IBV_QP_EX_WITH_RDMA_READ, 0);
+	pair_create(&p, IBV_QPT_RC, pd,
+		    IBV_QP_EX_WITH_SEND | IBV_QP_EX_WITH_SEND_WITH_IMM | IBV_QP_EX_WITH_RDMA_WRITE |
+			    IBV_QP_EX_WITH_RDMA_READ,
+		    0);
 	pair_connect(&p);
 	fill(buf, 4096, 5);
 	memset(buf + HALF, 0, HALF);
@@ -354,7 +385,8 @@ static void test_wr_api(void)
 	CHECK(ibv_wr_complete(p.sx), "too much inline data");
 
 	ibv_wr_start(p.sx);
-	p.sx->wr_id = 2;			/* wr_flags without IBV_SEND_INLINE: the setter says it */
+	/* wr_flags without IBV_SEND_INLINE: the setter says it. */
+	p.sx->wr_id = 2;
 	ibv_wr_send(p.sx);
 	ibv_wr_set_inline_data(p.sx, buf, 33);
 	p.sx->wr_id = 3;
@@ -372,14 +404,20 @@ static void test_wr_api(void)
 
 	CHECK(poll_n(p.cq, wc, 5) == 5, "completions");
 	for (i = 0; i < 5; i++)
-		CHECK(!wc[i].status && wc[i].wr_id == 2u + i, "completion %d: status %d wr_id %d", i, wc[i].status, (int)wc[i].wr_id);
+		CHECK(!wc[i].status && wc[i].wr_id == 2u + i, "completion %d: status %d wr_id %d",
+		      i, wc[i].status, (int)wc[i].wr_id);
 	CHECK(poll_n(p.rcq, wc, 4) == 4, "receives");
-	CHECK(wc[0].byte_len == 33 && wc[1].byte_len == 50 && wc[2].byte_len == 317 && wc[3].byte_len == 0, "lengths %u %u %u %u",
-	      wc[0].byte_len, wc[1].byte_len, wc[2].byte_len, wc[3].byte_len);
-	CHECK((wc[1].wc_flags & IBV_WC_WITH_IMM) && wc[1].imm_data == htobe32(0xabcd), "immediate data");
-	CHECK(!wrong(buf + HALF, 33, 5) && !wrong(buf + HALF + 1000, 50, 5) && !wrong(buf + HALF + 2000, 317, 5) &&
-	      !wrong(buf + HALF + 8000, 4000, 5), "data");
-	CHECK(!buf[HALF + 33] && !buf[HALF + 1050] && !buf[HALF + 2317] && !buf[HALF + 3000], "data beyond its end");
+	CHECK(wc[0].byte_len == 33 && wc[1].byte_len == 50 && wc[2].byte_len == 317 &&
+		      wc[3].byte_len == 0,
+	      "lengths %u %u %u %u", wc[0].byte_len, wc[1].byte_len, wc[2].byte_len,
+	      wc[3].byte_len);
+	CHECK((wc[1].wc_flags & IBV_WC_WITH_IMM) && wc[1].imm_data == htobe32(0xabcd),
+	      "immediate data");
+	CHECK(!wrong(buf + HALF, 33, 5) && !wrong(buf + HALF + 1000, 50, 5) &&
+		      !wrong(buf + HALF + 2000, 317, 5) && !wrong(buf + HALF + 8000, 4000, 5),
+	      "data");
+	CHECK(!buf[HALF + 33] && !buf[HALF + 1050] && !buf[HALF + 2317] && !buf[HALF + 3000],
+	      "data beyond its end");
 	usleep(20000);
 	CHECK(ibv_poll_cq(p.cq, 1, wc) == 0, "something of a dropped batch completed");
 
@@ -427,8 +465,11 @@ static void test_cq_ex(void)
 			continue;
 		CHECK(!ret, "start_poll: %d", ret);
 		do {
-			CHECK(!p.cq_ex->status && p.cq_ex->wr_id == 100u + seen, "wr_id %d at %d", (int)p.cq_ex->wr_id, seen);
-			CHECK(ibv_wc_read_opcode(p.cq_ex) == IBV_WC_RDMA_WRITE && ibv_wc_read_qp_num(p.cq_ex) == p.s->qp_num, "fields");
+			CHECK(!p.cq_ex->status && p.cq_ex->wr_id == 100u + seen, "wr_id %d at %d",
+			      (int)p.cq_ex->wr_id, seen);
+			CHECK(ibv_wc_read_opcode(p.cq_ex) == IBV_WC_RDMA_WRITE &&
+				      ibv_wc_read_qp_num(p.cq_ex) == p.s->qp_num,
+			      "fields");
 			seen++;
 		} while (!ibv_next_poll(p.cq_ex));
 		ibv_end_poll(p.cq_ex);
@@ -444,12 +485,21 @@ static void test_cq_ex(void)
 /* The time in a CQE is the wall clock's, between post and poll, and does not run backwards. */
 static void test_timestamps(void)
 {
-	struct ibv_cq_init_attr_ex ca = { .cqe = 64, .wc_flags = IBV_WC_EX_WITH_COMPLETION_TIMESTAMP |
-					  IBV_WC_EX_WITH_COMPLETION_TIMESTAMP_WALLCLOCK };
-	struct ibv_qp_init_attr a = { .cap = { .max_send_wr = 8, .max_recv_wr = 8, .max_send_sge = 1, .max_recv_sge = 1 },
-				      .qp_type = IBV_QPT_RC };
+	struct ibv_cq_init_attr_ex ca = {
+		.cqe = 64,
+		.wc_flags = IBV_WC_EX_WITH_COMPLETION_TIMESTAMP |
+			    IBV_WC_EX_WITH_COMPLETION_TIMESTAMP_WALLCLOCK
+	};
+	struct ibv_qp_init_attr a = {
+		.cap = { .max_send_wr = 8, .max_recv_wr = 8, .max_send_sge = 1, .max_recv_sge = 1 },
+		.qp_type = IBV_QPT_RC
+	};
 	struct ibv_sge sge = local(0, 8);
-	struct ibv_send_wr wr = { .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE, .send_flags = IBV_SEND_SIGNALED }, *bad;
+	struct ibv_send_wr wr = { .sg_list = &sge,
+				  .num_sge = 1,
+				  .opcode = IBV_WR_RDMA_WRITE,
+				  .send_flags = IBV_SEND_SIGNALED },
+			   *bad;
 	struct ibv_values_ex values = { .comp_mask = IBV_VALUES_MASK_RAW_CLOCK };
 	struct ibv_poll_cq_attr none = {};
 	struct ibv_device_attr_ex attr;
@@ -468,7 +518,9 @@ static void test_timestamps(void)
 		return;
 	}
 	CHECK(cq, "create_cq_ex: %s", strerror(errno));
-	CHECK(!ibv_query_rt_values_ex(ctx, &values) && values.comp_mask == IBV_VALUES_MASK_RAW_CLOCK, "query_rt_values_ex");
+	CHECK(!ibv_query_rt_values_ex(ctx, &values) &&
+		      values.comp_mask == IBV_VALUES_MASK_RAW_CLOCK,
+	      "query_rt_values_ex");
 	a.send_cq = a.recv_cq = ibv_cq_ex_to_cq(cq);
 	qp = ibv_create_qp(pd, &a);
 	CHECK(qp && !to_init(qp) && !to_rts(qp, qp->qp_num), "QP: %s", strerror(errno));
@@ -486,7 +538,8 @@ static void test_timestamps(void)
 		CHECK(ibv_wc_read_completion_ts(cq) == ns, "two clocks");
 		ibv_end_poll(cq);
 		CHECK(ns >= last && ns >= before.tv_sec * 1000000000ull + before.tv_nsec &&
-		      ns <= after.tv_sec * 1000000000ull + after.tv_nsec, "%llu", (unsigned long long)ns);
+			      ns <= after.tv_sec * 1000000000ull + after.tv_nsec,
+		      "%llu", (unsigned long long)ns);
 		last = ns;
 	}
 	CHECK(!ibv_destroy_qp(qp) && !ibv_destroy_cq(ibv_cq_ex_to_cq(cq)), "destroy");
@@ -497,12 +550,21 @@ static void test_send_with_invalidate(void)
 {
 	struct ibv_mw_bind_info info = { .mr = NULL, .addr = 0, .length = 4096,
 					 .mw_access_flags = IBV_ACCESS_REMOTE_WRITE };
-	struct ibv_mr *bindable = ibv_reg_mr(pd, buf + HALF, 8192, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_MW_BIND);
+	struct ibv_mr *bindable = ibv_reg_mr(pd, buf + HALF, 8192,
+					     IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE |
+						     IBV_ACCESS_MW_BIND);
 	struct ibv_mw *mw = ibv_alloc_mw(pd, IBV_MW_TYPE_2);
-	struct ibv_send_wr bind = { .opcode = IBV_WR_BIND_MW, .send_flags = IBV_SEND_SIGNALED }, *bad;
+	struct ibv_send_wr bind = { .opcode = IBV_WR_BIND_MW, .send_flags = IBV_SEND_SIGNALED },
+			   *bad;
 	struct ibv_sge sge = local(0, 100);
-	struct ibv_send_wr write = { .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE, .send_flags = IBV_SEND_SIGNALED };
-	struct ibv_send_wr send = { .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND_WITH_INV, .send_flags = IBV_SEND_SIGNALED };
+	struct ibv_send_wr write = { .sg_list = &sge,
+				     .num_sge = 1,
+				     .opcode = IBV_WR_RDMA_WRITE,
+				     .send_flags = IBV_SEND_SIGNALED };
+	struct ibv_send_wr send = { .sg_list = &sge,
+				    .num_sge = 1,
+				    .opcode = IBV_WR_SEND_WITH_INV,
+				    .send_flags = IBV_SEND_SIGNALED };
 	struct ibv_wc wc;
 	struct pair p;
 	int i;
@@ -518,20 +580,24 @@ static void test_send_with_invalidate(void)
 	for (i = 0; i < 2; i++) {		/* the second time after the invalidation */
 		bind.bind_mw.rkey = ibv_inc_rkey(bind.bind_mw.rkey);
 		CHECK(!ibv_post_send(p.r, &bind, &bad), "post of a bind");
-		CHECK(poll_n(p.cq, &wc, 1) == 1 && !wc.status && wc.opcode == IBV_WC_BIND_MW, "bind %d: status %d", i, wc.status);
+		CHECK(poll_n(p.cq, &wc, 1) == 1 && !wc.status && wc.opcode == IBV_WC_BIND_MW,
+		      "bind %d: status %d", i, wc.status);
 		fill(buf, 100, 60 + i);
 		write.wr.rdma.remote_addr = (uintptr_t)buf + HALF;
 		write.wr.rdma.rkey = bind.bind_mw.rkey;
-		CHECK(!ibv_post_send(p.s, &write, &bad) && poll_n(p.cq, &wc, 1) == 1 && !wc.status, "write %d: status %d", i, wc.status);
+		CHECK(!ibv_post_send(p.s, &write, &bad) && poll_n(p.cq, &wc, 1) == 1 && !wc.status,
+		      "write %d: status %d", i, wc.status);
 		CHECK(!wrong(buf + HALF, 100, 60 + i), "data");
 		send.invalidate_rkey = bind.bind_mw.rkey;
 		CHECK(!recv_one(p.r, HALF + 1000, 100) && !ibv_post_send(p.s, &send, &bad), "post");
 		CHECK(poll_n(p.rcq, &wc, 1) == 1 && !wc.status, "receive: status %d", wc.status);
 		CHECK((wc.wc_flags & IBV_WC_WITH_INV) && !(wc.wc_flags & IBV_WC_WITH_IMM) &&
-		      wc.invalidated_rkey == bind.bind_mw.rkey, "flags %x rkey %x", wc.wc_flags, wc.invalidated_rkey);
+			      wc.invalidated_rkey == bind.bind_mw.rkey,
+		      "flags %x rkey %x", wc.wc_flags, wc.invalidated_rkey);
 		CHECK(poll_n(p.cq, &wc, 1) == 1 && !wc.status, "completion");
 		if (!strncmp(ibv_get_device_name(ctx->device), "rxe", 3))
-			break;			/* rdma_rxe wants ibv_mw's key to be updated by hand */
+			/* rdma_rxe wants ibv_mw's key to be updated by hand. */
+			break;
 	}
 	CHECK(!ibv_dealloc_mw(mw) && !ibv_dereg_mr(bindable), "dealloc");
 	pair_destroy(&p);
@@ -541,7 +607,11 @@ static void test_reset_drops_cqes(void)
 {
 	struct ibv_qp_attr a = { .qp_state = IBV_QPS_RESET };
 	struct ibv_sge sge = local(0, 8);
-	struct ibv_send_wr wr = { .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE, .send_flags = IBV_SEND_SIGNALED }, *bad;
+	struct ibv_send_wr wr = { .sg_list = &sge,
+				  .num_sge = 1,
+				  .opcode = IBV_WR_RDMA_WRITE,
+				  .send_flags = IBV_SEND_SIGNALED },
+			   *bad;
 	struct ibv_wc wc[DEPTH];
 	struct pair p;
 	int i;
@@ -559,7 +629,8 @@ static void test_reset_drops_cqes(void)
 	CHECK(!ibv_modify_qp(p.s, &a, IBV_QP_STATE), "to RESET");
 	CHECK(poll_n(p.cq, wc, 5) == 5, "the other QP's completions");
 	for (i = 0; i < 5; i++)
-		CHECK(wc[i].qp_num == p.r->qp_num && wc[i].wr_id == 2u * i + 1, "completion %d: wr_id %d", i, (int)wc[i].wr_id);
+		CHECK(wc[i].qp_num == p.r->qp_num && wc[i].wr_id == 2u * i + 1,
+		      "completion %d: wr_id %d", i, (int)wc[i].wr_id);
 	CHECK(ibv_poll_cq(p.cq, 1, wc) == 0, "too many");
 	pair_destroy(&p);
 }
@@ -594,7 +665,11 @@ static void *poller_run(void *arg)
 static void test_resize(void)
 {
 	struct ibv_sge sge = local(0, 8);
-	struct ibv_send_wr wr = { .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE, .send_flags = IBV_SEND_SIGNALED }, *bad;
+	struct ibv_send_wr wr = { .sg_list = &sge,
+				  .num_sge = 1,
+				  .opcode = IBV_WR_RDMA_WRITE,
+				  .send_flags = IBV_SEND_SIGNALED },
+			   *bad;
 	struct poller poller = { .want = 400 };
 	double end = now() + 30;
 	pthread_t thread;
@@ -608,15 +683,18 @@ static void test_resize(void)
 	poller.cq = p.cq;
 	pthread_create(&thread, NULL, poller_run, &poller);
 	for (i = 0; i < poller.want; i++) {
-		while (i - __atomic_load_n(&poller.seen, __ATOMIC_ACQUIRE) > DEPTH / 2 && now() < end)
+		while (i - __atomic_load_n(&poller.seen, __ATOMIC_ACQUIRE) > DEPTH / 2 &&
+		       now() < end)
 			;
 		wr.wr_id = i;
-		if (ibv_post_send(p.s, &wr, &bad) || (i % 5 == 0 && ibv_resize_cq(p.cq, i % 10 ? 100 : 1000)))
+		if (ibv_post_send(p.s, &wr, &bad) ||
+		    (i % 5 == 0 && ibv_resize_cq(p.cq, i % 10 ? 100 : 1000)))
 			break;
 	}
 	pthread_join(thread, NULL);
 	CHECK(i == poller.want, "stopped at %u: %s", i, strerror(errno));
-	CHECK(!poller.error && poller.seen == poller.want, "saw %u, error %d", poller.seen, poller.error);
+	CHECK(!poller.error && poller.seen == poller.want, "saw %u, error %d", poller.seen,
+	      poller.error);
 	pair_destroy(&p);
 }
 
@@ -630,7 +708,11 @@ static void *poster_run(void *arg)
 {
 	struct poster *me = arg;
 	struct ibv_sge sge = local(0, 8);
-	struct ibv_send_wr wr = { .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE, .send_flags = IBV_SEND_SIGNALED }, *bad;
+	struct ibv_send_wr wr = { .sg_list = &sge,
+				  .num_sge = 1,
+				  .opcode = IBV_WR_RDMA_WRITE,
+				  .send_flags = IBV_SEND_SIGNALED },
+			   *bad;
 	double end = now() + 20;
 	int ret;
 
@@ -672,7 +754,10 @@ static void test_thread_domain(void)
 	struct ibv_td_init_attr ta = {};
 	struct ibv_td *td = ibv_alloc_td(ctx, &ta);
 	struct ibv_parent_domain_init_attr pa = { .pd = pd, .td = td };
-	struct ibv_send_wr wr = { .num_sge = 1, .opcode = IBV_WR_SEND, .send_flags = IBV_SEND_SIGNALED }, *bad;
+	struct ibv_send_wr wr = { .num_sge = 1,
+				  .opcode = IBV_WR_SEND,
+				  .send_flags = IBV_SEND_SIGNALED },
+			   *bad;
 	struct ibv_sge sge = local(0, 3000);
 	struct ibv_pd *parent;
 	struct ibv_wc wc;
@@ -697,10 +782,16 @@ static void test_thread_domain(void)
 
 static void test_ud(void)
 {
-	struct ibv_ah_attr aa = { .is_global = 1, .port_num = 1, .grh = { .dgid = gid, .sgid_index = gid_index, .hop_limit = 4 } };
+	struct ibv_ah_attr aa = { .is_global = 1,
+				  .port_num = 1,
+				  .grh = { .dgid = gid, .sgid_index = gid_index, .hop_limit = 4 } };
 	struct ibv_sge s[2] = { local(0, 100), local(100, 600) };
-	struct ibv_send_wr wr = { .sg_list = s, .num_sge = 2, .opcode = IBV_WR_SEND_WITH_IMM, .imm_data = htobe32(99),
-				  .send_flags = IBV_SEND_SIGNALED }, *bad;
+	struct ibv_send_wr wr = { .sg_list = s,
+				  .num_sge = 2,
+				  .opcode = IBV_WR_SEND_WITH_IMM,
+				  .imm_data = htobe32(99),
+				  .send_flags = IBV_SEND_SIGNALED },
+			   *bad;
 	struct ibv_wc wc;
 	struct pair p;
 	int i;
@@ -725,7 +816,9 @@ static void test_ud(void)
 			ibv_wr_set_sge_list(p.sx, 2, s);
 			CHECK(!ibv_wr_complete(p.sx), "wr_complete");
 		}
-		CHECK(poll_n(p.rcq, &wc, 1) == 1 && !wc.status && wc.byte_len == 740 && wc.src_qp == p.s->qp_num, "receive %d", i);
+		CHECK(poll_n(p.rcq, &wc, 1) == 1 && !wc.status && wc.byte_len == 740 &&
+			      wc.src_qp == p.s->qp_num,
+		      "receive %d", i);
 		CHECK(!wrong(buf + HALF + 40, 700, 20 + i), "data");
 		CHECK(poll_n(p.cq, &wc, 1) == 1 && !wc.status, "completion");
 	}
@@ -733,11 +826,18 @@ static void test_ud(void)
 	pair_destroy(&p);
 }
 
-/* A daemon that opened the device and then gave up its privileges: write() is refused to it by the kernel. Runs last. */
+/*
+ * A daemon that opened the device and then gave up its privileges: write() is refused to it by the
+ * kernel. Runs last.
+ */
 static void test_credentials(void)
 {
 	struct ibv_sge sge = local(0, 2000);
-	struct ibv_send_wr wr = { .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE, .send_flags = IBV_SEND_SIGNALED }, *bad;
+	struct ibv_send_wr wr = { .sg_list = &sge,
+				  .num_sge = 1,
+				  .opcode = IBV_WR_RDMA_WRITE,
+				  .send_flags = IBV_SEND_SIGNALED },
+			   *bad;
 	struct ibv_wc wc;
 	struct pair p;
 	int i;
@@ -804,7 +904,10 @@ int main(int argc, char **argv)
 	if (posix_memalign((void **)&buf, 4096, BUF))
 		fatal("memory");
 	memset(buf, 0, BUF);
-	mr = pd ? ibv_reg_mr(pd, buf, BUF, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ) : NULL;
+	mr = pd ? ibv_reg_mr(pd, buf, BUF,
+			     IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE |
+				     IBV_ACCESS_REMOTE_READ)
+		: NULL;
 	if (!mr)
 		fatal("reg_mr");
 
