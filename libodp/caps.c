@@ -16,7 +16,8 @@ ODP_PUBLIC int odp_query(struct ibv_context *context, struct odp_caps *caps, str
 
 	reason_clear(why);
 	if (!context || !caps)
-		return reason_set(why, EINVAL, "no device context, or nowhere to put its capabilities");
+		return reason_set(why, EINVAL,
+				  "no device context, or nowhere to put its capabilities");
 
 	memset(caps, 0, sizeof(*caps));
 	memset(&attr, 0, sizeof(attr));
@@ -25,7 +26,8 @@ ODP_PUBLIC int odp_query(struct ibv_context *context, struct odp_caps *caps, str
 	ret = ibv_query_device_ex(context, NULL, &attr);
 	if (ret) {
 		ret = ret < 0 ? -ret : ret;
-		return reason_set(why, ret, "%s cannot be asked for its capabilities: %s", caps->device, err_words(ret, &err));
+		return reason_set(why, ret, "%s cannot be asked for its capabilities: %s",
+				  caps->device, err_words(ret, &err));
 	}
 
 	caps->max_mr_size = attr.orig_attr.max_mr_size;
@@ -43,7 +45,10 @@ ODP_PUBLIC int odp_query(struct ibv_context *context, struct odp_caps *caps, str
 
 static const char *op_names(uint32_t ops, char *buf, size_t size)
 {
-	static const char *const name[] = { "SEND", "RECV", "RDMA WRITE", "RDMA READ", "atomics", "receives from an SRQ", "FLUSH", "ATOMIC WRITE" };
+	static const char *const name[] = {
+		"SEND", "RECV", "RDMA WRITE", "RDMA READ", "atomics", "receives from an SRQ",
+		"FLUSH", "ATOMIC WRITE"
+	};
 	const char *sep = "";
 
 	buf[0] = '\0';
@@ -59,24 +64,34 @@ static const char *op_names(uint32_t ops, char *buf, size_t size)
 	return buf;
 }
 
-/* Where on-demand paging comes from differs with the driver; so does what a user can do about its absence. */
+/*
+ * Which part provides on-demand paging depends on the driver, and so does what a user can do where
+ * it is missing.
+ */
 static int no_odp(const struct odp_caps *caps, struct odp_reason *why)
 {
 	struct utsname uts = { 0 };
 
 	uname(&uts);
 	if (!strncmp(caps->device, "rxe", 3))
-		return reason_set(why, EOPNOTSUPP, "%s has no on-demand paging: rdma_rxe has it from Linux 6.15 on, this is %s",
+		return reason_set(why, EOPNOTSUPP,
+				  "%s has no on-demand paging: rdma_rxe has it from Linux 6.15 on, "
+				  "this is %s",
 				  caps->device, uts.release);
 	if (!strncmp(caps->device, "mlx5", 4))
 		return reason_set(why, EOPNOTSUPP,
-				  "%s has no on-demand paging here: its firmware, or the kernel (%s, CONFIG_INFINIBAND_ON_DEMAND_PAGING), lacks it; "
-				  "virtual functions may have it turned off", caps->device, uts.release);
-	return reason_set(why, EOPNOTSUPP, "%s has no on-demand paging: neither the device nor its driver (of Linux %s) offers it",
+				  "%s has no on-demand paging here: its firmware, or the kernel "
+				  "(%s, CONFIG_INFINIBAND_ON_DEMAND_PAGING), lacks it; virtual "
+				  "functions may have it turned off",
+				  caps->device, uts.release);
+	return reason_set(why, EOPNOTSUPP,
+			  "%s has no on-demand paging: neither the device nor its driver (of Linux "
+			  "%s) offers it",
 			  caps->device, uts.release);
 }
 
-ODP_PUBLIC int odp_can(const struct odp_caps *caps, enum ibv_qp_type qp_type, uint32_t ops, struct odp_reason *why)
+ODP_PUBLIC int odp_can(const struct odp_caps *caps, enum ibv_qp_type qp_type, uint32_t ops,
+		       struct odp_reason *why)
 {
 	char missing[160];
 	const char *qp;
@@ -96,10 +111,13 @@ ODP_PUBLIC int odp_can(const struct odp_caps *caps, enum ibv_qp_type qp_type, ui
 	default:
 		if (!ops)
 			return 0;
-		return reason_set(why, EOPNOTSUPP, "%s says nothing about on-demand memory on QPs of type %d", caps->device, (int)qp_type);
+		return reason_set(why, EOPNOTSUPP,
+				  "%s says nothing about on-demand memory on QPs of type %d",
+				  caps->device, (int)qp_type);
 	}
 	if ((ops & can) == ops)
 		return 0;
-	return reason_set(why, EOPNOTSUPP, "%s cannot use on-demand memory on %s QPs for: %s%s", caps->device, qp,
-			  op_names(ops & ~can, missing, sizeof(missing)), can ? "" : " (nor for anything else there)");
+	return reason_set(why, EOPNOTSUPP, "%s cannot use on-demand memory on %s QPs for: %s%s",
+			  caps->device, qp, op_names(ops & ~can, missing, sizeof(missing)),
+			  can ? "" : " (nor for anything else there)");
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Would an access with this key work? The same questions, in the same order, as a device asks them. */
+/* Would an access with this key work? Asks what a device asks, in the same order. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <inttypes.h>
@@ -33,7 +33,8 @@ static const char *const cause_names[] = {
 
 ODP_PUBLIC const char *odp_cause_name(enum odp_cause cause)
 {
-	return (size_t)cause < sizeof(cause_names) / sizeof(cause_names[0]) ? cause_names[cause] : NULL;
+	return (size_t)cause < sizeof(cause_names) / sizeof(cause_names[0]) ?
+		       cause_names[cause] : NULL;
 }
 
 void explain_say(struct odp_explanation *out, const char *fmt, ...)
@@ -80,19 +81,23 @@ static void say_mr(struct odp_explanation *out, const struct mr_facts *mr)
 		explain_say(out, "the implicit MR");
 		return;
 	}
-	explain_say(out, "the %s MR [%#" PRIx64 ", %#" PRIx64 ") of %s", mr->on_demand ? "on-demand" : "pinned", mr->iova, mr->iova + mr->length,
+	explain_say(out, "the %s MR [%#" PRIx64 ", %#" PRIx64 ") of %s",
+		    mr->on_demand ? "on-demand" : "pinned", mr->iova, mr->iova + mr->length,
 		    size_words(mr->length, &size));
 	if (mr->iova != mr->addr)
 		explain_say(out, " (memory at %#" PRIx64 ")", mr->addr);
 }
 
-static void check_memory(const struct mr_facts *mr, const struct explain_access *a, struct odp_explanation *out)
+static void check_memory(const struct mr_facts *mr, const struct explain_access *a,
+			 struct odp_explanation *out)
 {
 	static const enum odp_cause causes[] = {
-		[MAP_NOTHING] = ODP_CAUSE_UNMAPPED,  [MAP_NO_READ] = ODP_CAUSE_NO_READ,	    [MAP_NO_WRITE] = ODP_CAUSE_READ_ONLY,
-		[MAP_FILE_END] = ODP_CAUSE_BEYOND_FILE, [MAP_SPECIAL] = ODP_CAUSE_NO_MEMORY,
+		[MAP_NOTHING] = ODP_CAUSE_UNMAPPED,   [MAP_NO_READ] = ODP_CAUSE_NO_READ,
+		[MAP_NO_WRITE] = ODP_CAUSE_READ_ONLY, [MAP_FILE_END] = ODP_CAUSE_BEYOND_FILE,
+		[MAP_SPECIAL] = ODP_CAUSE_NO_MEMORY,
 	};
-	bool write = a->need & (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC);
+	bool write = a->need &
+		     (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC);
 	struct map_finding found;
 	char words[320];
 
@@ -110,7 +115,8 @@ static void check_memory(const struct mr_facts *mr, const struct explain_access 
 		explain_say(out, ", which does not make read-only memory writable");
 }
 
-static void check_mr(const struct mr_facts *mr, const struct explain_access *a, struct odp_explanation *out)
+static void check_mr(const struct mr_facts *mr, const struct explain_access *a,
+		     struct odp_explanation *out)
 {
 	unsigned int missing = a->need & ~mr->access;
 	uint64_t off = a->addr - mr->iova;
@@ -118,14 +124,18 @@ static void check_mr(const struct mr_facts *mr, const struct explain_access *a, 
 
 	if (mr->pid != getpid()) {
 		out->cause = ODP_CAUSE_FORKED;
-		explain_say(out, "the key is of an MR that process %d registered, before it forked this one: its memory is that process's",
+		explain_say(out,
+			    "the key is of an MR that process %d registered, before it forked this "
+			    "one: its memory is that process's",
 			    (int)mr->pid);
 		return;
 	}
 	if (a->addr < mr->iova || off > mr->length || a->length > mr->length - off) {
 		out->cause = ODP_CAUSE_BOUNDS;
-		out->addr = a->addr < mr->iova || off >= mr->length ? a->addr : mr->iova + mr->length;
-		explain_say(out, "%" PRIu64 " bytes from %#" PRIx64 " are not all in ", a->length, a->addr);
+		out->addr = a->addr < mr->iova || off >= mr->length ?
+				    a->addr : mr->iova + mr->length;
+		explain_say(out, "%" PRIu64 " bytes from %#" PRIx64 " are not all in ", a->length,
+			    a->addr);
 		say_mr(out, mr);
 		explain_say(out, ": %#" PRIx64 " is outside", out->addr);
 		return;
@@ -134,7 +144,8 @@ static void check_mr(const struct mr_facts *mr, const struct explain_access *a, 
 		out->cause = ODP_CAUSE_ACCESS;
 		out->addr = a->addr;
 		say_mr(out, mr);
-		explain_say(out, " was registered for %s", access_words(mr->access, words, sizeof(words)));
+		explain_say(out, " was registered for %s",
+			    access_words(mr->access, words, sizeof(words)));
 		access_words(missing, words, sizeof(words));
 		explain_say(out, ", not for %s", words + strlen("local read, "));
 		return;
@@ -142,7 +153,8 @@ static void check_mr(const struct mr_facts *mr, const struct explain_access *a, 
 	check_memory(mr, a, out);
 }
 
-void explain_access_check(struct odp_domain *domain, const struct explain_access *a, struct odp_explanation *out)
+void explain_access_check(struct odp_domain *domain, const struct explain_access *a,
+			  struct odp_explanation *out)
 {
 	enum key_kind kind = a->remote ? KEY_REMOTE : KEY_LOCAL;
 	const char *key = kind == KEY_REMOTE ? "rkey" : "lkey";
@@ -184,14 +196,20 @@ void explain_access_check(struct odp_domain *domain, const struct explain_access
 		break;
 	}
 	out->cause = ODP_CAUSE_KEY_UNKNOWN;
-	explain_say(out, "no MR that was registered here with libodp has the %s %#x: it is stale, of another process or device, or was registered "
-			 "without the library", key, a->key);
+	explain_say(out,
+		    "no MR that was registered here with libodp has the %s %#x: it is stale, of "
+		    "another process or device, or was registered without the library",
+		    key, a->key);
 }
 
-ODP_PUBLIC int odp_check(struct odp_domain *domain, uint32_t key, uint64_t addr, uint64_t length, unsigned int need,
-			 struct odp_explanation *out)
+ODP_PUBLIC int odp_check(struct odp_domain *domain, uint32_t key, uint64_t addr, uint64_t length,
+			 unsigned int need, struct odp_explanation *out)
 {
-	struct explain_access a = { .key = key, .addr = addr, .length = length, .need = need, .remote = need & ODP_REMOTE_ACCESS };
+	struct explain_access a = { .key = key,
+				    .addr = addr,
+				    .length = length,
+				    .need = need,
+				    .remote = need & ODP_REMOTE_ACCESS };
 
 	if (!domain || !out || need & ~(unsigned int)(ODP_REMOTE_ACCESS | IBV_ACCESS_LOCAL_WRITE))
 		return -EINVAL;
@@ -200,7 +218,9 @@ ODP_PUBLIC int odp_check(struct odp_domain *domain, uint32_t key, uint64_t addr,
 		out->cause = ODP_CAUSE_ALIGNMENT;
 		out->addr = addr;
 		out->key = key;
-		explain_say(out, "an atomic operation on %#" PRIx64 ", which is not a multiple of 8", addr);
+		explain_say(out,
+			    "an atomic operation on %#" PRIx64 ", which is not a multiple of 8",
+			    addr);
 		return 0;
 	}
 	explain_access_check(domain, &a, out);

@@ -7,8 +7,8 @@
 #include "internal.h"
 
 /*
- * One list for the process, because two libraries in it that open the same PD must share its implicit MRs. It is empty when nobody uses
- * the library, so there is nothing to do at exit.
+ * One list for the process, because two libraries in it that open the same PD must share its
+ * implicit MRs. It is empty when nobody uses the library, so there is nothing to do at exit.
  */
 static pthread_mutex_t domains_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct odp_domain *domains;
@@ -32,7 +32,10 @@ ODP_PUBLIC struct odp_domain *odp_domain_open(struct ibv_pd *pd, struct odp_reas
 		errno = -reason_set(why, EINVAL, "no protection domain");
 		return NULL;
 	}
-	/* The device is asked before the lock is taken: it may be slow. Who loses the race throws its answer away. */
+	/*
+	 * Ask the device before the lock is taken, because it may be slow. If another thread
+	 * opens this PD meanwhile, the answer is thrown away.
+	 */
 	fresh = calloc(1, sizeof(*fresh));
 	if (!fresh) {
 		errno = -reason_set(why, ENOMEM, "out of memory");
@@ -207,7 +210,8 @@ static bool find_in(struct odp_domain *d, uint32_t key, enum key_kind kind, stru
 	return found;
 }
 
-static bool find_dead(struct odp_domain *d, uint32_t key, enum key_kind kind, struct mr_facts *facts)
+static bool find_dead(struct odp_domain *d, uint32_t key, enum key_kind kind,
+		      struct mr_facts *facts)
 {
 	uint64_t n;
 	bool found = false;
@@ -223,7 +227,8 @@ static bool find_dead(struct odp_domain *d, uint32_t key, enum key_kind kind, st
 	return found;
 }
 
-enum key_found key_find(struct odp_domain *domain, uint32_t key, enum key_kind kind, struct mr_facts *facts)
+enum key_found key_find(struct odp_domain *domain, uint32_t key, enum key_kind kind,
+			struct mr_facts *facts)
 {
 	enum key_kind other = kind == KEY_LOCAL ? KEY_REMOTE : KEY_LOCAL;
 	enum key_found found = KEY_NONE;
@@ -234,7 +239,8 @@ enum key_found key_find(struct odp_domain *domain, uint32_t key, enum key_kind k
 		return KEY_OTHER_KIND;
 	pthread_mutex_lock(&domains_lock);
 	for (struct odp_domain *d = domains; d && !found; d = d->next) {
-		if (d != domain && d->pd->context == domain->pd->context && find_in(d, key, kind, facts))
+		if (d != domain && d->pd->context == domain->pd->context &&
+		    find_in(d, key, kind, facts))
 			found = KEY_OTHER_DOMAIN;
 	}
 	pthread_mutex_unlock(&domains_lock);

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* prxe tells an MR's counters to whoever holds it, by a method of its own: no privilege, and no list to search. */
+/*
+ * prxe has a method of its own that tells an MR's counters to any process that has the MR. It needs
+ * no privilege, and no list has to be searched.
+ */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <rdma/ib_user_ioctl_cmds.h>
@@ -15,15 +18,26 @@ bool driver_mr_stats(struct odp_mr *mr, struct odp_stats *stats)
 		struct ib_uverbs_ioctl_hdr hdr;
 		struct ib_uverbs_attr attr[2];
 	} cmd = {
-		.hdr = { .length = sizeof(cmd), .object_id = UVERBS_OBJECT_MR, .method_id = PRXE_METHOD_MR_COUNTERS,
-			 .num_attrs = 2, .driver_id = PRXE_DRIVER_ID },
-		.attr = { { .attr_id = PRXE_ATTR_MR_HANDLE, .flags = UVERBS_ATTR_F_MANDATORY, .data = mr->mr->handle },
-			  { .attr_id = PRXE_ATTR_MR_COUNTERS, .flags = UVERBS_ATTR_F_MANDATORY, .len = sizeof(c),
+		.hdr = { .length = sizeof(cmd),
+			 .object_id = UVERBS_OBJECT_MR,
+			 .method_id = PRXE_METHOD_MR_COUNTERS,
+			 .num_attrs = 2,
+			 .driver_id = PRXE_DRIVER_ID },
+		.attr = { { .attr_id = PRXE_ATTR_MR_HANDLE,
+			    .flags = UVERBS_ATTR_F_MANDATORY,
+			    .data = mr->mr->handle },
+			  { .attr_id = PRXE_ATTR_MR_COUNTERS,
+			    .flags = UVERBS_ATTR_F_MANDATORY,
+			    .len = sizeof(c),
 			    .data = (uintptr_t)&c } },
 	};
 
-	/* Another driver's id does not match, an older prxe has no such method: EINVAL, EPROTONOSUPPORT. */
-	if (ioctl(mr->mr->context->cmd_fd, RDMA_VERBS_IOCTL, &cmd) || !(c.flags & PRXE_COUNTERS_ODP))
+	/*
+	 * EINVAL: another driver refuses the driver id. EPROTONOSUPPORT: an older prxe does not
+	 * have the method.
+	 */
+	if (ioctl(mr->mr->context->cmd_fd, RDMA_VERBS_IOCTL, &cmd) ||
+	    !(c.flags & PRXE_COUNTERS_ODP))
 		return false;
 	stats_put(stats, "page_faults", c.page_faults);
 	stats_put(stats, "page_faults_handled", c.page_faults_handled);

@@ -49,8 +49,11 @@ static int refused(int err, uint64_t from, uint64_t to, struct odp_reason *why)
 		}
 	}
 	if (err == EINVAL)
-		return reason_set(why, err, "cannot evict: memory between %#" PRIx64 " and %#" PRIx64 " is locked (mlock), of huge "
-					    "pages or a device's, or this kernel is older than 5.4", from, to);
+		return reason_set(why, err,
+				  "cannot evict: memory between %#" PRIx64 " and %#" PRIx64
+				  " is locked (mlock), of huge pages or a device's, or this kernel "
+				  "is older than 5.4",
+				  from, to);
 	return reason_set(why, err, "cannot evict: %s", err_words(err, &et));
 }
 
@@ -63,14 +66,19 @@ static void say_what_stays(uint64_t stays, uint64_t all, struct odp_reason *why)
 	if (!stays || !why)
 		return;
 	if (!sysinfo(&si) && !si.totalswap)
-		reason_set(why, 0, "%s of %s stay in memory: there is no swap, and only pages of files can leave", size_words(stays, &s1),
-			   size_words(all, &s2));
+		reason_set(why, 0,
+			   "%s of %s stay in memory: there is no swap, and only pages of files can "
+			   "leave",
+			   size_words(stays, &s1), size_words(all, &s2));
 	else
-		reason_set(why, 0, "%s of %s stay in memory: they are shared, in use, or there was no room to write them to", size_words(stays, &s1),
-			   size_words(all, &s2));
+		reason_set(why, 0,
+			   "%s of %s stay in memory: they are shared, in use, or there was no room "
+			   "to write them to",
+			   size_words(stays, &s1), size_words(all, &s2));
 }
 
-ODP_PUBLIC int odp_evict(struct odp_mr *mr, void *addr, size_t length, enum odp_evict_how how, size_t *gone, struct odp_reason *why)
+ODP_PUBLIC int odp_evict(struct odp_mr *mr, void *addr, size_t length, enum odp_evict_how how,
+			 size_t *gone, struct odp_reason *why)
 {
 	uint64_t page = page_size(), from = (uintptr_t)addr, to, stays;
 	struct size_text size;
@@ -87,8 +95,10 @@ ODP_PUBLIC int odp_evict(struct odp_mr *mr, void *addr, size_t length, enum odp_
 	case ODP_EVICT_DISCARD: advice = MADV_DONTNEED; break;
 	default: return reason_set(why, EINVAL, "there is no way %d to evict", (int)how);
 	}
-	if (from - mr->addr > mr->length || length > mr->length - (from - mr->addr) || length > UINT64_MAX - page - from)
-		return reason_set(why, EINVAL, "%s at %p are not all in the MR", size_words(length, &size), addr);
+	if (from - mr->addr > mr->length || length > mr->length - (from - mr->addr) ||
+	    length > UINT64_MAX - page - from)
+		return reason_set(why, EINVAL, "%s at %p are not all in the MR",
+				  size_words(length, &size), addr);
 	to = from + length;
 	if (how == ODP_EVICT_DISCARD) { /* a neighbour's bytes in the same page must not be lost */
 		from = (from + page - 1) / page * page;
@@ -100,10 +110,17 @@ ODP_PUBLIC int odp_evict(struct odp_mr *mr, void *addr, size_t length, enum odp_
 	if (from >= to)
 		return 0;
 	if (!mr->on_demand)
-		return reason_set(why, EBUSY, "the MR is pinned: it cannot leave memory while it is registered (%.200s)", mr->reason);
-	/* The device would go on with the pinned pages while the process gets new ones: the two no longer see the same memory. */
+		return reason_set(why, EBUSY,
+				  "the MR is pinned: it cannot leave memory while it is registered "
+				  "(%.200s)",
+				  mr->reason);
+	/*
+	 * The device would go on with the pinned pages while the process gets new ones: the two
+	 * would no longer see the same memory.
+	 */
 	if (pinned_anywhere(from, to - from))
-		return reason_set(why, EBUSY, "another MR of this process pins a part of these %s", size_words(to - from, &size));
+		return reason_set(why, EBUSY, "another MR of this process pins a part of these %s",
+				  size_words(to - from, &size));
 
 	for (int i = 0; i < EAGAIN_TRIES; i++) {
 		err = madvise((void *)(uintptr_t)from, to - from, advice) ? errno : 0;

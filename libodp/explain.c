@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Why a work request failed: its status says where to look, its SGEs and the MRs' register what is wrong there. */
+/*
+ * Why a work request failed. Its status says where to look; its SGEs, and the MRs that the library
+ * knows, say what is wrong there.
+ */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <inttypes.h>
@@ -25,10 +28,12 @@ static struct shape shape_of(enum ibv_wr_opcode op)
 	case IBV_WR_SEND_WITH_INV:
 		return (struct shape){ "SEND", true, 0, 0 };
 	case IBV_WR_RDMA_READ:
-		return (struct shape){ "RDMA READ", true, IBV_ACCESS_LOCAL_WRITE, IBV_ACCESS_REMOTE_READ };
+		return (struct shape){ "RDMA READ", true, IBV_ACCESS_LOCAL_WRITE,
+				       IBV_ACCESS_REMOTE_READ };
 	case IBV_WR_ATOMIC_CMP_AND_SWP:
 	case IBV_WR_ATOMIC_FETCH_AND_ADD:
-		return (struct shape){ "atomic operation", true, IBV_ACCESS_LOCAL_WRITE, IBV_ACCESS_REMOTE_ATOMIC };
+		return (struct shape){ "atomic operation", true, IBV_ACCESS_LOCAL_WRITE,
+				       IBV_ACCESS_REMOTE_ATOMIC };
 	default:
 		return (struct shape){ "request", false, 0, 0 };
 	}
@@ -44,13 +49,18 @@ static uint64_t sge_total(const struct ibv_sge *sge, int n)
 }
 
 /* The first SGE that is wrong. False: none is. */
-static bool check_sges(struct odp_domain *d, const struct ibv_sge *sge, int n, unsigned int need, struct odp_explanation *out)
+static bool check_sges(struct odp_domain *d, const struct ibv_sge *sge, int n, unsigned int need,
+		       struct odp_explanation *out)
 {
 	for (int i = 0; i < n; i++) {
-		struct explain_access a = { .key = sge[i].lkey, .addr = sge[i].addr, .length = sge[i].length, .need = need };
+		struct explain_access a = { .key = sge[i].lkey,
+					    .addr = sge[i].addr,
+					    .length = sge[i].length,
+					    .need = need };
 		size_t mark = strlen(out->text);
 
-		explain_say(out, "SGE %d (lkey %#x, %u bytes at %#" PRIx64 "): ", i, sge[i].lkey, sge[i].length, sge[i].addr);
+		explain_say(out, "SGE %d (lkey %#x, %u bytes at %#" PRIx64 "): ", i, sge[i].lkey,
+			    sge[i].length, sge[i].addr);
 		explain_access_check(d, &a, out);
 		if (out->cause != ODP_CAUSE_NONE) {
 			out->sge = i;
@@ -62,14 +72,20 @@ static bool check_sges(struct odp_domain *d, const struct ibv_sge *sge, int n, u
 	return false;
 }
 
-static void local_memory(struct odp_domain *d, const struct ibv_sge *sge, int n, unsigned int need, struct odp_explanation *out)
+static void local_memory(struct odp_domain *d, const struct ibv_sge *sge, int n, unsigned int need,
+			 struct odp_explanation *out)
 {
 	if (!check_sges(d, sge, n, need, out))
-		explain_say(out, "the keys, bounds and mappings of its %d SGEs are in order now: they were not when it failed, or a page could "
-				 "not be brought in (I/O error, no memory), or the QP belongs to another protection domain than these MRs", n);
+		explain_say(out,
+			    "the keys, bounds and mappings of its %d SGEs are in order now: they "
+			    "were not when it failed, or a page could not be brought in (I/O "
+			    "error, no memory), or the QP belongs to another protection domain "
+			    "than these MRs",
+			    n);
 }
 
-static void remote_target(const struct ibv_send_wr *wr, const struct shape *s, uint64_t *addr, uint32_t *rkey)
+static void remote_target(const struct ibv_send_wr *wr, const struct shape *s, uint64_t *addr,
+			  uint32_t *rkey)
 {
 	if (s->remote == IBV_ACCESS_REMOTE_ATOMIC) {
 		*addr = wr->wr.atomic.remote_addr;
@@ -80,22 +96,26 @@ static void remote_target(const struct ibv_send_wr *wr, const struct shape *s, u
 	}
 }
 
-static void remote_memory(struct odp_domain *d, const struct ibv_send_wr *wr, const struct shape *s, unsigned int flags,
-			  struct odp_explanation *out)
+static void remote_memory(struct odp_domain *d, const struct ibv_send_wr *wr, const struct shape *s,
+			  unsigned int flags, struct odp_explanation *out)
 {
 	struct explain_access a = { .need = s->remote, .remote = true, .any_pd = true };
 
 	out->remote = 1;
 	if (!s->remote) {
 		out->cause = ODP_CAUSE_REMOTE;
-		explain_say(out, "the target refused it; a %s names no memory there: it is about the target's receive request", s->name);
+		explain_say(out,
+			    "the target refused it; a %s names no memory there: it is about the "
+			    "target's receive request",
+			    s->name);
 		return;
 	}
 	remote_target(wr, s, &a.addr, &a.key);
 	a.length = s->remote == IBV_ACCESS_REMOTE_ATOMIC ? 8 : sge_total(wr->sg_list, wr->num_sge);
 	out->key = a.key;
 	out->addr = a.addr;
-	explain_say(out, "rkey %#x, %" PRIu64 " bytes at %#" PRIx64 " of the target: ", a.key, a.length, a.addr);
+	explain_say(out, "rkey %#x, %" PRIu64 " bytes at %#" PRIx64 " of the target: ", a.key,
+		    a.length, a.addr);
 	if (s->remote == IBV_ACCESS_REMOTE_ATOMIC && a.addr % 8) {
 		out->cause = ODP_CAUSE_ALIGNMENT;
 		explain_say(out, "the address of an atomic operation must be a multiple of 8");
@@ -103,20 +123,23 @@ static void remote_memory(struct odp_domain *d, const struct ibv_send_wr *wr, co
 	}
 	if (!(flags & ODP_EXPLAIN_SAME_PROCESS)) {
 		out->cause = ODP_CAUSE_REMOTE;
-		explain_say(out, "the rkey is wrong or stale, the range is not all in its MR, the MR or the QP does not allow this access, or a page "
-				 "cannot be had; the target can tell which (odp_check)");
+		explain_say(out, "the rkey is wrong or stale, the range is not all in its MR, the "
+				 "MR or the QP does not allow this access, or a page cannot be "
+				 "had; the target can tell which (odp_check)");
 		return;
 	}
 	explain_access_check(d, &a, out);
 	if (out->cause == ODP_CAUSE_NONE)
-		explain_say(out, "key, bounds, access and mapping are in order now: they were not when it failed, or a page could not be brought "
-				 "in, or the target's QP is of another protection domain, or its access flags do not allow this");
+		explain_say(out,
+			    "key, bounds, access and mapping are in order now: they were not when "
+			    "it failed, or a page could not be brought in, or the target's QP is "
+			    "of another protection domain, or its access flags do not allow this");
 	if (!out->addr)
 		out->addr = a.addr;
 }
 
-static void invalid_request(struct odp_domain *d, const struct ibv_send_wr *wr, const struct shape *s, unsigned int flags,
-			    struct odp_explanation *out)
+static void invalid_request(struct odp_domain *d, const struct ibv_send_wr *wr,
+			    const struct shape *s, unsigned int flags, struct odp_explanation *out)
 {
 	uint64_t addr = 0;
 	uint32_t rkey = 0;
@@ -132,13 +155,19 @@ static void invalid_request(struct odp_domain *d, const struct ibv_send_wr *wr, 
 	out->key = rkey;
 	out->addr = addr;
 	if (s->remote)
-		explain_say(out, "the target's QP was not set up for it (qp_access_flags, max_dest_rd_atomic)");
+		explain_say(out, "the target's QP was not set up for it (qp_access_flags, "
+				 "max_dest_rd_atomic)");
 	else
-		explain_say(out, "the target's receive buffer has less room than these %" PRIu64 " bytes, or its QP does not take such a request",
+		explain_say(out,
+			    "the target's receive buffer has less room than these %" PRIu64
+			    " bytes, or its QP does not take such a request",
 			    sge_total(wr->sg_list, wr->num_sge));
 }
 
-/* What a status means when memory is not the point, or before it is looked at. True: that is all there is to say. */
+/*
+ * Explain a status that is not about memory. True: there is nothing more to say. False: memory has
+ * to be looked at.
+ */
 static bool status_alone(enum ibv_wc_status status, struct odp_explanation *out)
 {
 	switch (status) {
@@ -148,19 +177,21 @@ static bool status_alone(enum ibv_wc_status status, struct odp_explanation *out)
 		return true;
 	case IBV_WC_WR_FLUSH_ERR:
 		out->cause = ODP_CAUSE_FLUSHED;
-		explain_say(out, "the QP was in the error state already: the cause is the first completion with another status, of this QP or of "
-				 "its peer");
+		explain_say(out, "the QP was in the error state already: the cause is the first "
+				 "completion with another status, of this QP or of its peer");
 		return true;
 	case IBV_WC_RETRY_EXC_ERR:
 		out->cause = ODP_CAUSE_PEER;
 		out->remote = 1;
-		explain_say(out, "the peer did not answer: its QP or process is gone, not in RTR, or not reachable; this is not about memory");
+		explain_say(out, "the peer did not answer: its QP or process is gone, not in RTR, "
+				 "or not reachable; this is not about memory");
 		return true;
 	case IBV_WC_RNR_RETRY_EXC_ERR:
 		out->cause = ODP_CAUSE_PEER;
 		out->remote = 1;
-		explain_say(out, "the peer was not ready for too long: no receive request was posted there, or its on-demand memory took longer "
-				 "to come in than rnr_retry and min_rnr_timer allow (7 waits for ever)");
+		explain_say(out, "the peer was not ready for too long: no receive request was "
+				 "posted there, or its on-demand memory took longer to come in "
+				 "than rnr_retry and min_rnr_timer allow (7 waits for ever)");
 		return true;
 	case IBV_WC_LOC_PROT_ERR:
 	case IBV_WC_LOC_LEN_ERR:
@@ -172,7 +203,8 @@ static bool status_alone(enum ibv_wc_status status, struct odp_explanation *out)
 		return false;
 	default:
 		out->cause = ODP_CAUSE_OTHER;
-		explain_say(out, "the library knows nothing about memory that leads to this status");
+		explain_say(out,
+			    "the library knows nothing about memory that leads to this status");
 		return true;
 	}
 }
@@ -192,7 +224,8 @@ static void no_request(struct odp_explanation *out)
 	explain_say(out, "without the work request there is no more to say");
 }
 
-ODP_PUBLIC int odp_explain_send(struct odp_domain *domain, const struct ibv_wc *wc, const struct ibv_send_wr *wr, unsigned int flags,
+ODP_PUBLIC int odp_explain_send(struct odp_domain *domain, const struct ibv_wc *wc,
+				const struct ibv_send_wr *wr, unsigned int flags,
 				struct odp_explanation *out)
 {
 	struct shape s = shape_of(wr ? wr->opcode : IBV_WR_DRIVER1);
@@ -216,18 +249,22 @@ ODP_PUBLIC int odp_explain_send(struct odp_domain *domain, const struct ibv_wc *
 	case IBV_WC_REM_OP_ERR:
 		out->cause = ODP_CAUSE_REMOTE;
 		out->remote = 1;
-		explain_say(out, "the target could not carry it out: its receive request has a bad lkey or a page that cannot be had, or it failed "
-				 "otherwise; the target's own completion tells (odp_explain_recv)");
+		explain_say(out, "the target could not carry it out: its receive request has a bad "
+				 "lkey or a page that cannot be had, or it failed otherwise; the "
+				 "target's own completion tells (odp_explain_recv)");
 		break;
 	case IBV_WC_LOC_LEN_ERR:
 		out->cause = ODP_CAUSE_LENGTH;
-		explain_say(out, "its %" PRIu64 " bytes are more than a message may have here (2 GiB; the MTU on UD)",
+		explain_say(out,
+			    "its %" PRIu64
+			    " bytes are more than a message may have here (2 GiB; the MTU on UD)",
 			    sge_total(wr->sg_list, wr->num_sge));
 		break;
 	default:
 		if (!s.sges || (wr->send_flags & IBV_SEND_INLINE)) {
 			out->cause = ODP_CAUSE_OTHER;
-			explain_say(out, "it uses no registered memory of this side: the request itself is malformed");
+			explain_say(out, "it uses no registered memory of this side: the request "
+					 "itself is malformed");
 			break;
 		}
 		local_memory(domain, wr->sg_list, wr->num_sge, s.local, out);
@@ -235,8 +272,8 @@ ODP_PUBLIC int odp_explain_send(struct odp_domain *domain, const struct ibv_wc *
 	return 0;
 }
 
-ODP_PUBLIC int odp_explain_recv(struct odp_domain *domain, const struct ibv_wc *wc, const struct ibv_recv_wr *wr,
-				struct odp_explanation *out)
+ODP_PUBLIC int odp_explain_recv(struct odp_domain *domain, const struct ibv_wc *wc,
+				const struct ibv_recv_wr *wr, struct odp_explanation *out)
 {
 	if (!domain || !wc || !out)
 		return -EINVAL;
@@ -249,7 +286,9 @@ ODP_PUBLIC int odp_explain_recv(struct odp_domain *domain, const struct ibv_wc *
 	}
 	if (wc->status == IBV_WC_LOC_LEN_ERR) {
 		out->cause = ODP_CAUSE_LENGTH;
-		explain_say(out, "the message was longer than the buffer of %" PRIu64 " bytes in %d SGEs",
+		explain_say(out,
+			    "the message was longer than the buffer of %" PRIu64
+			    " bytes in %d SGEs",
 			    sge_total(wr->sg_list, wr->num_sge), wr->num_sge);
 		return 0;
 	}

@@ -2,7 +2,7 @@
 /*
  * What the library's files share. Locks, in the order in which they may be taken:
  *
- *   implicit_lock  of a domain: held while its shared MRs are made or given back, so over system calls
+ *   implicit_lock  of a domain: held while its shared MRs are made or given back (system calls)
  *   domains_lock   one for the process: the list of domains, and their references
  *   lock           of a domain: its MRs and counters; never held over a system call
  */
@@ -18,7 +18,8 @@
 #define ODP_PUBLIC __attribute__((visibility("default")))
 #define ODP_PRINTF(f, a) __attribute__((format(printf, f, a)))
 #define ODP_DEAD_KEYS 64 /* deregistered MRs that a domain remembers, for explanations */
-#define ODP_REMOTE_ACCESS (IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC)
+#define ODP_REMOTE_ACCESS \
+	(IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC)
 
 struct odp_mr {
 	struct odp_mr *next, *prev; /* of the domain's list; under its lock */
@@ -30,7 +31,8 @@ struct odp_mr {
 	enum odp_policy policy;
 	bool on_demand, implicit, fallback;
 	unsigned int refs;   /* under implicit_lock; 1 for what is not implicit */
-	pid_t pid, tid;	     /* who registered it: fork makes it useless, and netlink tells the tid */
+	/* Who registered it: the MR is of no use in a forked process, and netlink knows the tid. */
+	pid_t pid, tid;
 	_Atomic uint32_t mrn; /* its number in RDMA netlink; 0: not known yet */
 	char reason[640]; /* a struct odp_reason's text, and a beginning */
 };
@@ -72,7 +74,7 @@ struct size_text {
 	char text[64];
 };
 const char *size_words(uint64_t bytes, struct size_text *buf);
-/* Append to a fixed buffer; what does not fit is cut off, which never matters more than the beginning. */
+/* Append to a fixed buffer. What does not fit is cut off: the beginning says what matters most. */
 void text_add(char *buf, size_t size, const char *fmt, ...) ODP_PRINTF(3, 4);
 
 /* ---- limits.c ---- */
@@ -99,11 +101,14 @@ bool pinned_anywhere(uint64_t addr, uint64_t length);
 enum key_kind { KEY_LOCAL, KEY_REMOTE };
 enum key_found { KEY_NONE, KEY_HERE, KEY_OTHER_KIND, KEY_DEAD, KEY_OTHER_DOMAIN };
 /* Who has this key: this domain, its dead, other domains of the same device. */
-enum key_found key_find(struct odp_domain *domain, uint32_t key, enum key_kind kind, struct mr_facts *facts);
+enum key_found key_find(struct odp_domain *domain, uint32_t key, enum key_kind kind,
+			struct mr_facts *facts);
 
 /* ---- maps.c ---- */
 
-enum map_kind { MAP_FINE, MAP_NOTHING, MAP_NO_READ, MAP_NO_WRITE, MAP_FILE_END, MAP_SPECIAL, MAP_UNREADABLE };
+enum map_kind {
+	MAP_FINE, MAP_NOTHING, MAP_NO_READ, MAP_NO_WRITE, MAP_FILE_END, MAP_SPECIAL, MAP_UNREADABLE
+};
 struct map_finding {
 	enum map_kind kind;
 	uint64_t addr;	      /* the first page that is wrong, or the range's own beginning in it */

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* What a process may pin: RLIMIT_MEMLOCK, how much of it is used, and whether the process may exceed it. */
+/*
+ * What a process may pin: RLIMIT_MEMLOCK, how much of it is used, and whether the process may
+ * exceed it.
+ */
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <linux/capability.h>
@@ -23,8 +26,9 @@ uint64_t pin_bytes(uint64_t addr, uint64_t length)
 }
 
 /*
- * The kernel lets CAP_IPC_LOCK exceed the limit only in the initial user namespace, which /proc does not tell. So a root of a container
- * with a user namespace of its own passes here and is refused by the kernel; uid_map says which one this is.
+ * The kernel lets CAP_IPC_LOCK exceed the limit only in the initial user namespace. The capability
+ * itself does not tell its namespace: root of a container may have it, and be refused. uid_map
+ * tells whether the namespace is the initial one.
  */
 static bool in_initial_user_namespace(void)
 {
@@ -53,7 +57,10 @@ void pin_limit_read(struct pin_limit *limit)
 	f = fopen("/proc/self/status", "re");
 	if (f) {
 		while (fgets(line, sizeof(line), f)) {
-			/* Drivers charge VmPin; VmLck (mlock) has the same limit but an account of its own. */
+			/*
+			 * Drivers charge VmPin. VmLck (mlock) has the same limit, but is counted
+			 * separately.
+			 */
 			if (sscanf(line, "VmPin: %" SCNu64, &kib) == 1)
 				limit->used = kib * 1024;
 			else
@@ -61,10 +68,12 @@ void pin_limit_read(struct pin_limit *limit)
 		}
 		fclose(f);
 	}
-	limit->unlimited = rl.rlim_cur == RLIM_INFINITY || ((caps >> CAP_IPC_LOCK & 1) && in_initial_user_namespace());
+	limit->unlimited = rl.rlim_cur == RLIM_INFINITY ||
+			   ((caps >> CAP_IPC_LOCK & 1) && in_initial_user_namespace());
 }
 
 bool pin_fits(const struct pin_limit *limit, uint64_t bytes)
 {
-	return limit->unlimited || (limit->used <= limit->limit && bytes <= limit->limit - limit->used);
+	return limit->unlimited ||
+	       (limit->used <= limit->limit && bytes <= limit->limit - limit->used);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * What is mapped in a range of this process, from /proc/self/maps: nothing is touched, so nothing is faulted in, and a wrong address is
- * an answer instead of a signal.
+ * What is mapped in a range of this process, from /proc/self/maps: nothing is touched, so nothing
+ * is faulted in, and a wrong address is an answer instead of a signal.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -27,8 +27,8 @@ static bool parse(char *line, struct vma *v)
 	int at = 0;
 	size_t n;
 
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %7s %" SCNx64 " %x:%x %" SCNu64 " %n", &v->from, &v->to, v->perms, &v->offset, &v->major,
-		   &v->minor, &v->inode, &at) < 7)
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %7s %" SCNx64 " %x:%x %" SCNu64 " %n", &v->from,
+		   &v->to, v->perms, &v->offset, &v->major, &v->minor, &v->inode, &at) < 7)
 		return false;
 	v->name = line + at;
 	n = strlen(line);
@@ -38,8 +38,8 @@ static bool parse(char *line, struct vma *v)
 }
 
 /*
- * How long the mapped file is. map_files leads to the very file, also to a deleted one or a memfd, but only with privilege; its name
- * may lead to another one by now, so the inode must be the same.
+ * How long the mapped file is. map_files leads to the very file, also to a deleted one or a memfd,
+ * but only with privilege; its name may lead to another one by now, so the inode must be the same.
  */
 static bool file_size(const struct vma *v, uint64_t *size)
 {
@@ -71,14 +71,19 @@ static void note(struct map_finding *f, enum map_kind kind, const struct vma *v,
 	snprintf(f->name, sizeof(f->name), "%s", v->name);
 }
 
-/* Memory without a page that a device could be given: found by name here, by its flags in smaps below. */
+/*
+ * Memory without pages that a device could use: some is told by its name here, the rest by its
+ * flags in smaps (smaps_check).
+ */
 static bool special_name(const char *name)
 {
-	return !strcmp(name, "[vvar]") || !strcmp(name, "[vsyscall]") || !strncmp(name, "[vvar_", 6) || !strncmp(name, "/secretmem", 10);
+	return !strcmp(name, "[vvar]") || !strcmp(name, "[vsyscall]") ||
+	       !strncmp(name, "[vvar_", 6) || !strncmp(name, "/secretmem", 10);
 }
 
 /* One mapping that overlaps [at, last]. False: it is wrong, and noted. */
-static bool vma_fine(const struct vma *v, uint64_t at, uint64_t last, bool write, struct map_finding *f)
+static bool vma_fine(const struct vma *v, uint64_t at, uint64_t last, bool write,
+		     struct map_finding *f)
 {
 	uint64_t page = page_size(), size, end;
 
@@ -108,8 +113,8 @@ static bool vma_fine(const struct vma *v, uint64_t at, uint64_t last, bool write
 }
 
 /*
- * Device mappings are only told by their flags, and the kernel takes its time for smaps. So it is read when a range looks right
- * otherwise, and up to the range only.
+ * Device mappings are only told by their flags, and the kernel takes its time for smaps. So it is
+ * read when a range looks right otherwise, and up to the range only.
  */
 static void smaps_check(uint64_t at, uint64_t last, struct map_finding *f)
 {
@@ -125,9 +130,11 @@ static void smaps_check(uint64_t at, uint64_t last, struct map_finding *f)
 		if (parse(line, &v)) {
 			if (v.from > last)
 				break;
-			snprintf(name, sizeof(name), "%s", v.name); /* the line is overwritten by the next */
+			/* The line is overwritten by the next. */
+			snprintf(name, sizeof(name), "%s", v.name);
 			v.name = name;
-		} else if (v.to > at && !strncmp(line, "VmFlags:", 8) && (strstr(line, " io") || strstr(line, " pf"))) {
+		} else if (v.to > at && !strncmp(line, "VmFlags:", 8) &&
+			   (strstr(line, " io") || strstr(line, " pf"))) {
 			note(f, MAP_SPECIAL, &v, v.from > at ? v.from : at);
 			break;
 		}
@@ -169,7 +176,9 @@ void maps_check(uint64_t addr, uint64_t length, bool write, struct map_finding *
 			at = v.to;
 	}
 	if (!done) {
-		struct vma gap = { .from = before, .to = v.from > at ? v.from : UINT64_MAX, .name = "" };
+		struct vma gap = { .from = before,
+				   .to = v.from > at ? v.from : UINT64_MAX,
+				   .name = "" };
 
 		note(f, MAP_NOTHING, &gap, at);
 	}
@@ -194,24 +203,32 @@ void maps_words(const struct map_finding *f, char *buf, size_t size)
 		break;
 	case MAP_NOTHING:
 		if (f->to == UINT64_MAX)
-			snprintf(buf, size, "nothing is mapped at %#" PRIx64 " nor after it", f->addr);
+			snprintf(buf, size, "nothing is mapped at %#" PRIx64 " nor after it",
+				 f->addr);
 		else
-			snprintf(buf, size, "nothing is mapped at %#" PRIx64 " (there is a hole from %#" PRIx64 " to %#" PRIx64 ")", f->addr,
-				 f->from, f->to);
+			snprintf(buf, size,
+				 "nothing is mapped at %#" PRIx64 " (there is a hole from %#" PRIx64
+				 " to %#" PRIx64 ")",
+				 f->addr, f->from, f->to);
 		break;
 	case MAP_NO_READ:
-		snprintf(buf, size, "the memory at %#" PRIx64 " is not readable (%s of %s)", f->addr, f->perms, name);
+		snprintf(buf, size, "the memory at %#" PRIx64 " is not readable (%s of %s)",
+			 f->addr, f->perms, name);
 		break;
 	case MAP_NO_WRITE:
-		snprintf(buf, size, "the memory at %#" PRIx64 " is read-only (%s of %s)", f->addr, f->perms, name);
+		snprintf(buf, size, "the memory at %#" PRIx64 " is read-only (%s of %s)", f->addr,
+			 f->perms, name);
 		break;
 	case MAP_FILE_END:
-		snprintf(buf, size, "the memory at %#" PRIx64 " lies beyond the end of its file (%s, %s long)", f->addr, name,
-			 size_words(f->file_size, &s));
+		snprintf(buf, size,
+			 "the memory at %#" PRIx64 " lies beyond the end of its file (%s, %s long)",
+			 f->addr, name, size_words(f->file_size, &s));
 		break;
 	case MAP_SPECIAL:
-		snprintf(buf, size, "the memory at %#" PRIx64 " is a device's or secret: it cannot be paged on demand (%s)", f->addr,
-			 f->name[0] ? f->name : "a device mapping");
+		snprintf(buf, size,
+			 "the memory at %#" PRIx64
+			 " is a device's or secret: it cannot be paged on demand (%s)",
+			 f->addr, f->name[0] ? f->name : "a device mapping");
 		break;
 	}
 }

@@ -2,8 +2,9 @@
 /*
  * RDMA netlink: the counters of one MR.
  *
- * The kernel knows an MR by a number that verbs does not tell. The list of MRs has it; there an MR is told by its lkey, which only CAP_NET_ADMIN
- * sees, or else by who registered it and how long it is, if that is unique. The number is kept, so the list is read once.
+ * Netlink names an MR by a number that verbs does not tell. The list of MRs has this number. An MR
+ * is found there by its lkey, which the kernel shows to CAP_NET_ADMIN only, or else by its thread
+ * and length, if only one MR has these. The number is kept, so the list is read once.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -72,7 +73,8 @@ static int on_device(struct nl_msg *msg, void *arg)
 	struct nlattr *tb[RDMA_NLDEV_ATTR_MAX];
 	struct query *q = arg;
 
-	if (parse_top(msg, tb) < 0 || !tb[RDMA_NLDEV_ATTR_DEV_NAME] || !tb[RDMA_NLDEV_ATTR_DEV_INDEX])
+	if (parse_top(msg, tb) < 0 || !tb[RDMA_NLDEV_ATTR_DEV_NAME] ||
+	    !tb[RDMA_NLDEV_ATTR_DEV_INDEX])
 		return NL_SKIP;
 	if (!strcmp(nla_get_string(tb[RDMA_NLDEV_ATTR_DEV_NAME]), q->mr->domain->caps.device)) {
 		q->index = nla_get_u32(tb[RDMA_NLDEV_ATTR_DEV_INDEX]);
@@ -91,8 +93,10 @@ static void look_at_mr(struct nlattr **tb, struct query *q)
 		q->keys_shown = true;
 		match = nla_get_u32(tb[RDMA_NLDEV_ATTR_RES_LKEY]) == q->mr->lkey;
 	} else {
-		match = tb[RDMA_NLDEV_ATTR_RES_PID] && nla_get_u32(tb[RDMA_NLDEV_ATTR_RES_PID]) == (uint32_t)q->mr->tid &&
-			tb[RDMA_NLDEV_ATTR_RES_MRLEN] && nla_get_u64(tb[RDMA_NLDEV_ATTR_RES_MRLEN]) == q->mr->length;
+		match = tb[RDMA_NLDEV_ATTR_RES_PID] &&
+			nla_get_u32(tb[RDMA_NLDEV_ATTR_RES_PID]) == (uint32_t)q->mr->tid &&
+			tb[RDMA_NLDEV_ATTR_RES_MRLEN] &&
+			nla_get_u64(tb[RDMA_NLDEV_ATTR_RES_MRLEN]) == q->mr->length;
 	}
 	if (match) {
 		q->mrn = nla_get_u32(tb[RDMA_NLDEV_ATTR_RES_MRN]);
@@ -133,8 +137,10 @@ static int on_counters(struct nl_msg *msg, void *arg)
 
 		if (nla_parse_nested(one, RDMA_NLDEV_ATTR_MAX - 1, entry, NULL) < 0)
 			continue;
-		if (one[RDMA_NLDEV_ATTR_STAT_HWCOUNTER_ENTRY_NAME] && one[RDMA_NLDEV_ATTR_STAT_HWCOUNTER_ENTRY_VALUE])
-			stats_put(q->stats, nla_get_string(one[RDMA_NLDEV_ATTR_STAT_HWCOUNTER_ENTRY_NAME]),
+		if (one[RDMA_NLDEV_ATTR_STAT_HWCOUNTER_ENTRY_NAME] &&
+		    one[RDMA_NLDEV_ATTR_STAT_HWCOUNTER_ENTRY_VALUE])
+			stats_put(q->stats,
+				  nla_get_string(one[RDMA_NLDEV_ATTR_STAT_HWCOUNTER_ENTRY_NAME]),
 				  nla_get_u64(one[RDMA_NLDEV_ATTR_STAT_HWCOUNTER_ENTRY_VALUE]));
 	}
 	return NL_OK;
@@ -147,9 +153,11 @@ static int find_device(struct nl_sock *sk, struct query *q, struct odp_reason *w
 	int err = msg ? ask(sk, msg, q, on_device) : ENOMEM;
 
 	if (err)
-		return reason_set(why, err, "RDMA netlink does not list the devices: %s", err_words(err, &et));
+		return reason_set(why, err, "RDMA netlink does not list the devices: %s",
+				  err_words(err, &et));
 	if (!q->have_index)
-		return reason_set(why, ENODEV, "RDMA netlink does not know %s", q->mr->domain->caps.device);
+		return reason_set(why, ENODEV, "RDMA netlink does not know %s",
+				  q->mr->domain->caps.device);
 	return 0;
 }
 
@@ -165,16 +173,21 @@ static int find_mr(struct nl_sock *sk, struct query *q, struct odp_reason *why)
 	else
 		nlmsg_free(msg);
 	if (err)
-		return reason_set(why, err, "RDMA netlink does not list the MRs of %s: %s", q->mr->domain->caps.device, err_words(err, &et));
+		return reason_set(why, err, "RDMA netlink does not list the MRs of %s: %s",
+				  q->mr->domain->caps.device, err_words(err, &et));
 	if (q->candidates == 1)
 		return 0;
 	if (q->candidates)
-		return reason_set(why, EPERM, "the kernel shows the keys of MRs only to CAP_NET_ADMIN, and %u MRs of this thread are %s long: "
-					      "which one is meant cannot be told", q->candidates, size_words(q->mr->length, &size));
+		return reason_set(why, EPERM,
+				  "the kernel shows the keys of MRs only to CAP_NET_ADMIN, and %u "
+				  "MRs of this thread are %s long: which one is meant cannot be "
+				  "told",
+				  q->candidates, size_words(q->mr->length, &size));
 	if (q->keys_shown)
 		return reason_set(why, ENODATA, "RDMA netlink does not list this MR");
-	return reason_set(why, EPERM, "the kernel shows the keys of MRs only to CAP_NET_ADMIN, and the thread that registered this one is not told "
-				      "to this process");
+	return reason_set(why, EPERM,
+			  "the kernel shows the keys of MRs only to CAP_NET_ADMIN, and the thread "
+			  "that registered this one is not told to this process");
 }
 
 static int read_counters(struct nl_sock *sk, struct query *q, struct odp_reason *why)
@@ -192,9 +205,11 @@ static int read_counters(struct nl_sock *sk, struct query *q, struct odp_reason 
 	if (!err && !q->answered)
 		err = ENODATA;
 	if (err == EPERM)
-		return reason_set(why, err, "this kernel tells the counters of MRs only to CAP_NET_ADMIN");
+		return reason_set(why, err,
+				  "this kernel tells the counters of MRs only to CAP_NET_ADMIN");
 	if (err)
-		return reason_set(why, err, "RDMA netlink does not tell the counters of MR %u: %s", q->mrn, err_words(err, &et));
+		return reason_set(why, err, "RDMA netlink does not tell the counters of MR %u: %s",
+				  q->mrn, err_words(err, &et));
 	return 0;
 }
 
@@ -206,11 +221,15 @@ int netlink_mr_stats(struct odp_mr *mr, struct odp_stats *stats, struct odp_reas
 
 	if (!sk)
 		return reason_set(why, ENOMEM, "out of memory");
-	/* The kernel ends a dump by itself and answers other requests with one message: an ACK would be one too many to wait for. */
+	/*
+	 * A dump has an end, and any other request is answered by one message: an ACK would be
+	 * a second one, for which nobody waits.
+	 */
 	nl_socket_disable_auto_ack(sk);
 	if (nl_connect(sk, NETLINK_RDMA) < 0) {
 		nl_socket_free(sk);
-		return reason_set(why, EOPNOTSUPP, "this kernel, or this sandbox, has no RDMA netlink");
+		return reason_set(why, EOPNOTSUPP,
+				  "this kernel, or this sandbox, has no RDMA netlink");
 	}
 	ret = find_device(sk, &q, why);
 	q.mrn = atomic_load(&mr->mrn);

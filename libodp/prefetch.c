@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Prefetch in pieces: an SGE is 32 bits long, and between two system calls is the only place where a deadline can be kept.
+ * Prefetch in pieces, for two reasons: the length of an SGE has 32 bits, and a deadline can be
+ * checked only between two system calls.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -34,7 +35,9 @@ static int64_t now_ns(void)
 static int advise(const struct job *job, uint64_t addr, uint64_t length)
 {
 	struct odp_mr *mr = job->mr;
-	struct ibv_sge sge = { .addr = addr - mr->addr + mr->iova, .length = (uint32_t)length, .lkey = mr->lkey };
+	struct ibv_sge sge = { .addr = addr - mr->addr + mr->iova,
+			       .length = (uint32_t)length,
+			       .lkey = mr->lkey };
 	int64_t begin = now_ns(), now;
 	struct timespec pause = { .tv_nsec = 500000 };
 	int ret;
@@ -102,7 +105,8 @@ static int run(struct job *job, uint64_t addr, uint64_t length, uint64_t *done)
 	return 0;
 }
 
-static int say_why(const struct job *job, uint64_t addr, uint64_t length, uint64_t done, int err, struct odp_reason *why)
+static int say_why(const struct job *job, uint64_t addr, uint64_t length, uint64_t done, int err,
+		   struct odp_reason *why)
 {
 	const char *device = job->mr->domain->caps.device;
 	uint64_t at = addr + done, page = page_size();
@@ -114,42 +118,54 @@ static int say_why(const struct job *job, uint64_t addr, uint64_t length, uint64
 
 	switch (err) {
 	case ETIMEDOUT:
-		return reason_set(why, err, "the time was over when %s of %s were prefetched", size_words(done, &s1), size_words(length, &s2));
+		return reason_set(why, err, "the time was over when %s of %s were prefetched",
+				  size_words(done, &s1), size_words(length, &s2));
 	case EOPNOTSUPP:
-		return reason_set(why, err, "%s, or its provider in this libibverbs, has no prefetch (ibv_advise_mr): the first transfers "
-					    "fault instead", device);
+		return reason_set(why, err,
+				  "%s, or its provider in this libibverbs, has no prefetch "
+				  "(ibv_advise_mr): the first transfers fault instead",
+				  device);
 	case EFAULT:
 		maps_check(at, n, job->write, &found);
 		if (found.kind == MAP_FINE || found.kind == MAP_UNREADABLE)
-			return reason_set(why, err, "%s cannot have the page at %#" PRIx64 ", after %s: it is mapped, but cannot be made present",
+			return reason_set(why, err,
+					  "%s cannot have the page at %#" PRIx64
+					  ", after %s: it is mapped, but cannot be made present",
 					  device, at, size_words(done, &s1));
 		maps_words(&found, words, sizeof(words));
-		return reason_set(why, err, "%s cannot have the page at %#" PRIx64 ", after %s: %s", device, at, size_words(done, &s1), words);
+		return reason_set(why, err, "%s cannot have the page at %#" PRIx64 ", after %s: %s",
+				  device, at, size_words(done, &s1), words);
 	default:
-		return reason_set(why, err, "%s refused to prefetch at %#" PRIx64 ", after %s: %s", device, at, size_words(done, &s1),
-				  err_words(err, &et));
+		return reason_set(why, err, "%s refused to prefetch at %#" PRIx64 ", after %s: %s",
+				  device, at, size_words(done, &s1), err_words(err, &et));
 	}
 }
 
-static int check_args(const struct odp_mr *mr, uint64_t addr, size_t length, unsigned int flags, struct odp_reason *why)
+static int check_args(const struct odp_mr *mr, uint64_t addr, size_t length, unsigned int flags,
+		      struct odp_reason *why)
 {
 	struct size_text size;
 
 	if (!mr)
 		return reason_set(why, EINVAL, "there is no MR");
-	if (flags & ~(unsigned int)(ODP_PREFETCH_WRITE | ODP_PREFETCH_ASYNC | ODP_PREFETCH_NO_FAULT))
+	if (flags &
+	    ~(unsigned int)(ODP_PREFETCH_WRITE | ODP_PREFETCH_ASYNC | ODP_PREFETCH_NO_FAULT))
 		return reason_set(why, EINVAL, "there are no prefetch flags %#x", flags);
 	if ((flags & ODP_PREFETCH_WRITE) && (flags & ODP_PREFETCH_NO_FAULT))
-		return reason_set(why, EINVAL, "a prefetch without faults cannot make pages writable");
-	if (addr - mr->addr > mr->length || length > mr->length - (addr - mr->addr) || length > UINT64_MAX - addr)
-		return reason_set(why, EINVAL, "%s at %#" PRIx64 " are not all in the MR", size_words(length, &size), addr);
+		return reason_set(why, EINVAL,
+				  "a prefetch without faults cannot make pages writable");
+	if (addr - mr->addr > mr->length || length > mr->length - (addr - mr->addr) ||
+	    length > UINT64_MAX - addr)
+		return reason_set(why, EINVAL, "%s at %#" PRIx64 " are not all in the MR",
+				  size_words(length, &size), addr);
 	if ((flags & ODP_PREFETCH_WRITE) && !(mr->access & IBV_ACCESS_LOCAL_WRITE))
-		return reason_set(why, EPERM, "the MR was registered without IBV_ACCESS_LOCAL_WRITE");
+		return reason_set(why, EPERM,
+				  "the MR was registered without IBV_ACCESS_LOCAL_WRITE");
 	return 0;
 }
 
-ODP_PUBLIC int odp_prefetch(struct odp_mr *mr, void *addr, size_t length, unsigned int flags, int timeout_ms, size_t *done,
-			    struct odp_reason *why)
+ODP_PUBLIC int odp_prefetch(struct odp_mr *mr, void *addr, size_t length, unsigned int flags,
+			    int timeout_ms, size_t *done, struct odp_reason *why)
 {
 	struct job job = { .mr = mr, .piece = PIECE_MIN, .deadline = INT64_MAX };
 	uint64_t n = 0;

@@ -48,16 +48,21 @@ const char *size_words(uint64_t bytes, struct size_text *buf)
 {
 	static const char *const name[] = { "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
 
-	/* Only what is exact is shortened: a limit that is missed by one byte must not look as if it were met. */
+	/*
+	 * Nothing is rounded: a size that is one byte above a limit must not look as if it were the
+	 * limit.
+	 */
 	for (unsigned int n = 6; n > 0; n--) {
 		uint64_t unit = 1ULL << (10 * n), rest = bytes % unit * 10;
 
 		if (bytes < unit || rest % unit)
 			continue;
 		if (rest)
-			snprintf(buf->text, sizeof(buf->text), "%" PRIu64 ".%" PRIu64 " %s", bytes / unit, rest / unit, name[n - 1]);
+			snprintf(buf->text, sizeof(buf->text), "%" PRIu64 ".%" PRIu64 " %s",
+				 bytes / unit, rest / unit, name[n - 1]);
 		else
-			snprintf(buf->text, sizeof(buf->text), "%" PRIu64 " %s", bytes / unit, name[n - 1]);
+			snprintf(buf->text, sizeof(buf->text), "%" PRIu64 " %s", bytes / unit,
+				 name[n - 1]);
 		return buf->text;
 	}
 	snprintf(buf->text, sizeof(buf->text), "%" PRIu64 " bytes", bytes);

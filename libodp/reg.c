@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Registration by policy. A policy is an order of two ways; the second is taken when the first is refused, and both refusals and
- * decisions become the MR's reason.
+ * Registration by policy. A policy is an order of two ways: if the first is refused, the second is
+ * taken. The MR's reason has the decisions and the refusals.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -16,12 +16,19 @@
 
 enum way { PIN, DEMAND, NO_WAY };
 
-/* A kernel that is short of something for a moment says EAGAIN. Longer than this it is an answer. */
+/*
+ * EAGAIN means that the kernel is short of something for a moment: try again. If it lasts longer
+ * than this, it is an error like any other.
+ */
 #define EAGAIN_TRIES 50
 #define EAGAIN_PAUSE_NS 2000000
 
 static const char *const policy_names[] = {
-	[ODP_AUTO] = "auto", [ODP_PREFER] = "prefer", [ODP_REQUIRE] = "require", [ODP_PIN_FIRST] = "pin-first", [ODP_NEVER] = "never",
+	[ODP_AUTO] = "auto",
+	[ODP_PREFER] = "prefer",
+	[ODP_REQUIRE] = "require",
+	[ODP_PIN_FIRST] = "pin-first",
+	[ODP_NEVER] = "never",
 };
 #define POLICIES (sizeof(policy_names) / sizeof(policy_names[0]))
 
@@ -43,7 +50,8 @@ ODP_PUBLIC int odp_policy_parse(const char *name, enum odp_policy *policy)
 
 /* ---- one way ---- */
 
-static struct ibv_mr *verbs_reg(struct ibv_pd *pd, const struct odp_reg_attr *a, unsigned int access)
+static struct ibv_mr *verbs_reg(struct ibv_pd *pd, const struct odp_reg_attr *a,
+				unsigned int access)
 {
 	struct timespec pause = { .tv_nsec = EAGAIN_PAUSE_NS };
 	struct ibv_mr *mr = NULL;
@@ -62,7 +70,8 @@ static struct ibv_mr *verbs_reg(struct ibv_pd *pd, const struct odp_reg_attr *a,
 }
 
 /* Why ibv_reg_mr() refused to pin. err is what it said. */
-static int pin_refused(const struct odp_domain *d, const struct odp_reg_attr *a, int err, struct odp_reason *why)
+static int pin_refused(const struct odp_domain *d, const struct odp_reg_attr *a, int err,
+		       struct odp_reason *why)
 {
 	uint64_t addr = (uintptr_t)a->addr, need = pin_bytes(addr, a->length);
 	struct size_text s1, s2, s3, s4;
@@ -75,24 +84,33 @@ static int pin_refused(const struct odp_domain *d, const struct odp_reg_attr *a,
 		pin_limit_read(&limit);
 		if (!pin_fits(&limit, need))
 			return reason_set(why, err,
-					  "pinning %s is refused by the memlock limit: RLIMIT_MEMLOCK is now %s, of which %s are used, and %s would be "
-					  "needed. Raise it (ulimit -l; LimitMEMLOCK= of a systemd unit; --ulimit memlock= of a container), give the process "
-					  "CAP_IPC_LOCK, or register on demand, which pins nothing",
-					  size_words(a->length, &s1), size_words(limit.limit, &s2), size_words(limit.used, &s3),
+					  "pinning %s is refused by the memlock limit: "
+					  "RLIMIT_MEMLOCK is now %s, of which %s are used, and %s "
+					  "would be needed. Raise it (ulimit -l; LimitMEMLOCK= of "
+					  "a systemd unit; --ulimit memlock= of a container), give "
+					  "the process CAP_IPC_LOCK, or register on demand, which "
+					  "pins nothing",
+					  size_words(a->length, &s1), size_words(limit.limit, &s2),
+					  size_words(limit.used, &s3),
 					  size_words(limit.used + need, &s4));
 	}
 	if (err == EFAULT || err == ENOMEM) {
-		maps_check(addr, a->length, a->access & (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC), &found);
+		maps_check(addr, a->length,
+			   a->access & (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE |
+					IBV_ACCESS_REMOTE_ATOMIC),
+			   &found);
 		if (found.kind != MAP_FINE && found.kind != MAP_UNREADABLE) {
 			maps_words(&found, words, sizeof(words));
-			return reason_set(why, err, "cannot pin %s at %p: %s", size_words(a->length, &s1), a->addr, words);
+			return reason_set(why, err, "cannot pin %s at %p: %s",
+					  size_words(a->length, &s1), a->addr, words);
 		}
 	}
-	return reason_set(why, err, "%s refused to pin %s at %p: %s", d->caps.device, size_words(a->length, &s1), a->addr,
-			  err_words(err, &et));
+	return reason_set(why, err, "%s refused to pin %s at %p: %s", d->caps.device,
+			  size_words(a->length, &s1), a->addr, err_words(err, &et));
 }
 
-static struct ibv_mr *try_way(struct odp_domain *d, const struct odp_reg_attr *a, enum way way, struct odp_reason *why)
+static struct ibv_mr *try_way(struct odp_domain *d, const struct odp_reg_attr *a, enum way way,
+			      struct odp_reason *why)
 {
 	struct size_text size;
 	struct err_text et;
@@ -108,7 +126,8 @@ static struct ibv_mr *try_way(struct odp_domain *d, const struct odp_reg_attr *a
 	if (way == PIN)
 		pin_refused(d, a, err, why);
 	else
-		reason_set(why, err, "%s refused to register %s at %p on demand: %s", d->caps.device, size_words(a->length, &size), a->addr,
+		reason_set(why, err, "%s refused to register %s at %p on demand: %s",
+			   d->caps.device, size_words(a->length, &size), a->addr,
 			   err_words(err, &et));
 	return NULL;
 }
@@ -142,20 +161,21 @@ static void choose(const struct odp_reg_attr *a, enum way way[2], char *words, s
 		way[0] = DEMAND;
 		way[1] = PIN;
 		if (a->length > pin_max) {
-			snprintf(words, size, "%s are more than the %s that the policy \"auto\" pins", size_words(a->length, &s1),
-				 size_words(pin_max, &s2));
+			snprintf(words, size,
+				 "%s are more than the %s that the policy \"auto\" pins",
+				 size_words(a->length, &s1), size_words(pin_max, &s2));
 			return;
 		}
 		pin_limit_read(&limit);
 		if (!pin_fits(&limit, pin_bytes((uintptr_t)a->addr, a->length))) {
-			snprintf(words, size, "pinning %s would exceed the memlock limit of %s", size_words(a->length, &s1),
-				 size_words(limit.limit, &s2));
+			snprintf(words, size, "pinning %s would exceed the memlock limit of %s",
+				 size_words(a->length, &s1), size_words(limit.limit, &s2));
 			return;
 		}
 		way[0] = PIN;
 		way[1] = DEMAND;
-		snprintf(words, size, "%s are not more than the %s that the policy \"auto\" pins", size_words(a->length, &s1),
-			 size_words(pin_max, &s2));
+		snprintf(words, size, "%s are not more than the %s that the policy \"auto\" pins",
+			 size_words(a->length, &s1), size_words(pin_max, &s2));
 		return;
 	}
 	snprintf(words, size, "the policy is \"%s\"", odp_policy_name(a->policy));
@@ -163,7 +183,8 @@ static void choose(const struct odp_reg_attr *a, enum way way[2], char *words, s
 
 static const char *const way_words[] = { [PIN] = "pinned", [DEMAND] = "on demand" };
 
-static int check_attr(const struct odp_domain *d, const struct odp_reg_attr *a, struct odp_reason *why)
+static int check_attr(const struct odp_domain *d, const struct odp_reg_attr *a,
+		      struct odp_reason *why)
 {
 	struct size_text s1, s2;
 
@@ -173,26 +194,39 @@ static int check_attr(const struct odp_domain *d, const struct odp_reg_attr *a, 
 		return reason_set(why, EINVAL, "there are no flags %#x", a->flags);
 	for (size_t i = 0; i < sizeof(a->reserved) / sizeof(a->reserved[0]); i++)
 		if (a->reserved[i])
-			return reason_set(why, EINVAL, "reserved fields of the attributes are not zero");
+			return reason_set(why, EINVAL,
+					  "reserved fields of the attributes are not zero");
 	if (a->access & IBV_ACCESS_ON_DEMAND)
-		return reason_set(why, EINVAL, "the policy decides about IBV_ACCESS_ON_DEMAND: leave it out of the access flags");
-	if ((a->access & (IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC)) && !(a->access & IBV_ACCESS_LOCAL_WRITE))
-		return reason_set(why, EINVAL, "remote write or atomic access needs IBV_ACCESS_LOCAL_WRITE as well");
+		return reason_set(why, EINVAL,
+				  "the policy decides about IBV_ACCESS_ON_DEMAND: leave it out of "
+				  "the access flags");
+	if ((a->access & (IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC)) &&
+	    !(a->access & IBV_ACCESS_LOCAL_WRITE))
+		return reason_set(why, EINVAL,
+				  "remote write or atomic access needs IBV_ACCESS_LOCAL_WRITE as "
+				  "well");
 	if (!a->length)
 		return reason_set(why, EINVAL, "there is nothing to register: the length is 0");
 	if (a->length - 1 > UINTPTR_MAX - (uintptr_t)a->addr)
-		return reason_set(why, EINVAL, "%s from %p on go beyond the end of the address space (odp_implicit() covers all of it)",
+		return reason_set(why, EINVAL,
+				  "%s from %p on go beyond the end of the address space "
+				  "(odp_implicit() covers all of it)",
 				  size_words(a->length, &s1), a->addr);
 	/* The kernel's rule for all devices: a page of the MR is a page of memory. */
 	if ((a->flags & ODP_REG_IOVA) && (a->iova - (uintptr_t)a->addr) % page_size())
-		return reason_set(why, EINVAL, "the iova %#" PRIx64 " must have the same offset in a page as the address %p", a->iova, a->addr);
+		return reason_set(why, EINVAL,
+				  "the iova %#" PRIx64
+				  " must have the same offset in a page as the address %p",
+				  a->iova, a->addr);
 	if (d->caps.max_mr_size && a->length > d->caps.max_mr_size)
-		return reason_set(why, EINVAL, "%s are more than an MR of %s can have: %s", size_words(a->length, &s1), d->caps.device,
+		return reason_set(why, EINVAL, "%s are more than an MR of %s can have: %s",
+				  size_words(a->length, &s1), d->caps.device,
 				  size_words(d->caps.max_mr_size, &s2));
 	return 0;
 }
 
-static struct odp_mr *mr_new(struct odp_domain *d, const struct odp_reg_attr *a, struct odp_reason *why)
+static struct odp_mr *mr_new(struct odp_domain *d, const struct odp_reg_attr *a,
+			     struct odp_reason *why)
 {
 	struct odp_mr *mr = calloc(1, sizeof(*mr));
 
@@ -220,7 +254,8 @@ static void mr_made(struct odp_mr *mr, struct ibv_mr *verbs, unsigned int access
 	domain_add_mr(mr->domain, mr);
 }
 
-ODP_PUBLIC struct odp_mr *odp_reg_attr(struct odp_domain *domain, const struct odp_reg_attr *attr, struct odp_reason *why)
+ODP_PUBLIC struct odp_mr *odp_reg_attr(struct odp_domain *domain, const struct odp_reg_attr *attr,
+				       struct odp_reason *why)
 {
 	struct odp_reason first, second;
 	struct ibv_mr *verbs;
@@ -252,13 +287,14 @@ ODP_PUBLIC struct odp_mr *odp_reg_attr(struct odp_domain *domain, const struct o
 		mr_made(mr, verbs, attr->access, way[0] == DEMAND);
 		return mr;
 	}
-	/* Memory that cannot be pinned because it is not there would only fail later on demand: see odp.h. */
+	/* No fallback if the memory is not there: an on-demand MR would only fail later (odp.h). */
 	if (way[1] != NO_WAY && first.error != EFAULT && first.error != EINVAL) {
 		verbs = try_way(domain, attr, way[1], &second);
 		if (verbs) {
 			mr->fallback = true;
-			snprintf(mr->reason, sizeof(mr->reason), "%s, because %s was not possible: %s", way_words[way[1]], way_words[way[0]],
-				 first.text);
+			snprintf(mr->reason, sizeof(mr->reason),
+				 "%s, because %s was not possible: %s", way_words[way[1]],
+				 way_words[way[0]], first.text);
 			mr_made(mr, verbs, attr->access, way[1] == DEMAND);
 			return mr;
 		}
@@ -276,10 +312,13 @@ ODP_PUBLIC struct odp_mr *odp_reg_attr(struct odp_domain *domain, const struct o
 	return NULL;
 }
 
-ODP_PUBLIC struct odp_mr *odp_reg(struct odp_domain *domain, void *addr, size_t length, unsigned int access, enum odp_policy policy,
+ODP_PUBLIC struct odp_mr *odp_reg(struct odp_domain *domain, void *addr, size_t length,
+				  unsigned int access, enum odp_policy policy,
 				  struct odp_reason *why)
 {
-	struct odp_reg_attr attr = { .addr = addr, .length = length, .access = access, .policy = policy };
+	struct odp_reg_attr attr = {
+		.addr = addr, .length = length, .access = access, .policy = policy
+	};
 
 	return odp_reg_attr(domain, &attr, why);
 }
@@ -293,13 +332,15 @@ static struct odp_mr *implicit_find(struct odp_domain *d, unsigned int access)
 
 	pthread_mutex_lock(&d->lock);
 	for (mr = d->mrs; mr; mr = mr->next)
-		if (mr->implicit && mr->access == (access | IBV_ACCESS_ON_DEMAND) && mr->pid == getpid())
+		if (mr->implicit && mr->access == (access | IBV_ACCESS_ON_DEMAND) &&
+		    mr->pid == getpid())
 			break;
 	pthread_mutex_unlock(&d->lock);
 	return mr;
 }
 
-static struct odp_mr *implicit_make(struct odp_domain *d, unsigned int access, struct odp_reason *why)
+static struct odp_mr *implicit_make(struct odp_domain *d, unsigned int access,
+				    struct odp_reason *why)
 {
 	struct odp_reg_attr attr = { .length = SIZE_MAX, .access = access, .policy = ODP_REQUIRE };
 	struct ibv_mr *verbs;
@@ -315,17 +356,20 @@ static struct odp_mr *implicit_make(struct odp_domain *d, unsigned int access, s
 	verbs = verbs_reg(d->pd, &attr, access | IBV_ACCESS_ON_DEMAND);
 	if (!verbs) {
 		err = errno ? errno : EIO;
-		reason_set(why, err, "%s refused an implicit MR: %s", d->caps.device, err_words(err, &et));
+		reason_set(why, err, "%s refused an implicit MR: %s", d->caps.device,
+			   err_words(err, &et));
 		free(mr);
 		errno = err;
 		return NULL;
 	}
-	snprintf(mr->reason, sizeof(mr->reason), "on demand: an implicit MR has no memory of its own to pin");
+	snprintf(mr->reason, sizeof(mr->reason),
+		 "on demand: an implicit MR has no memory of its own to pin");
 	mr_made(mr, verbs, access, true);
 	return mr;
 }
 
-ODP_PUBLIC struct odp_mr *odp_implicit(struct odp_domain *domain, unsigned int access, struct odp_reason *why)
+ODP_PUBLIC struct odp_mr *odp_implicit(struct odp_domain *domain, unsigned int access,
+				       struct odp_reason *why)
 {
 	struct odp_reg_attr attr = { .length = 1, .access = access, .policy = ODP_REQUIRE };
 	struct odp_mr *mr;
@@ -340,7 +384,9 @@ ODP_PUBLIC struct odp_mr *odp_implicit(struct odp_domain *domain, unsigned int a
 	if (!ret)
 		ret = odp_can(&domain->caps, IBV_QPT_RC, 0, why);
 	if (!ret && !domain->caps.implicit)
-		ret = reason_set(why, EOPNOTSUPP, "%s has on-demand paging, but no implicit MRs: register ranges", domain->caps.device);
+		ret = reason_set(why, EOPNOTSUPP,
+				 "%s has on-demand paging, but no implicit MRs: register ranges",
+				 domain->caps.device);
 	if (ret) {
 		domain_count_refusal(domain);
 		errno = -ret;
@@ -382,7 +428,10 @@ ODP_PUBLIC int odp_dereg(struct odp_mr *mr)
 		return 0;
 	if (!mr->implicit)
 		return mr_end(mr);
-	/* An implicit MR that is on its way out must not be found: hence the lock over the system call. */
+	/*
+	 * The lock is held over the system call, so that nobody finds an implicit MR that is being
+	 * deregistered.
+	 */
 	d = mr->domain;
 	pthread_mutex_lock(&d->implicit_lock);
 	if (mr->refs > 1)

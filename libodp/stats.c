@@ -39,7 +39,8 @@ static void read_dir(const char *dir, struct odp_stats *stats)
 			stats_put(stats, counter_name(i), value);
 }
 
-ODP_PUBLIC int odp_device_stats(struct ibv_context *context, struct odp_stats *stats, struct odp_reason *why)
+ODP_PUBLIC int odp_device_stats(struct ibv_context *context, struct odp_stats *stats,
+				struct odp_reason *why)
 {
 	char base[288], dir[352];
 	const char *name;
@@ -69,7 +70,8 @@ ODP_PUBLIC int odp_device_stats(struct ibv_context *context, struct odp_stats *s
 		}
 	}
 	if (!stats->have)
-		return reason_set(why, ENODATA, "%s counts no page faults in %s/.../hw_counters", name, base);
+		return reason_set(why, ENODATA, "%s counts no page faults in %s/.../hw_counters",
+				  name, base);
 	return 0;
 }
 
@@ -88,6 +90,7 @@ ODP_PUBLIC int odp_mr_stats(struct odp_mr *mr, struct odp_stats *stats, struct o
 		return 0;
 	ret = netlink_mr_stats(mr, stats, why);
 	if (!ret && !stats->have)
-		return reason_set(why, ENODATA, "the driver of %s has no counters for single MRs", mr->domain->caps.device);
+		return reason_set(why, ENODATA, "the driver of %s has no counters for single MRs",
+				  mr->domain->caps.device);
 	return ret;
 }
