@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * A buffer bigger than memory: the client fills all of it and reads all of it back, while the kernel swaps the server's pages out and in as it
- * would for any program. Pinned, this cannot be registered. It wants swap.
+ * A buffer bigger than memory: the client fills all of it and reads all of it back, while the
+ * kernel swaps the server's pages out and in as it would for any program. Pinned, this cannot be
+ * registered. It wants swap.
  *
  *   odp-bigger -n 65536 &     odp-bigger HOST        -n MiB
  */
@@ -21,12 +22,19 @@ static void server(const struct options *o)
 	struct conn c;
 
 	conn_wait(&c, o->port);
-	mr = must_register(&c, buf, size, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ, ODP_REQUIRE);
-	conn_accept(&c, &(struct memory){ .addr = (uintptr_t)buf, .length = size, .rkey = odp_rkey(mr) });
+	mr = must_register(&c, buf, size,
+			   IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE |
+				   IBV_ACCESS_REMOTE_READ,
+			   ODP_REQUIRE);
+	conn_accept(&c, &(struct memory){
+				.addr = (uintptr_t)buf, .length = size, .rkey = odp_rkey(mr) });
 	conn_served(&c);
 	getrusage(RUSAGE_SELF, &use);
 	printf("served %zu MiB, with at most %ld MiB in memory\n", size >> 20, use.ru_maxrss >> 10);
-	/* What will not be needed soon can be told to leave before memory is scarce; transfers may go on meanwhile. */
+	/*
+	 * A program can evict what it will not need soon, before memory becomes scarce. Transfers
+	 * may go on meanwhile.
+	 */
 	if (!odp_evict(mr, buf, size, ODP_EVICT_PAGEOUT, &gone, &c.why))
 		printf("%zu MiB are out of memory now. %s\n", gone >> 20, c.why.text);
 	odp_dereg(mr);

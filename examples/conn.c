@@ -36,7 +36,10 @@ void options_parse(struct options *o, int argc, char **argv, const char *about)
 		case 'p': o->port = optarg; break;
 		case 'n': o->number = strtoull(optarg, NULL, 0); break;
 		case 'f': o->file = optarg; break;
-		default: die("%s\nusage: %s [-m POLICY] [-p PORT] [-n NUMBER] [-f FILE] [HOST]   without HOST: the server", about, argv[0]);
+		default:
+			die("%s\nusage: %s [-m POLICY] [-p PORT] [-n NUMBER] [-f FILE] [HOST]   "
+			    "without HOST: the server",
+			    about, argv[0]);
 		}
 	}
 	o->host = argv[optind];
@@ -53,9 +56,14 @@ static const struct rdma_conn_param params = {
 
 static struct rdma_cm_id *endpoint(const char *host, const char *port)
 {
-	struct rdma_addrinfo hints = { .ai_port_space = RDMA_PS_TCP, .ai_flags = host ? 0 : RAI_PASSIVE }, *res;
+	struct rdma_addrinfo hints = { .ai_port_space = RDMA_PS_TCP,
+				       .ai_flags = host ? 0 : RAI_PASSIVE },
+			     *res;
 	struct ibv_qp_init_attr qp = {
-		.cap = { .max_send_wr = 16, .max_recv_wr = 1, .max_send_sge = 1, .max_recv_sge = 1 },
+		.cap = { .max_send_wr = 16,
+			 .max_recv_wr = 1,
+			 .max_send_sge = 1,
+			 .max_recv_sge = 1 },
 		.qp_type = IBV_QPT_RC,
 		.sq_sig_all = 1,
 	};
@@ -106,7 +114,8 @@ void conn_served(struct conn *c)
 	while (!left) {
 		if (rdma_get_cm_event(c->id->channel, &event))
 			die("event: %s", strerror(errno));
-		left = event->event == RDMA_CM_EVENT_DISCONNECTED || event->event == RDMA_CM_EVENT_DEVICE_REMOVAL;
+		left = event->event == RDMA_CM_EVENT_DISCONNECTED ||
+		       event->event == RDMA_CM_EVENT_DEVICE_REMOVAL;
 		rdma_ack_cm_event(event);
 	}
 }
@@ -125,10 +134,15 @@ void conn_connect(struct conn *c, const char *host, const char *port)
 	open_domain(c);
 }
 
-static void transfer(struct conn *c, enum ibv_wr_opcode opcode, uint64_t addr, uint32_t length, struct odp_mr *mr, uint64_t offset)
+static void transfer(struct conn *c, enum ibv_wr_opcode opcode, uint64_t addr, uint32_t length,
+		     struct odp_mr *mr, uint64_t offset)
 {
 	struct ibv_sge sge = { .addr = addr, .length = length, .lkey = odp_lkey(mr) };
-	struct ibv_send_wr wr = { .sg_list = &sge, .num_sge = 1, .opcode = opcode, .send_flags = IBV_SEND_SIGNALED }, *bad;
+	struct ibv_send_wr wr = { .sg_list = &sge,
+				  .num_sge = 1,
+				  .opcode = opcode,
+				  .send_flags = IBV_SEND_SIGNALED },
+			   *bad;
 	struct odp_explanation what;
 	struct ibv_wc wc;
 	int ret;
@@ -146,7 +160,8 @@ static void transfer(struct conn *c, enum ibv_wr_opcode opcode, uint64_t addr, u
 	die("%s", what.text);
 }
 
-void conn_write(struct conn *c, const void *addr, uint32_t length, struct odp_mr *mr, uint64_t offset)
+void conn_write(struct conn *c, const void *addr, uint32_t length, struct odp_mr *mr,
+		uint64_t offset)
 {
 	transfer(c, IBV_WR_RDMA_WRITE, (uintptr_t)addr, length, mr, offset);
 }
@@ -166,7 +181,8 @@ void conn_close(struct conn *c)
 		rdma_destroy_ep(c->listener);
 }
 
-struct odp_mr *must_register(struct conn *c, void *addr, size_t length, unsigned int access, enum odp_policy policy)
+struct odp_mr *must_register(struct conn *c, void *addr, size_t length, unsigned int access,
+			     enum odp_policy policy)
 {
 	struct odp_mr *mr = odp_reg(c->domain, addr, length, access, policy, &c->why);
 
@@ -178,7 +194,8 @@ struct odp_mr *must_register(struct conn *c, void *addr, size_t length, unsigned
 
 void *must_map(size_t length)
 {
-	void *p = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *p = mmap(NULL, length, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (p == MAP_FAILED)
 		die("mapping %zu bytes: %s", length, strerror(errno));

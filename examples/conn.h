@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The connection of an example, so that the examples themselves are about memory: rdma_cm, one RC queue pair, one peer. The server tells
- * the client about one piece of its memory when it accepts; the client reads and writes it; when it disconnects both are done.
+ * The connection of an example, so that the examples themselves are about memory: rdma_cm, one RC
+ * queue pair, one peer. The server tells the client about one piece of its memory when it accepts;
+ * the client reads and writes it; when it disconnects both are done.
  */
 #ifndef CONN_H
 #define CONN_H
@@ -30,23 +31,27 @@ struct options {
 };
 void options_parse(struct options *o, int argc, char **argv, const char *about);
 
-/* All of these print what is wrong and end the program on failure: an example has nothing else to do then. */
-void conn_wait(struct conn *c, const char *port);	       /* server: a client knocks; c->domain is there */
+/* On failure, all of these print what is wrong and end the program. */
+
+/* Server: wait for a client. Sets c->domain. */
+void conn_wait(struct conn *c, const char *port);
 void conn_accept(struct conn *c, const struct memory *memory); /* server: let it in */
 void conn_served(struct conn *c);			       /* server: until it leaves */
 void conn_connect(struct conn *c, const char *host, const char *port);
 /* Client: length bytes between addr (in mr) and the server's memory at offset, and wait for it. */
-void conn_write(struct conn *c, const void *addr, uint32_t length, struct odp_mr *mr, uint64_t offset);
+void conn_write(struct conn *c, const void *addr, uint32_t length, struct odp_mr *mr,
+		uint64_t offset);
 void conn_read(struct conn *c, void *addr, uint32_t length, struct odp_mr *mr, uint64_t offset);
 void conn_close(struct conn *c); /* after the last odp_dereg() */
 
 /* Register by policy, or end; says how it was registered. */
-struct odp_mr *must_register(struct conn *c, void *addr, size_t length, unsigned int access, enum odp_policy policy);
+struct odp_mr *must_register(struct conn *c, void *addr, size_t length, unsigned int access,
+			     enum odp_policy policy);
 /* Anonymous memory that takes none until it is touched. */
 void *must_map(size_t length);
 void die(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
 
-/* Contents that follow from their position, so that a byte from the wrong place is not taken for the right one. */
+/* Contents that depend on the position, so that a byte from a wrong place is noticed. */
 void pattern_fill(void *p, size_t length, uint64_t position);
 bool pattern_right(const void *p, size_t length, uint64_t position);
 

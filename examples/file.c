@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * A file served by RDMA without reading it first: it is mapped and registered at once, however long it is, and comes from the disk page by page as
- * clients ask for it. The page cache is the only cache.
+ * A file served by RDMA without reading it first: it is mapped and registered at once, however long
+ * it is, and comes from the disk page by page as clients ask for it. The page cache is the only
+ * cache.
  *
- *   odp-file -f FILE &     odp-file -f COPY HOST       -n BYTES: of the file, from its end on, only that much (all)
+ *   odp-file -f FILE &     odp-file -f COPY HOST       -n BYTES: only the last BYTES of the file
  */
 #define _GNU_SOURCE
 #include "conn.h"
@@ -48,9 +49,12 @@ static void server(const struct options *o)
 	conn_wait(&c, o->port);
 	mr = must_register(&c, p, (size_t)st.st_size, IBV_ACCESS_REMOTE_READ, ODP_REQUIRE);
 	printf("in memory before: %zu pages\n", pages_in_memory(p, (size_t)st.st_size));
-	conn_accept(&c, &(struct memory){ .addr = (uintptr_t)p, .length = (uint64_t)st.st_size, .rkey = odp_rkey(mr) });
+	conn_accept(&c, &(struct memory){ .addr = (uintptr_t)p,
+					  .length = (uint64_t)st.st_size,
+					  .rkey = odp_rkey(mr) });
 	conn_served(&c);
-	printf("in memory after: %zu pages of %zu\n", pages_in_memory(p, (size_t)st.st_size), ((size_t)st.st_size + 4095) / 4096);
+	printf("in memory after: %zu pages of %zu\n", pages_in_memory(p, (size_t)st.st_size),
+	       ((size_t)st.st_size + 4095) / 4096);
 	odp_dereg(mr);
 	conn_close(&c);
 }

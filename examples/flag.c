@@ -3,7 +3,7 @@
  * Pinned or not, by one flag: the client writes into a buffer of the server.
  *
  *   odp-flag -m never &              odp-flag -m never HOST      pinned: as every RDMA program does
- *   odp-flag -m require &            odp-flag -m require HOST    on demand: no memlock limit, nothing locked
+ *   odp-flag -m require &            odp-flag -m require HOST    on demand: no limit, no lock
  *
  * -n MiB (64). The two sides need not use the same policy.
  */
@@ -20,8 +20,10 @@ static void server(const struct options *o, size_t size)
 	void *buf = must_map(size);
 
 	conn_wait(&c, o->port);
-	mr = must_register(&c, buf, size, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE, o->policy);
-	conn_accept(&c, &(struct memory){ .addr = (uintptr_t)buf, .length = size, .rkey = odp_rkey(mr) });
+	mr = must_register(&c, buf, size, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE,
+			   o->policy);
+	conn_accept(&c, &(struct memory){
+				.addr = (uintptr_t)buf, .length = size, .rkey = odp_rkey(mr) });
 	conn_served(&c);
 	if (!pattern_right(buf, size, 0))
 		die("what arrived is not what was sent");

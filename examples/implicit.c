@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * An implicit MR: one registration for all memory that a process has, now and later. Nothing is registered for each buffer, so the client
- * sends from its stack, from a literal and from a fresh malloc(), and the server's mailbox is just a part of its heap.
+ * An implicit MR: one registration for all memory that a process has, now and later. Nothing is
+ * registered for each buffer, so the client sends from its stack, from a literal and from a fresh
+ * malloc(), and the server's mailbox is just a part of its heap.
  *
  *   odp-implicit &     odp-implicit HOST
  */
@@ -31,9 +32,14 @@ static void server(const struct options *o)
 	struct conn c;
 
 	conn_wait(&c, o->port);
-	/* This key opens all of this process to the client: give such a key to peers that you trust only. */
+	/*
+	 * This key gives the client all memory of this process: give such a key only to peers that
+	 * you trust.
+	 */
 	mr = all_memory(&c, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
-	conn_accept(&c, &(struct memory){ .addr = (uintptr_t)box, .length = sizeof(*box), .rkey = odp_rkey(mr) });
+	conn_accept(&c, &(struct memory){ .addr = (uintptr_t)box,
+					  .length = sizeof(*box),
+					  .rkey = odp_rkey(mr) });
 	conn_served(&c);
 	for (int i = 0; i < 3; i++)
 		printf("%s\n", box->letter[i]);

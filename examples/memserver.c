@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * A memory server over userfaultfd: the client reads a huge memory that does not exist. Each page is made by a thread of the server when
- * a transfer touches it: it could come from a disk, be decompressed, or be fetched from another machine. The device waits.
+ * A memory server over userfaultfd: the client reads a huge memory that does not exist. Each page
+ * is made by a thread of the server when a transfer touches it: it could come from a disk, be
+ * decompressed, or be fetched from another machine. The device waits.
  *
  *   odp-memserver -n 64 &     odp-memserver HOST       -n GiB
  *
- * Faults of a device are the kernel's: this wants CAP_SYS_PTRACE, or 1 in /proc/sys/vm/unprivileged_userfaultfd.
+ * Faults of a device are the kernel's: this wants CAP_SYS_PTRACE, or 1 in
+ * /proc/sys/vm/unprivileged_userfaultfd.
  */
 #define _GNU_SOURCE
 #include "conn.h"
@@ -52,12 +54,14 @@ static void *pager(void *arg)
 static void serve_faults(void *buf, size_t size)
 {
 	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register reg = { .range = { .start = (uintptr_t)buf, .len = size }, .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_register reg = { .range = { .start = (uintptr_t)buf, .len = size },
+				       .mode = UFFDIO_REGISTER_MODE_MISSING };
 	pthread_t thread;
 
 	uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
 	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) || ioctl(uffd, UFFDIO_REGISTER, &reg))
-		die("userfaultfd: %s (privilege? see vm.unprivileged_userfaultfd)", strerror(errno));
+		die("userfaultfd: %s (privilege? see vm.unprivileged_userfaultfd)",
+		    strerror(errno));
 	base = (uintptr_t)buf;
 	if (pthread_create(&thread, NULL, pager, NULL))
 		die("no thread");
@@ -74,7 +78,8 @@ static void server(const struct options *o)
 	serve_faults(buf, size);
 	conn_wait(&c, o->port);
 	mr = must_register(&c, buf, size, IBV_ACCESS_REMOTE_READ, ODP_REQUIRE);
-	conn_accept(&c, &(struct memory){ .addr = (uintptr_t)buf, .length = size, .rkey = odp_rkey(mr) });
+	conn_accept(&c, &(struct memory){
+				.addr = (uintptr_t)buf, .length = size, .rkey = odp_rkey(mr) });
 	conn_served(&c);
 	printf("made %lu pages of %zu GiB\n", made, size >> 30);
 	odp_dereg(mr);
@@ -92,13 +97,15 @@ static void client(const struct options *o)
 	srand(1);
 	for (int i = 0; i < READS; i++) {
 		/* Anywhere, and most of these over the end of a page. */
-		uint64_t at = (((uint64_t)rand() << 31) + (uint64_t)rand()) % (c.remote.length - PAGE);
+		uint64_t at = (((uint64_t)rand() << 31) + (uint64_t)rand()) %
+			      (c.remote.length - PAGE);
 
 		conn_read(&c, buf, PAGE, mr, at);
 		if (!pattern_right(buf, PAGE, at))
 			die("wrong contents at %#llx", (unsigned long long)at);
 	}
-	printf("read %d times a page from %zu GiB, all right\n", READS, (size_t)c.remote.length >> 30);
+	printf("read %d times a page from %zu GiB, all right\n", READS,
+	       (size_t)c.remote.length >> 30);
 	odp_dereg(mr);
 	conn_close(&c);
 }
