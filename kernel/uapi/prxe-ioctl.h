@@ -29,7 +29,7 @@
 enum { PRXE_METHOD_MR_COUNTERS = PRXE_ID_BASE };
 enum { PRXE_ATTR_MR_HANDLE = PRXE_ID_BASE, PRXE_ATTR_MR_COUNTERS };
 
-#define PRXE_COUNTERS_ODP	(1U << 0)	/* the MR is on-demand; if not, all counters are 0 */
+#define PRXE_COUNTERS_ODP	(1U << 0)	/* the MR is on-demand; else all are 0 */
 #define PRXE_COUNTERS_IMPLICIT	(1U << 1)	/* it covers the whole address space */
 
 /*

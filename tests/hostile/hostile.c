@@ -81,7 +81,10 @@ static void revive(void)
 		rc = raw_state(&ep[i], IBV_QPS_RTR, &ep[i ^ 1]);
 		if (rc)
 			t_fail("QP %d does not come back to RTR: %s", i, strerror(rc));
-		/* Its peer may send already, garbage that puts it into error before it gets here: then there is a next time. */
+		/*
+		 * EINVAL: its peer sends already, garbage that put it into error. The next time may
+		 * do.
+		 */
 		rc = raw_state(&ep[i], IBV_QPS_RTS, NULL);
 		if (rc && rc != EINVAL)
 			t_fail("QP %d does not come back to RTS: %s", i, strerror(rc));
@@ -93,13 +96,16 @@ static void revive(void)
 static void open_all(uint8_t *pinned, uint8_t *odp, struct ibv_srq **srq)
 {
 	struct ibv_srq_init_attr sa = { .attr = { .max_wr = 31, .max_sge = 4 } };
-	struct t_opt o = { .depth = 31, .sge = 4, .inl = 64, .timeout = 14, .retry_cnt = 2, .rnr_retry = 2 };
+	struct t_opt o = {
+		.depth = 31, .sge = 4, .inl = 64, .timeout = 14, .retry_cnt = 2, .rnr_retry = 2
+	};
 	struct ibv_mr *m[2];
 
 	m[0] = t_reg(dev->pd, pinned, SIZE, T_ALL_ACCESS | IBV_ACCESS_MW_BIND);
 	m[1] = dev->odp ? t_reg(dev->pd, odp, SIZE, T_ALL_ACCESS | IBV_ACCESS_ON_DEMAND) : m[0];
 	targets[0] = (struct target){ (uintptr_t)pinned, SIZE, m[0]->lkey, m[0]->rkey };
-	targets[1] = (struct target){ dev->odp ? (uintptr_t)odp : (uintptr_t)pinned, SIZE, m[1]->lkey, m[1]->rkey };
+	targets[1] = (struct target){ dev->odp ? (uintptr_t)odp : (uintptr_t)pinned, SIZE,
+				      m[1]->lkey, m[1]->rkey };
 	targets[2] = targets[1];
 	targets[2].lkey ^= 0x100;
 	*srq = ibv_create_srq(dev->pd, &sa);
@@ -115,8 +121,12 @@ static void open_all(uint8_t *pinned, uint8_t *odp, struct ibv_srq **srq)
 	for (int i = 0; i < 2 * PAIRS; i++)
 		for (unsigned k = 0; k < 20; k++) {
 			struct ibv_sge sg = { targets[k & 1].addr, 1000, targets[k & 1].lkey };
-			struct t_wr w = { .op = k % 3 && i != 6 && i != 7 ? IBV_WR_RDMA_WRITE : IBV_WR_SEND, .sg = &sg,
-					  .n = 1, .raddr = targets[0].addr + 8192, .rkey = targets[0].rkey };
+			struct t_wr w = { .op = k % 3 && i != 6 && i != 7 ? IBV_WR_RDMA_WRITE
+									  : IBV_WR_SEND,
+					  .sg = &sg,
+					  .n = 1,
+					  .raddr = targets[0].addr + 8192,
+					  .rkey = targets[0].rkey };
 
 			t_recv(&ep[i], &sg, 1, k);
 			t_post(&ep[i], &w);
@@ -128,7 +138,8 @@ static void open_all(uint8_t *pinned, uint8_t *odp, struct ibv_srq **srq)
 
 static int child(bool leave_by_destroy)
 {
-	uint8_t *canary1 = t_map(SIZE), *pinned = t_map(SIZE), *odp = t_map(SIZE), *canary2 = t_map(SIZE);
+	uint8_t *canary1 = t_map(SIZE), *pinned = t_map(SIZE), *odp = t_map(SIZE),
+		*canary2 = t_map(SIZE);
 	pthread_t th[4];
 	struct ibv_srq *srq;
 	double end;
@@ -152,8 +163,8 @@ static int child(bool leave_by_destroy)
 	stop = true;
 	for (size_t i = 0; i < ARRAY_LEN(th); i++)
 		pthread_join(th[i], NULL);
-	t_note("level %d: %u rings, %llu acts of sabotage, %llu doorbells, %llu resets", opt.level, n_rings,
-	       spoilt, rings_rung, revived);
+	t_note("level %d: %u rings, %llu acts of sabotage, %llu doorbells, %llu resets", opt.level,
+	       n_rings, spoilt, rings_rung, revived);
 	if (revived && !alive)
 		t_fail("no QP ever came back to RTS");
 	t_pat_check("memory that was never registered", canary1, SIZE, 9001, 0);
@@ -195,12 +206,14 @@ static void raw_produce(const struct ring *r, uint32_t producer, const struct t_
 }
 
 /*
- * While everything posted waits for an ACK that never comes, the producer runs on around the ring, over what waits. Nothing of it may be
- * fetched again: the driver would go back to WQEs that are not there any more, to bytes far behind their inline data.
+ * All that was posted waits for an ACK that never comes, while the producer laps the ring. The
+ * driver must not fetch the waiting WQEs again: they are overwritten, and it would send bytes from
+ * far behind their inline data.
  */
 static void lapped_child(void)
 {
-	const struct t_opt oa = { .depth = 15, .sge = 1, .inl = 64, .timeout = 12, .retry_cnt = 2 }, ob = { .depth = 31 };
+	const struct t_opt oa = { .depth = 15, .sge = 1, .inl = 64, .timeout = 12, .retry_cnt = 2 },
+			   ob = { .depth = 31 };
 	struct t_dev *d = t_dev_open(opt.dev, opt.gid);
 	struct ring *sq = NULL;
 	struct t_ep a, b;
@@ -222,11 +235,14 @@ static void lapped_child(void)
 		raw_produce(sq, p % 16, &a);
 	raw_produce(sq, 15, &a);
 	/* It fails as it should, with what was posted first. */
-	if (t_expect("a WRITE to a peer that does not answer", a.scq, IBV_WC_RETRY_EXC_ERR, &wc) && wc.wr_id != 100)
+	if (t_expect("a WRITE to a peer that does not answer", a.scq, IBV_WC_RETRY_EXC_ERR, &wc) &&
+	    wc.wr_id != 100)
 		t_fail("wr_id %llu came first", (unsigned long long)wc.wr_id);
 	for (uint64_t i = 1; i < 15; i++)
-		if (t_expect("what was behind it", a.scq, IBV_WC_WR_FLUSH_ERR, &wc) && wc.wr_id != 100 + i)
-			t_fail("wr_id %llu in the place of %llu", (unsigned long long)wc.wr_id, (unsigned long long)(100 + i));
+		if (t_expect("what was behind it", a.scq, IBV_WC_WR_FLUSH_ERR, &wc) &&
+		    wc.wr_id != 100 + i)
+			t_fail("wr_id %llu in the place of %llu", (unsigned long long)wc.wr_id,
+			       (unsigned long long)(100 + i));
 	_exit(t_fails != 0);
 }
 
@@ -295,7 +311,8 @@ int main(int argc, char **argv)
 		case 'l': opt.level = atoi(optarg); break;
 		case 's': opt.seed = strtoull(optarg, NULL, 0); break;
 		default:
-			puts("usage: prxe-hostile [-d DEV] [-g GID] [-t SECONDS] [-l LEVEL] [-s SEED]");
+			puts("usage: prxe-hostile [-d DEV] [-g GID] [-t SECONDS] [-l LEVEL] [-s "
+			     "SEED]");
 			return 2;
 		}
 	}

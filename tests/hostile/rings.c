@@ -53,8 +53,10 @@ void rings_find(void)
 /* Values that lie at the edges of what code checks. */
 static uint32_t edge(uint64_t rnd)
 {
-	static const uint32_t v[] = { 0, 1, 2, 7, 8, 31, 32, 33, 255, 256, 4095, 4096, 65535, 1U << 20,
-				      0x7ffffff8, 0x7fffffff, 0x80000000, 0x80000001, 0xfffffff0, 0xffffffff };
+	static const uint32_t v[] = {
+		0, 1, 2, 7, 8, 31, 32, 33, 255, 256, 4095, 4096, 65535, 1U << 20, 0x7ffffff8,
+		0x7fffffff, 0x80000000, 0x80000001, 0xfffffff0, 0xffffffff
+	};
 
 	return rnd & 0x100 ? (uint32_t)(rnd >> 32) : v[(rnd >> 9) % ARRAY_LEN(v)];
 }
@@ -65,7 +67,8 @@ static void plausible_send(struct rxe_send_wqe *w, uint32_t elem, uint64_t rnd,
 {
 	static const uint32_t ops[] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
 	uint32_t n = (uint32_t)(rnd >> 4) % 4, total = 0;
-	uint32_t op = rnd & 0x80 ? ops[(rnd >> 12) % 6] : rnd & 0x40 ? ops[(rnd >> 12) % 16] : edge(rnd);
+	uint32_t op = rnd & 0x80 ? ops[(rnd >> 12) % 6] :
+		      rnd & 0x40 ? ops[(rnd >> 12) % 16] : edge(rnd);
 
 	put64(&w->wr.wr_id, rnd);
 	put32(&w->wr.opcode, op);
