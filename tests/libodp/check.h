@@ -29,14 +29,16 @@ extern int check_failures;
 	} while (0)
 
 /* Text that must hold each of the words, up to a NULL. */
-#define HAS(text, ...) check_has(__FILE__, __LINE__, text, (const char *const[]){ __VA_ARGS__, NULL })
+#define HAS(text, ...) \
+	check_has(__FILE__, __LINE__, text, (const char *const[]){ __VA_ARGS__, NULL })
 
 static inline void check_has(const char *file, int line, const char *text, const char *const *words)
 {
 	for (; *words; words++) {
 		if (!strstr(text, *words)) {
 			__atomic_add_fetch(&check_failures, 1, __ATOMIC_RELAXED);
-			fprintf(stderr, "FAIL: %s:%d: \"%s\" is not in: %s\n", file, line, *words, text);
+			fprintf(stderr, "FAIL: %s:%d: \"%s\" is not in: %s\n", file, line, *words,
+				text);
 		}
 	}
 }

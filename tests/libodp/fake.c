@@ -18,7 +18,8 @@ static struct ibv_device device;
 static struct verbs_context verbs;
 static uint32_t next_key = 0x100;
 
-static int query(struct ibv_context *context, const struct ibv_query_device_ex_input *in, struct ibv_device_attr_ex *attr, size_t size)
+static int query(struct ibv_context *context, const struct ibv_query_device_ex_input *in,
+		 struct ibv_device_attr_ex *attr, size_t size)
 {
 	(void)context;
 	(void)in;
@@ -31,10 +32,11 @@ static int query(struct ibv_context *context, const struct ibv_query_device_ex_i
 	return 0;
 }
 
-static int advise(struct ibv_pd *pd, enum ibv_advise_mr_advice advice, uint32_t flags, struct ibv_sge *sg, uint32_t n)
+static int advise(struct ibv_pd *pd, enum ibv_advise_mr_advice advice, uint32_t flags,
+		  struct ibv_sge *sg, uint32_t n)
 {
 	(void)pd;
-	fake.advices++;
+	fake.advise_calls++;
 	fake.last_advice = advice;
 	fake.last_flags = flags;
 	if (n != 1)
@@ -43,7 +45,8 @@ static int advise(struct ibv_pd *pd, enum ibv_advise_mr_advice advice, uint32_t 
 		return EAGAIN;
 	if (fake.advise_err)
 		return fake.advise_err;
-	if (fake.bad_page && fake.bad_page + 4096 > sg->addr && fake.bad_page < sg->addr + sg->length)
+	if (fake.bad_page && fake.bad_page + 4096 > sg->addr &&
+	    fake.bad_page < sg->addr + sg->length)
 		return EFAULT;
 	if (fake.next_addr && sg->addr != fake.next_addr)
 		fake.overlap = true;
@@ -97,7 +100,8 @@ const char *ibv_wc_status_str(enum ibv_wc_status status)
 	return status ? "some error" : "success";
 }
 
-struct ibv_mr *ibv_reg_mr_iova2(struct ibv_pd *pd, void *addr, size_t length, uint64_t iova, unsigned int access)
+struct ibv_mr *ibv_reg_mr_iova2(struct ibv_pd *pd, void *addr, size_t length, uint64_t iova,
+				unsigned int access)
 {
 	struct ibv_mr *mr = NULL;
 	int err;
@@ -131,7 +135,8 @@ struct ibv_mr *ibv_reg_mr(struct ibv_pd *pd, void *addr, size_t length, int acce
 	return ibv_reg_mr_iova2(pd, addr, length, (uintptr_t)addr, (unsigned int)access);
 }
 
-struct ibv_mr *ibv_reg_mr_iova(struct ibv_pd *pd, void *addr, size_t length, uint64_t iova, int access)
+struct ibv_mr *ibv_reg_mr_iova(struct ibv_pd *pd, void *addr, size_t length, uint64_t iova,
+			       int access)
 {
 	return ibv_reg_mr_iova2(pd, addr, length, iova, (unsigned int)access);
 }

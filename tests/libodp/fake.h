@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A verbs device that is not there: it answers as a test wants, so that every refusal and fallback can be had on any machine. */
+/*
+ * A verbs device that is not there: it answers as a test wants, so that every refusal and fallback
+ * can be had on any machine.
+ */
 #ifndef FAKE_H
 #define FAKE_H
 
@@ -21,7 +24,7 @@ struct fake_dev {
 	uint64_t bad_page;  /* advice that touches it says EFAULT; 0: none */
 	unsigned int us_per_mib; /* advice takes that long */
 	/* what it was asked */
-	int regs, deregs, advices, live;
+	int regs, deregs, advise_calls, live;
 	unsigned int last_access;
 	uint64_t last_iova;
 	uint32_t last_advice, last_flags;

@@ -7,7 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-struct odp_mr *need_mr(struct env *e, void *p, size_t length, unsigned int access, enum odp_policy policy)
+struct odp_mr *need_mr(struct env *e, void *p, size_t length, unsigned int access,
+		       enum odp_policy policy)
 {
 	struct odp_mr *mr = odp_reg(e->dom, p, length, access, policy, &e->why);
 
@@ -33,18 +34,21 @@ bool has(const char *what, const char *text, ...)
 	return all;
 }
 
-enum ibv_wc_status xfer(struct env *e, enum ibv_wr_opcode op, void *local, size_t length, struct odp_mr *lmr, void *remote, uint32_t rkey)
+enum ibv_wc_status xfer(struct env *e, enum ibv_wr_opcode op, void *local, size_t length,
+			struct odp_mr *lmr, void *remote, uint32_t rkey)
 {
 	struct ibv_wc wc;
 
-	if (t_post_one(&e->a, op, local, (uint32_t)length, odp_lkey(lmr), (uintptr_t)remote, rkey, 1))
+	if (t_post_one(&e->a, op, local, (uint32_t)length, odp_lkey(lmr), (uintptr_t)remote, rkey,
+		       1))
 		t_die("ibv_post_send failed");
 	if (!t_wait(e->a.scq, &wc, t_limit))
 		t_die("no completion of %zu bytes within %.0f s", length, t_limit);
 	return wc.status;
 }
 
-bool write_right(const char *what, struct env *e, uint8_t *src, struct odp_mr *smr, uint8_t *dst, struct odp_mr *dmr, size_t length, uint64_t seq)
+bool write_right(const char *what, struct env *e, uint8_t *src, struct odp_mr *smr, uint8_t *dst,
+		 struct odp_mr *dmr, size_t length, uint64_t seq)
 {
 	enum ibv_wc_status st;
 	uint8_t before = dst[-1], after = dst[length];
@@ -84,7 +88,8 @@ static void run_case(const struct odp_case *c, const char *dev, int gid)
 
 int main(int argc, char **argv)
 {
-	static const struct odp_case *const all[] = { cases_reg, cases_memory, cases_explain, cases_limit };
+	static const struct odp_case *const all[] = { cases_reg, cases_memory, cases_explain,
+						      cases_limit };
 	const char *dev = NULL;
 	int gid = 1, c, ran = 0;
 

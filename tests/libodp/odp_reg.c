@@ -8,7 +8,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define ALL_OPS (IBV_ODP_SUPPORT_SEND | IBV_ODP_SUPPORT_RECV | IBV_ODP_SUPPORT_WRITE | IBV_ODP_SUPPORT_READ | IBV_ODP_SUPPORT_ATOMIC)
+#define ALL_OPS                                                                \
+	(IBV_ODP_SUPPORT_SEND | IBV_ODP_SUPPORT_RECV | IBV_ODP_SUPPORT_WRITE | \
+	 IBV_ODP_SUPPORT_READ | IBV_ODP_SUPPORT_ATOMIC)
 
 static void caps(struct env *e)
 {
@@ -16,14 +18,19 @@ static void caps(struct env *e)
 
 	OK(!odp_query(e->d->ctx, &caps, &e->why), "%s", e->why.text);
 	OK(!strcmp(caps.device, e->d->name), "device %s", caps.device);
-	OK(caps.on_demand && caps.implicit, "on demand %u, implicit %u", caps.on_demand, caps.implicit);
-	OK(caps.rc_ops == e->d->attr.odp_caps.per_transport_caps.rc_odp_caps, "rc %#x", caps.rc_ops);
+	OK(caps.on_demand && caps.implicit, "on demand %u, implicit %u", caps.on_demand,
+	   caps.implicit);
+	OK(caps.rc_ops == e->d->attr.odp_caps.per_transport_caps.rc_odp_caps, "rc %#x",
+	   caps.rc_ops);
 	OK(!odp_can(&caps, IBV_QPT_RC, ALL_OPS, &e->why), "%s", e->why.text);
 	OK(odp_can(&caps, IBV_QPT_XRC_SEND, IBV_ODP_SUPPORT_READ, &e->why) == -EOPNOTSUPP, "XRC");
 	has("XRC", e->why.text, e->d->name, "XRC", "RDMA READ", NULL);
 }
 
-/* What each policy does is seen in the process's account of pinned memory, not only in what the library says. */
+/*
+ * What each policy does is seen in the process's account of pinned memory, not only in what the
+ * library says.
+ */
 static void policies(struct env *e)
 {
 	static const struct {
@@ -39,8 +46,10 @@ static void policies(struct env *e)
 		{ ODP_REQUIRE, 2 * MIB, 0, true, false, "on demand: the policy is \"require\"" },
 		{ ODP_AUTO, 2 * MIB, 0, true, false, "on demand: 2 MiB are more than the 256 KiB" },
 		{ ODP_AUTO, 128 << 10, 0, false, false, "pinned: 128 KiB are not more" },
-		{ ODP_PREFER, 2 * MIB, IBV_ODP_SUPPORT_WRITE, false, true, "pinned, because on demand was not possible: prxe0 cannot use" },
-		{ ODP_AUTO, 2 * MIB, IBV_ODP_SUPPORT_WRITE, false, true, "XRC QPs for: RDMA WRITE" },
+		{ ODP_PREFER, 2 * MIB, IBV_ODP_SUPPORT_WRITE, false, true,
+		  "pinned, because on demand was not possible: prxe0 cannot use" },
+		{ ODP_AUTO, 2 * MIB, IBV_ODP_SUPPORT_WRITE, false, true,
+		  "XRC QPs for: RDMA WRITE" },
 	};
 	uint8_t *src = t_map(2 * MIB), *dst = t_map_between(2 * MIB);
 	struct odp_mr *smr = need_mr(e, src, 2 * MIB, 0, ODP_REQUIRE), *mr;
@@ -48,7 +57,11 @@ static void policies(struct env *e)
 	struct odp_usage usage;
 
 	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
-		struct odp_reg_attr a = { .addr = dst, .length = t[i].length, .access = T_ALL_ACCESS, .policy = t[i].policy, .ops = t[i].ops,
+		struct odp_reg_attr a = { .addr = dst,
+					  .length = t[i].length,
+					  .access = T_ALL_ACCESS,
+					  .policy = t[i].policy,
+					  .ops = t[i].ops,
 					  .qp_type = IBV_QPT_XRC_SEND };
 		uint64_t pinned = t_status_kb("VmPin");
 
@@ -57,33 +70,53 @@ static void policies(struct env *e)
 			t_die("case %zu: %s", i, e->why.text);
 		pinned = t_status_kb("VmPin") - pinned;
 		odp_mr_info(mr, &info);
-		OK(info.on_demand == t[i].demand && info.fallback == t[i].fallback, "case %zu: %s", i, odp_mr_reason(mr));
-		OK(pinned == (t[i].demand ? 0 : t[i].length >> 10), "case %zu: %llu KiB are pinned", i, (unsigned long long)pinned);
+		OK(info.on_demand == t[i].demand && info.fallback == t[i].fallback, "case %zu: %s",
+		   i, odp_mr_reason(mr));
+		OK(pinned == (t[i].demand ? 0 : t[i].length >> 10), "case %zu: %llu KiB are pinned",
+		   i, (unsigned long long)pinned);
 		has(odp_policy_name(t[i].policy), odp_mr_reason(mr), t[i].says, NULL);
-		write_right(odp_policy_name(t[i].policy), e, src, smr, dst + 77, mr, t[i].length - 99, i + 1);
+		write_right(odp_policy_name(t[i].policy), e, src, smr, dst + 77, mr,
+			    t[i].length - 99, i + 1);
 		OK(!odp_dereg(mr), "dereg");
-		OK(t_status_kb("VmPin") == 0, "%llu KiB stay pinned", (unsigned long long)t_status_kb("VmPin"));
+		OK(t_status_kb("VmPin") == 0, "%llu KiB stay pinned",
+		   (unsigned long long)t_status_kb("VmPin"));
 	}
-	OK(!odp_reg_attr(e->dom, &(struct odp_reg_attr){ .addr = dst, .length = MIB, .policy = ODP_REQUIRE, .qp_type = IBV_QPT_XRC_SEND,
-							 .ops = IBV_ODP_SUPPORT_WRITE }, &e->why) && errno == EOPNOTSUPP, "errno %d", errno);
+	OK(!odp_reg_attr(e->dom,
+			 &(struct odp_reg_attr){ .addr = dst,
+						 .length = MIB,
+						 .policy = ODP_REQUIRE,
+						 .qp_type = IBV_QPT_XRC_SEND,
+						 .ops = IBV_ODP_SUPPORT_WRITE },
+			 &e->why) &&
+		   errno == EOPNOTSUPP,
+	   "errno %d", errno);
 	/* Memory that is not there, to be pinned: said, not turned into an MR that fails later. */
 	munmap(dst + MIB, T_PAGE);
-	OK(!odp_reg(e->dom, dst, 2 * MIB, T_ALL_ACCESS, ODP_PIN_FIRST, &e->why) && errno == EFAULT, "errno %d: %s", errno, e->why.text);
+	OK(!odp_reg(e->dom, dst, 2 * MIB, T_ALL_ACCESS, ODP_PIN_FIRST, &e->why) && errno == EFAULT,
+	   "errno %d: %s", errno, e->why.text);
 	has("a hole", e->why.text, "nothing is mapped", NULL);
 	/* iova: the MR begins where the caller wants. */
-	mr = odp_reg_attr(e->dom, &(struct odp_reg_attr){ .addr = dst + 0x123, .length = MIB - 0x123, .access = T_ALL_ACCESS, .policy = ODP_REQUIRE,
-							  .flags = ODP_REG_IOVA, .iova = 0x40000123 }, &e->why);
+	mr = odp_reg_attr(e->dom,
+			  &(struct odp_reg_attr){ .addr = dst + 0x123,
+						  .length = MIB - 0x123,
+						  .access = T_ALL_ACCESS,
+						  .policy = ODP_REQUIRE,
+						  .flags = ODP_REG_IOVA,
+						  .iova = 0x40000123 },
+			  &e->why);
 	if (!mr)
 		t_die("iova: %s", e->why.text);
 	t_pat_fill(src, 5000, 99, 0);
-	OK(!xfer(e, IBV_WR_RDMA_WRITE, src, 5000, smr, (void *)(0x40000123UL + 4321), odp_rkey(mr)), "WRITE by iova");
+	OK(!xfer(e, IBV_WR_RDMA_WRITE, src, 5000, smr, (void *)(0x40000123UL + 4321), odp_rkey(mr)),
+	   "WRITE by iova");
 	t_pat_check("iova", dst + 0x123 + 4321, 5000, 99, 0);
 	odp_dereg(mr);
 	odp_dereg(smr);
 	odp_domain_usage(e->dom, &usage);
-	OK(usage.registered == ARRAY_LEN(t) + 2 && usage.fallbacks == 2 && usage.refused == 2 && !usage.mrs_on_demand && !usage.mrs_pinned,
-	   "registered %llu, fallbacks %llu, refused %llu", (unsigned long long)usage.registered, (unsigned long long)usage.fallbacks,
-	   (unsigned long long)usage.refused);
+	OK(usage.registered == ARRAY_LEN(t) + 2 && usage.fallbacks == 2 && usage.refused == 2 &&
+		   !usage.mrs_on_demand && !usage.mrs_pinned,
+	   "registered %llu, fallbacks %llu, refused %llu", (unsigned long long)usage.registered,
+	   (unsigned long long)usage.fallbacks, (unsigned long long)usage.refused);
 }
 
 /* ---- one implicit MR for all ---- */
@@ -133,9 +166,11 @@ static void implicit(struct env *e)
 	for (int i = 1; i < THREADS; i++)
 		OK(seen[i] == seen[0], "thread %d has an MR of its own", i);
 	odp_mr_info(seen[0], &info);
-	OK(info.references == THREADS && info.implicit && info.on_demand, "%u references", info.references);
+	OK(info.references == THREADS && info.implicit && info.on_demand, "%u references",
+	   info.references);
 	odp_domain_usage(e->dom, &usage);
-	OK(usage.mrs_on_demand == 1 && usage.registered == 1, "%llu MRs", (unsigned long long)usage.mrs_on_demand);
+	OK(usage.mrs_on_demand == 1 && usage.registered == 1, "%llu MRs",
+	   (unsigned long long)usage.mrs_on_demand);
 	ro = odp_implicit(e->dom, IBV_ACCESS_REMOTE_READ, &e->why);
 	again = odp_implicit(e->dom, IBV_ACCESS_REMOTE_READ, &e->why);
 	OK(ro && ro != seen[0] && ro == again, "one for each access");
@@ -152,4 +187,7 @@ static void implicit(struct env *e)
 	pthread_barrier_destroy(&barrier);
 }
 
-const struct odp_case cases_reg[] = { { "caps", caps, false }, { "policies", policies, false }, { "implicit", implicit, false }, { 0 } };
+const struct odp_case cases_reg[] = { { "caps", caps, false },
+				      { "policies", policies, false },
+				      { "implicit", implicit, false },
+				      { 0 } };

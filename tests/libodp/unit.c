@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* libodp against a device that is not there: what a real one cannot be made to answer. See unit.test. */
+/*
+ * libodp against a device that is not there: what a real one cannot be made to answer. See
+ * unit.test.
+ */
 #define _GNU_SOURCE
 #include "check.h"
 #include "fake.h"
@@ -42,7 +45,9 @@ static void capabilities(void)
 	CHECK(!odp_query(ctx, &caps, &why), "%s", why.text);
 	CHECK(caps.on_demand && caps.implicit && caps.rc_ops == 0x3f && !caps.xrc_ops, "caps");
 	CHECK(!odp_can(&caps, IBV_QPT_RC, 0x3f, &why) && !why.error, "%s", why.text);
-	CHECK(odp_can(&caps, IBV_QPT_UD, IBV_ODP_SUPPORT_SEND | IBV_ODP_SUPPORT_RECV, &why) == -EOPNOTSUPP, "UD RECV");
+	CHECK(odp_can(&caps, IBV_QPT_UD, IBV_ODP_SUPPORT_SEND | IBV_ODP_SUPPORT_RECV, &why) ==
+		      -EOPNOTSUPP,
+	      "UD RECV");
 	HAS(why.text, "fake0", "UD", "RECV");
 	CHECK(!strstr(why.text, "SEND"), "%s", why.text);
 	CHECK(odp_can(&caps, IBV_QPT_XRC_SEND, IBV_ODP_SUPPORT_READ, &why) == -EOPNOTSUPP, "XRC");
@@ -52,7 +57,8 @@ static void capabilities(void)
 	fake_reset(false);
 	CHECK(!odp_query(ctx, &caps, NULL), "a device without on-demand paging is no error");
 	CHECK(!caps.on_demand && !caps.rc_ops && caps.max_mr_size, "caps");
-	CHECK(odp_can(&caps, IBV_QPT_RC, 0, &why) == -EOPNOTSUPP && why.error == EOPNOTSUPP, "none");
+	CHECK(odp_can(&caps, IBV_QPT_RC, 0, &why) == -EOPNOTSUPP && why.error == EOPNOTSUPP,
+	      "none");
 	HAS(why.text, "fake0", "no on-demand paging", "Linux");
 	strcpy(caps.device, "rxe0");
 	odp_can(&caps, IBV_QPT_RC, 0, &why);
@@ -84,18 +90,66 @@ static void policies(void)
 		{ ODP_REQUIRE, 8192, true, 0, ENOSPC, -ENOSPC, { "on demand", "No space" } },
 		{ ODP_REQUIRE, 8192, false, 0, 0, -EOPNOTSUPP, { "no on-demand paging" } },
 		{ ODP_PREFER, 8192, true, 0, 0, D, { "on demand", "prefer" } },
-		{ ODP_PREFER, 8192, false, 0, 0, P | FB, { "pinned, because on demand was not possible", "no on-demand paging" } },
-		{ ODP_PREFER, 8192, true, 0, ENOSPC, P | FB, { "pinned, because on demand was not possible", "No space" } },
-		{ ODP_PREFER, 8192, false, EIO, 0, -EIO, { "no on-demand paging", "; and ", "refused to pin" } },
+		{ ODP_PREFER,
+		  8192,
+		  false,
+		  0,
+		  0,
+		  P | FB,
+		  { "pinned, because on demand was not possible", "no on-demand paging" } },
+		{ ODP_PREFER,
+		  8192,
+		  true,
+		  0,
+		  ENOSPC,
+		  P | FB,
+		  { "pinned, because on demand was not possible", "No space" } },
+		{ ODP_PREFER,
+		  8192,
+		  false,
+		  EIO,
+		  0,
+		  -EIO,
+		  { "no on-demand paging", "; and ", "refused to pin" } },
 		{ ODP_PIN_FIRST, 8192, true, 0, 0, P, { "pinned", "pin-first" } },
-		{ ODP_PIN_FIRST, 8192, true, EOPNOTSUPP, 0, D | FB, { "on demand, because pinned was not possible", "refused to pin" } },
-		{ ODP_PIN_FIRST, 8192, false, EIO, 0, -EOPNOTSUPP, { "refused to pin", "; and ", "no on-demand paging" } },
+		{ ODP_PIN_FIRST,
+		  8192,
+		  true,
+		  EOPNOTSUPP,
+		  0,
+		  D | FB,
+		  { "on demand, because pinned was not possible", "refused to pin" } },
+		{ ODP_PIN_FIRST,
+		  8192,
+		  false,
+		  EIO,
+		  0,
+		  -EOPNOTSUPP,
+		  { "refused to pin", "; and ", "no on-demand paging" } },
 		{ ODP_PIN_FIRST, 8192, true, EFAULT, 0, -EFAULT, { "refused to pin" } },
 		{ ODP_AUTO, 8192, true, 0, 0, P, { "pinned", "8 KiB", "256 KiB" } },
 		{ ODP_AUTO, 256 << 10, true, 0, 0, P, { "pinned" } },
-		{ ODP_AUTO, (256 << 10) + 1, true, 0, 0, D, { "on demand", "262145 bytes", "256 KiB" } },
-		{ ODP_AUTO, 1 << 20, false, 0, 0, P | FB, { "pinned, because on demand was not possible" } },
-		{ ODP_AUTO, 8192, true, EIO, 0, D | FB, { "on demand, because pinned was not possible" } },
+		{ ODP_AUTO,
+		  (256 << 10) + 1,
+		  true,
+		  0,
+		  0,
+		  D,
+		  { "on demand", "262145 bytes", "256 KiB" } },
+		{ ODP_AUTO,
+		  1 << 20,
+		  false,
+		  0,
+		  0,
+		  P | FB,
+		  { "pinned, because on demand was not possible" } },
+		{ ODP_AUTO,
+		  8192,
+		  true,
+		  EIO,
+		  0,
+		  D | FB,
+		  { "on demand, because pinned was not possible" } },
 	};
 	void *p = unit_map(1 << 20);
 
@@ -118,29 +172,42 @@ static void policies(void)
 			HAS(text, t[i].says[w]);
 		odp_domain_usage(d, &usage);
 		if (t[i].want < 0) {
-			CHECK(!mr && errno == -t[i].want && why.error == errno, "case %zu: errno %d, reason %d", i, errno, why.error);
+			CHECK(!mr && errno == -t[i].want && why.error == errno,
+			      "case %zu: errno %d, reason %d", i, errno, why.error);
 			CHECK(usage.refused == 1 && !usage.registered && !fake.live, "case %zu", i);
 		} else if (mr) {
 			CHECK(!why.error && !odp_mr_info(mr, &info), "case %zu", i);
-			CHECK(info.on_demand == !!(t[i].want & D), "case %zu: on demand %u", i, info.on_demand);
-			CHECK(info.fallback == !!(t[i].want & FB), "case %zu: fallback %u", i, info.fallback);
-			CHECK(!(fake.last_access & IBV_ACCESS_ON_DEMAND) == !(t[i].want & D), "case %zu: access %#x", i, fake.last_access);
-			CHECK(info.addr == p && info.length == t[i].length && info.policy == t[i].policy && info.references == 1, "case %zu", i);
-			CHECK(usage.registered == 1 && usage.fallbacks == info.fallback, "case %zu", i);
-			CHECK((t[i].want & D ? usage.bytes_on_demand : usage.bytes_pinned) == t[i].length, "case %zu", i);
-			CHECK(odp_domain_close(d) == -EBUSY, "case %zu: closed with an MR in it", i);
+			CHECK(info.on_demand == !!(t[i].want & D), "case %zu: on demand %u", i,
+			      info.on_demand);
+			CHECK(info.fallback == !!(t[i].want & FB), "case %zu: fallback %u", i,
+			      info.fallback);
+			CHECK(!(fake.last_access & IBV_ACCESS_ON_DEMAND) == !(t[i].want & D),
+			      "case %zu: access %#x", i, fake.last_access);
+			CHECK(info.addr == p && info.length == t[i].length &&
+				      info.policy == t[i].policy && info.references == 1,
+			      "case %zu", i);
+			CHECK(usage.registered == 1 && usage.fallbacks == info.fallback, "case %zu",
+			      i);
+			CHECK((t[i].want & D ? usage.bytes_on_demand : usage.bytes_pinned) ==
+				      t[i].length,
+			      "case %zu", i);
+			CHECK(odp_domain_close(d) == -EBUSY, "case %zu: closed with an MR in it",
+			      i);
 			CHECK(!odp_dereg(mr) && !fake.live, "case %zu", i);
 		} else {
 			CHECK(mr, "case %zu: %s", i, why.text);
 		}
 		odp_domain_usage(d, &usage);
-		CHECK(!usage.mrs_on_demand && !usage.mrs_pinned && !usage.bytes_on_demand && !usage.bytes_pinned, "case %zu", i);
+		CHECK(!usage.mrs_on_demand && !usage.mrs_pinned && !usage.bytes_on_demand &&
+			      !usage.bytes_pinned,
+		      "case %zu", i);
 		CHECK(!odp_domain_close(d), "case %zu", i);
 	}
 	munmap(p, 1 << 20);
 }
 
-static void refused_args(const char *what, struct odp_domain *d, const struct odp_reg_attr *a, const char *says)
+static void refused_args(const char *what, struct odp_domain *d, const struct odp_reg_attr *a,
+			 const char *says)
 {
 	struct odp_reason why;
 
@@ -164,23 +231,29 @@ static void attributes(void)
 	d = unit_domain();
 	b = a, b.length = 0, refused_args("length 0", d, &b, "length is 0");
 	b = a, b.access |= IBV_ACCESS_ON_DEMAND, refused_args("ON_DEMAND", d, &b, "ON_DEMAND");
-	b = a, b.access = IBV_ACCESS_REMOTE_WRITE, refused_args("no LOCAL_WRITE", d, &b, "LOCAL_WRITE");
+	b = a, b.access = IBV_ACCESS_REMOTE_WRITE,
+	refused_args("no LOCAL_WRITE", d, &b, "LOCAL_WRITE");
 	b = a, b.length = SIZE_MAX, refused_args("wraps", d, &b, "odp_implicit");
-	b = a, b.flags = ODP_REG_IOVA, b.iova = 0x1000001, refused_args("iova", d, &b, "offset in a page");
+	b = a, b.flags = ODP_REG_IOVA, b.iova = 0x1000001,
+	refused_args("iova", d, &b, "offset in a page");
 	b = a, b.flags = 2, refused_args("flags", d, &b, "flags");
 	b = a, b.reserved[3] = 1, refused_args("reserved", d, &b, "reserved");
 	b = a, b.policy = (enum odp_policy)99, refused_args("policy", d, &b, "policy 99");
 	CHECK(!fake.regs, "the device was asked");
 	CHECK(!odp_reg(NULL, p, 1, 0, ODP_AUTO, NULL) && errno == EINVAL, "no domain");
 
-	b = a, b.flags = ODP_REG_IOVA, b.iova = 0x1000000, b.ops = IBV_ODP_SUPPORT_WRITE, b.qp_type = IBV_QPT_RC;
+	b = a, b.flags = ODP_REG_IOVA, b.iova = 0x1000000, b.ops = IBV_ODP_SUPPORT_WRITE,
+	b.qp_type = IBV_QPT_RC;
 	mr = odp_reg_attr(d, &b, &why);
 	NEED(mr, "%s", why.text);
 	odp_mr_info(mr, &info);
 	CHECK(info.iova == 0x1000000 && fake.last_iova == 0x1000000 && info.addr == p, "iova");
-	CHECK(odp_lkey(mr) == odp_mr_verbs(mr)->lkey && odp_rkey(mr) == odp_mr_verbs(mr)->rkey && info.rkey == odp_rkey(mr), "keys");
+	CHECK(odp_lkey(mr) == odp_mr_verbs(mr)->lkey && odp_rkey(mr) == odp_mr_verbs(mr)->rkey &&
+		      info.rkey == odp_rkey(mr),
+	      "keys");
 	fake.dereg_err = EBUSY;
-	CHECK(odp_dereg(mr) == -EBUSY && odp_rkey(mr) == info.rkey, "dereg is refused, the MR stays");
+	CHECK(odp_dereg(mr) == -EBUSY && odp_rkey(mr) == info.rkey,
+	      "dereg is refused, the MR stays");
 	fake.dereg_err = 0;
 	CHECK(!odp_dereg(mr) && !odp_dereg(NULL), "dereg");
 
@@ -218,9 +291,14 @@ static void attributes(void)
 	munmap(p, 4096);
 
 	for (int i = 0; i <= ODP_NEVER; i++)
-		CHECK(!odp_policy_parse(odp_policy_name((enum odp_policy)i), &policy) && (int)policy == i, "policy %d", i);
-	CHECK(odp_policy_parse("sometimes", &policy) == -EINVAL && !odp_policy_name((enum odp_policy)5), "policies");
-	CHECK(odp_version() == (ODP_VERSION_MAJOR << 16 | ODP_VERSION_MINOR), "version %#x", odp_version());
+		CHECK(!odp_policy_parse(odp_policy_name((enum odp_policy)i), &policy) &&
+			      (int)policy == i,
+		      "policy %d", i);
+	CHECK(odp_policy_parse("sometimes", &policy) == -EINVAL &&
+		      !odp_policy_name((enum odp_policy)5),
+	      "policies");
+	CHECK(odp_version() == (ODP_VERSION_MAJOR << 16 | ODP_VERSION_MINOR), "version %#x",
+	      odp_version());
 }
 
 /* Without privilege and with 64 KiB of memlock, in a child. */
@@ -242,8 +320,10 @@ static void memlock(void)
 		NEED(getuid() || !setresuid(65534, 65534, 65534), "setresuid");
 		d = unit_domain();
 		fake.pin_err = ENOMEM;
-		CHECK(!odp_reg(d, p, 1 << 20, RW, ODP_NEVER, &why) && errno == ENOMEM, "pinned 1 MiB");
-		HAS(why.text, "RLIMIT_MEMLOCK is now 64 KiB", "pinning 1 MiB", "1 MiB would be needed", "ulimit -l", "CAP_IPC_LOCK", "on demand");
+		CHECK(!odp_reg(d, p, 1 << 20, RW, ODP_NEVER, &why) && errno == ENOMEM,
+		      "pinned 1 MiB");
+		HAS(why.text, "RLIMIT_MEMLOCK is now 64 KiB", "pinning 1 MiB",
+		    "1 MiB would be needed", "ulimit -l", "CAP_IPC_LOCK", "on demand");
 		mr = odp_reg(d, p, 1 << 20, RW, ODP_PIN_FIRST, &why);
 		NEED(mr, "%s", why.text);
 		HAS(odp_mr_reason(mr), "on demand, because pinned", "RLIMIT_MEMLOCK is now 64 KiB");
@@ -253,7 +333,9 @@ static void memlock(void)
 		HAS(odp_mr_reason(mr), "on demand", "memlock limit of 64 KiB");
 		odp_dereg(mr);
 		/* Within the limit it was something else. */
-		CHECK(!odp_reg(d, p, 4096, RW, ODP_NEVER, &why) && !strstr(why.text, "RLIMIT_MEMLOCK"), "%s", why.text);
+		CHECK(!odp_reg(d, p, 4096, RW, ODP_NEVER, &why) &&
+			      !strstr(why.text, "RLIMIT_MEMLOCK"),
+		      "%s", why.text);
 		CHECK(!odp_domain_close(d), "close");
 		exit(check_failures != 0);
 	}
@@ -330,7 +412,8 @@ static void sharing(void)
 	again = odp_implicit(e, RW, &why);
 	NEED(mr && mr == again && fake.regs == 1, "one MR for each access: %d", fake.regs);
 	odp_mr_info(mr, &info);
-	CHECK(info.references == 2 && info.implicit && !info.addr && info.length == SIZE_MAX, "%u references", info.references);
+	CHECK(info.references == 2 && info.implicit && !info.addr && info.length == SIZE_MAX,
+	      "%u references", info.references);
 	CHECK(!odp_dereg(mr) && fake.live == 1, "the other reference holds it");
 	CHECK(!odp_domain_close(e), "the other reference holds the domain");
 	CHECK(odp_domain_close(d) == -EBUSY, "an MR is left");
@@ -349,7 +432,8 @@ static void sharing(void)
 	odp_domain_close(d);
 	fake_reset(true);
 	d = unit_domain();
-	CHECK(!odp_implicit(d, IBV_ACCESS_REMOTE_WRITE, &why) && errno == EINVAL, "REMOTE_WRITE alone");
+	CHECK(!odp_implicit(d, IBV_ACCESS_REMOTE_WRITE, &why) && errno == EINVAL,
+	      "REMOTE_WRITE alone");
 	fake.demand_err = ENOMEM;
 	CHECK(!odp_implicit(d, RW, &why) && errno == ENOMEM, "refused");
 	HAS(why.text, "fake0 refused an implicit MR");
@@ -374,9 +458,13 @@ static void statistics(void)
 	HAS(why.text, "/sys/class/infiniband/fake0");
 	mr = odp_reg(d, p, 4096, RW, ODP_REQUIRE, &why);
 	NEED(mr, "%s", why.text);
-	/* Netlink is not there on a machine without RDMA; where it is, it does not know this device. */
+	/*
+	 * Netlink is not there on a machine without RDMA; where it is, it does not know this
+	 * device.
+	 */
 	ret = odp_mr_stats(mr, &stats, &why);
-	CHECK((ret == -EOPNOTSUPP || ret == -ENODEV) && why.error == -ret && why.text[0], "%d: %s", ret, why.text);
+	CHECK((ret == -EOPNOTSUPP || ret == -ENODEV) && why.error == -ret && why.text[0], "%d: %s",
+	      ret, why.text);
 	odp_dereg(mr);
 	mr = odp_reg(d, p, 4096, RW, ODP_NEVER, &why);
 	NEED(mr, "%s", why.text);
