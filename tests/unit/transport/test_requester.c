@@ -5,6 +5,7 @@
  */
 #include "common.h"
 #include "mem/mr.h"
+#include "mmu/request.h"
 #include "obj/ah.h"
 #include "transport/carrier.h"
 #include "transport/late.h"
