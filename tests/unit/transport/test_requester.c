@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * kernel/transport/requester.c and wqe.c: what it makes of a ring that a hostile process fills, and whether its owner is ever two or none: posters, a worker, a
- * timer and fault threads all kick one send queue, and every WQE must complete once and in order.
+ * kernel/transport/requester.c and wqe.c: what they make of a ring that a hostile process fills,
+ * and whether a send side ever has two owners or none. Posters, a worker, a timer and fault threads
+ * all kick one send queue, and every WQE must complete once and in order.
  */
 #include "common.h"
 #include "mem/mr.h"
@@ -20,9 +21,9 @@ static const struct prxe_carrier carrier;
 
 static struct prxe_qp *qp_make(enum ib_qp_type type, u32 slots, u32 max_sge, u32 max_inline)
 {
+	const u32 one = sizeof(struct ib_sge);
+	u32 data = ALIGN(max(max(max_sge * one, max_inline), one), one);
 	struct prxe_qp *qp = calloc(1, sizeof(*qp));
-	u32 data = ALIGN(max_t(u32, max_t(u32, max_sge * sizeof(struct ib_sge), max_inline), sizeof(struct ib_sge)),
-			 sizeof(struct ib_sge));
 	struct prxe_queue *q = calloc(1, sizeof(*q));
 
 	qp->dev = &dev;
@@ -179,7 +180,8 @@ static void check_shadow(const struct prxe_qp *qp, const struct prxe_wqe *wqe)
 	assert_true(wqe->opcode < ARRAY_SIZE(legal) && (legal[wqe->opcode].types & type_bit(qp)));
 	assert_true(wqe->length <= PRXE_MAX_MSG);
 	if (wqe->opcode == IB_WR_FLUSH) {
-		assert_true(prxe_flush_known(wqe->flush.type, wqe->flush.level) && qp->attr.max_rd_atomic);
+		assert_true(prxe_flush_known(wqe->flush.type, wqe->flush.level));
+		assert_true(qp->attr.max_rd_atomic);
 		assert_true(!wqe->length && !wqe->num_sge);
 		return;
 	}
@@ -218,9 +220,12 @@ static int judge(const struct prxe_qp *qp, const struct rxe_send_wqe *s)
 		return -1;
 	if (legal[op].local)
 		return 0;
-	if (op == IB_WR_FLUSH)
-		return !s->wr.wr.flush.type || s->wr.wr.flush.type > 3 || s->wr.wr.flush.level > 1 || !qp->attr.max_rd_atomic ?
-		       IB_WC_LOC_QP_OP_ERR : 0;
+	if (op == IB_WR_FLUSH) {
+		bool known = s->wr.wr.flush.type && s->wr.wr.flush.type <= 3 &&
+			     s->wr.wr.flush.level <= 1;
+
+		return known && qp->attr.max_rd_atomic ? 0 : IB_WC_LOC_QP_OP_ERR;
+	}
 	if (s->wr.send_flags & IB_SEND_INLINE) {
 		if (!legal[op].inline_ok || s->dma.length > qp->cap.max_inline_data)
 			return IB_WC_LOC_QP_OP_ERR;
@@ -251,7 +256,9 @@ static const enum ib_qp_type types[] = { IB_QPT_RC, IB_QPT_UC, IB_QPT_UD, IB_QPT
 
 static struct prxe_qp *some_qp(struct rnd *r)
 {
-	struct prxe_qp *qp = qp_make(types[rnd_below(r, 4)], SLOTS, rnd_below(r, PRXE_MAX_SGE + 1), rnd_below(r, PRXE_MAX_INLINE + 1));
+	u32 max_sge = rnd_below(r, PRXE_MAX_SGE + 1);
+	u32 max_inline = rnd_below(r, PRXE_MAX_INLINE + 1);
+	struct prxe_qp *qp = qp_make(types[rnd_below(r, 4)], SLOTS, max_sge, max_inline);
 
 	qp->attr.max_rd_atomic = rnd_below(r, 4);
 	qp->mtu_shift = 8 + rnd_below(r, 5);
@@ -283,8 +290,41 @@ static void some_wqe(struct rnd *r, struct prxe_qp *qp, u32 index)
 	s->wr.send_flags = rnd_below(r, 32);
 	s->dma.length = rnd_below(r, qp->cap.max_inline_data + 3);
 	s->dma.num_sge = rnd_below(r, qp->cap.max_send_sge + 2);
-	for (i = 0; i < s->dma.num_sge && i < qp->cap.max_send_sge; i++)
-		s->dma.sge[i].length = rnd64(r) >> (32 + rnd_below(r, 32)) >> (type_bit(qp) == D ? 20 : 0);
+	for (i = 0; i < s->dma.num_sge && i < qp->cap.max_send_sge; i++) {
+		u64 length = rnd64(r) >> (32 + rnd_below(r, 32));
+
+		s->dma.sge[i].length = type_bit(qp) == D ? length >> 20 : length;
+	}
+}
+
+/* What was fetched is what stands in the ring. */
+static void check_fetched(const struct prxe_qp *qp, const struct prxe_wqe *wqe,
+			  const struct rxe_send_wqe *s)
+{
+	const u8 *tail = (const u8 *)(s + 1);
+
+	if (wqe->flags & IB_SEND_INLINE)
+		assert_memory_equal(wqe->inline_data, tail, wqe->length);
+	else
+		assert_memory_equal(wqe->sge, tail, wqe->num_sge * sizeof(struct ib_sge));
+	if (type_bit(qp) == D) {
+		u32 qkey = s->wr.wr.ud.remote_qkey;
+
+		assert_int_equal(wqe->ud.qpn, s->wr.wr.ud.remote_qpn & 0xffffff);
+		assert_int_equal(wqe->ud.qkey, qkey >> 31 ? 0x11111111 : qkey);
+	} else if (legal[wqe->opcode].atomic) {
+		assert_true(wqe->remote_addr == s->wr.wr.atomic.remote_addr);
+		assert_true(wqe->compare_add == s->wr.wr.atomic.compare_add);
+		assert_true(wqe->swap == s->wr.wr.atomic.swap);
+		assert_int_equal(wqe->rkey, s->wr.wr.atomic.rkey);
+	} else if (wqe->opcode == IB_WR_FLUSH) {
+		assert_true(wqe->remote_addr == s->wr.wr.flush.remote_addr);
+		assert_int_equal(wqe->rkey, s->wr.wr.flush.rkey);
+		assert_int_equal(wqe->flush.length, s->dma.length);
+	} else if (wqe->opcode <= IB_WR_RDMA_WRITE_WITH_IMM || legal[wqe->opcode].read) {
+		assert_true(wqe->remote_addr == s->wr.wr.rdma.remote_addr);
+		assert_int_equal(wqe->rkey, s->wr.wr.rdma.rkey);
+	}
 }
 
 static void hostile_wqes(void **state)
@@ -312,29 +352,7 @@ static void hostile_wqes(void **state)
 				assert_int_equal(wqe->status, want);
 			assert_true(wqe->wr_id == s->wr.wr_id);
 			if (!wqe->status && !legal[wqe->opcode].local) {
-				const u8 *tail = (const u8 *)(s + 1);
-
-				if (wqe->flags & IB_SEND_INLINE)
-					assert_memory_equal(wqe->inline_data, tail, wqe->length);
-				else
-					assert_memory_equal(wqe->sge, tail, wqe->num_sge * sizeof(struct ib_sge));
-				if (type_bit(qp) == D) {
-					assert_int_equal(wqe->ud.qpn, s->wr.wr.ud.remote_qpn & 0xffffff);
-					assert_int_equal(wqe->ud.qkey, s->wr.wr.ud.remote_qkey >> 31 ? 0x11111111 :
-									s->wr.wr.ud.remote_qkey);
-				} else if (legal[wqe->opcode].atomic) {
-					assert_true(wqe->remote_addr == s->wr.wr.atomic.remote_addr);
-					assert_true(wqe->compare_add == s->wr.wr.atomic.compare_add);
-					assert_true(wqe->swap == s->wr.wr.atomic.swap);
-					assert_int_equal(wqe->rkey, s->wr.wr.atomic.rkey);
-				} else if (wqe->opcode == IB_WR_FLUSH) {
-					assert_true(wqe->remote_addr == s->wr.wr.flush.remote_addr);
-					assert_int_equal(wqe->rkey, s->wr.wr.flush.rkey);
-					assert_int_equal(wqe->flush.length, s->dma.length);
-				} else if (wqe->opcode <= IB_WR_RDMA_WRITE_WITH_IMM || legal[wqe->opcode].read) {
-					assert_true(wqe->remote_addr == s->wr.wr.rdma.remote_addr);
-					assert_int_equal(wqe->rkey, s->wr.wr.rdma.rkey);
-				}
+				check_fetched(qp, wqe, s);
 				good[type_bit(qp) / 2]++;
 			} else {
 				bad++;
@@ -349,7 +367,7 @@ static void hostile_wqes(void **state)
 	assert_true(good[0] > 1000 && good[1] > 1000 && good[2] > 1000 && bad > 1000);
 }
 
-/* A producer that runs on around the ring: what was fetched and is not over yet is not fetched over. */
+/* A producer that laps the ring: nothing is fetched over a WQE that is not over yet. */
 static void lapped(void **state)
 {
 	struct rnd r = rnd_start(62);
@@ -383,10 +401,15 @@ static void *scribbler(void *arg)
 
 	while (!READ_ONCE(stop)) {
 		struct rxe_send_wqe *s = prxe_queue_at(q, rnd64(&r));
-		u32 *at[] = { &s->wr.opcode, &s->wr.send_flags, &s->dma.num_sge, &s->dma.length, &s->dma.sge[0].length,
-			      &q->ring->producer, &q->ring->consumer, &q->ring->index_mask, &q->ring->log2_elem_size };
+		u32 *at[] = {
+			&s->wr.opcode, &s->wr.send_flags,
+			&s->dma.num_sge, &s->dma.length, &s->dma.sge[0].length,
+			&q->ring->producer, &q->ring->consumer, &q->ring->index_mask,
+			&q->ring->log2_elem_size,
+		};
+		u32 v = rnd_below(&r, 4) ? rnd_below(&r, 40) : rnd64(&r);
 
-		WRITE_ONCE(*at[rnd_below(&r, ARRAY_SIZE(at))], rnd_below(&r, 4) ? rnd_below(&r, 40) : rnd64(&r));
+		WRITE_ONCE(*at[rnd_below(&r, ARRAY_SIZE(at))], v);
 	}
 	return NULL;
 }
@@ -449,10 +472,12 @@ static struct {
 	struct hrtimer *timer;
 	bool stop;
 } bg = { .m = PTHREAD_MUTEX_INITIALIZER };
-static int inside;		/* owners at work: written without atomics, so that two are a data race too */
+/* Owners at work: written without atomics, so that two are a data race, too. */
+static int inside;
 static u64 completed, flushed, posted, faults, timers, broken;
 static struct rnd step_rnd;
-static bool lockstep;		/* each poster waits for its WQE: a kick that is lost is never made up for */
+/* Each poster waits for its WQE, so that no later kick makes up for one that is lost. */
+static bool lockstep;
 static pthread_mutex_t post_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void world_schedule(struct prxe_qp *qp)
@@ -494,7 +519,10 @@ bool shim_timer_cancel(struct hrtimer *timer)
 	return was;
 }
 
-/* One chunk of the oldest WQE, as a carrier would: it may need a fault, or to wait, or take several steps. */
+/*
+ * One chunk of the oldest WQE, as a carrier does it: it may need a fault, or to wait, or take
+ * several steps.
+ */
 static enum prxe_step world_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 {
 	struct prxe_miss miss = { .len = 1 };
@@ -758,7 +786,8 @@ static void all_kick(u64 total, bool own, bool error)
 	WRITE_ONCE(bg.stop, true);
 	for (; i < POSTERS + 2; i++)
 		pthread_join(t[i], NULL);
-	printf("%llu completed, %llu flushed, %llu faults, %llu timers, owned %llu times\n", completed, flushed, faults, timers, owned);
+	printf("%llu completed, %llu flushed, %llu faults, %llu timers, owned %llu times\n",
+	       completed, flushed, faults, timers, owned);
 	assert_int_equal(broken, 0);
 	assert_int_equal(completed + flushed, total);
 	/* What is on its way is ended, for the memory. */
