@@ -40,6 +40,7 @@
 #define QUICK_TIME	msecs_to_jiffies(10)	/* what was to be quick and is not, waits */
 #define SLICE		msecs_to_jiffies(40)	/* a wait may end when others want its thread */
 #define STUCK_TIME	(HZ / 10)	/* a wait that does not end when it should */
+#define KEEP_TIME	HZ	/* such a wait, when the mirror is gone: it may last for ever */
 
 enum thread_state { IDLE, QUICK, WAITING };
 
@@ -70,6 +71,7 @@ static void thread_enter(struct fault_thread *t, unsigned int class, enum thread
 {
 	struct prxe_fault_pool *pool = t->pool;
 
+	lockdep_assert_held(&pool->lock);
 	t->class = class;
 	t->state = state;
 	t->since = jiffies;
@@ -371,6 +373,7 @@ static void end_waits(struct prxe_fault_pool *pool, unsigned int class, unsigned
  */
 static bool owner_gone(const struct prxe_fault_pool *pool)
 {
+	lockdep_assert_held(&pool->lock);
 	return pool->holders && atomic_read(&pool->mirror->mm->mm_users) <= pool->holders;
 }
 
@@ -393,15 +396,28 @@ static void pool_watch(struct prxe_fault_pool *pool)
 			t->stuck = true;
 			pool->stuck++;
 		}
-		/*
-		 * It may stay for ever, and the module's exit would wait as long: with a reference,
-		 * rmmod says "in use" instead.
-		 */
-		if (pool->dying && t->stuck && !t->keeps_module)
-			t->keeps_module = try_module_get(THIS_MODULE);
 	}
 	for (i = 0; i < FAULT_CLASSES; i++)
 		end_waits(pool, i, prxe_pool_waits_too_many(pool, i));
+}
+
+/*
+ * The pool is dying. A thread that stays may stay for ever, and the module's exit would wait as
+ * long: with a reference, rmmod says "in use" instead. Is there any without one, to be looked at
+ * again?
+ */
+static bool threads_keep(struct prxe_fault_pool *pool)
+{
+	struct fault_thread *t;
+	bool more = false;
+
+	lockdep_assert_held(&pool->lock);
+	list_for_each_entry(t, &pool->list, node) {
+		if (t->stuck && !t->keeps_module && !time_before(jiffies, t->since + KEEP_TIME))
+			t->keeps_module = try_module_get(THIS_MODULE);
+		more |= !t->keeps_module;
+	}
+	return more;
 }
 
 static void pool_work(struct work_struct *work)
@@ -432,7 +448,7 @@ static void pool_work(struct work_struct *work)
 	}
 	if (!pool->dying)
 		prxe_pool_rearm(pool);
-	else if (pool->threads > pool->stuck)
+	else if (threads_keep(pool))
 		prxe_pool_work_later(pool, FAULT_WATCH);
 	spin_unlock_bh(&pool->lock);
 	prxe_mirror_put(pool->mirror);

@@ -69,6 +69,7 @@ void prxe_pool_work_later(struct prxe_fault_pool *pool, unsigned long delay)
 
 bool prxe_pool_may_wait(const struct prxe_fault_pool *pool, unsigned int class)
 {
+	lockdep_assert_held(&pool->lock);
 	return pool->class[class].waiting < limit[class].waiting;
 }
 
@@ -76,6 +77,7 @@ unsigned int prxe_pool_ready(const struct prxe_fault_pool *pool)
 {
 	unsigned int n = 0, i;
 
+	lockdep_assert_held(&pool->lock);
 	for (i = 0; i < FAULT_CLASSES; i++) {
 		const struct fault_class *c = &pool->class[i];
 		unsigned int some = c->queued;
@@ -114,6 +116,7 @@ static void req_enqueue(struct prxe_fault_pool *pool, struct prxe_fault_req *req
 {
 	struct fault_class *c = &pool->class[req->class];
 
+	lockdep_assert_held(&pool->lock);
 	req->asleep = false;
 	list_add_tail(&req->node, &c->queue);
 	c->queued++;
@@ -264,6 +267,7 @@ void prxe_pool_wake_sleepers(struct prxe_fault_pool *pool)
 {
 	unsigned int level, n;
 
+	lockdep_assert_held(&pool->lock);
 	for (level = 0; level < FAULT_LEVELS; level++)
 		for (n = 0; n < WAKE_BATCH; n++) {
 			struct prxe_fault_req *req = first_asleep(pool, level);
@@ -306,6 +310,7 @@ void prxe_pool_rearm(struct prxe_fault_pool *pool)
 	unsigned int busy = pool->threads - pool->idle;
 	unsigned int level;
 
+	lockdep_assert_held(&pool->lock);
 	for (level = 0; level < FAULT_LEVELS; level++) {
 		struct prxe_fault_req *req = first_asleep(pool, level);
 		long left = req ? (long)(req->due - jiffies) : 0;
