@@ -400,6 +400,7 @@ enum prxe_step prxe_wire_serve_responses(struct prxe_qp *qp)
 	struct prxe_wqe *wqe;
 	int error;
 
+	prxe_req_assert_owner(qp);
 	if (prxe_park_faulting(&qp->req.park[PRXE_PARK_LAND], &error)) {
 		/* The time that a fault of ours takes is not the peer's silence. */
 		w->last_heard = ktime_get();

@@ -56,6 +56,7 @@ void prxe_resp_unlock(struct prxe_qp *qp)
 	struct sk_buff *skb;
 	int i;
 
+	lockdep_assert_held(&qp->resp.lock);
 	if (likely(skb_queue_empty(&w->out)) || w->sending) {
 		spin_unlock_bh(&r->lock);
 		return;
@@ -98,6 +99,7 @@ void prxe_resp_acknowledge(struct prxe_qp *qp)
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_resp *r = &qp->resp;
 
+	lockdep_assert_held(&qp->resp.lock);
 	/* Not before the responses of a READ, which an ACK of what follows would declare lost. */
 	if (w->reading || !skb_queue_empty(&w->dups) || !prxe_qp_receives(qp))
 		return;
@@ -119,6 +121,7 @@ enum prxe_exec prxe_resp_refuse(struct prxe_qp *qp, u32 psn, enum prxe_nak code,
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 
+	lockdep_assert_held(&qp->resp.lock);
 	qp->resp.msg = 0;
 	if (qp->type != IB_QPT_RC) {
 		w->drop_msg = true;

@@ -310,6 +310,7 @@ void prxe_data_prepare(struct prxe_qp *qp)
 	struct prxe_resp *r = &qp->resp;
 	struct prxe_sgl sgl = { .sge = r->rwqe.sge, .num = r->rwqe.num_sge };
 
+	lockdep_assert_held(&qp->resp.lock);
 	while (w->preparing && !w->faulting) {
 		u32 end = min_t(u64, r->rwqe.length, PRXE_FAULT_MAX);
 		struct prxe_miss miss = {};

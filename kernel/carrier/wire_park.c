@@ -77,6 +77,7 @@ void prxe_resp_timer_start(struct prxe_qp *qp)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 
+	lockdep_assert_held(&qp->resp.lock);
 	if (w->park_timing)
 		return;
 	w->park_timing = true;
@@ -89,6 +90,7 @@ int prxe_resp_fault(struct prxe_qp *qp, struct prxe_miss *miss, u64 key)
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct resp_fault *f;
 
+	lockdep_assert_held(&qp->resp.lock);
 	if (w->faulting) {
 		prxe_miss_drop(miss);
 		return 0;
@@ -128,6 +130,7 @@ void prxe_resp_rnr_for_fault(struct prxe_qp *qp, u32 more)
 	u32 pkts = skb_queue_len(&w->parked) + more;
 	u8 code = PRXE_RNR_FAULT_FIRST;
 
+	lockdep_assert_held(&qp->resp.lock);
 	if (w->rnr_psn == qp->resp.psn && w->rnr_code)
 		code = min(w->rnr_code + 2, PRXE_RNR_FAULT_LAST);
 	w->rnr_psn = qp->resp.psn;
@@ -146,6 +149,7 @@ void prxe_resp_lost_to_wait(struct prxe_qp *qp, struct sk_buff *skb)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 
+	lockdep_assert_held(&qp->resp.lock);
 	prxe_count(qp->dev, dropped_fault);
 	kfree_skb(skb);
 	if (qp->type == IB_QPT_UC && !w->preparing) {

@@ -85,6 +85,7 @@ void prxe_read_forget(struct prxe_qp *qp)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 
+	lockdep_assert_held(&qp->resp.lock);
 	w->reading = false;
 	if (w->read_skb) {
 		kfree_skb(w->read_skb);
@@ -125,6 +126,7 @@ enum prxe_exec prxe_read_exec(struct prxe_qp *qp, struct sk_buff *skb, const str
 	struct prxe_cursor cur;
 	int err;
 
+	lockdep_assert_held(&qp->resp.lock);
 	if (r->msg || pkt->dma_len > PRXE_MAX_MSG || !qp->attr.max_dest_rd_atomic)
 		return prxe_resp_bad_request(qp);
 	if (!prxe_resp_allows(qp, IB_ACCESS_REMOTE_READ))
@@ -182,6 +184,7 @@ bool prxe_read_respond(struct prxe_qp *qp)
 	bool first = w->read_psn == w->read_first, last = w->read_psn == w->read_last;
 	struct sk_buff *skb;
 
+	lockdep_assert_held(&qp->resp.lock);
 	if (prxe_wire_skb_limit(&w->skbs))
 		return false;
 	if (!w->read_skb) {
@@ -286,6 +289,7 @@ enum prxe_exec prxe_atomic_exec(struct prxe_qp *qp, const struct sk_buff *skb,
 	struct prxe_cursor cur;
 	int err;
 
+	lockdep_assert_held(&qp->resp.lock);
 	if (r->msg || !qp->attr.max_dest_rd_atomic || pkt->va & 7)
 		return prxe_resp_bad_request(qp);
 	if (write) {
@@ -325,6 +329,7 @@ enum prxe_exec prxe_flush_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 	struct prxe_resource *res;
 	int err;
 
+	lockdep_assert_held(&qp->resp.lock);
 	if (qp->resp.msg || !qp->attr.max_dest_rd_atomic)
 		return prxe_resp_bad_request(qp);
 	prxe_mem_begin();
@@ -395,6 +400,7 @@ void prxe_dup_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 {
 	struct prxe_resource *res = dup_resource(qp, pkt);
 
+	lockdep_assert_held(&qp->resp.lock);
 	if (!res)
 		return;
 	if (res->type == PRXE_OPF_READ)

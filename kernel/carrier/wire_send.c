@@ -233,8 +233,8 @@ static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 	u32 pos = ((qp->req.psn - wqe->first_psn) & PRXE_PSN_MASK) << qp->mtu_shift;
 	/*
-	 * Requests end where they ended the first time: a repetition that reached over into the
-	 * next one is not remembered as one.
+	 * A retransmitted READ request must end on the original 64 KiB boundary: the responder
+	 * matches a duplicate against one remembered request and ignores one that spans two.
 	 */
 	u32 len = min(wqe->length - pos, READ_BYTES - pos % READ_BYTES);
 	u32 pkts = prxe_pkts(len, qp->mtu_shift);
@@ -392,6 +392,7 @@ enum prxe_step prxe_wire_send_batch(struct prxe_qp *qp, unsigned int *budget)
 	enum send_result r;
 	u32 total = 0;
 
+	prxe_req_assert_owner(qp);
 	local_bh_disable();
 	do {
 		u32 bytes;
@@ -475,6 +476,7 @@ enum prxe_step prxe_wire_ud_send(struct prxe_qp *qp, struct prxe_wqe *wqe)
 	struct sk_buff *skb;
 	int error;
 
+	prxe_req_assert_owner(qp);
 	if (prxe_park_faulting(&qp->req.park[PRXE_PARK_SEND], &error))
 		return PRXE_STEP_BLOCKED;
 	if (error)

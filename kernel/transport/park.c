@@ -89,6 +89,7 @@ bool prxe_req_park(struct prxe_qp *qp, enum prxe_park_kind kind, u32 index, u32 
 	struct req_fault *f;
 	int err;
 
+	prxe_req_assert_owner(qp);
 	park->remote = remote;
 	park->index = index;
 	park->psn = psn;

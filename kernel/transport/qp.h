@@ -184,6 +184,12 @@ static inline bool prxe_qp_flushes(const struct prxe_qp *qp)
 
 /* Of a zeroed QP: one reference, and what the functions here use. */
 void prxe_qp_init(struct prxe_qp *qp);
+/* For what only the owner of the send side may do. */
+static inline void prxe_req_assert_owner(const struct prxe_qp *qp)
+{
+	lockdep_assert(atomic_read(&qp->req.kicks) > 0);
+}
+
 static inline bool prxe_qp_tryget(struct prxe_qp *qp)
 {
 	return refcount_inc_not_zero(&qp->ref);

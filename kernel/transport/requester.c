@@ -47,6 +47,7 @@ void prxe_req_complete(struct prxe_qp *qp, struct prxe_wqe *wqe, enum ib_wc_stat
 	bool why = unlikely(status != IB_WC_SUCCESS && status != IB_WC_WR_FLUSH_ERR);
 	struct prxe_queue *q = qp->req.sq;
 
+	prxe_req_assert_owner(qp);
 	/* The state first: who sees the completion finds the QP in error. */
 	if (why) {
 		prxe_qp_explain(qp);
@@ -302,6 +303,7 @@ void prxe_req_resume(struct prxe_qp *qp, enum ib_qp_state from)
 	u32 left = qp->req.sq->mask;	/* no more than it holds, whatever is posted meanwhile */
 	struct prxe_wqe *wqe;
 
+	prxe_req_assert_owner(qp);
 	qp->req.sqd_told = false;
 	if (from != IB_QPS_SQE)
 		return;

@@ -161,6 +161,7 @@ struct prxe_wqe *prxe_req_fetch(struct prxe_qp *qp)
 	const u8 *slot;
 	u16 kind;
 
+	prxe_req_assert_owner(qp);
 	/*
 	 * Keep one slot free whatever the shared producer index says. If a producer laps the ring,
 	 * fetching on would overwrite shadow WQEs that are still in flight, and a full shadow would

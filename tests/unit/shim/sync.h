@@ -181,6 +181,7 @@ static inline void spin_unlock(spinlock_t *l)
 #define spin_lock_irq(l)	spin_lock(l)
 #define spin_unlock_irq(l)	spin_unlock(l)
 #define lockdep_assert_in_softirq() ((void)0)
+#define lockdep_assert(cond)	((void)(cond))
 #define lockdep_assert_held(l)	((void)(l))
 
 struct mutex { pthread_mutex_t m; };
