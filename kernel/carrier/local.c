@@ -11,10 +11,14 @@
 #include <net/route.h>
 #include <rdma/ib_mad.h>
 #include "carrier/local.h"
-#include "mem/mr.h"
+#include "mem/copy.h"
+#include "mem/gate.h"
+#include "mem/mw.h"
+#include "mem/sgl.h"
 #include "obj/srq.h"
 #include "obj/vlan.h"
 #include "transport/carrier.h"
+#include "transport/gather.h"
 #include "transport/requester.h"
 #include "transport/responder.h"
 
@@ -209,7 +213,7 @@ static enum verdict do_send(struct attempt *a)
 		if (wqe->done < wqe->length)
 			return V_MORE;
 	}
-	if (wqe->opcode == IB_WR_SEND_WITH_INV && prxe_key_invalidate(a->peer, wqe->inv_rkey, true))
+	if (wqe->opcode == IB_WR_SEND_WITH_INV && prxe_key_invalidate(&a->peer->who, wqe->inv_rkey, true))
 		return refuse_access(a);
 	return received(a, &wc);
 }
@@ -218,7 +222,7 @@ static enum verdict do_send(struct attempt *a)
 static int remote_cursor(struct attempt *a, int access, struct prxe_cursor *cur)
 {
 	struct prxe_wqe *wqe = a->wqe;
-	int err = prxe_gate(a->peer, wqe->rkey, true, wqe->remote_addr, wqe->length, access, cur);
+	int err = prxe_gate(&a->peer->who, wqe->rkey, true, wqe->remote_addr, wqe->length, access, cur);
 
 	if (!err) {
 		cur->addr += wqe->done;
@@ -274,7 +278,7 @@ static enum verdict do_read(struct attempt *a)
 
 		if (remote_cursor(a, IB_ACCESS_REMOTE_READ, &src))
 			return refuse_access(a);
-		n = prxe_sgl_scatter_from(a->qp, sgl, wqe->done, &src, want, &a->miss);
+		n = prxe_sgl_scatter_from(&a->qp->who, sgl, wqe->done, &src, want, &a->miss);
 		if (n > 0)
 			wqe->done += n;
 		a->miss_remote = a->miss.mirror && !a->miss.write;
@@ -301,7 +305,7 @@ static enum verdict land_atomic(struct attempt *a)
 	const u8 *result = (const u8 *)&wqe->orig;
 	ssize_t n;
 
-	n = prxe_sgl_scatter(a->qp, sgl, wqe->done, result + wqe->done, sizeof(u64) - wqe->done,
+	n = prxe_sgl_scatter(&a->qp->who, sgl, wqe->done, result + wqe->done, sizeof(u64) - wqe->done,
 			     &a->miss);
 	if (n > 0)
 		wqe->done += n;
@@ -326,10 +330,10 @@ static enum verdict do_atomic(struct attempt *a)
 	if (!prxe_resp_allows(a->peer, IB_ACCESS_REMOTE_ATOMIC) ||
 	    !a->peer->attr.max_dest_rd_atomic || wqe->remote_addr & 7)
 		return refuse_request(a);
-	n = prxe_sgl_probe(a->qp, sgl, 0, sizeof(u64), IB_ACCESS_LOCAL_WRITE, &a->miss);
+	n = prxe_sgl_probe(&a->qp->who, sgl, 0, sizeof(u64), IB_ACCESS_LOCAL_WRITE, &a->miss);
 	if (n < (ssize_t)sizeof(u64))
 		return stopped(a, n);
-	if (prxe_gate(a->peer, wqe->rkey, true, wqe->remote_addr, sizeof(u64),
+	if (prxe_gate(&a->peer->who, wqe->rkey, true, wqe->remote_addr, sizeof(u64),
 		      IB_ACCESS_REMOTE_ATOMIC, &cur))
 		return refuse_access(a);
 	if (wqe->opcode == IB_WR_ATOMIC_CMP_AND_SWP)
@@ -358,7 +362,7 @@ static enum verdict do_atomic_write(struct attempt *a)
 	if (!prxe_resp_allows(a->peer, IB_ACCESS_REMOTE_WRITE) ||
 	    !a->peer->attr.max_dest_rd_atomic || wqe->remote_addr & 7)
 		return refuse_request(a);
-	if (prxe_gate(a->peer, wqe->rkey, true, wqe->remote_addr, sizeof(u64), IB_ACCESS_REMOTE_WRITE, &cur))
+	if (prxe_gate(&a->peer->who, wqe->rkey, true, wqe->remote_addr, sizeof(u64), IB_ACCESS_REMOTE_WRITE, &cur))
 		return refuse_access(a);
 	err = prxe_copy_atomic(&cur, PRXE_ATOMIC_WRITE, 0, wqe->compare_add, &wqe->orig, &a->miss);
 	if (err == -EINVAL)
@@ -375,19 +379,16 @@ static enum verdict do_atomic_write(struct attempt *a)
 static enum verdict do_flush(struct attempt *a)
 {
 	struct prxe_wqe *wqe = a->wqe;
+	int access = prxe_resp_flush_access(a->peer, wqe->flush.type, wqe->flush.level);
 
-	if (!a->peer->attr.max_dest_rd_atomic)
+	if (!a->peer->attr.max_dest_rd_atomic || !access)
 		return refuse_request(a);
-	switch (prxe_mem_flush(a->peer, wqe->rkey, wqe->remote_addr, wqe->flush.length, wqe->flush.type, wqe->flush.level)) {
-	case 0:
-		peer_advance(a);
-		a->status = IB_WC_SUCCESS;
-		return V_DONE;
-	case -EINVAL:
-		return refuse_request(a);
-	default:
+	if (prxe_mem_flush(&a->peer->who, wqe->rkey, wqe->remote_addr, wqe->flush.length, access,
+			   wqe->flush.level == PRXE_FLUSH_WHOLE))
 		return refuse_access(a);
-	}
+	peer_advance(a);
+	a->status = IB_WC_SUCCESS;
+	return V_DONE;
 }
 
 static bool is_send(const struct prxe_wqe *wqe)
@@ -649,7 +650,7 @@ static enum verdict deliver_ud(struct attempt *a, int fault_error)
 	wqe->rwqe_no = rwqe->no;
 	sgl.num = rwqe->num_sge;
 	prxe_av_grh(&wqe->ud.av, wqe->length, grh);
-	n = prxe_sgl_scatter(peer, sgl, 0, grh, sizeof(grh), &a->miss);
+	n = prxe_sgl_scatter(&peer->who, sgl, 0, grh, sizeof(grh), &a->miss);
 	if (n < (ssize_t)sizeof(grh)) {
 		a->miss_remote = true;
 		if (n < 0 && n != -ESTALE)

@@ -10,8 +10,10 @@
 #include "carrier/wire_hold.h"
 #include "carrier/wire_park.h"
 #include "carrier/wire_state.h"
-#include "mem/mem.h"
-#include "mem/mr.h"
+#include "mem/copy.h"
+#include "mem/gate.h"
+#include "mem/mw.h"
+#include "mem/sgl.h"
 #include "obj/vlan.h"
 #include "transport/responder.h"
 
@@ -43,7 +45,7 @@ static int land(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *
 
 		prxe_mem_begin();
 		if (pkt->flags & PRXE_OPF_WRITE) {
-			n = prxe_gate(qp, w->rkey, true, w->va + rx->done, left,
+			n = prxe_gate(&qp->who, w->rkey, true, w->va + rx->done, left,
 				      IB_ACCESS_REMOTE_WRITE, &cur);
 			if (!n)
 				n = prxe_copy_skb(&cur, skb, off, left, w->resid - pkt->payload_len, &miss);
@@ -54,7 +56,7 @@ static int land(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *
 
 			if (!(pkt->flags & PRXE_OPF_LAST))
 				ahead = min_t(u64, r->rwqe.length - pos - left, SEND_AHEAD);
-			n = prxe_sgl_scatter_skb(qp, sgl, pos, skb, off, left, ahead, &miss);
+			n = prxe_sgl_scatter_skb(&qp->who, sgl, pos, skb, off, left, ahead, &miss);
 		}
 		prxe_mem_end();
 		if (n > 0)
@@ -152,7 +154,7 @@ enum prxe_exec prxe_data_exec(struct prxe_qp *qp, struct sk_buff *skb, const str
 			if (!prxe_resp_allows(qp, IB_ACCESS_REMOTE_WRITE))
 				return prxe_resp_bad_request(qp);
 			prxe_mem_begin();
-			err = prxe_gate(qp, pkt->rkey, true, pkt->va, pkt->dma_len, IB_ACCESS_REMOTE_WRITE, &cur);
+			err = prxe_gate(&qp->who, pkt->rkey, true, pkt->va, pkt->dma_len, IB_ACCESS_REMOTE_WRITE, &cur);
 			prxe_mem_end();
 			if (err)
 				return prxe_resp_no_access(qp);
@@ -187,7 +189,7 @@ enum prxe_exec prxe_data_exec(struct prxe_qp *qp, struct sk_buff *skb, const str
 					err == -EACCES ? IB_WC_LOC_PROT_ERR : IB_WC_LOC_QP_OP_ERR,
 					-1);
 	}
-	if (pkt->flags & PRXE_OPF_INV && prxe_key_invalidate(qp, pkt->ieth, true))
+	if (pkt->flags & PRXE_OPF_INV && prxe_key_invalidate(&qp->who, pkt->ieth, true))
 		return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_REM_ACC, IB_WC_LOC_ACCESS_ERR,
 					IB_EVENT_QP_ACCESS_ERR);
 
@@ -249,9 +251,9 @@ static int land_ud(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pk
 
 		prxe_mem_begin();
 		if (done < sizeof(grh))
-			n = prxe_sgl_scatter(qp, sgl, done, grh + done, sizeof(grh) - done, &miss);
+			n = prxe_sgl_scatter(&qp->who, sgl, done, grh + done, sizeof(grh) - done, &miss);
 		else
-			n = prxe_sgl_scatter_skb(qp, sgl, done, skb, pkt->payload_off + done - sizeof(grh), total - done, 0,
+			n = prxe_sgl_scatter_skb(&qp->who, sgl, done, skb, pkt->payload_off + done - sizeof(grh), total - done, 0,
 						 &miss);
 		prxe_mem_end();
 		if (n > 0)
@@ -320,7 +322,7 @@ void prxe_data_prepare(struct prxe_qp *qp)
 			u32 len = min_t(u32, end - w->prepared, PRXE_MEM_CHUNK);
 
 			prxe_mem_begin();
-			n = prxe_sgl_probe(qp, sgl, w->prepared, len, IB_ACCESS_LOCAL_WRITE, &miss);
+			n = prxe_sgl_probe(&qp->who, sgl, w->prepared, len, IB_ACCESS_LOCAL_WRITE, &miss);
 			prxe_mem_end();
 		}
 		if (n > 0)

@@ -16,7 +16,6 @@
 #include "carrier/wire_hold.h"
 #include "carrier/wire_park.h"
 #include "carrier/wire_state.h"
-#include "mem/mem.h"
 #include "mmu/request.h"
 #include "transport/qp.h"
 

@@ -17,8 +17,8 @@
 #include "carrier/wire_park.h"
 #include "carrier/wire_read.h"
 #include "carrier/wire_state.h"
-#include "mem/mem.h"
-#include "mem/mr.h"
+#include "mem/copy.h"
+#include "mem/gate.h"
 #include "transport/responder.h"
 
 #define DUPS_MAX	PRXE_MAX_RD_ATOM
@@ -132,7 +132,7 @@ enum prxe_exec prxe_read_exec(struct prxe_qp *qp, struct sk_buff *skb, const str
 	if (!prxe_resp_allows(qp, IB_ACCESS_REMOTE_READ))
 		return prxe_resp_bad_request(qp);
 	prxe_mem_begin();
-	err = prxe_gate(qp, pkt->rkey, true, pkt->va, pkt->dma_len, IB_ACCESS_REMOTE_READ, &cur);
+	err = prxe_gate(&qp->who, pkt->rkey, true, pkt->va, pkt->dma_len, IB_ACCESS_REMOTE_READ, &cur);
 	prxe_mem_end();
 	if (err)
 		return prxe_resp_no_access(qp);
@@ -143,7 +143,7 @@ enum prxe_exec prxe_read_exec(struct prxe_qp *qp, struct sk_buff *skb, const str
 		ssize_t got;
 
 		prxe_mem_begin();
-		got = prxe_gate(qp, pkt->rkey, true, pkt->va + rx->done, n, IB_ACCESS_REMOTE_READ,
+		got = prxe_gate(&qp->who, pkt->rkey, true, pkt->va + rx->done, n, IB_ACCESS_REMOTE_READ,
 				&cur);
 		if (!got)
 			got = prxe_copy_probe(&cur, false, n, pkt->dma_len - rx->done - n, &miss);
@@ -211,7 +211,7 @@ bool prxe_read_respond(struct prxe_qp *qp)
 		n = -EACCES;
 		prxe_mem_begin();
 		if (prxe_resp_allows(qp, IB_ACCESS_REMOTE_READ))
-			n = prxe_gate(qp, w->read_rkey, true, w->read_va + w->read_done, len - w->read_done,
+			n = prxe_gate(&qp->who, w->read_rkey, true, w->read_va + w->read_done, len - w->read_done,
 				      IB_ACCESS_REMOTE_READ, &cur);
 		if (!n)
 			n = prxe_copy_out(w->read_at + w->read_done, &cur, len - w->read_done, w->read_left - len, &miss);
@@ -309,7 +309,7 @@ enum prxe_exec prxe_atomic_exec(struct prxe_qp *qp, const struct sk_buff *skb,
 		return PRXE_EXEC_WAIT;
 	}
 	prxe_mem_begin();
-	err = prxe_gate(qp, pkt->rkey, true, pkt->va, sizeof(u64), access, &cur);
+	err = prxe_gate(&qp->who, pkt->rkey, true, pkt->va, sizeof(u64), access, &cur);
 	if (!err)
 		err = prxe_copy_atomic(&cur, op, pkt->compare, swap_add, &orig, &miss);
 	prxe_mem_end();
@@ -326,17 +326,20 @@ enum prxe_exec prxe_atomic_exec(struct prxe_qp *qp, const struct sk_buff *skb,
 
 enum prxe_exec prxe_flush_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 {
+	u32 level = PRXE_FETH_LEVEL(pkt->feth);
 	struct prxe_resource *res;
-	int err;
+	int access, err;
 
 	lockdep_assert_held(&qp->resp.lock);
-	if (qp->resp.msg || !qp->attr.max_dest_rd_atomic)
+	access = prxe_resp_flush_access(qp, PRXE_FETH_TYPE(pkt->feth), level);
+	if (qp->resp.msg || !qp->attr.max_dest_rd_atomic || !access)
 		return prxe_resp_bad_request(qp);
 	prxe_mem_begin();
-	err = prxe_mem_flush(qp, pkt->rkey, pkt->va, pkt->dma_len, PRXE_FETH_TYPE(pkt->feth), PRXE_FETH_LEVEL(pkt->feth));
+	err = prxe_mem_flush(&qp->who, pkt->rkey, pkt->va, pkt->dma_len, access,
+			     level == PRXE_FLUSH_WHOLE);
 	prxe_mem_end();
 	if (err)
-		return err == -EINVAL ? prxe_resp_bad_request(qp) : prxe_resp_no_access(qp);
+		return prxe_resp_no_access(qp);
 	res = new_resource(qp);
 	if (!res) {
 		prxe_resp_timer_start(qp);

@@ -8,54 +8,22 @@
  */
 #include <linux/log2.h>
 #include <linux/mm.h>
-#include <linux/random.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
+#include <rdma/ib_umem.h>
 #include "base/prxe.h"
 #include "base/trace.h"
+#include "mem/key.h"
 #include "mem/mr.h"
+#include "mem/who.h"
 #include "mmu/fault.h"
 #include "mmu/mirror.h"
 #include "mmu/prefetch.h"
 #include "mmu/window.h"
-#include "transport/wqe.h"
 
 #define ACCESS_MR	(IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_READ | \
 			 IB_ACCESS_REMOTE_ATOMIC | IB_ACCESS_MW_BIND | IB_ACCESS_ON_DEMAND | IB_ACCESS_HUGETLB | \
 			 IB_ACCESS_FLUSH_GLOBAL)
-
-/* ---- keys ---- */
-
-struct prxe_mr *prxe_mr_alloc(struct ib_pd *pd, enum prxe_mr_kind kind, int access)
-{
-	struct prxe_mr *mr = kzalloc(sizeof(*mr), GFP_KERNEL_ACCOUNT);
-
-	if (!mr)
-		return NULL;
-	mr->dev = to_prxe_dev(pd->device);
-	mr->pd = pd;
-	mr->kind = kind;
-	mr->access = access;
-	mr->state = PRXE_MR_FREE;
-	mr->page_shift = PAGE_SHIFT;
-	spin_lock_init(&mr->lock);
-	return mr;
-}
-
-int prxe_mr_publish(struct prxe_mr *mr, gfp_t gfp)
-{
-	int ret = xa_alloc_cyclic(&mr->dev->keys, &mr->index, mr, XA_LIMIT(1, PRXE_MAX_KEYS - 1), &mr->dev->next_key,
-				  gfp);
-
-	if (ret < 0)
-		return ret == -EBUSY ? -ENOSPC : ret;
-	/* Not live yet: the gate does not look at the key. A variant that nobody guesses from the last owner's. */
-	mr->lkey = mr->index << 8 | get_random_u8();
-	mr->rkey = mr->lkey;
-	mr->ibmr.lkey = mr->lkey;
-	mr->ibmr.rkey = mr->rkey;
-	return 0;
-}
 
 /* Complete: let the gate find it. */
 static int mr_go_live(struct prxe_mr *mr)
@@ -329,26 +297,26 @@ int prxe_map_mr_sg(struct ib_mr *ibmr, struct scatterlist *sg, int nents, unsign
 	return ib_sg_to_pages(ibmr, sg, nents, offset, set_page_fast);
 }
 
-int prxe_mr_fast_reg(struct prxe_qp *qp, const struct prxe_wqe *wqe)
+int prxe_mr_fast_reg(const struct prxe_who *who, struct ib_mr *ibmr, u32 key, int access)
 {
-	struct prxe_mr *mr = to_prxe_mr(wqe->mr);
+	struct prxe_mr *mr = to_prxe_mr(ibmr);
 	u64 offset;
 	int ret = -EINVAL;
 
-	if (mr->kind != PRXE_MR_FAST || wqe->key >> 8 != mr->index)
+	if (mr->kind != PRXE_MR_FAST || key >> 8 != mr->index)
 		return -EINVAL;
 	if (!is_power_of_2(mr->ibmr.page_size) || mr->ibmr.page_size < 4096)
 		return -EINVAL;
 	offset = mr->ibmr.iova & (mr->ibmr.page_size - 1);
 
 	spin_lock_bh(&mr->lock);
-	if (mr->state != PRXE_MR_FREE || mr->pd != qp->pd)
+	if (mr->state != PRXE_MR_FREE || mr->pd != who->pd)
 		goto out;
 	if (mr->ibmr.length > ((u64)mr->npages << ilog2(mr->ibmr.page_size)) - offset || !mr->npages)
 		goto out;
-	mr->lkey = wqe->key;
-	mr->rkey = wqe->key;
-	mr->access = wqe->access & ~IB_ACCESS_OPTIONAL;
+	mr->lkey = key;
+	mr->rkey = key;
+	mr->access = access & ~IB_ACCESS_OPTIONAL;
 	mr->iova = mr->ibmr.iova;
 	mr->length = mr->ibmr.length;
 	mr->va = offset;

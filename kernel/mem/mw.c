@@ -8,9 +8,10 @@
 #include <linux/random.h>
 #include <linux/slab.h>
 #include "base/prxe.h"
-#include "mem/mr.h"
+#include "mem/key.h"
+#include "mem/mw.h"
+#include "mem/who.h"
 #include "mmu/window.h"
-#include "transport/wqe.h"
 
 #define ACCESS_MW	(IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_ATOMIC | IB_ZERO_BASED | \
 			 IB_ACCESS_FLUSH_GLOBAL)
@@ -61,62 +62,62 @@ int prxe_dealloc_mw(struct ib_mw *ib)
 	return 0;
 }
 
-/* mr->lock held: may @wqe's window be laid over @mr? */
-static int bind_check(struct prxe_qp *qp, const struct prxe_wqe *wqe, const struct prxe_mr *mr)
+/* mr->lock held: may the window of @b be laid over @mr? */
+static int bind_check(const struct prxe_who *who, const struct prxe_mw_bind *b, const struct prxe_mr *mr)
 {
 	u64 off;
 
-	if (mr->state != PRXE_MR_LIVE || mr->kind == PRXE_MR_MW || mr->lkey != wqe->mw.mr_lkey || mr->pd != qp->pd)
+	if (mr->state != PRXE_MR_LIVE || mr->kind == PRXE_MR_MW || mr->lkey != b->mr_lkey || mr->pd != who->pd)
 		return -EINVAL;
 	if (!(mr->access & IB_ACCESS_MW_BIND))
 		return -EACCES;
-	if ((wqe->mw.access & (IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_ATOMIC)) &&
+	if ((b->access & (IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_ATOMIC)) &&
 	    !(mr->access & IB_ACCESS_LOCAL_WRITE))
 		return -EACCES;
-	off = wqe->mw.addr - mr->iova;
-	if (wqe->mw.addr < mr->iova || off > mr->length || wqe->mw.length > mr->length - off)
+	off = b->addr - mr->iova;
+	if (b->addr < mr->iova || off > mr->length || b->length > mr->length - off)
 		return -EINVAL;
 	return 0;
 }
 
-int prxe_mw_bind(struct prxe_qp *qp, const struct prxe_wqe *wqe)
+int prxe_mw_bind(const struct prxe_who *who, const struct prxe_mw_bind *b)
 {
 	struct prxe_mr *mw, *mr = NULL;
 	/* Applications give the flags that they gave their MR: a window's local access and hints mean nothing. */
-	int access = wqe->mw.access & ~(IB_ACCESS_LOCAL_WRITE | IB_ACCESS_OPTIONAL);
+	int access = b->access & ~(IB_ACCESS_LOCAL_WRITE | IB_ACCESS_OPTIONAL);
 	int ret = -EINVAL;
 
 	if (access & ~ACCESS_MW)
 		return -EINVAL;
 
 	rcu_read_lock();
-	mw = prxe_mr_find(qp->dev, wqe->mw.mw_rkey);
+	mw = prxe_mr_find(who->dev, b->mw_rkey);
 	if (!mw || mw->kind != PRXE_MR_MW)
 		goto unlock_rcu;
-	if (wqe->mw.length) {
-		mr = prxe_mr_find(qp->dev, wqe->mw.mr_lkey);
+	if (b->length) {
+		mr = prxe_mr_find(who->dev, b->mr_lkey);
 		if (!mr || mr == mw)
 			goto unlock_rcu;
 	}
 
 	spin_lock_bh(&mw->lock);
-	if (mw->state == PRXE_MR_DEAD || mw->pd != qp->pd)
+	if (mw->state == PRXE_MR_DEAD || mw->pd != who->pd)
 		goto unlock;
 	/* An application keeps a type 2 window's first key in its ibv_mw, whatever it was bound with since: the index names it. */
-	if (!mw->mw_type2 && mw->rkey != wqe->mw.mw_rkey)
+	if (!mw->mw_type2 && mw->rkey != b->mw_rkey)
 		goto unlock;
 	/* The window's own index with another variant: who knows the old key only is locked out. */
-	if (wqe->mw.rkey >> 8 != mw->index)
+	if (b->rkey >> 8 != mw->index)
 		goto unlock;
 	if (mw->mw_type2) {
-		if (mw->state != PRXE_MR_FREE || !wqe->mw.length)
+		if (mw->state != PRXE_MR_FREE || !b->length)
 			goto unlock;
 	} else if (access & IB_ZERO_BASED) {
 		goto unlock;
 	}
 	if (mr) {
 		spin_lock_nested(&mr->lock, SINGLE_DEPTH_NESTING);
-		ret = bind_check(qp, wqe, mr);
+		ret = bind_check(who, b, mr);
 		if (!ret)
 			atomic_inc(&mr->bound);	/* under its lock: from here on it stays as it is */
 		spin_unlock(&mr->lock);
@@ -125,12 +126,12 @@ int prxe_mw_bind(struct prxe_qp *qp, const struct prxe_wqe *wqe)
 	}
 
 	mw_unbind(mw, PRXE_MR_FREE);
-	mw->rkey = wqe->mw.rkey;
+	mw->rkey = b->rkey;
 	mw->access = access & ~IB_ZERO_BASED;
-	mw->iova = access & IB_ZERO_BASED ? 0 : wqe->mw.addr;
-	mw->va = wqe->mw.addr;		/* of the MR's */
-	mw->length = wqe->mw.length;
-	mw->mw_qpn = mw->mw_type2 ? qp->qpn : 0;
+	mw->iova = access & IB_ZERO_BASED ? 0 : b->addr;
+	mw->va = b->addr;		/* of the MR's */
+	mw->length = b->length;
+	mw->mw_qpn = mw->mw_type2 ? who->qpn : 0;
 	if (mr) {
 		mw->under = mr;
 		prxe_mr_set_live(mw);
@@ -143,23 +144,23 @@ unlock_rcu:
 	return ret;
 }
 
-int prxe_key_invalidate(struct prxe_qp *qp, u32 key, bool remote)
+int prxe_key_invalidate(const struct prxe_who *who, u32 key, bool remote)
 {
 	struct prxe_mr *mr;
 	int ret = -EINVAL;
 
 	rcu_read_lock();
-	mr = prxe_mr_find(qp->dev, key);
+	mr = prxe_mr_find(who->dev, key);
 	if (!mr)
 		goto unlock_rcu;
 
 	spin_lock_bh(&mr->lock);
-	if (mr->pd != qp->pd || mr->rkey != key)
+	if (mr->pd != who->pd || mr->rkey != key)
 		goto unlock;
 	switch (mr->kind) {
 	case PRXE_MR_MW:
 		/* Type 1 windows are unbound by binding them to nothing. */
-		if (!mr->mw_type2 || mr->state != PRXE_MR_LIVE || mr->mw_qpn != qp->qpn)
+		if (!mr->mw_type2 || mr->state != PRXE_MR_LIVE || mr->mw_qpn != who->qpn)
 			goto unlock;
 		mw_unbind(mr, PRXE_MR_FREE);
 		ret = 0;

@@ -8,33 +8,38 @@
 #define PRXE_SGL_H
 
 #include <rdma/ib_verbs.h>
-#include "mem/mem.h"
 
-struct prxe_qp;
-struct prxe_wqe;
+struct prxe_cursor;
+struct prxe_miss;
+struct prxe_who;
+struct sk_buff;
 
 struct prxe_sgl {
 	const struct ib_sge *sge;
 	u32 num;
 };
 
-/* Message bytes [pos, pos + len) into kernel memory: a WQE's SGEs or inline data. */
-ssize_t prxe_wqe_gather(struct prxe_qp *qp, const struct prxe_wqe *wqe, u32 pos, void *dst, u32 len,
-			struct prxe_miss *miss);
-/* The same into an MR of another (or the same) QP's. miss->write tells whose memory was missing: the destination's. */
-ssize_t prxe_wqe_gather_to(struct prxe_qp *qp, const struct prxe_wqe *wqe, u32 pos, struct prxe_cursor *dst, u32 len,
-			   struct prxe_miss *miss);
-/* The same into another QP's SGE list, at the same positions moved by @shift (40 for UD). A negative error of the list's gate is -EPERM. */
-ssize_t prxe_wqe_gather_sgl(struct prxe_qp *qp, const struct prxe_wqe *wqe, u32 pos, struct prxe_qp *peer,
-			    struct prxe_sgl dst, u32 shift, u32 len, struct prxe_miss *miss);
+/*
+ * What is done with the part of an SGE that @cur grants; returns as prxe_copy(). @done: bytes of
+ * the walk before it.
+ */
+typedef ssize_t (*prxe_sge_fn)(struct prxe_cursor *cur, u32 done, u32 len, u64 ahead, void *arg,
+			       struct prxe_miss *miss);
+/*
+ * Call @fn for each SGE that has a part of [pos, pos + len). @ahead: bytes of the message behind
+ * it. Only the bytes that are touched are put before the gate: an SGE may be longer than the memory
+ * behind it as long as the message is not.
+ */
+ssize_t prxe_sgl_walk(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, u32 len, u64 ahead,
+		      int access, prxe_sge_fn fn, void *arg, struct prxe_miss *miss);
 /* Into an SGE list (receive WQE, landing of a READ) from kernel memory, a packet's payload, an MR. */
-ssize_t prxe_sgl_scatter(struct prxe_qp *qp, struct prxe_sgl sgl, u64 pos, const void *src, u32 len,
+ssize_t prxe_sgl_scatter(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, const void *src, u32 len,
 			 struct prxe_miss *miss);
-ssize_t prxe_sgl_scatter_skb(struct prxe_qp *qp, struct prxe_sgl sgl, u64 pos, const struct sk_buff *skb, int off,
+ssize_t prxe_sgl_scatter_skb(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, const struct sk_buff *skb, int off,
 			     u32 len, u64 ahead, struct prxe_miss *miss);
-ssize_t prxe_sgl_scatter_from(struct prxe_qp *qp, struct prxe_sgl sgl, u64 pos, struct prxe_cursor *src, u32 len,
+ssize_t prxe_sgl_scatter_from(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, struct prxe_cursor *src, u32 len,
 			      struct prxe_miss *miss);
 /* Are [pos, pos + len) of the list there, granted and (for @write) writable? */
-ssize_t prxe_sgl_probe(struct prxe_qp *qp, struct prxe_sgl sgl, u64 pos, u32 len, int access, struct prxe_miss *miss);
+ssize_t prxe_sgl_probe(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, u32 len, int access, struct prxe_miss *miss);
 
 #endif

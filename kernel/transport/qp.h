@@ -24,7 +24,7 @@
 #include <rdma/ib_verbs.h>
 #include "base/packet.h"
 #include "base/prxe.h"
-#include "mem/sgl.h"
+#include "mem/who.h"
 #include "mmu/fault.h"
 #include "obj/av.h"
 #include "obj/cq.h"
@@ -33,6 +33,7 @@
 
 struct mem_cgroup;
 struct prxe_carrier;
+struct prxe_qp;
 
 /*
  * Faults that a send side waits for (park.c), at most one of each kind: memory that it sends from
@@ -102,14 +103,19 @@ struct prxe_resp {
 
 struct prxe_qp {
 	struct ib_qp *ibqp;		/* not when dead */
-	struct prxe_dev *dev;
-	struct ib_pd *pd;
+	union {
+		struct prxe_who who;	/* for mem/; and its members under their own names: */
+		struct {
+			struct prxe_dev *dev;
+			struct ib_pd *pd;
+			u32 qpn;
+		};
+	};
 	struct prxe_cq *scq, *rcq;
 	struct prxe_srq *srq;
 	refcount_t ref;
 	struct rcu_head rcu;
 	enum ib_qp_type type;
-	u32 qpn;
 	/* Whose it is; NULL: a kernel consumer's. Followed by verbs only: a QP may outlive it. */
 	struct prxe_ucontext *user;
 	bool dead;			/* set under resp.lock by the owner of the send side */
@@ -134,6 +140,10 @@ struct prxe_qp {
 	struct prxe_req req;
 	struct prxe_resp resp;
 };
+
+static_assert(offsetof(struct prxe_qp, dev) == offsetof(struct prxe_qp, who.dev));
+static_assert(offsetof(struct prxe_qp, pd) == offsetof(struct prxe_qp, who.pd));
+static_assert(offsetof(struct prxe_qp, qpn) == offsetof(struct prxe_qp, who.qpn));
 
 struct prxe_ibqp {
 	struct ib_qp ib;		/* first; the core's object */

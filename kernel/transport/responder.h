@@ -50,4 +50,16 @@ static inline bool prxe_resp_allows(const struct prxe_qp *qp, int access)
 	return (READ_ONCE(qp->attr.qp_access_flags) & access) == access;
 }
 
+/*
+ * What a FLUSH of placement @type and selectivity @level (PRXE_FLUSH_*) asks for, as
+ * IB_ACCESS_FLUSH_*; 0: it is no request that this QP takes.
+ */
+static inline int prxe_resp_flush_access(const struct prxe_qp *qp, u32 type, u32 level)
+{
+	int access = (type & PRXE_FLUSH_GLOBAL ? IB_ACCESS_FLUSH_GLOBAL : 0) |
+		     (type & PRXE_FLUSH_PERSISTENT ? IB_ACCESS_FLUSH_PERSISTENT : 0);
+
+	return prxe_flush_known(type, level) && prxe_resp_allows(qp, access) ? access : 0;
+}
+
 #endif

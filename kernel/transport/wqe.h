@@ -5,6 +5,7 @@
 
 #include <linux/types.h>
 #include <rdma/ib_verbs.h>
+#include "mem/mw.h"
 #include "transport/qp.h"
 
 /* What an operation is, and which QPs may have it: bits of prxe_wqe.kind. */
@@ -67,11 +68,7 @@ struct prxe_wqe {
 		u32 qpn, qkey;
 		u16 pkey_index;
 	} ud;
-	struct {			/* BIND_MW */
-		u64 addr, length;
-		u32 mr_lkey, mw_rkey, rkey;
-		int access;
-	} mw;
+	struct prxe_mw_bind mw;		/* BIND_MW */
 	struct ib_mr *mr;		/* REG_MR; kernel consumers only */
 	int access;
 	union {

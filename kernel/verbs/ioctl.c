@@ -4,7 +4,7 @@
  */
 #include <rdma/uverbs_ioctl.h>
 #include "base/prxe.h"
-#include "mem/mr.h"
+#include "mem/key.h"
 #include "mmu/mirror.h"
 #include "uapi/prxe-ioctl.h"
 #include "verbs/doorbell.h"

@@ -6,7 +6,7 @@
 #include <rdma/restrack.h>
 #include <uapi/rdma/rdma_netlink.h>
 #include "base/prxe.h"
-#include "mem/mr.h"
+#include "mem/key.h"
 #include "mmu/mirror.h"
 #include "transport/carrier.h"
 #include "transport/qp.h"

@@ -4,8 +4,8 @@
  * keys come and go; and it remembers nothing that was freed.
  */
 #include "common.h"
-#include "mem/mem.h"
-#include "mem/mr.h"
+#include "mem/gate.h"
+#include "mem/key.h"
 #include "base/prxe.h"
 
 #define KEYS	40	/* more than are remembered, and some that share a place */

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * kernel/mem/mem.c: THE access gate against one written in 128-bit arithmetic, and copies through what it grants against flat arrays; over on-demand
+ * kernel/mem/gate.c and copy.c: THE access gate against one written in 128-bit arithmetic, and copies through what it grants against flat arrays; over on-demand
  * memory with holes, pinned and fast-registered pages of any size, memory windows, kernel memory.
  */
 #include "common.h"
-#include "mem/mem.h"
+#include "mem/copy.h"
+#include "mem/gate.h"
 #include "mmu/mirror.h"
-#include "mem/mr.h"
-#include "transport/qp.h"
+#include "mem/key.h"
+#include "transport/responder.h"
 #include "mmu/window.h"
 
 bool prxe_force_fault;
@@ -382,7 +383,7 @@ static void gate(void **state)
 			int ret;
 
 			prxe_mem_begin();
-			ret = prxe_gate(a.qp, a.key, a.remote, a.iova, a.len, a.access, &cur);
+			ret = prxe_gate(&a.qp->who, a.key, a.remote, a.iova, a.len, a.access, &cur);
 			g = oracle(&a, &off);
 			assert_int_equal(ret, g ? 0 : -EACCES);
 			if (g) {
@@ -419,7 +420,7 @@ static void flush(void **state)
 			u32 type = rnd_below(&r, 6) ? PRXE_FLUSH_GLOBAL : rnd_below(&r, 8);
 			u32 level = rnd_below(&r, 6) ? rnd_below(&r, 2) : rnd_below(&r, 4);
 			u32 allowed = rnd_below(&r, 6) ? 3 : rnd_below(&r, 4);
-			int want = -EACCES;
+			int want = -EACCES, access;
 			u64 off;
 
 			a.remote = true;
@@ -437,7 +438,12 @@ static void flush(void **state)
 			else if (type == PRXE_FLUSH_GLOBAL && oracle(level ? &whole : &a, &off))
 				want = 0;
 			prxe_mem_begin();
-			assert_int_equal(prxe_mem_flush(a.qp, a.key, a.iova, a.len, type, level), want);
+			access = prxe_resp_flush_access(a.qp, type, level);
+			if (want == -EINVAL)
+				assert_int_equal(access, 0);
+			else
+				assert_int_equal(prxe_mem_flush(&a.qp->who, a.key, a.iova, a.len,
+								access, level == PRXE_FLUSH_WHOLE), want);
 			prxe_mem_end();
 			*(want ? &no : &yes) += 1;
 		}
@@ -456,7 +462,7 @@ static void nothing(void **state)
 
 	r = rnd_start(121);
 	world_make();
-	assert_int_equal(prxe_gate(&qp[0], 0xffffffff, true, U64_MAX, 0, 15, &cur), 0);
+	assert_int_equal(prxe_gate(&qp[0].who, 0xffffffff, true, U64_MAX, 0, 15, &cur), 0);
 	assert_int_equal(prxe_copy_in(&cur, NULL, 0, 0, &miss), 0);
 	assert_int_equal(prxe_copy_out(NULL, &cur, 0, 0, &miss), 0);
 	assert_int_equal(prxe_copy_probe(&cur, true, 0, 0, &miss), 0);
@@ -484,8 +490,8 @@ static void between(void **state)
 			if (s == d && so < dof + len && dof < so + len)
 				continue;	/* an overlap may show the old or the new bytes */
 			prxe_mem_begin();
-			if (prxe_gate(&qp[0], d->mr.lkey, false, d->mr.iova + dof, len, 0, &dc) ||
-			    prxe_gate(&qp[0], s->mr.lkey, false, s->mr.iova + so, len, 0, &sc)) {
+			if (prxe_gate(&qp[0].who, d->mr.lkey, false, d->mr.iova + dof, len, 0, &dc) ||
+			    prxe_gate(&qp[0].who, s->mr.lkey, false, s->mr.iova + so, len, 0, &sc)) {
 				prxe_mem_end();
 				continue;
 			}
@@ -531,7 +537,7 @@ static void atomics(void **state)
 				off = min_t(u64, off + (-(g->mr.va + off) & 7), g->bytes - 1);
 			len = min_t(u64, 8, g->bytes - off);
 			prxe_mem_begin();
-			if (prxe_gate(&qp[0], g->mr.lkey, false, g->mr.iova + off, len, 0, &cur)) {
+			if (prxe_gate(&qp[0].who, g->mr.lkey, false, g->mr.iova + off, len, 0, &cur)) {
 				prxe_mem_end();
 				continue;
 			}
@@ -578,7 +584,7 @@ static void stale(void **state)
 		world_make();
 		g = reg[1 + i % REGIONS];
 		prxe_mem_begin();
-		if (!prxe_gate(&qp[0], g->mr.lkey, false, g->mr.iova, 1, 0, &cur)) {
+		if (!prxe_gate(&qp[0].who, g->mr.lkey, false, g->mr.iova, 1, 0, &cur)) {
 			prxe_mr_set_not_live(&g->mr, PRXE_MR_FREE);
 			if (i & 1)	/* registered anew at once */
 				prxe_mr_set_live(&g->mr);
@@ -591,7 +597,7 @@ static void stale(void **state)
 				assert_int_equal(prxe_copy_atomic(&cur, PRXE_ATOMIC_WRITE, 0, 0, &orig, &miss), -ESTALE);
 			same(g);
 			if (!(i & 1))
-				assert_int_equal(prxe_gate(&qp[0], g->mr.lkey, false, g->mr.iova, 1, 0, &cur), -EACCES);
+				assert_int_equal(prxe_gate(&qp[0].who, g->mr.lkey, false, g->mr.iova, 1, 0, &cur), -EACCES);
 		}
 		prxe_mem_end();
 		world_free();
@@ -630,14 +636,14 @@ static void marks(void **state)
 		prxe_force_fault = fresh;
 		prxe_mem_begin();
 		if (fresh) {
-			assert_int_equal(prxe_gate(&qp[0], g->mr.lkey, false, g->mr.iova, 1, 0, &cur), 0);
+			assert_int_equal(prxe_gate(&qp[0].who, g->mr.lkey, false, g->mr.iova, 1, 0, &cur), 0);
 			assert_int_equal(prxe_copy_out(&byte, &cur, 1, 0, &miss), 0);
 			assert_ptr_equal(miss.mirror, &g->mirror);
 			prxe_mirror_put(miss.mirror);
 			assert_false(*e & PRXE_ENTRY_ACCESSED);
 			*e |= PRXE_ENTRY_FRESH;
 		}
-		assert_int_equal(prxe_gate(&qp[0], g->mr.lkey, false, g->mr.iova, 1, 0, &cur), 0);
+		assert_int_equal(prxe_gate(&qp[0].who, g->mr.lkey, false, g->mr.iova, 1, 0, &cur), 0);
 		assert_int_equal(prxe_copy_out(&byte, &cur, 1, 0, &miss), 1);
 		assert_int_equal(byte, g->flat[0]);
 		assert_true(*e & PRXE_ENTRY_ACCESSED);
@@ -652,7 +658,7 @@ static void marks(void **state)
 	whole_entry = *e;
 	*e &= ~PRXE_ENTRY_ACCESSED;
 	prxe_mem_begin();
-	assert_int_equal(prxe_gate(&qp[0], g->mr.lkey, false, g->mr.iova, 1, 0, &cur), 0);
+	assert_int_equal(prxe_gate(&qp[0].who, g->mr.lkey, false, g->mr.iova, 1, 0, &cur), 0);
 	shim_on_cmpxchg = clear_entry;
 	assert_int_equal(prxe_copy_out(&byte, &cur, 1, 0, &miss), 1);
 	prxe_mem_end();

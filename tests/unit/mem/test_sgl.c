@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * kernel/mem/sgl.c over a gate and copy functions that are models: random SGE lists, positions and lengths; memory that is missing,
+ * kernel/mem/sgl.c and kernel/transport/gather.c over a gate and copy functions that are models: random SGE lists, positions and lengths; memory that is missing,
  * poisoned or taken away in the middle. What arrived is compared with a copy made byte by byte, all other bytes with what was there.
  */
 #include "common.h"
-#include "mem/mem.h"
-#include "transport/qp.h"
+#include "mem/copy.h"
+#include "mem/gate.h"
+#include "transport/wqe.h"
 #include "mem/sgl.h"
+#include "transport/gather.h"
 
 #define KEYS 4
 #define BYTES 400	/* of each region */
@@ -36,14 +38,15 @@ static struct {
 
 static int mirror_stub;
 
-static struct side *side_of(const struct prxe_qp *qp)
+static struct side *side_of(const struct prxe_who *who)
 {
-	return qp == &left->qp ? left : right;
+	return who == &left->qp.who ? left : right;
 }
 
-int prxe_gate(struct prxe_qp *qp, u32 key, bool remote, u64 iova, u64 len, int access, struct prxe_cursor *cur)
+int prxe_gate(const struct prxe_who *who, u32 key, bool remote, u64 iova, u64 len, int access,
+	      struct prxe_cursor *cur)
 {
-	struct side *s = side_of(qp);
+	struct side *s = side_of(who);
 	u64 off;
 
 	assert_false(remote);
@@ -305,21 +308,21 @@ static void one_case(enum op op)
 		n = prxe_wqe_gather_sgl(&left->qp, wqe, pos, &right->qp, sgl, shift, len, &miss);
 		break;
 	case SCATTER:
-		n = prxe_sgl_scatter(&right->qp, sgl, pos, kernel, len, &miss);
+		n = prxe_sgl_scatter(&right->qp.who, sgl, pos, kernel, len, &miss);
 		break;
 	case SCATTER_SKB: {
 		struct sk_buff skb = { .data = kernel, .len = len };
 
-		n = prxe_sgl_scatter_skb(&right->qp, sgl, pos, &skb, 0, len, rnd_below(&t.r, 1000), &miss);
+		n = prxe_sgl_scatter_skb(&right->qp.who, sgl, pos, &skb, 0, len, rnd_below(&t.r, 1000), &miss);
 		break;
 	}
 	case SCATTER_FROM:
 		cursor.mr = cursor.key = (void *)left;
 		memcpy(left->mem, want, len);
-		n = prxe_sgl_scatter_from(&right->qp, sgl, pos, &cursor, len, &miss);
+		n = prxe_sgl_scatter_from(&right->qp.who, sgl, pos, &cursor, len, &miss);
 		break;
 	default:
-		n = prxe_sgl_probe(&right->qp, sgl, pos, len, t.access, &miss);
+		n = prxe_sgl_probe(&right->qp.who, sgl, pos, len, t.access, &miss);
 		break;
 	}
 

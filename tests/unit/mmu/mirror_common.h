@@ -4,9 +4,10 @@
 #define TESTS_UNIT_MIRROR_COMMON_H
 
 #include "common.h"
-#include "mem/mem.h"
+#include "mem/copy.h"
+#include "mem/gate.h"
 #include "mmu/mirror.h"
-#include "mem/mr.h"
+#include "mem/key.h"
 #include "base/prxe.h"
 #include "transport/qp.h"
 #include "mmu/window.h"

@@ -1,107 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * THE access gate, and copying through what it grants.
- *
- * The gate reads a key's description without a lock. What makes that safe is the key's seq: it changes with every change of
- * the description, the cursor keeps the one it was granted under, and each window compares it before it touches memory. So a grant of a
- * description that was changing, or has changed since, moves no byte.
+ * Copying through what the gate has granted. It calls the MMU's tables and windows (mmu/) only.
  */
 #include <linux/mm.h>
 #include <linux/skbuff.h>
 #include <linux/uaccess.h>
 #include "base/prxe.h"
-#include "mem/mem.h"
-#include "mem/mr.h"
+#include "mem/copy.h"
+#include "mem/gate.h"
+#include "mem/key.h"
 #include "mmu/mirror.h"
 #include "mmu/window.h"
-#include "transport/responder.h"
-
-/* ---- the gate ---- */
-
-/* What @key names, when it may be used for @access at all; read under *seq. */
-static __always_inline struct prxe_mr *gate_key(struct prxe_qp *qp, u32 key, bool remote, int access, unsigned int *seq)
-{
-	struct prxe_mr *mr = prxe_mr_hit(qp->dev, key);
-
-	if (!mr)
-		return NULL;
-	*seq = smp_load_acquire(&mr->seq);	/* the description is read after it */
-	if (!(*seq & 1) || READ_ONCE(mr->pd) != qp->pd)
-		return NULL;
-	if (key != (remote ? READ_ONCE(mr->rkey) : READ_ONCE(mr->lkey)))
-		return NULL;
-	if ((READ_ONCE(mr->access) & access) != access)
-		return NULL;
-	if (mr->kind == PRXE_MR_MW) {
-		u32 qpn = READ_ONCE(mr->mw_qpn);	/* type 2: of the one QP that may use it */
-
-		if (!remote || (qpn && qpn != qp->qpn))
-			return NULL;
-	}
-	return mr;
-}
-
-static __always_inline bool gate_bounds(const struct prxe_mr *mr, u64 iova, u64 len)
-{
-	u64 off = iova - READ_ONCE(mr->iova);
-
-	return iova >= mr->iova && off <= mr->length && len <= mr->length - off;
-}
-
-int prxe_gate(struct prxe_qp *qp, u32 key, bool remote, u64 iova, u64 len, int access, struct prxe_cursor *cur)
-{
-	struct prxe_mr *mr, *under;
-	unsigned int seq;
-	u64 off;
-
-	if (!len) {
-		*cur = (struct prxe_cursor){};
-		return 0;
-	}
-	mr = gate_key(qp, key, remote, access, &seq);
-	if (!mr || !gate_bounds(mr, iova, len))
-		return -EACCES;
-	off = iova - mr->iova;
-	under = mr;
-	if (mr->kind == PRXE_MR_MW) {
-		under = READ_ONCE(mr->under);
-		if (!under)
-			return -EACCES;	/* unbound just now */
-		/* From the window's bytes to the MR's, which stays as it is as long as the window is bound. */
-		off += READ_ONCE(mr->va) - under->iova;
-		if (off > under->length || len > under->length - off)
-			return -EACCES;
-	}
-	cur->key = mr;
-	cur->mr = under;
-	cur->seq = seq;
-	cur->addr = READ_ONCE(under->va) + off;
-	cur->len = len;
-	return 0;
-}
-
-int prxe_mem_flush(struct prxe_qp *qp, u32 rkey, u64 iova, u64 len, u32 type, u32 level)
-{
-	bool persistent = type & PRXE_FLUSH_PERSISTENT;
-	unsigned int seq;
-	struct prxe_mr *mr;
-	int access = 0;
-
-	if (type & PRXE_FLUSH_GLOBAL)
-		access |= IB_ACCESS_FLUSH_GLOBAL;
-	if (!prxe_flush_known(type, level) || !prxe_resp_allows(qp, access | (persistent ? IB_ACCESS_FLUSH_PERSISTENT : 0)))
-		return -EINVAL;
-	mr = gate_key(qp, rkey, true, access, &seq);
-	if (!mr || persistent || (level == PRXE_FLUSH_RANGE && !gate_bounds(mr, iova, len)))
-		return -EACCES;
-	/* Checked against one description, not half of an old one? No window compares it here. */
-	smp_rmb();
-	if (READ_ONCE(mr->seq) != seq)
-		return -EACCES;
-	/* What was copied is visible before the answer, to devices too. */
-	wmb();
-	return 0;
-}
 
 /* ---- one side of a copy ---- */
 

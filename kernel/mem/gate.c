@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * THE access gate.
+ *
+ * The gate reads a key's description without a lock. What makes that safe is the key's seq: it changes with every change of
+ * the description, the cursor keeps the one it was granted under, and each window compares it before it touches memory. So a grant of a
+ * description that was changing, or has changed since, moves no byte.
+ */
+#include "base/prxe.h"
+#include "mem/gate.h"
+#include "mem/key.h"
+#include "mem/who.h"
+
+/* What @key names, when it may be used for @access at all; read under *seq. */
+static __always_inline struct prxe_mr *gate_key(const struct prxe_who *who, u32 key, bool remote,
+						int access, unsigned int *seq)
+{
+	struct prxe_mr *mr = prxe_mr_hit(who->dev, key);
+
+	if (!mr)
+		return NULL;
+	*seq = smp_load_acquire(&mr->seq);	/* the description is read after it */
+	if (!(*seq & 1) || READ_ONCE(mr->pd) != who->pd)
+		return NULL;
+	if (key != (remote ? READ_ONCE(mr->rkey) : READ_ONCE(mr->lkey)))
+		return NULL;
+	if ((READ_ONCE(mr->access) & access) != access)
+		return NULL;
+	if (mr->kind == PRXE_MR_MW) {
+		u32 qpn = READ_ONCE(mr->mw_qpn);	/* type 2: of the one QP that may use it */
+
+		if (!remote || (qpn && qpn != who->qpn))
+			return NULL;
+	}
+	return mr;
+}
+
+static __always_inline bool gate_bounds(const struct prxe_mr *mr, u64 iova, u64 len)
+{
+	u64 off = iova - READ_ONCE(mr->iova);
+
+	return iova >= mr->iova && off <= mr->length && len <= mr->length - off;
+}
+
+int prxe_gate(const struct prxe_who *who, u32 key, bool remote, u64 iova, u64 len, int access,
+	      struct prxe_cursor *cur)
+{
+	struct prxe_mr *mr, *under;
+	unsigned int seq;
+	u64 off;
+
+	if (!len) {
+		*cur = (struct prxe_cursor){};
+		return 0;
+	}
+	mr = gate_key(who, key, remote, access, &seq);
+	if (!mr || !gate_bounds(mr, iova, len))
+		return -EACCES;
+	off = iova - mr->iova;
+	under = mr;
+	if (mr->kind == PRXE_MR_MW) {
+		under = READ_ONCE(mr->under);
+		if (!under)
+			return -EACCES;	/* unbound just now */
+		/* From the window's bytes to the MR's, which stays as it is as long as the window is bound. */
+		off += READ_ONCE(mr->va) - under->iova;
+		if (off > under->length || len > under->length - off)
+			return -EACCES;
+	}
+	cur->key = mr;
+	cur->mr = under;
+	cur->seq = seq;
+	cur->addr = READ_ONCE(under->va) + off;
+	cur->len = len;
+	return 0;
+}
+
+int prxe_mem_flush(const struct prxe_who *who, u32 rkey, u64 iova, u64 len, int access, bool whole)
+{
+	unsigned int seq;
+	struct prxe_mr *mr;
+
+	mr = gate_key(who, rkey, true, access, &seq);
+	if (!mr || access & IB_ACCESS_FLUSH_PERSISTENT || !(whole || gate_bounds(mr, iova, len)))
+		return -EACCES;
+	/* Checked against one description, not half of an old one? No window compares it here. */
+	smp_rmb();
+	if (READ_ONCE(mr->seq) != seq)
+		return -EACCES;
+	/* What was copied is visible before the answer, to devices too. */
+	wmb();
+	return 0;
+}
