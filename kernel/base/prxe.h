@@ -49,8 +49,8 @@ struct prxe_dev {
 	struct xarray ahs;		/* ah_num -> struct prxe_ah; RCU reads */
 	u32 next_ah, next_kernel_ah;
 	bool was_up;			/* what consumers were told of the port last */
-	bool going;			/* unregistering: no new work */
-	bool leaving;			/* its consumers are being removed: user QPs are in error, and stay there */
+	bool unregistering;		/* out of the list, or about to be: no new work */
+	bool users_removed;		/* by the core: user QPs are in error, and stay there */
 	u8 mac[ETH_ALEN];
 	__be64 guid;
 	spinlock_t mcast_lock;		/* writers of multicast groups and their members; mcast.c */

@@ -43,7 +43,7 @@ void prxe_dev_unlist(struct prxe_dev *dev)
 {
 	if (list_empty(&dev->node))
 		return;
-	WRITE_ONCE(dev->going, true);
+	WRITE_ONCE(dev->unregistering, true);
 	spin_lock(&devs_lock);
 	list_del_rcu(&dev->node);
 	spin_unlock(&devs_lock);

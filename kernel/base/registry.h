@@ -22,8 +22,8 @@ struct prxe_dev *prxe_dev_find(const struct net_device *ndev);
 /* Put @dev into the list. The caller holds RTNL, and calls this once for a device. */
 void prxe_dev_list(struct prxe_dev *dev);
 /*
- * Mark @dev as going, take it out of the list, and wait until no reader can still hold it. Does
- * nothing for a device that was never listed. Sleeps.
+ * Mark @dev as unregistering, take it out of the list, and wait until no reader can still hold it.
+ * Does nothing for a device that was never listed. Sleeps.
  */
 void prxe_dev_unlist(struct prxe_dev *dev);
 /*

@@ -76,7 +76,7 @@ static int prefetch_here(const struct prxe_dev *dev, struct prxe_mirror *mirror,
 		u64 part = leaf_part(va, len);
 		int ret = prxe_fault_nowait(mirror, va, part, write ? FAULT_WRITE : 0);
 
-		if (ret == -ESRCH || fatal_signal_pending(current) || READ_ONCE(dev->leaving))
+		if (ret == -ESRCH || fatal_signal_pending(current) || READ_ONCE(dev->users_removed))
 			break;
 		if (ret == -EAGAIN)
 			worst = ret;
@@ -120,7 +120,7 @@ struct advice {
 	struct completion done;
 	struct list_head node;		/* in waiting, until the caller goes on */
 	const struct prxe_dev *dev;
-	bool leaving;			/* it goes on because the device is unregistering */
+	bool users_removed;		/* the device's; so the caller goes on */
 };
 
 static LIST_HEAD(waiting);
@@ -147,22 +147,22 @@ void prxe_fault_advise_end(const struct prxe_dev *dev)
 	spin_lock(&waiting_lock);
 	list_for_each_entry(a, &waiting, node)
 		if (a->dev == dev) {
-			a->leaving = true;
+			a->users_removed = true;
 			complete(&a->done);
 		}
 	spin_unlock(&waiting_lock);
 }
 
 /*
- * False: the device is unregistering. Its end sets dev->leaving, and then takes the lock: so either
- * we see that, or it finds us in the list.
+ * False: the device's users are being removed. prxe_fault_advise_end() takes the lock after
+ * dev->users_removed was set: so either we see that, or it finds us in the list.
  */
 static bool advice_list(struct advice *a)
 {
 	bool stays;
 
 	spin_lock(&waiting_lock);
-	stays = !READ_ONCE(a->dev->leaving);
+	stays = !READ_ONCE(a->dev->users_removed);
 	if (stays)
 		list_add_tail(&a->node, &waiting);
 	spin_unlock(&waiting_lock);
@@ -172,16 +172,16 @@ static bool advice_list(struct advice *a)
 static int advice_wait(struct advice *a)
 {
 	bool killed = wait_for_completion_killable(&a->done);
-	bool leaving;
+	bool users_removed;
 
 	spin_lock(&waiting_lock);
 	list_del(&a->node);
-	leaving = a->leaving;
+	users_removed = a->users_removed;
 	spin_unlock(&waiting_lock);
-	if (!killed && !leaving)
+	if (!killed && !users_removed)
 		return a->req.result;
 	WRITE_ONCE(a->req.cancelled, true);
-	return leaving ? -EIO : -EINTR;
+	return users_removed ? -EIO : -EINTR;
 }
 
 /*
@@ -227,7 +227,7 @@ int prxe_fault_advise(const struct prxe_dev *dev, struct prxe_mirror *mirror, un
 			return 0;
 		if (ret)
 			return ret;
-		if (READ_ONCE(dev->leaving))
+		if (READ_ONCE(dev->users_removed))
 			return -EIO;
 		first = false;
 		va += part;

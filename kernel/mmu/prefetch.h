@@ -16,7 +16,7 @@ struct prxe_mirror;
  */
 int prxe_fault_advise(const struct prxe_dev *dev, struct prxe_mirror *mirror, unsigned long va,
 		      u64 len, unsigned int flags);
-/* dev->leaving is set: have every caller of prxe_fault_advise() on @dev return. */
+/* dev->users_removed is set: have every caller of prxe_fault_advise() on @dev return. */
 void prxe_fault_advise_end(const struct prxe_dev *dev);
 /*
  * Have the mirror's threads fault [va, va + len) in, as far as that goes, and do not wait for it.

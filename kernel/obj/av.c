@@ -101,7 +101,7 @@ struct prxe_dev *prxe_av_local_dev(struct prxe_dev *dev, const struct prxe_av *a
 	if (ndev) {
 		list_for_each_entry_rcu(d, prxe_devs(), node)
 			if (d->ndev == ndev)
-				return READ_ONCE(d->going) ? NULL : d;
+				return READ_ONCE(d->unregistering) ? NULL : d;
 		if (av->family == AF_INET6)
 			return NULL;
 	}
@@ -109,7 +109,7 @@ struct prxe_dev *prxe_av_local_dev(struct prxe_dev *dev, const struct prxe_av *a
 	list_for_each_entry_rcu(d, prxe_devs(), node) {
 		const struct ib_gid_attr *gid;
 
-		if (READ_ONCE(d->going) || !net_eq(dev_net(d->ndev), net))
+		if (READ_ONCE(d->unregistering) || !net_eq(dev_net(d->ndev), net))
 			continue;
 		gid = rdma_find_gid_by_port(&d->ib, &av->dgid, IB_GID_TYPE_ROCE_UDP_ENCAP, PRXE_PORT, NULL);
 		if (!IS_ERR(gid)) {

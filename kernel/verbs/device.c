@@ -132,14 +132,14 @@ static bool is_ours(const struct ib_device *ib)
 static int add_client(struct ib_device *ib)
 {
 	if (is_ours(ib))
-		WRITE_ONCE(to_prxe_dev(ib)->leaving, false);
+		WRITE_ONCE(to_prxe_dev(ib)->users_removed, false);
 	return 0;
 }
 
 static void remove_client(struct ib_device *ib, void *data)
 {
 	if (is_ours(ib)) {
-		WRITE_ONCE(to_prxe_dev(ib)->leaving, true);
+		WRITE_ONCE(to_prxe_dev(ib)->users_removed, true);
 		prxe_fault_advise_end(to_prxe_dev(ib));
 		prxe_qp_abandon_all(to_prxe_dev(ib));
 	}

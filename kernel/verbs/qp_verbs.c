@@ -36,9 +36,10 @@ static struct prxe_qp *next_user_qp(struct prxe_dev *dev, unsigned long *index)
 }
 
 /*
- * Users may destroy QPs meanwhile: the reference keeps the structure, and of a dead one nothing more
- * is looked at. A modify is over before the mutex is free here, or finds dev->leaving and does not
- * leave the error state. The wait is bounded by ABANDON_MAX, in case a user keeps posting.
+ * Users may destroy QPs meanwhile: the reference keeps the structure, and nothing else of a dead QP
+ * is used. A modify that holds the mutex ends before this gets it; a later one sees
+ * dev->users_removed and does not leave the error state. The wait is bounded by ABANDON_MAX, in case
+ * a user keeps posting.
  */
 void prxe_qp_abandon_all(struct prxe_dev *dev)
 {
@@ -380,7 +381,7 @@ static int modify(struct prxe_qp *qp, struct ib_qp_attr *attr, int mask)
 	next = mask & IB_QP_STATE ? attr->qp_state : cur;
 	if (!ib_modify_qp_is_ok(cur, next, qp->type, mask))
 		return -EINVAL;
-	if (qp->user && READ_ONCE(qp->dev->leaving) && next != IB_QPS_RESET && next != IB_QPS_ERR)
+	if (qp->user && READ_ONCE(qp->dev->users_removed) && next != IB_QPS_RESET && next != IB_QPS_ERR)
 		return -EIO;
 	err = check_attr(qp, attr, mask);
 	if (err)

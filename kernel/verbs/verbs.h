@@ -31,8 +31,8 @@ int prxe_query_qp(struct ib_qp *ib, struct ib_qp_attr *attr, int mask,
 		  struct ib_qp_init_attr *init);
 int prxe_destroy_qp(struct ib_qp *ib, struct ib_udata *udata);
 /*
- * The device is being taken from its users (dev->leaving is set): all their QPs into error, and what
- * was posted to them completes before this returns. Sleeps.
+ * The device is being taken from its users (dev->users_removed is set): all their QPs into error,
+ * and what was posted to them completes before this returns. Sleeps.
  */
 void prxe_qp_abandon_all(struct prxe_dev *dev);
 
