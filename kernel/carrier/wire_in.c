@@ -38,7 +38,8 @@ static struct prxe_dev *find_dev(struct prxe_net *pnet, const struct sk_buff *sk
 	for (round = 0; round < 2; round++) {
 		list_for_each_entry_rcu(dev, prxe_devs(), node)
 			if (READ_ONCE(dev->pnet) == pnet &&
-			    (dev->ndev == ndev || dev->ndev == real) && !READ_ONCE(dev->unregistering))
+			    (dev->ndev == ndev || dev->ndev == real) &&
+			    !READ_ONCE(dev->unregistering))
 				return dev;
 		if (round)
 			break;

@@ -128,8 +128,8 @@ void prxe_qp_send_error(struct prxe_qp *qp)
 		prxe_qp_schedule(qp);
 }
 
-void prxe_qp_explained(struct prxe_qp *qp)
+void prxe_qp_fail_end(struct prxe_qp *qp)
 {
-	if (atomic_dec_and_test(&qp->explaining))
+	if (atomic_dec_and_test(&qp->failing))
 		prxe_qp_schedule(qp);
 }

@@ -129,7 +129,7 @@ struct prxe_qp {
 	u32 mtu_shift;			/* 8 .. 12 */
 	struct prxe_av av;		/* RC, UC */
 	const struct prxe_carrier *carrier;	/* RC, UC: chosen at RTR; else NULL */
-	atomic_t explaining;		/* completions with an error that are on their way to a CQ: nothing is flushed before them */
+	atomic_t failing;		/* open brackets of prxe_qp_fail_begin(): nothing is flushed */
 	bool comm_est_told;		/* IB_EVENT_COMM_EST was raised; under resp.lock */
 	bool last_wqe_told;		/* and IB_EVENT_QP_LAST_WQE_REACHED */
 	struct prxe_late_qp late;	/* receive WQEs that come when it is in error */
@@ -156,15 +156,17 @@ static inline struct prxe_qp *to_prxe_qp(struct ib_qp *ib)
 }
 
 /*
- * Around what puts a QP into error and the completion that says why. Other processors flush as soon
- * as they see the state, which comes first; a consumer takes the first completion for the reason.
+ * Bracket what puts a QP into error and the completion that carries the reason. The state changes
+ * first, and a consumer takes the first error completion for the reason: so other CPUs, which flush
+ * when they see the state, wait until the bracket is closed. prxe_qp_fail_end() queues the worker,
+ * which flushes. Any context but hardirq; does not sleep.
  */
-static inline void prxe_qp_explain(struct prxe_qp *qp)
+static inline void prxe_qp_fail_begin(struct prxe_qp *qp)
 {
-	atomic_inc(&qp->explaining);
+	atomic_inc(&qp->failing);
 	smp_mb__after_atomic();		/* pairs with the one in prxe_qp_flushes() */
 }
-void prxe_qp_explained(struct prxe_qp *qp);
+void prxe_qp_fail_end(struct prxe_qp *qp);
 
 /* In a state whose send WQEs are flushed: of all QPs, or of UC and UD whose send failed. */
 static inline bool prxe_qp_send_over(const struct prxe_qp *qp)
@@ -174,22 +176,22 @@ static inline bool prxe_qp_send_over(const struct prxe_qp *qp)
 	return s == IB_QPS_ERR || s == IB_QPS_SQE;
 }
 
-/* The same, and the reason is told. */
+/* The same, and the completion with the reason is in its CQ. */
 static inline bool prxe_qp_send_flushes(const struct prxe_qp *qp)
 {
 	if (!prxe_qp_send_over(qp))
 		return false;
 	smp_rmb();
-	return !atomic_read(&qp->explaining);
+	return !atomic_read(&qp->failing);
 }
 
-/* In error, and the reason is told. If it is not yet, the worker is queued when it is. */
+/* In error, and the completion with the reason is in its CQ. Until then: prxe_qp_fail_end(). */
 static inline bool prxe_qp_flushes(const struct prxe_qp *qp)
 {
 	if (READ_ONCE(qp->state) != IB_QPS_ERR)
 		return false;
 	smp_rmb();
-	return !atomic_read(&qp->explaining);
+	return !atomic_read(&qp->failing);
 }
 
 /* Of a zeroed QP: one reference, and what the functions here use. */

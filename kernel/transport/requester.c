@@ -50,7 +50,7 @@ void prxe_req_complete(struct prxe_qp *qp, struct prxe_wqe *wqe, enum ib_wc_stat
 	prxe_req_assert_owner(qp);
 	/* The state first: who sees the completion finds the QP in error. */
 	if (why) {
-		prxe_qp_explain(qp);
+		prxe_qp_fail_begin(qp);
 		prxe_qp_send_error(qp);
 	}
 	/*
@@ -72,7 +72,7 @@ void prxe_req_complete(struct prxe_qp *qp, struct prxe_wqe *wqe, enum ib_wc_stat
 			prxe_qp_set_error(qp, IB_EVENT_QP_FATAL);
 	}
 	if (why)
-		prxe_qp_explained(qp);
+		prxe_qp_fail_end(qp);
 }
 
 /* ---- serving ---- */

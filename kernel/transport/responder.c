@@ -79,14 +79,14 @@ void prxe_resp_fail(struct prxe_qp *qp, enum ib_wc_status status, int event)
 {
 	lockdep_assert_held(&qp->resp.lock);
 	/* The state first: who sees the completion finds the QP in error. */
-	prxe_qp_explain(qp);
+	prxe_qp_fail_begin(qp);
 	prxe_qp_set_error(qp, event);
 	if (qp->resp.rwqe.valid) {
 		struct ib_wc wc = { .status = status, .opcode = IB_WC_RECV };
 
 		resp_post(qp, &wc, true);
 	}
-	prxe_qp_explained(qp);
+	prxe_qp_fail_end(qp);
 }
 
 /*

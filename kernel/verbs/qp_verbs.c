@@ -59,7 +59,7 @@ void prxe_qp_abandon_all(struct prxe_dev *dev)
 		 * The work queues itself again when there is much to flush, and is queued when the
 		 * completion with the reason is out.
 		 */
-		while ((work_busy(&qp->work) || atomic_read(&qp->explaining)) &&
+		while ((work_busy(&qp->work) || atomic_read(&qp->failing)) &&
 		       time_before(jiffies, end))
 			usleep_range(50, 500);
 		prxe_qp_put(qp);

@@ -132,9 +132,9 @@ void prxe_qp_schedule(struct prxe_qp *qp)
 	if (w.on)
 		world_schedule(qp);
 }
-void prxe_qp_explained(struct prxe_qp *qp)
+void prxe_qp_fail_end(struct prxe_qp *qp)
 {
-	if (atomic_dec_and_test(&qp->explaining))
+	if (atomic_dec_and_test(&qp->failing))
 		prxe_qp_schedule(qp);
 }
 void prxe_qp_set_error(struct prxe_qp *qp, int event)
