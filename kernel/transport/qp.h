@@ -155,6 +155,12 @@ static inline struct prxe_qp *to_prxe_qp(struct ib_qp *ib)
 	return container_of(ib, struct prxe_ibqp, ib)->qp;
 }
 
+/* log2 of the bytes of an MTU: 8 for IB_MTU_256, up to 12 for IB_MTU_4096. */
+static inline u32 prxe_mtu_shift(enum ib_mtu mtu)
+{
+	return mtu - IB_MTU_256 + 8;
+}
+
 /*
  * Bracket what puts a QP into error and the completion that carries the reason. The state changes
  * first, and a consumer takes the first error completion for the reason: so other CPUs, which flush

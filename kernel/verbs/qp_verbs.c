@@ -66,6 +66,13 @@ void prxe_qp_abandon_all(struct prxe_dev *dev)
 	}
 }
 
+/* The owner of the send side, or a QP that does not send. Packets of new messages have this size. */
+static void set_path_mtu(struct prxe_qp *qp, enum ib_mtu mtu)
+{
+	qp->attr.path_mtu = mtu;
+	qp->mtu_shift = prxe_mtu_shift(mtu);
+}
+
 /* From @from, unless an error came first. */
 static bool qp_move(struct prxe_qp *qp, enum ib_qp_state from, enum ib_qp_state to)
 {
@@ -207,8 +214,7 @@ int prxe_create_qp(struct ib_qp *ib, struct ib_qp_init_attr *init, struct ib_uda
 	qp->memcg = uctx ? get_mem_cgroup_from_mm(current->mm) : NULL;
 	qp->sq_sig_all = init->sq_sig_type == IB_SIGNAL_ALL_WR;
 	qp->state = IB_QPS_RESET;
-	qp->attr.path_mtu = prxe_port_mtu(dev);
-	qp->mtu_shift = qp->attr.path_mtu + 7;
+	set_path_mtu(qp, prxe_port_mtu(dev));
 	err = create_queues(qp, init, uctx ? &uctx->ib : NULL, &resp);
 	if (err)
 		goto err_parts;
@@ -281,10 +287,8 @@ static void store_attr(struct prxe_qp *qp, const struct ib_qp_attr *attr, int ma
 		a->port_num = attr->port_num;
 	if (mask & IB_QP_QKEY)
 		WRITE_ONCE(a->qkey, attr->qkey);
-	if (mask & IB_QP_PATH_MTU) {
-		a->path_mtu = attr->path_mtu;
-		qp->mtu_shift = attr->path_mtu + 7;
-	}
+	if (mask & IB_QP_PATH_MTU)
+		set_path_mtu(qp, attr->path_mtu);
 	if (mask & IB_QP_TIMEOUT)
 		a->timeout = attr->timeout;
 	if (mask & IB_QP_RETRY_CNT)
@@ -331,8 +335,7 @@ static void to_reset(struct prxe_qp *qp)
 	memset(&qp->attr, 0, sizeof(qp->attr));
 	memset(&qp->av, 0, sizeof(qp->av));
 	WRITE_ONCE(qp->carrier, NULL);
-	qp->attr.path_mtu = prxe_port_mtu(qp->dev);
-	qp->mtu_shift = qp->attr.path_mtu + 7;
+	set_path_mtu(qp, prxe_port_mtu(qp->dev));
 	prxe_req_disown(qp);
 }
 
@@ -341,8 +344,7 @@ static int to_rtr(struct prxe_qp *qp, enum ib_qp_state cur)
 	if (qp->type == IB_QPT_RC || qp->type == IB_QPT_UC) {
 		WRITE_ONCE(qp->carrier, prxe_carrier_of(prxe_carrier_to(qp, &qp->av)));
 	} else {
-		qp->attr.path_mtu = prxe_port_mtu(qp->dev);
-		qp->mtu_shift = qp->attr.path_mtu + 7;
+		set_path_mtu(qp, prxe_port_mtu(qp->dev));
 	}
 	spin_lock_bh(&qp->resp.lock);
 	qp->resp.psn = qp->attr.rq_psn;
