@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
  * prxe: RoCEv2 in software, whose memory is never pinned unless the user asks.
+ *
+ * Module init and exit. Above all layers: it starts them from the lowest to the highest, and tells
+ * transport which carriers there are, because transport may not call up to them.
  */
 #include <linux/module.h>
 #include <linux/workqueue.h>
@@ -12,7 +15,7 @@
 #include "mmu/mirror.h"
 #include "mmu/pool.h"
 #include "transport/carrier.h"
-#include "verbs/verbs.h"
+#include "verbs/link.h"
 
 MODULE_DESCRIPTION("Soft-RoCE with pageable memory");
 MODULE_LICENSE("Dual BSD/GPL");
@@ -22,7 +25,7 @@ static int __init prxe_init(void)
 {
 	int err = -ENOMEM;
 
-	/* Storage destroys QPs and waits for completions while memory is reclaimed. */
+	/* Storage over RDMA destroys QPs and waits for completions while memory is reclaimed. */
 	prxe_wq = alloc_workqueue("prxe", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
 	if (!prxe_wq)
 		return -ENOMEM;
@@ -58,7 +61,9 @@ err_wq:
 }
 
 /*
- * From the outside in. Orphaned faults may hold QPs until prxe_fault_exit(); work that a dead QP queues then is drained here.
+ * From the highest layer to the lowest. Faults whose QP was destroyed may hold the struct until
+ * prxe_fault_exit(), and queue work for it; destroy_workqueue() drains that. rcu_barrier() waits
+ * for our RCU callbacks.
  */
 static void __exit prxe_exit(void)
 {

@@ -129,7 +129,7 @@ struct prxe_qp {
 	u32 mtu_shift;			/* 8 .. 12 */
 	struct prxe_av av;		/* RC, UC */
 	const struct prxe_carrier *carrier;	/* RC, UC: chosen at RTR; else NULL */
-	atomic_t failing;		/* open brackets of prxe_qp_fail_begin(): nothing is flushed */
+	atomic_t failing;		/* open brackets (prxe_qp_fail_begin()): no flushing */
 	bool comm_est_told;		/* IB_EVENT_COMM_EST was raised; under resp.lock */
 	bool last_wqe_told;		/* and IB_EVENT_QP_LAST_WQE_REACHED */
 	struct prxe_late_qp late;	/* receive WQEs that come when it is in error */

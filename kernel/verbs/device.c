@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * The ib_device over a netdev: its birth and its end.
+ * The ib_device over a netdev: creation, its table of operations, the removal of its users, and its
+ * end.
+ *
+ * Verbs: this layer checks what users ask for, then calls the object, which is in a lower layer. A
+ * file here may call every lower layer; only main.c calls this one. Within the folder, device.c
+ * knows the entry points of all other files, for device_ops, and only link.c calls device.c.
  */
 #include <linux/random.h>
 #include <linux/rtnetlink.h>
@@ -21,12 +26,21 @@
 #include "obj/queue.h"
 #include "obj/srq.h"
 #include "transport/qp.h"
+#include "verbs/device.h"
+#include "verbs/hw_stats.h"
+#include "verbs/ioctl.h"
+#include "verbs/post.h"
+#include "verbs/qp_verbs.h"
+#include "verbs/restrack.h"
 #include "verbs/verbs.h"
 
-static DEFINE_MUTEX(add_lock);		/* one birth at a time */
-static DEFINE_MUTEX(end_lock);		/* all of prxe_dealloc_driver(): module exit waits for it */
+static DEFINE_MUTEX(add_lock);		/* one device is created at a time */
+static DEFINE_MUTEX(end_lock);		/* around dealloc_driver(): module exit waits for it */
 
-/* The GID table is the core's; what the carriers need of it is looked up there. */
+/*
+ * The core manages the GIDs of a RoCE device only if the device has both operations. Carriers look
+ * into the core's table, so there is nothing to do here.
+ */
 static int add_gid(const struct ib_gid_attr *attr, void **context)
 {
 	return 0;
@@ -40,6 +54,29 @@ static int del_gid(const struct ib_gid_attr *attr, void **context)
 static void get_fw_str(struct ib_device *ib, char *str)
 {
 	strscpy(str, PRXE_VERSION, IB_FW_VERSION_NAME_MAX);
+}
+
+/*
+ * The core calls this when nobody can reach the device through the core any more: its users are
+ * removed, and user space's objects are destroyed. Carriers may still have found it in the list:
+ * prxe_dev_unlist() waits for them. Copes with a device that was never registered.
+ */
+static void dealloc_driver(struct ib_device *ib)
+{
+	struct prxe_dev *dev = to_prxe_dev(ib);
+
+	mutex_lock(&end_lock);
+	prxe_dev_unlist(dev);
+	if (dev->pnet)
+		prxe_net_put(dev->pnet);
+	WARN_ON(!xa_empty(&dev->keys) || !xa_empty(&dev->qps) || !xa_empty(&dev->ahs));
+	xa_destroy(&dev->keys);
+	xa_destroy(&dev->qps);
+	xa_destroy(&dev->ahs);
+	prxe_mcast_exit(dev);
+	free_percpu(dev->stats);
+	dev_put(dev->ndev);
+	mutex_unlock(&end_lock);
 }
 
 static const struct ib_device_ops device_ops = {
@@ -61,7 +98,7 @@ static const struct ib_device_ops device_ops = {
 	.create_qp = prxe_create_qp,
 	.create_srq = prxe_create_srq,
 	.create_user_ah = prxe_create_ah,
-	.dealloc_driver = prxe_dealloc_driver,
+	.dealloc_driver = dealloc_driver,
 	.dealloc_mw = prxe_dealloc_mw,
 	.dealloc_pd = prxe_dealloc_pd,
 	.dealloc_ucontext = prxe_dealloc_ucontext,
@@ -115,20 +152,21 @@ static const struct ib_device_ops device_ops = {
 	INIT_RDMA_OBJ_SIZE(ib_ucontext, prxe_ucontext, ib),
 };
 
-/* ---- taking it away from its users ---- */
+/* ---- removing a device's users ---- */
 
 /*
- * User space gets IB_EVENT_DEVICE_FATAL from the core, and then its objects are destroyed. A program that only polls its CQs
- * sees nothing of that. So before the core's uverbs looks at the device's end, everything that was posted completes with
- * WR_FLUSH_ERR: clients are told in the reverse order of their registration, and uverbs is registered before us. CQ rings
- * outlive their CQs as long as they are mapped.
+ * When a device is unregistered, the core's uverbs raises IB_EVENT_DEVICE_FATAL and destroys user
+ * space's objects. A program that only polls its CQs sees neither. So everything that was posted
+ * completes with WR_FLUSH_ERR before uverbs begins. We are asked first, because the core removes
+ * clients in the reverse order of their registration, and uverbs is registered before us. User
+ * space can poll afterwards: a CQ's ring stays as long as it is mapped.
  */
 static bool is_ours(const struct ib_device *ib)
 {
-	return ib->ops.dealloc_driver == prxe_dealloc_driver;
+	return ib->ops.dealloc_driver == dealloc_driver;
 }
 
-/* A device that moves to another network namespace loses its consumers and comes back. */
+/* A device that moves to another network namespace loses its users, and is added again. */
 static int add_client(struct ib_device *ib)
 {
 	if (is_ours(ib))
@@ -161,14 +199,17 @@ void prxe_dev_exit(void)
 	ib_unregister_client(&client);
 }
 
-/* Where it does not come with what we link to, modprobe has it first; see above. */
+/* uverbs registers its client before us: see above. */
 MODULE_SOFTDEP("pre: ib_uverbs");
 
 static const struct ib_device_ops private_id = {
 	.driver_id = PRXE_DRIVER_ID,
 };
 
-/* rxe_compat=1: user space is told no id, and a stock librxe takes a device whose name begins with "rxe". */
+/*
+ * rxe_compat=1: no driver id is told to user space, and an unmodified librxe matches a device by
+ * its name, which must begin with "rxe".
+ */
 static const struct ib_device_ops rxe_id = {
 	.driver_id = RDMA_DRIVER_RXE,
 	.uverbs_no_driver_id_binding = 1,
@@ -181,7 +222,7 @@ static void make_guid(struct prxe_dev *dev)
 	if (dev->ndev->addr_len == ETH_ALEN && !is_zero_ether_addr(dev->ndev->dev_addr))
 		ether_addr_copy(dev->mac, dev->ndev->dev_addr);
 	else
-		eth_random_addr(dev->mac);	/* loopback and the like have none */
+		eth_random_addr(dev->mac);	/* loopback, for one, has none */
 	addrconf_addr_eui48(eui, (const char *)dev->mac);
 	memcpy(&dev->guid, eui, sizeof(eui));
 }
@@ -206,7 +247,10 @@ int prxe_dev_add(const char *name, struct net_device *ndev)
 		err = -ENOMEM;
 		goto out;
 	}
-	/* ib_dealloc_device() calls prxe_dealloc_driver() once the operations are set; it copes with any state. */
+	/*
+	 * Once the operations are set, ib_dealloc_device() calls dealloc_driver(). What that looks
+	 * at is initialised here, so that it can be called after any failure below.
+	 */
 	INIT_LIST_HEAD(&dev->node);
 	prxe_mr_keys_init(dev);
 	xa_init_flags(&dev->qps, XA_FLAGS_ALLOC);
@@ -238,17 +282,18 @@ int prxe_dev_add(const char *name, struct net_device *ndev)
 	dev->ib.phys_port_cnt = 1;
 	dev->ib.num_comp_vectors = num_possible_cpus();
 	dev->ib.local_dma_lkey = 0;
-	/* Not on a device that is to be taken for rdma_rxe's, which has no methods of its own. */
+	/* rdma_rxe has no methods of its own, so a device that passes for it has none. */
 	if (!prxe_rxe_compat)
 		dev->ib.driver_def = prxe_uapi;
 	dev->ib.node_guid = dev->guid;
 	snprintf(dev->ib.node_desc, sizeof(dev->ib.node_desc), "prxe over %s", netdev_name(ndev));
-	dev->ib.uverbs_cmd_mask |= BIT_ULL(IB_USER_VERBS_CMD_POST_SEND) | BIT_ULL(IB_USER_VERBS_CMD_REQ_NOTIFY_CQ);
+	dev->ib.uverbs_cmd_mask |= BIT_ULL(IB_USER_VERBS_CMD_POST_SEND) |
+				   BIT_ULL(IB_USER_VERBS_CMD_REQ_NOTIFY_CQ);
 	prxe_mark_user_name(&dev->ib);
 
-	/* Whoever removes the device as soon as it is registered shall not free it under our feet. */
+	/* Others may unregister the device as soon as it is registered: this keeps its memory. */
 	get_device(&dev->ib.dev);
-	/* With virtual DMA: kernel consumers' addresses are kernel addresses. */
+	/* No DMA device: the DMA addresses of kernel consumers are kernel addresses. */
 	err = ib_register_device(&dev->ib, name, NULL);
 	if (err) {
 		put_device(&dev->ib.dev);
@@ -256,8 +301,9 @@ int prxe_dev_add(const char *name, struct net_device *ndev)
 	}
 	if (ib_device_try_get(&dev->ib)) {
 		/*
-		 * In the list from here on: found by the netdev's notifier and by the carriers. Under RTNL, so that either the
-		 * notifier sees the device, or this sees that the netdev has gone.
+		 * Put it into the list, where the netdev's notifier and the carriers find it. Under
+		 * RTNL: so either the notifier sees the device, or this sees that the netdev is
+		 * unregistering.
 		 */
 		rtnl_lock();
 		gone = ndev->reg_state != NETREG_REGISTERED;
@@ -268,7 +314,7 @@ int prxe_dev_add(const char *name, struct net_device *ndev)
 		rtnl_unlock();
 		ib_device_put(&dev->ib);
 		if (gone) {
-			ib_unregister_device(&dev->ib);	/* and deallocates */
+			ib_unregister_device(&dev->ib);	/* calls dealloc_driver() */
 			err = -ENODEV;
 		}
 	}
@@ -282,28 +328,6 @@ out:
 	return err;
 }
 
-/*
- * The core calls this when nobody can reach the device through it any more: consumers are gone, user objects destroyed.
- * The carriers may still have found it in the list: wait for them.
- */
-void prxe_dealloc_driver(struct ib_device *ib)
-{
-	struct prxe_dev *dev = to_prxe_dev(ib);
-
-	mutex_lock(&end_lock);
-	prxe_dev_unlist(dev);
-	if (dev->pnet)
-		prxe_net_put(dev->pnet);
-	WARN_ON(!xa_empty(&dev->keys) || !xa_empty(&dev->qps) || !xa_empty(&dev->ahs));
-	xa_destroy(&dev->keys);
-	xa_destroy(&dev->qps);
-	xa_destroy(&dev->ahs);
-	prxe_mcast_exit(dev);
-	free_percpu(dev->stats);
-	dev_put(dev->ndev);
-	mutex_unlock(&end_lock);
-}
-
 void prxe_dev_remove_all(void)
 {
 	struct prxe_dev *dev;
@@ -314,7 +338,7 @@ void prxe_dev_remove_all(void)
 		mutex_unlock(&end_lock);
 		if (!dev)
 			break;
-		/* Waits if somebody else is at it already, and does nothing then. */
+		/* If it is being unregistered elsewhere, this only waits until that is over. */
 		ib_unregister_device(&dev->ib);
 		put_device(&dev->ib.dev);
 	}

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * The doorbell as a file of its own: uapi/prxe-ioctl.h.
+ * The doorbell: a file whose ioctl says that WQEs were posted to a QP (uapi/prxe-ioctl.h).
  *
- * A POST_SEND command without work requests costs more than a short message: it is parsed, the QP's object is looked up and locked, a
- * response is written. One number in an ioctl is enough. The file is an object of uverbs, which ends it when the context or the device
- * goes; an open file keeps the module, nothing else.
+ * The POST_SEND command of uverbs, without work requests, would do. But it costs more than a short
+ * message: uverbs parses it, looks up and locks the QP's object, and writes a response. Here one
+ * number is enough. The file is an object of uverbs, which destroys it when the context or the
+ * device goes; a file that stays open keeps the module loaded, and nothing else.
+ *
+ * Verbs: checks the QP and whose it is, then calls the send side (transport/requester.h).
  */
 #include <linux/fs.h>
 #include <linux/rcupdate.h>
@@ -14,20 +17,20 @@
 #include "transport/requester.h"
 #include "uapi/prxe-ioctl.h"
 #include "verbs/doorbell.h"
-#include "verbs/verbs.h"
 
 #define UVERBS_MODULE_NAME prxe
 #include <rdma/uverbs_named_ioctl.h>
 
 struct prxe_doorbell {
 	struct ib_uobject uobj;			/* lives as long as the file is open */
-	struct prxe_dev __rcu *dev;		/* NULL: the context has gone */
-	const struct prxe_ucontext *uctx;	/* only QPs of this one; compared, not followed */
+	struct prxe_dev __rcu *dev;		/* NULL: the context is closed */
+	const struct prxe_ucontext *uctx;	/* whose QPs it rings; compared, never followed */
 };
 
 /*
- * No object is locked: the QP is kept by a reference, as it is for a packet or a timer, and a dead one does nothing. The device is looked
- * into inside RCU only, and freed by RCU after its contexts.
+ * Process context. Locks no object of uverbs. That is safe: the QP is kept by a reference, as for a
+ * packet or a timer, and a dead QP does nothing. The device is used inside RCU only, and freed by
+ * RCU after its contexts are closed.
  */
 static long doorbell_ioctl(struct file *file, unsigned int cmd, unsigned long qpn)
 {
@@ -57,9 +60,10 @@ static const struct file_operations doorbell_fops = {
 	.owner = THIS_MODULE,
 	.release = uverbs_uobject_fd_release,
 	.unlocked_ioctl = doorbell_ioctl,
-	.compat_ioctl = doorbell_ioctl,		/* the argument is a number */
+	.compat_ioctl = doorbell_ioctl,		/* the argument is a number, no pointer */
 };
 
+/* The context is closed, or the device is unregistering: from here on, rings get -EIO. */
 static void doorbell_destroy(struct ib_uobject *uobj, enum rdma_remove_reason why)
 {
 	rcu_assign_pointer(container_of(uobj, struct prxe_doorbell, uobj)->dev, NULL);
@@ -76,11 +80,12 @@ static int UVERBS_HANDLER(PRXE_METHOD_DOORBELL_OPEN)(struct uverbs_attr_bundle *
 }
 
 DECLARE_UVERBS_NAMED_METHOD(PRXE_METHOD_DOORBELL_OPEN,
-			    UVERBS_ATTR_FD(PRXE_ATTR_DOORBELL_FD, PRXE_OBJECT_DOORBELL, UVERBS_ACCESS_NEW, UA_MANDATORY));
+			    UVERBS_ATTR_FD(PRXE_ATTR_DOORBELL_FD, PRXE_OBJECT_DOORBELL,
+					   UVERBS_ACCESS_NEW, UA_MANDATORY));
 
 DECLARE_UVERBS_NAMED_OBJECT(PRXE_OBJECT_DOORBELL,
-			    UVERBS_TYPE_ALLOC_FD(sizeof(struct prxe_doorbell), doorbell_destroy, &doorbell_fops,
-						 "[prxe_doorbell]", O_RDWR),
+			    UVERBS_TYPE_ALLOC_FD(sizeof(struct prxe_doorbell), doorbell_destroy,
+						 &doorbell_fops, "[prxe_doorbell]", O_RDWR),
 			    &UVERBS_METHOD(PRXE_METHOD_DOORBELL_OPEN));
 
 const struct uapi_definition prxe_doorbell_uapi[] = {

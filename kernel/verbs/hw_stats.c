@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Counters: /sys/class/infiniband/NAME/ports/1/hw_counters, and "rdma statistic".
- * And the port counters of IBTA 16.1.3, which the core reads by performance management MADs:
+ * Counters of a device's port: /sys/class/infiniband/NAME/ports/1/hw_counters and "rdma statistic";
+ * and those of IBTA 16.1.3, which the core reads by performance management MADs, for
  * /sys/class/infiniband/NAME/ports/1/counters.
+ *
+ * Verbs: only reads. Every layer counts in prxe_dev.stats (base/stats.h), mmu in its mirrors.
  */
 #include <rdma/ib_mad.h>
 #include <rdma/ib_pma.h>
 #include "base/prxe.h"
 #include "mmu/mirror.h"
-#include "verbs/verbs.h"
+#include "verbs/hw_stats.h"
 
 static const struct rdma_stat_desc descs[] = {
 #define X(n) [PRXE_STAT_##n] = { .name = #n },
@@ -40,7 +42,7 @@ int prxe_get_hw_stats(struct ib_device *ib, struct rdma_hw_stats *stats, u32 por
 	if (!stats || port != PRXE_PORT)
 		return -EINVAL;
 	sum_counts(dev, stats->value);
-	/* Mirrors belong to processes, not to devices: these are the module's, the same on each of its devices. */
+	/* A mirror belongs to a process, not to a device: each device shows the module's sum. */
 	prxe_mirror_counts(&counts);
 	stats->value[PRXE_STAT_page_faults_handled] = counts.faults_handled;
 	stats->value[PRXE_STAT_page_invalidations] = counts.invalidations;
@@ -51,10 +53,11 @@ int prxe_get_hw_stats(struct ib_device *ib, struct rdma_hw_stats *stats, u32 por
 /* ---- performance management ---- */
 
 #define COUNT(sum, name)	((sum)[PRXE_STAT_##name])
-/* What a counter of 32, 16 or 8 bits shows when it is full. */
+/* A counter of 32, 16 or 8 bits stays at its largest value when it is full. */
 #define UP_TO(type, n)		((type)min_t(u64, n, (type)~0ULL))
 
-/* Data are counted in units of four bytes. */
+#define PMA_DATA_UNIT		4	/* bytes; of the data counters */
+
 static void pma_counters(const u64 *sum, struct ib_pma_portcounters *c)
 {
 	u64 errors = COUNT(sum, rcvd_bad_icrc) + COUNT(sum, rcvd_malformed);
@@ -62,16 +65,16 @@ static void pma_counters(const u64 *sum, struct ib_pma_portcounters *c)
 	c->link_downed_counter = UP_TO(u8, COUNT(sum, link_downed));
 	c->port_rcv_errors = cpu_to_be16(UP_TO(u16, errors));
 	c->port_xmit_discards = cpu_to_be16(UP_TO(u16, COUNT(sum, send_err)));
-	c->port_xmit_data = cpu_to_be32(UP_TO(u32, COUNT(sum, sent_bytes) / 4));
-	c->port_rcv_data = cpu_to_be32(UP_TO(u32, COUNT(sum, rcvd_bytes) / 4));
+	c->port_xmit_data = cpu_to_be32(UP_TO(u32, COUNT(sum, sent_bytes) / PMA_DATA_UNIT));
+	c->port_rcv_data = cpu_to_be32(UP_TO(u32, COUNT(sum, rcvd_bytes) / PMA_DATA_UNIT));
 	c->port_xmit_packets = cpu_to_be32(UP_TO(u32, COUNT(sum, sent_pkts)));
 	c->port_rcv_packets = cpu_to_be32(UP_TO(u32, COUNT(sum, rcvd_pkts)));
 }
 
 static void pma_counters_ext(const u64 *sum, struct ib_pma_portcounters_ext *c)
 {
-	c->port_xmit_data = cpu_to_be64(COUNT(sum, sent_bytes) / 4);
-	c->port_rcv_data = cpu_to_be64(COUNT(sum, rcvd_bytes) / 4);
+	c->port_xmit_data = cpu_to_be64(COUNT(sum, sent_bytes) / PMA_DATA_UNIT);
+	c->port_rcv_data = cpu_to_be64(COUNT(sum, rcvd_bytes) / PMA_DATA_UNIT);
 	c->port_xmit_packets = cpu_to_be64(COUNT(sum, sent_pkts));
 	c->port_rcv_packets = cpu_to_be64(COUNT(sum, rcvd_pkts));
 }
@@ -88,7 +91,7 @@ int prxe_process_mad(struct ib_device *ib, int flags, u32 port, const struct ib_
 	};
 	u64 sum[PRXE_STAT_NUM];
 
-	/* All others go to whoever has registered for them. */
+	/* Not for us: the core gives it to the agent that has registered for its class. */
 	if (in->mad_hdr.mgmt_class != IB_MGMT_CLASS_PERF_MGMT ||
 	    in->mad_hdr.method != IB_MGMT_METHOD_GET)
 		return IB_MAD_RESULT_SUCCESS;
@@ -109,7 +112,7 @@ int prxe_process_mad(struct ib_device *ib, int flags, u32 port, const struct ib_
 		reply->data[1] = port;
 		break;
 	default:
-		reply->mad_hdr.status = cpu_to_be16(0x000c);	/* unsupported attribute */
+		reply->mad_hdr.status = cpu_to_be16(IB_MGMT_MAD_STATUS_UNSUPPORTED_METHOD_ATTRIB);
 		break;
 	}
 	return IB_MAD_RESULT_SUCCESS | IB_MAD_RESULT_REPLY;

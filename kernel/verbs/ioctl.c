@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
  * Our methods of the uverbs ioctl: uapi/prxe-ioctl.h.
+ *
+ * Verbs: the core has parsed the attributes and locked the object; a method reads what the object
+ * has (mem/mr.h, mmu/mirror.h).
  */
 #include <rdma/uverbs_ioctl.h>
 #include "base/prxe.h"
@@ -8,14 +11,14 @@
 #include "mmu/mirror.h"
 #include "uapi/prxe-ioctl.h"
 #include "verbs/doorbell.h"
-#include "verbs/verbs.h"
+#include "verbs/ioctl.h"
 
 #define UVERBS_MODULE_NAME prxe
 #include <rdma/uverbs_named_ioctl.h>
 
 static_assert(PRXE_ID_BASE == 1U << UVERBS_ID_NS_SHIFT);
 
-/* The core holds the MR for reading: it and its mirror stay. */
+/* The core holds the MR's object for reading: so the MR and its mirror stay. */
 static int UVERBS_HANDLER(PRXE_METHOD_MR_COUNTERS)(struct uverbs_attr_bundle *attrs)
 {
 	const struct prxe_mr *mr = to_prxe_mr(uverbs_attr_get_obj(attrs, PRXE_ATTR_MR_HANDLE));
@@ -33,9 +36,12 @@ static int UVERBS_HANDLER(PRXE_METHOD_MR_COUNTERS)(struct uverbs_attr_bundle *at
 }
 
 DECLARE_UVERBS_NAMED_METHOD(PRXE_METHOD_MR_COUNTERS,
-			    UVERBS_ATTR_IDR(PRXE_ATTR_MR_HANDLE, UVERBS_OBJECT_MR, UVERBS_ACCESS_READ, UA_MANDATORY),
+			    UVERBS_ATTR_IDR(PRXE_ATTR_MR_HANDLE, UVERBS_OBJECT_MR,
+					    UVERBS_ACCESS_READ, UA_MANDATORY),
 			    UVERBS_ATTR_PTR_OUT(PRXE_ATTR_MR_COUNTERS,
-						UVERBS_ATTR_STRUCT(struct prxe_mr_counters, page_prefetch), UA_MANDATORY));
+						UVERBS_ATTR_STRUCT(struct prxe_mr_counters,
+								   page_prefetch),
+						UA_MANDATORY));
 
 ADD_UVERBS_METHODS(prxe_mr_methods, UVERBS_OBJECT_MR, &UVERBS_METHOD(PRXE_METHOD_MR_COUNTERS));
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * "rdma link add NAME type prxe netdev DEV", and what becomes of the netdev afterwards.
+ * How devices come and go: "rdma link add NAME type prxe netdev DEV" creates one; the notifier of
+ * netdevs unregisters it with its netdev, and reports link changes to its users.
+ *
+ * Verbs: decides when, and calls device.c, which does it. main.c calls it.
  */
 #include <linux/if_arp.h>
 #include <linux/if_vlan.h>
@@ -8,14 +11,15 @@
 #include <rdma/rdma_netlink.h>
 #include "base/prxe.h"
 #include "base/registry.h"
-#include "verbs/verbs.h"
+#include "verbs/device.h"
+#include "verbs/link.h"
 
 static int newlink(const char *name, struct net_device *ndev)
 {
 	int err;
 
 	if (is_vlan_dev(ndev)) {
-		pr_info("%s: %s is a VLAN: add the device to the netdev below it, which carries the VLAN's addresses too\n",
+		pr_info("%s: %s is a VLAN: use the netdev below it, it has the VLAN's GIDs too\n",
 			name, netdev_name(ndev));
 		return -EPERM;
 	}
@@ -25,9 +29,10 @@ static int newlink(const char *name, struct net_device *ndev)
 		if (ndev->type != ARPHRD_ETHER)
 			pr_info("%s: %s is not Ethernet: verbs work there, rdma_cm does not\n",
 				name, netdev_name(ndev));
+	} else if (err != -EEXIST && err != -EADDRINUSE) {	/* these have been logged */
+		pr_info("%s: cannot be added to netdev %s: error %d\n",
+			name, netdev_name(ndev), err);
 	}
-	else if (err != -EEXIST && err != -EADDRINUSE)	/* said already */
-		pr_info("%s: cannot be added to netdev %s: error %d\n", name, netdev_name(ndev), err);
 	return err;
 }
 
@@ -36,7 +41,10 @@ static struct rdma_link_ops link_ops = {
 	.newlink = newlink,
 };
 
-/* Under RTNL: the device is not freed meanwhile, because its unregistration waits for RCU. */
+/*
+ * Called under RTNL. A device that is found inside RCU is not freed there, because
+ * prxe_dev_unlist() waits for RCU; the reference keeps it registered after that.
+ */
 static int netdev_event(struct notifier_block *nb, unsigned long event, void *arg)
 {
 	struct net_device *ndev = netdev_notifier_info_to_dev(arg);
@@ -85,7 +93,7 @@ int prxe_link_init(void)
 
 void prxe_link_exit(void)
 {
-	rdma_link_unregister(&link_ops);	/* no new device */
+	rdma_link_unregister(&link_ops);	/* no device is created from here on */
 	unregister_netdevice_notifier(&netdev_nb);
 	prxe_dev_remove_all();
 	prxe_dev_exit();

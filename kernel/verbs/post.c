@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * ib_post_send() and ib_post_recv(). A kernel consumer's work requests become WQEs in the same rings
- * that user space fills by itself; for user space, ib_post_send() is the slow doorbell.
+ * ib_post_send() and ib_post_recv(). The work requests of a kernel consumer become WQEs in rings
+ * like those that user space fills itself; for user space, ib_post_send() is the slow doorbell.
+ *
+ * Verbs: checks a work request, writes it into the ring (obj/queue.h), and has transport look.
  */
 #include <linux/slab.h>
 #include "obj/ah.h"
 #include "transport/requester.h"
 #include "transport/responder.h"
-#include "verbs/verbs.h"
+#include "verbs/post.h"
 
+/* Write @wr, which post_check() has accepted, into the slot @wqe. */
 static void post_one(struct prxe_qp *qp, struct rxe_send_wqe *wqe, const struct ib_send_wr *wr)
 {
 	struct rxe_send_wr *w = &wqe->wr;
@@ -39,7 +42,8 @@ static void post_one(struct prxe_qp *qp, struct rxe_send_wqe *wqe, const struct 
 		w->wr.reg.key = reg_wr(wr)->key;
 		w->wr.reg.access = reg_wr(wr)->access;
 		return;
-	} else if (wr->opcode == IB_WR_ATOMIC_CMP_AND_SWP || wr->opcode == IB_WR_ATOMIC_FETCH_AND_ADD) {
+	} else if (wr->opcode == IB_WR_ATOMIC_CMP_AND_SWP ||
+		   wr->opcode == IB_WR_ATOMIC_FETCH_AND_ADD) {
 		w->wr.atomic.remote_addr = atomic_wr(wr)->remote_addr;
 		w->wr.atomic.rkey = atomic_wr(wr)->rkey;
 		w->wr.atomic.compare_add = atomic_wr(wr)->compare_add;
@@ -53,8 +57,10 @@ static void post_one(struct prxe_qp *qp, struct rxe_send_wqe *wqe, const struct 
 		u32 i, n = 0;
 
 		for (i = 0; i < wr->num_sge; i++) {
-			memcpy(wqe->dma.inline_data + n, (void *)(uintptr_t)wr->sg_list[i].addr, wr->sg_list[i].length);
-			n += wr->sg_list[i].length;
+			const struct ib_sge *sge = &wr->sg_list[i];
+
+			memcpy(wqe->dma.inline_data + n, (void *)(uintptr_t)sge->addr, sge->length);
+			n += sge->length;
 		}
 		wqe->dma.length = n;
 		return;
@@ -69,7 +75,9 @@ static int post_check(struct prxe_qp *qp, const struct ib_send_wr *wr)
 	u64 sum = 0;
 	int i;
 
-	if (!kind || wr->num_sge < 0 || (!(kind & PRXE_WR_LOCAL) && wr->num_sge > qp->cap.max_send_sge))
+	if (!kind || wr->num_sge < 0)
+		return -EINVAL;
+	if (!(kind & PRXE_WR_LOCAL) && wr->num_sge > qp->cap.max_send_sge)
 		return -EINVAL;
 	if (wr->send_flags & IB_SEND_INLINE) {
 		for (i = 0; i < wr->num_sge; i++)
@@ -80,8 +88,12 @@ static int post_check(struct prxe_qp *qp, const struct ib_send_wr *wr)
 	return 0;
 }
 
-/* Kernel consumers: queued here, executed by the worker (core_locking.rst: no completion handler from inside a post). */
-static int post_kernel(struct prxe_qp *qp, const struct ib_send_wr *wr, const struct ib_send_wr **bad)
+/*
+ * A kernel consumer's WRs are queued here and executed by the worker: a post must not call a
+ * completion handler (Documentation/infiniband/core_locking.rst).
+ */
+static int post_kernel(struct prxe_qp *qp, const struct ib_send_wr *wr,
+		       const struct ib_send_wr **bad)
 {
 	struct prxe_queue *q = qp->req.sq;
 	unsigned long flags;
@@ -99,6 +111,7 @@ static int post_kernel(struct prxe_qp *qp, const struct ib_send_wr *wr, const st
 			break;
 		}
 		post_one(qp, prxe_queue_at(q, prod), wr);
+		/* The WQE before its index: pairs with prxe_queue_pending_from(). */
 		smp_store_release(&q->ring->producer, prxe_queue_next(q, prod));
 	}
 	spin_unlock_irqrestore(&qp->req.post_lock, flags);
@@ -113,7 +126,7 @@ int prxe_post_send(struct ib_qp *ib, const struct ib_send_wr *wr, const struct i
 	*bad = wr;
 	if (!qp->user)
 		return READ_ONCE(qp->state) < IB_QPS_RTS ? -EINVAL : post_kernel(qp, wr, bad);
-	/* The doorbell: WQEs stand in the ring already. One that lists WRs is not of this ABI. */
+	/* The doorbell: the WQEs are in the ring already, so this ABI has no WRs here. */
 	return wr ? -EINVAL : prxe_req_doorbell(qp);
 }
 

@@ -2,6 +2,9 @@
 /*
  * Verbs on QPs: creation, the state machine of IBTA 10.3.1, destruction; and taking a device's QPs
  * from their users.
+ *
+ * Verbs: checks attributes, then calls transport, which has the QP's two sides, and through it the
+ * carriers. device.c calls it.
  */
 #include <linux/delay.h>
 #include <linux/jiffies.h>
@@ -15,14 +18,14 @@
 #include "transport/late.h"
 #include "transport/requester.h"
 #include "transport/responder.h"
-#include "verbs/verbs.h"
+#include "verbs/qp_verbs.h"
 
 #define MAX_TIMEOUT	31
 #define MAX_RETRY	7
 #define MAX_QPN		0xffffff
-#define ABANDON_MAX	(5 * HZ)	/* for all QPs of a device to be flushed */
+#define ABANDON_MAX	(5 * HZ)	/* until all QPs of a device are flushed */
 
-/* The next QP of a user from @index on, with a reference. */
+/* The next QP of a user, from number @index on, with a reference; NULL: there is none. */
 static struct prxe_qp *next_user_qp(struct prxe_dev *dev, unsigned long *index)
 {
 	struct prxe_qp *qp;
@@ -36,17 +39,17 @@ static struct prxe_qp *next_user_qp(struct prxe_dev *dev, unsigned long *index)
 }
 
 /*
- * Users may destroy QPs meanwhile: the reference keeps the structure, and nothing else of a dead QP
- * is used. A modify that holds the mutex ends before this gets it; a later one sees
- * dev->users_removed and does not leave the error state. The wait is bounded by ABANDON_MAX, in case
- * a user keeps posting.
+ * Users may destroy QPs meanwhile: the reference keeps the structure, and nothing else of a dead
+ * QP is used. A modify that holds the mutex ends before this gets it; a later one sees
+ * dev->users_removed and does not leave the error state. The wait is bounded by ABANDON_MAX, in
+ * case a user keeps posting.
  */
 void prxe_qp_abandon_all(struct prxe_dev *dev)
 {
 	unsigned long end = jiffies + ABANDON_MAX, i;
 	struct prxe_qp *qp;
 
-	/* All at once: none sees a peer that is gone. */
+	/* All of them first: so none reports an error because its peer is in error already. */
 	for (i = 0; (qp = next_user_qp(dev, &i)); i++) {
 		mutex_lock(&qp->mutex);
 		prxe_qp_set_error(qp, -1);
@@ -56,8 +59,8 @@ void prxe_qp_abandon_all(struct prxe_dev *dev)
 	for (i = 0; (qp = next_user_qp(dev, &i)); i++) {
 		prxe_qp_schedule(qp);
 		/*
-		 * The work queues itself again when there is much to flush, and is queued when the
-		 * completion with the reason is out.
+		 * The work queues itself again when there is much to flush; prxe_qp_fail_end()
+		 * queues it when the completion with the reason is in its CQ.
 		 */
 		while ((work_busy(&qp->work) || atomic_read(&qp->failing)) &&
 		       time_before(jiffies, end))
@@ -66,14 +69,14 @@ void prxe_qp_abandon_all(struct prxe_dev *dev)
 	}
 }
 
-/* The owner of the send side, or a QP that does not send. Packets of new messages have this size. */
+/* The QP is in RESET or INIT: it neither sends nor receives. */
 static void set_path_mtu(struct prxe_qp *qp, enum ib_mtu mtu)
 {
 	qp->attr.path_mtu = mtu;
 	qp->mtu_shift = prxe_mtu_shift(mtu);
 }
 
-/* From @from, unless an error came first. */
+/* Change the state from @from to @to. False: an error came first. */
 static bool qp_move(struct prxe_qp *qp, enum ib_qp_state from, enum ib_qp_state to)
 {
 	bool ok;
@@ -107,11 +110,16 @@ static int create_queues(struct prxe_qp *qp, struct ib_qp_init_attr *init, struc
 	struct prxe_queue *q;
 	u32 elems, data;
 
-	/* SGEs and inline data share a WQE's tail, and so does the operand of ATOMIC_WRITE: one SGE's bytes at least. */
-	data = max3(cap->max_send_sge * (u32)sizeof(struct ib_sge), ALIGN(cap->max_inline_data, sizeof(struct ib_sge)),
+	/*
+	 * SGEs, inline data and the operand of ATOMIC_WRITE share a WQE's tail: for the operand, it
+	 * has the room of one SGE at least.
+	 */
+	data = max3(cap->max_send_sge * (u32)sizeof(struct ib_sge),
+		    ALIGN(cap->max_inline_data, sizeof(struct ib_sge)),
 		    (u32)sizeof(struct ib_sge));
 	elems = max(cap->max_send_wr, 1U);
-	q = prxe_queue_create(qp->dev, &elems, sizeof(struct rxe_send_wqe) + data, uctx, &resp->sq_mi);
+	q = prxe_queue_create(qp->dev, &elems, sizeof(struct rxe_send_wqe) + data, uctx,
+			      &resp->sq_mi);
 	if (IS_ERR(q))
 		return PTR_ERR(q);
 	qp->req.sq = q;
@@ -119,7 +127,8 @@ static int create_queues(struct prxe_qp *qp, struct ib_qp_init_attr *init, struc
 	cap->max_send_sge = data / sizeof(struct ib_sge);
 	cap->max_inline_data = data;
 	qp->req.wqe_size = ALIGN(sizeof(struct prxe_wqe) + data, sizeof(u64));
-	qp->req.shadow = kvcalloc((size_t)q->mask + 1, qp->req.wqe_size, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	qp->req.shadow = kvcalloc((size_t)q->mask + 1, qp->req.wqe_size,
+				  GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!qp->req.shadow)
 		return -ENOMEM;
 
@@ -130,7 +139,9 @@ static int create_queues(struct prxe_qp *qp, struct ib_qp_init_attr *init, struc
 	}
 	elems = max(cap->max_recv_wr, 1U);
 	cap->max_recv_sge = max(cap->max_recv_sge, 1U);
-	q = prxe_queue_create(qp->dev, &elems, sizeof(struct rxe_recv_wqe) + cap->max_recv_sge * sizeof(struct ib_sge),
+	q = prxe_queue_create(qp->dev, &elems,
+			      sizeof(struct rxe_recv_wqe) +
+			      cap->max_recv_sge * sizeof(struct ib_sge),
 			      uctx, &resp->rq_mi);
 	if (IS_ERR(q))
 		return PTR_ERR(q);
@@ -149,7 +160,7 @@ static void free_parts(struct prxe_qp *qp)
 	qp->req.shadow = NULL;
 }
 
-/* From here on packets and peers find it. */
+/* Give the QP its number. From here on packets and peers find it. */
 static int qp_publish(struct prxe_qp *qp)
 {
 	struct prxe_dev *dev = qp->dev;
@@ -159,7 +170,8 @@ static int qp_publish(struct prxe_qp *qp)
 		qp->qpn = 1;
 		return xa_insert(&dev->qps, 1, qp, GFP_KERNEL);
 	}
-	err = xa_alloc_cyclic(&dev->qps, &qp->qpn, qp, XA_LIMIT(PRXE_MIN_QPN, PRXE_MIN_QPN + PRXE_MAX_QP - 1),
+	err = xa_alloc_cyclic(&dev->qps, &qp->qpn, qp,
+			      XA_LIMIT(PRXE_MIN_QPN, PRXE_MIN_QPN + PRXE_MAX_QP - 1),
 			      &dev->next_qpn, GFP_KERNEL_ACCOUNT);
 	return err < 0 ? err : 0;
 }
@@ -251,9 +263,12 @@ static int check_attr(struct prxe_qp *qp, const struct ib_qp_attr *attr, int mas
 		return -EINVAL;
 	if (mask & IB_QP_CAP)
 		return -EOPNOTSUPP;	/* queues are not resized */
-	if (mask & IB_QP_ALT_PATH || (mask & IB_QP_PATH_MIG_STATE && attr->path_mig_state != IB_MIG_MIGRATED))
+	if (mask & IB_QP_ALT_PATH)
 		return -EOPNOTSUPP;
-	if (mask & IB_QP_PATH_MTU && (attr->path_mtu < IB_MTU_256 || attr->path_mtu > prxe_port_mtu(qp->dev)))
+	if (mask & IB_QP_PATH_MIG_STATE && attr->path_mig_state != IB_MIG_MIGRATED)
+		return -EOPNOTSUPP;
+	if (mask & IB_QP_PATH_MTU &&
+	    (attr->path_mtu < IB_MTU_256 || attr->path_mtu > prxe_port_mtu(qp->dev)))
 		return -EINVAL;
 	if (mask & IB_QP_MAX_QP_RD_ATOMIC && attr->max_rd_atomic > PRXE_MAX_RD_ATOM)
 		return -EINVAL;
@@ -272,7 +287,7 @@ static int check_attr(struct prxe_qp *qp, const struct ib_qp_attr *attr, int mas
 	return 0;
 }
 
-/* What has been checked and cannot fail any more. */
+/* After check_attr() has accepted them: this cannot fail. */
 static void store_attr(struct prxe_qp *qp, const struct ib_qp_attr *attr, int mask)
 {
 	struct ib_qp_attr *a = &qp->attr;
@@ -315,13 +330,13 @@ static void store_av(struct prxe_qp *qp, const struct rdma_ah_attr *attr, const 
 {
 	qp->av = *av;
 	qp->attr.ah_attr = *attr;
-	qp->attr.ah_attr.grh.sgid_attr = NULL;	/* the core's reference, not ours */
+	qp->attr.ah_attr.grh.sgid_attr = NULL;	/* its reference is the core's, not ours */
 }
 
 static void to_reset(struct prxe_qp *qp)
 {
 	prxe_req_own(qp);
-	/* Packets and peers find a QP that receives nothing, under resp.lock at the latest. */
+	/* Who comes to the receive side later sees this state under resp.lock, and leaves. */
 	spin_lock_bh(&qp->resp.lock);
 	spin_lock(&qp->state_lock);
 	WRITE_ONCE(qp->state, IB_QPS_RESET);
@@ -341,11 +356,10 @@ static void to_reset(struct prxe_qp *qp)
 
 static int to_rtr(struct prxe_qp *qp, enum ib_qp_state cur)
 {
-	if (qp->type == IB_QPT_RC || qp->type == IB_QPT_UC) {
+	if (qp->type == IB_QPT_RC || qp->type == IB_QPT_UC)
 		WRITE_ONCE(qp->carrier, prxe_carrier_of(prxe_carrier_to(qp, &qp->av)));
-	} else {
+	else
 		set_path_mtu(qp, prxe_port_mtu(qp->dev));
-	}
 	spin_lock_bh(&qp->resp.lock);
 	qp->resp.psn = qp->attr.rq_psn;
 	spin_unlock_bh(&qp->resp.lock);
@@ -360,7 +374,7 @@ static int to_rts(struct prxe_qp *qp, enum ib_qp_state cur)
 		prxe_req_own(qp);
 		prxe_req_start(qp);
 		ok = qp_move(qp, cur, IB_QPS_RTS);
-		prxe_req_disown(qp);	/* and looks at what was posted */
+		prxe_req_disown(qp);	/* begins with what was posted */
 	} else if (cur == IB_QPS_RTS) {
 		ok = qp_move(qp, cur, IB_QPS_RTS);
 	} else {
@@ -383,7 +397,8 @@ static int modify(struct prxe_qp *qp, struct ib_qp_attr *attr, int mask)
 	next = mask & IB_QP_STATE ? attr->qp_state : cur;
 	if (!ib_modify_qp_is_ok(cur, next, qp->type, mask))
 		return -EINVAL;
-	if (qp->user && READ_ONCE(qp->dev->users_removed) && next != IB_QPS_RESET && next != IB_QPS_ERR)
+	if (next != IB_QPS_RESET && next != IB_QPS_ERR &&
+	    qp->user && READ_ONCE(qp->dev->users_removed))
 		return -EIO;
 	err = check_attr(qp, attr, mask);
 	if (err)
@@ -395,14 +410,18 @@ static int modify(struct prxe_qp *qp, struct ib_qp_attr *attr, int mask)
 	if (mask & IB_QP_AV) {
 		u32 dest = mask & IB_QP_DEST_QPN ? attr->dest_qp_num : qp->attr.dest_qp_num;
 
-		/* One connection, one source port: what spreads flows must not reorder them. */
+		/* One UDP source port keeps a connection's packets on one path, in order. */
 		err = prxe_av_init(qp->dev, &av, &attr->ah_attr, qp->qpn * 31 + dest);
 		if (err)
 			return err;
 	}
 	if (mask & IB_QP_AV && cur >= IB_QPS_RTR) {
-		/* Connected (SQD): how packets are marked may change, but not whose they are, nor the carrier. */
-		if (memcmp(&av.sgid, &qp->av.sgid, sizeof(av.sgid)) || memcmp(&av.dgid, &qp->av.dgid, sizeof(av.dgid)))
+		/*
+		 * Connected, in SQD: traffic class, hop limit and flow label may change. The GIDs
+		 * may not: the carrier was chosen by them.
+		 */
+		if (memcmp(&av.sgid, &qp->av.sgid, sizeof(av.sgid)) ||
+		    memcmp(&av.dgid, &qp->av.dgid, sizeof(av.dgid)))
 			return -EOPNOTSUPP;
 		prxe_req_own(qp);
 		store_av(qp, &attr->ah_attr, &av);
@@ -426,12 +445,12 @@ static int modify(struct prxe_qp *qp, struct ib_qp_attr *attr, int mask)
 	case IB_QPS_RTS:
 		return to_rts(qp, cur);
 	case IB_QPS_SQD:
-		/* It is for this transition only. */
+		/* The attribute counts for this transition only. */
 		if (cur != IB_QPS_SQD && !(mask & IB_QP_EN_SQD_ASYNC_NOTIFY))
 			qp->attr.en_sqd_async_notify = 0;
 		if (!qp_move(qp, cur, next))
 			return -EINVAL;
-		prxe_qp_schedule(qp);	/* says when it has drained */
+		prxe_qp_schedule(qp);	/* raises IB_EVENT_SQ_DRAINED when the queue has drained */
 		return 0;
 	case IB_QPS_ERR:
 		if (cur != IB_QPS_RESET || !qp_move(qp, cur, next))
@@ -442,7 +461,7 @@ static int modify(struct prxe_qp *qp, struct ib_qp_attr *attr, int mask)
 	}
 }
 
-/* Any verb on a QP in error is a reason to look for receive WQEs that came late. */
+/* A verb on a QP in error is an occasion to flush receive WQEs that came late (late.c). */
 static void look_if_in_error(struct prxe_qp *qp)
 {
 	if (READ_ONCE(qp->state) == IB_QPS_ERR)
@@ -475,7 +494,7 @@ int prxe_query_qp(struct ib_qp *ib, struct ib_qp_attr *attr, int mask, struct ib
 	attr->sq_draining = attr->qp_state == IB_QPS_SQD && !READ_ONCE(qp->req.sqd_told);
 	if (attr->qp_state >= IB_QPS_RTR && (qp->type == IB_QPT_RC || qp->type == IB_QPT_UC))
 		attr->path_mig_state = IB_MIG_MIGRATED;
-	/* Where the two streams of PSNs stand, as hardware has it. */
+	/* The next PSNs to send and to receive, as hardware reports them. */
 	if (attr->qp_state >= IB_QPS_RTS)
 		attr->sq_psn = READ_ONCE(qp->req.psn) & PRXE_PSN_MASK;
 	if (attr->qp_state >= IB_QPS_RTR)
@@ -498,16 +517,16 @@ int prxe_query_qp(struct ib_qp *ib, struct ib_qp_attr *attr, int mask, struct ib
 /* ---- destroy ---- */
 
 /*
- * Make it dead, synchronise with the two owners, free. The send side stays ours for ever: kicks only
- * count from here on. Whoever comes to the receive side finds dead under its lock. So nobody touches
- * rings, CQs, PD, SRQ or ibqp after this; a fault on its way, a peer or a packet may hold the memory
- * of the structure for longer. Nothing here waits for a fault or a grace period.
+ * Take both sides, set dead, free the rings. The send side is owned and never given back, so kicks
+ * only count from here on. Who comes to the receive side sees dead under resp.lock. So nobody uses
+ * the rings, CQs, PD, SRQ or ibqp after this; a queued fault, a peer or a packet may hold the
+ * struct for longer. Nothing here waits for a fault or a grace period.
  */
 int prxe_destroy_qp(struct ib_qp *ib, struct ib_udata *udata)
 {
 	struct prxe_qp *qp = to_prxe_qp(ib);
 
-	/* New packets and peers do not find it. */
+	/* From here on, packets and peers do not find the QP. */
 	xa_erase(&qp->dev->qps, qp->qpn);
 	prxe_req_own(qp);
 	spin_lock_bh(&qp->resp.lock);

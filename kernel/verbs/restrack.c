@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * What "rdma resource show" tells about our objects.
+ * What "rdma resource show" and "rdma statistic show mr" tell about our objects.
+ *
+ * Verbs: only reads, from mem, mmu and transport.
  */
 #include <rdma/rdma_netlink.h>
 #include <rdma/restrack.h>
@@ -10,7 +12,7 @@
 #include "mmu/mirror.h"
 #include "transport/carrier.h"
 #include "transport/qp.h"
-#include "verbs/verbs.h"
+#include "verbs/restrack.h"
 
 static int put_string(struct sk_buff *msg, const char *name, const char *value)
 {
@@ -36,8 +38,8 @@ int prxe_fill_res_mr_entry(struct sk_buff *msg, struct ib_mr *ibmr)
 }
 
 /*
- * "rdma statistic show mr": an ODP MR's own faults and prefetches; the other counters are those of its address space, which its MRs
- * share as they share translations.
+ * Faults and prefetches are those of this MR. The other counters are those of its mirror: all ODP
+ * MRs of an address space share its translations, and so they share these.
  */
 int prxe_fill_stat_mr_entry(struct sk_buff *msg, struct ib_mr *ibmr)
 {
@@ -51,8 +53,10 @@ int prxe_fill_stat_mr_entry(struct sk_buff *msg, struct ib_mr *ibmr)
 	if (!nest)
 		return -EMSGSIZE;
 	if (rdma_nl_stat_hwcounter_entry(msg, "page_faults", atomic64_read(&mr->faults)) ||
-	    rdma_nl_stat_hwcounter_entry(msg, "page_faults_handled", atomic64_read(&mirror->faults_handled)) ||
-	    rdma_nl_stat_hwcounter_entry(msg, "page_invalidations", atomic64_read(&mirror->invalidations)) ||
+	    rdma_nl_stat_hwcounter_entry(msg, "page_faults_handled",
+					 atomic64_read(&mirror->faults_handled)) ||
+	    rdma_nl_stat_hwcounter_entry(msg, "page_invalidations",
+					 atomic64_read(&mirror->invalidations)) ||
 	    rdma_nl_stat_hwcounter_entry(msg, "page_invalidations_handled",
 					 atomic64_read(&mirror->invalidations_handled)) ||
 	    rdma_nl_stat_hwcounter_entry(msg, "page_prefetch", atomic64_read(&mr->prefetches))) {
@@ -65,7 +69,7 @@ int prxe_fill_stat_mr_entry(struct sk_buff *msg, struct ib_mr *ibmr)
 
 int prxe_fill_res_qp_entry(struct sk_buff *msg, struct ib_qp *ibqp)
 {
-	/* NULL: not connected, or UD, which chooses with each message. */
+	/* NULL: not connected, or UD, which chooses a carrier for each message. */
 	const struct prxe_carrier *carrier = READ_ONCE(to_prxe_qp(ibqp)->carrier);
 
 	return carrier ? put_string(msg, "carrier", carrier->name) : 0;

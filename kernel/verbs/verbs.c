@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * What a device, its port and a user's context say about themselves.
+ * Verbs on the device, its port, contexts and PDs: mostly what they say about themselves.
+ *
+ * Verbs: answers from struct prxe_dev and its netdev. Calls base for the port's state, and mmu to
+ * give back a context's mirror.
  */
 #include <linux/ethtool.h>
 #include <linux/rtnetlink.h>
@@ -12,22 +15,23 @@
 #include "mmu/mirror.h"
 #include "verbs/verbs.h"
 
-#define RC_ODP (IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV | IB_ODP_SUPPORT_WRITE | IB_ODP_SUPPORT_READ | \
-		IB_ODP_SUPPORT_ATOMIC | IB_ODP_SUPPORT_SRQ_RECV | PRXE_ODP_CAP_ATOMIC_WRITE | \
-		PRXE_ODP_CAP_FLUSH)
-/* Beyond a bounded wait, UC and UD drop; so they do with a NIC. */
-#define UC_ODP (IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV | IB_ODP_SUPPORT_WRITE | IB_ODP_SUPPORT_SRQ_RECV)
+#define RC_ODP (IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV | IB_ODP_SUPPORT_WRITE | \
+		IB_ODP_SUPPORT_READ | IB_ODP_SUPPORT_ATOMIC | IB_ODP_SUPPORT_SRQ_RECV | \
+		PRXE_ODP_CAP_ATOMIC_WRITE | PRXE_ODP_CAP_FLUSH)
+/* UC and UD drop a message whose memory is not there after a bounded wait, as with a NIC. */
+#define UC_ODP (IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV | IB_ODP_SUPPORT_WRITE | \
+		IB_ODP_SUPPORT_SRQ_RECV)
 #define UD_ODP (IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV | IB_ODP_SUPPORT_SRQ_RECV)
 
 int prxe_query_device(struct ib_device *ib, struct ib_device_attr *attr, struct ib_udata *udata)
 {
 	struct prxe_dev *dev = to_prxe_dev(ib);
 
-	/* From the core's own registration there is none. */
+	/* The core's own call, when the device is registered, has no udata. */
 	if (udata && (udata->inlen || udata->outlen))
 		return -EINVAL;
 	memset(attr, 0, sizeof(*attr));
-	attr->vendor_id = 0xffffff;	/* none: what libraries expect of a software device */
+	attr->vendor_id = 0xffffff;	/* none; libraries know software devices by it */
 	attr->vendor_part_id = PRXE_DRIVER_ID;
 	attr->hw_ver = 1;
 	attr->fw_ver = (u64)PRXE_VERSION_MAJOR << 32 | PRXE_VERSION_MINOR << 16 |
@@ -59,12 +63,14 @@ int prxe_query_device(struct ib_device *ib, struct ib_device_attr *attr, struct 
 	attr->max_fast_reg_page_list_len = PRXE_MAX_FAST_PAGES;
 	attr->max_pkeys = 1;
 	attr->local_ca_ack_delay = 15;
-	attr->timestamp_mask = ~0ULL;		/* of completions, when asked for: CLOCK_REALTIME */
+	attr->timestamp_mask = ~0ULL;	/* of completions that have one: CLOCK_REALTIME, in ns */
 	attr->hca_core_clock = 1000000;
-	attr->device_cap_flags = IB_DEVICE_CURR_QP_STATE_MOD | IB_DEVICE_PORT_ACTIVE_EVENT | IB_DEVICE_SYS_IMAGE_GUID |
-				 IB_DEVICE_RC_RNR_NAK_GEN | IB_DEVICE_SRQ_RESIZE | IB_DEVICE_MEM_MGT_EXTENSIONS |
-				 IB_DEVICE_MEM_WINDOW | IB_DEVICE_MEM_WINDOW_TYPE_2B | IB_DEVICE_ATOMIC_WRITE |
-				 PRXE_DEVICE_CAP_FLUSH;	/* to global visibility; memory is not persistent */
+	/* FLUSH is to global visibility only: memory is not persistent. */
+	attr->device_cap_flags = IB_DEVICE_CURR_QP_STATE_MOD | IB_DEVICE_PORT_ACTIVE_EVENT |
+				 IB_DEVICE_SYS_IMAGE_GUID | IB_DEVICE_RC_RNR_NAK_GEN |
+				 IB_DEVICE_SRQ_RESIZE | IB_DEVICE_MEM_MGT_EXTENSIONS |
+				 IB_DEVICE_MEM_WINDOW | IB_DEVICE_MEM_WINDOW_TYPE_2B |
+				 IB_DEVICE_ATOMIC_WRITE | PRXE_DEVICE_CAP_FLUSH;
 	attr->kernel_cap_flags = IBK_ON_DEMAND_PAGING | IBK_ALLOW_USER_UNREG;
 	attr->odp_caps.general_caps = IB_ODP_SUPPORT | IB_ODP_SUPPORT_IMPLICIT;
 	attr->odp_caps.per_transport_caps.rc_odp_caps = RC_ODP;
@@ -86,9 +92,9 @@ int prxe_modify_device(struct ib_device *ib, int mask, struct ib_device_modify *
 	return 0;
 }
 
-/* Nobody has been told a speed by a virtual netdev: 25 Gb/s. */
-#define DEFAULT_MBPS	25000
+#define DEFAULT_MBPS	25000	/* of a netdev that does not know its speed, as a virtual one */
 
+/* The fastest pair of speed and width that the netdev reaches. Takes RTNL. */
 static void port_speed(struct net_device *ndev, struct ib_port_attr *attr)
 {
 	static const struct {
@@ -110,7 +116,8 @@ static void port_speed(struct net_device *ndev, struct ib_port_attr *attr)
 	int i;
 
 	rtnl_lock();
-	if (!__ethtool_get_link_ksettings(ndev, &ks) && ks.base.speed && ks.base.speed != (u32)SPEED_UNKNOWN)
+	if (!__ethtool_get_link_ksettings(ndev, &ks) && ks.base.speed &&
+	    ks.base.speed != (u32)SPEED_UNKNOWN)
 		mbps = ks.base.speed;
 	rtnl_unlock();
 	for (i = ARRAY_SIZE(table) - 1; i > 0 && table[i].mbps > mbps; i--)
@@ -130,8 +137,10 @@ int prxe_query_port(struct ib_device *ib, u32 port, struct ib_port_attr *attr)
 	attr->state = prxe_port_up(dev) ? IB_PORT_ACTIVE : IB_PORT_DOWN;
 	if (attr->state == IB_PORT_ACTIVE)
 		attr->phys_state = IB_PORT_PHYS_STATE_LINK_UP;
+	else if (netif_running(ndev))
+		attr->phys_state = IB_PORT_PHYS_STATE_POLLING;
 	else
-		attr->phys_state = netif_running(ndev) ? IB_PORT_PHYS_STATE_POLLING : IB_PORT_PHYS_STATE_DISABLED;
+		attr->phys_state = IB_PORT_PHYS_STATE_DISABLED;
 	attr->max_mtu = IB_MTU_4096;
 	attr->active_mtu = prxe_port_mtu(dev);
 	attr->phys_mtu = ib_mtu_enum_to_int(attr->active_mtu);
@@ -147,8 +156,10 @@ int prxe_query_port(struct ib_device *ib, u32 port, struct ib_port_attr *attr)
 
 int prxe_modify_port(struct ib_device *ib, u32 port, int mask, struct ib_port_modify *attr)
 {
-	/* There is no counter and no subnet manager behind these: nothing to change, as on any RoCE port. */
-	if (port != PRXE_PORT || mask & ~(IB_PORT_SHUTDOWN | IB_PORT_INIT_TYPE | IB_PORT_RESET_QKEY_CNTR))
+	const int known = IB_PORT_SHUTDOWN | IB_PORT_INIT_TYPE | IB_PORT_RESET_QKEY_CNTR;
+
+	/* A RoCE port has no subnet manager and counts no Q_Key violations: nothing to change. */
+	if (port != PRXE_PORT || mask & ~known)
 		return -EINVAL;
 	return mask & IB_PORT_SHUTDOWN ? -EOPNOTSUPP : 0;
 }
@@ -167,7 +178,10 @@ enum rdma_link_layer prxe_get_link_layer(struct ib_device *ib, u32 port)
 	return IB_LINK_LAYER_ETHERNET;
 }
 
-/* The core wants NULL before NETDEV_UNREGISTER is over: then it takes no new reference, and its GIDs go. */
+/*
+ * NULL as soon as the netdev is unregistering: so the core takes no new reference to it, and
+ * removes its GIDs, before the netdev waits for its last reference.
+ */
 struct net_device *prxe_get_netdev(struct ib_device *ib, u32 port)
 {
 	struct prxe_dev *dev = to_prxe_dev(ib);
@@ -186,7 +200,7 @@ int prxe_query_pkey(struct ib_device *ib, u32 port, u16 index, u16 *pkey)
 	return 0;
 }
 
-/* Our own provider negotiates features; rxe's sends nothing and takes nothing. */
+/* Our provider negotiates features. rxe's sends no request, and has no room for a response. */
 int prxe_alloc_ucontext(struct ib_ucontext *ib, struct ib_udata *udata)
 {
 	struct prxe_ucontext *uctx = to_prxe_ucontext(ib);
@@ -206,7 +220,6 @@ int prxe_alloc_ucontext(struct ib_ucontext *ib, struct ib_udata *udata)
 	return udata->outlen ? ib_copy_to_udata(udata, &resp, min(sizeof(resp), udata->outlen)) : 0;
 }
 
-/* A context that another process imports: there is nothing of ours to tell. */
 int prxe_query_ucontext(struct ib_ucontext *ib, struct uverbs_attr_bundle *attrs)
 {
 	return 0;
@@ -216,13 +229,16 @@ void prxe_dealloc_ucontext(struct ib_ucontext *ib)
 {
 	struct prxe_ucontext *uctx = to_prxe_ucontext(ib);
 
-	/* Its MRs are gone. This ends the mirror's faults, unless another context or MR of the process uses it. */
+	/*
+	 * The context's MRs are gone. Unless another context or MR of the process uses the mirror,
+	 * this ends the mirror's faults.
+	 */
 	if (uctx->mirror)
 		prxe_mirror_unuse(uctx->mirror);
 	mutex_destroy(&uctx->lock);
 }
 
-/* Rings stay mapped: their pages belong to the mappings. There is no device memory to take away. */
+/* Rings may stay mapped: their pages belong to the mappings. There is no device memory to unmap. */
 void prxe_disassociate_ucontext(struct ib_ucontext *ib)
 {
 }
