@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Module parameters, and the workqueue of all layers. They are declared in prxe.h. This file calls
- * nothing, so that every layer may read what stands here; main.c makes and destroys the workqueue.
+ * Module parameters, and the workqueue of all layers, declared in prxe.h. In the lowest layer,
+ * because every layer reads them; this file calls nothing. main.c makes and destroys the workqueue.
  */
 #include <linux/module.h>
 #include <linux/workqueue.h>
@@ -20,11 +20,11 @@ bool prxe_force_fault;
 module_param_named(force_fault, prxe_force_fault, bool, 0644);
 MODULE_PARM_DESC(force_fault, "every access to ODP memory takes a page fault first; for tests");
 
+/* 1 to 1000, at most half the ACK timeout. 0: an eighth of the ACK timeout, from 1 to 16. */
 unsigned int prxe_park_ms;
 module_param_named(park_ms, prxe_park_ms, uint, 0644);
 MODULE_PARM_DESC(park_ms,
-		 "ms that a wire request waits for a fault before an RNR NAK: 1 to 1000, "
-		 "at most half the ACK timeout; 0: an eighth of it, 1 to 16");
+		 "ms a wire request waits for a fault before an RNR NAK; 0: by the ACK timeout");
 
 bool prxe_ageing = true;
 module_param_named(ageing, prxe_ageing, bool, 0644);
