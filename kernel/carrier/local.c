@@ -201,7 +201,8 @@ static enum verdict do_send(struct attempt *a)
 	if (wqe->done < wqe->length) {
 		struct prxe_sgl sgl = { .sge = rwqe->sge, .num = rwqe->num_sge };
 		u32 want = chunk(wqe);
-		ssize_t n = prxe_wqe_gather_sgl(a->qp, wqe, wqe->done, a->peer, sgl, 0, want, &a->miss);
+		ssize_t n = prxe_wqe_gather_sgl(a->qp, wqe, wqe->done, a->peer, sgl, 0, want,
+						&a->miss);
 
 		if (n == -EPERM)
 			return refuse(a, IB_WC_REM_OP_ERR, IB_WC_LOC_PROT_ERR, -1);
@@ -213,7 +214,8 @@ static enum verdict do_send(struct attempt *a)
 		if (wqe->done < wqe->length)
 			return V_MORE;
 	}
-	if (wqe->opcode == IB_WR_SEND_WITH_INV && prxe_key_invalidate(&a->peer->who, wqe->inv_rkey, true))
+	if (wqe->opcode == IB_WR_SEND_WITH_INV &&
+	    prxe_key_invalidate(&a->peer->who, wqe->inv_rkey, true))
 		return refuse_access(a);
 	return received(a, &wc);
 }
@@ -222,7 +224,8 @@ static enum verdict do_send(struct attempt *a)
 static int remote_cursor(struct attempt *a, int access, struct prxe_cursor *cur)
 {
 	struct prxe_wqe *wqe = a->wqe;
-	int err = prxe_gate(&a->peer->who, wqe->rkey, true, wqe->remote_addr, wqe->length, access, cur);
+	int err = prxe_gate(&a->peer->who, wqe->rkey, true, wqe->remote_addr, wqe->length, access,
+			    cur);
 
 	if (!err) {
 		cur->addr += wqe->done;
@@ -305,8 +308,8 @@ static enum verdict land_atomic(struct attempt *a)
 	const u8 *result = (const u8 *)&wqe->orig;
 	ssize_t n;
 
-	n = prxe_sgl_scatter(&a->qp->who, sgl, wqe->done, result + wqe->done, sizeof(u64) - wqe->done,
-			     &a->miss);
+	n = prxe_sgl_scatter(&a->qp->who, sgl, wqe->done, result + wqe->done,
+			     sizeof(u64) - wqe->done, &a->miss);
 	if (n > 0)
 		wqe->done += n;
 	if (wqe->done < sizeof(u64))
@@ -362,7 +365,8 @@ static enum verdict do_atomic_write(struct attempt *a)
 	if (!prxe_resp_allows(a->peer, IB_ACCESS_REMOTE_WRITE) ||
 	    !a->peer->attr.max_dest_rd_atomic || wqe->remote_addr & 7)
 		return refuse_request(a);
-	if (prxe_gate(&a->peer->who, wqe->rkey, true, wqe->remote_addr, sizeof(u64), IB_ACCESS_REMOTE_WRITE, &cur))
+	if (prxe_gate(&a->peer->who, wqe->rkey, true, wqe->remote_addr, sizeof(u64),
+		      IB_ACCESS_REMOTE_WRITE, &cur))
 		return refuse_access(a);
 	err = prxe_copy_atomic(&cur, PRXE_ATOMIC_WRITE, 0, wqe->compare_add, &wqe->orig, &a->miss);
 	if (err == -EINVAL)
@@ -658,7 +662,8 @@ static enum verdict deliver_ud(struct attempt *a, int fault_error)
 		return stopped(a, n);
 	}
 	if (wqe->length) {
-		n = prxe_wqe_gather_sgl(a->qp, wqe, 0, peer, sgl, sizeof(grh), wqe->length, &a->miss);
+		n = prxe_wqe_gather_sgl(a->qp, wqe, 0, peer, sgl, sizeof(grh), wqe->length,
+					&a->miss);
 		if (n == -EPERM)
 			return fail_ud(a, IB_WC_LOC_PROT_ERR);
 		a->miss_remote = a->miss.write;

@@ -103,9 +103,11 @@ static enum resp_result land(struct prxe_qp *qp, struct prxe_wqe *wqe, const str
 
 		prxe_mem_begin();
 		if (val)
-			n = prxe_sgl_scatter(&qp->who, sgl, pos + done, (const u8 *)val + done, len - done, miss);
+			n = prxe_sgl_scatter(&qp->who, sgl, pos + done, (const u8 *)val + done,
+					     len - done, miss);
 		else
-			n = prxe_sgl_scatter_skb(&qp->who, sgl, pos + done, skb, pkt->payload_off + done, len - done,
+			n = prxe_sgl_scatter_skb(&qp->who, sgl, pos + done, skb,
+						 pkt->payload_off + done, len - done,
 						 wqe->length - pos - len, miss);
 		prxe_mem_end();
 		if (n > 0)

@@ -48,7 +48,8 @@ static int land(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *
 			n = prxe_gate(&qp->who, w->rkey, true, w->va + rx->done, left,
 				      IB_ACCESS_REMOTE_WRITE, &cur);
 			if (!n)
-				n = prxe_copy_skb(&cur, skb, off, left, w->resid - pkt->payload_len, &miss);
+				n = prxe_copy_skb(&cur, skb, off, left,
+						  w->resid - pkt->payload_len, &miss);
 		} else {
 			struct prxe_sgl sgl = { .sge = r->rwqe.sge, .num = r->rwqe.num_sge };
 			u64 pos = (u64)w->done + rx->done;
@@ -154,7 +155,8 @@ enum prxe_exec prxe_data_exec(struct prxe_qp *qp, struct sk_buff *skb, const str
 			if (!prxe_resp_allows(qp, IB_ACCESS_REMOTE_WRITE))
 				return prxe_resp_bad_request(qp);
 			prxe_mem_begin();
-			err = prxe_gate(&qp->who, pkt->rkey, true, pkt->va, pkt->dma_len, IB_ACCESS_REMOTE_WRITE, &cur);
+			err = prxe_gate(&qp->who, pkt->rkey, true, pkt->va, pkt->dma_len,
+					IB_ACCESS_REMOTE_WRITE, &cur);
 			prxe_mem_end();
 			if (err)
 				return prxe_resp_no_access(qp);
@@ -251,10 +253,12 @@ static int land_ud(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pk
 
 		prxe_mem_begin();
 		if (done < sizeof(grh))
-			n = prxe_sgl_scatter(&qp->who, sgl, done, grh + done, sizeof(grh) - done, &miss);
+			n = prxe_sgl_scatter(&qp->who, sgl, done, grh + done, sizeof(grh) - done,
+					     &miss);
 		else
-			n = prxe_sgl_scatter_skb(&qp->who, sgl, done, skb, pkt->payload_off + done - sizeof(grh), total - done, 0,
-						 &miss);
+			n = prxe_sgl_scatter_skb(&qp->who, sgl, done, skb,
+						 pkt->payload_off + done - sizeof(grh),
+						 total - done, 0, &miss);
 		prxe_mem_end();
 		if (n > 0)
 			rx->done += n;
@@ -322,7 +326,8 @@ void prxe_data_prepare(struct prxe_qp *qp)
 			u32 len = min_t(u32, end - w->prepared, PRXE_MEM_CHUNK);
 
 			prxe_mem_begin();
-			n = prxe_sgl_probe(&qp->who, sgl, w->prepared, len, IB_ACCESS_LOCAL_WRITE, &miss);
+			n = prxe_sgl_probe(&qp->who, sgl, w->prepared, len, IB_ACCESS_LOCAL_WRITE,
+					   &miss);
 			prxe_mem_end();
 		}
 		if (n > 0)

@@ -132,7 +132,8 @@ enum prxe_exec prxe_read_exec(struct prxe_qp *qp, struct sk_buff *skb, const str
 	if (!prxe_resp_allows(qp, IB_ACCESS_REMOTE_READ))
 		return prxe_resp_bad_request(qp);
 	prxe_mem_begin();
-	err = prxe_gate(&qp->who, pkt->rkey, true, pkt->va, pkt->dma_len, IB_ACCESS_REMOTE_READ, &cur);
+	err = prxe_gate(&qp->who, pkt->rkey, true, pkt->va, pkt->dma_len, IB_ACCESS_REMOTE_READ,
+			&cur);
 	prxe_mem_end();
 	if (err)
 		return prxe_resp_no_access(qp);
@@ -143,8 +144,8 @@ enum prxe_exec prxe_read_exec(struct prxe_qp *qp, struct sk_buff *skb, const str
 		ssize_t got;
 
 		prxe_mem_begin();
-		got = prxe_gate(&qp->who, pkt->rkey, true, pkt->va + rx->done, n, IB_ACCESS_REMOTE_READ,
-				&cur);
+		got = prxe_gate(&qp->who, pkt->rkey, true, pkt->va + rx->done, n,
+				IB_ACCESS_REMOTE_READ, &cur);
 		if (!got)
 			got = prxe_copy_probe(&cur, false, n, pkt->dma_len - rx->done - n, &miss);
 		prxe_mem_end();
@@ -211,10 +212,11 @@ bool prxe_read_respond(struct prxe_qp *qp)
 		n = -EACCES;
 		prxe_mem_begin();
 		if (prxe_resp_allows(qp, IB_ACCESS_REMOTE_READ))
-			n = prxe_gate(&qp->who, w->read_rkey, true, w->read_va + w->read_done, len - w->read_done,
-				      IB_ACCESS_REMOTE_READ, &cur);
+			n = prxe_gate(&qp->who, w->read_rkey, true, w->read_va + w->read_done,
+				      len - w->read_done, IB_ACCESS_REMOTE_READ, &cur);
 		if (!n)
-			n = prxe_copy_out(w->read_at + w->read_done, &cur, len - w->read_done, w->read_left - len, &miss);
+			n = prxe_copy_out(w->read_at + w->read_done, &cur, len - w->read_done,
+					  w->read_left - len, &miss);
 		prxe_mem_end();
 		if (n > 0)
 			w->read_done += n;

@@ -123,7 +123,9 @@ static enum send_result probe(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pos,
 		ssize_t n;
 
 		prxe_mem_begin();
-		n = prxe_sgl_probe(&qp->who, sgl, pos + done, min_t(u32, len - done, PRXE_MEM_CHUNK), IB_ACCESS_LOCAL_WRITE, miss);
+		n = prxe_sgl_probe(&qp->who, sgl, pos + done,
+				   min_t(u32, len - done, PRXE_MEM_CHUNK), IB_ACCESS_LOCAL_WRITE,
+				   miss);
 		prxe_mem_end();
 		if (n > 0)
 			w->pend_done += n;

@@ -13,13 +13,17 @@ static struct prxe_sgl wqe_sgl(const struct prxe_wqe *wqe)
 	return (struct prxe_sgl){ .sge = wqe->sge, .num = wqe->num_sge };
 }
 
-/* A last line: the carriers stay inside of a WQE by themselves, and inline data have no MR that would check. */
+/*
+ * A last line: the carriers stay inside of a WQE by themselves, and inline data have no MR that
+ * would check.
+ */
 static bool inline_ok(const struct prxe_wqe *wqe, u32 pos, u32 len)
 {
 	return !WARN_ON_ONCE(pos > wqe->length || len > wqe->length - pos);
 }
 
-static ssize_t to_kernel(struct prxe_cursor *cur, u32 done, u32 len, u64 ahead, void *arg, struct prxe_miss *miss)
+static ssize_t to_kernel(struct prxe_cursor *cur, u32 done, u32 len, u64 ahead, void *arg,
+			 struct prxe_miss *miss)
 {
 	return prxe_copy_out((u8 *)arg + done, cur, len, ahead, miss);
 }
@@ -33,21 +37,26 @@ ssize_t prxe_wqe_gather(struct prxe_qp *qp, const struct prxe_wqe *wqe, u32 pos,
 		memcpy(dst, wqe->inline_data + pos, len);
 		return len;
 	}
-	return prxe_sgl_walk(&qp->who, wqe_sgl(wqe), pos, len, wqe->length - pos - len, 0, to_kernel, dst, miss);
+	return prxe_sgl_walk(&qp->who, wqe_sgl(wqe), pos, len, wqe->length - pos - len, 0,
+			     to_kernel, dst, miss);
 }
 
-static ssize_t to_mr(struct prxe_cursor *cur, u32 done, u32 len, u64 ahead, void *arg, struct prxe_miss *miss)
+static ssize_t to_mr(struct prxe_cursor *cur, u32 done, u32 len, u64 ahead, void *arg,
+		     struct prxe_miss *miss)
 {
 	return prxe_copy(arg, cur, len, ahead, miss);
 }
 
-ssize_t prxe_wqe_gather_to(struct prxe_qp *qp, const struct prxe_wqe *wqe, u32 pos, struct prxe_cursor *dst, u32 len,
-			   struct prxe_miss *miss)
+ssize_t prxe_wqe_gather_to(struct prxe_qp *qp, const struct prxe_wqe *wqe, u32 pos,
+			   struct prxe_cursor *dst, u32 len, struct prxe_miss *miss)
 {
 	u64 ahead = wqe->length - pos - len;
 
-	if (wqe->flags & IB_SEND_INLINE)
-		return inline_ok(wqe, pos, len) ? prxe_copy_in(dst, wqe->inline_data + pos, len, ahead, miss) : -EINVAL;
+	if (wqe->flags & IB_SEND_INLINE) {
+		if (!inline_ok(wqe, pos, len))
+			return -EINVAL;
+		return prxe_copy_in(dst, wqe->inline_data + pos, len, ahead, miss);
+	}
 	return prxe_sgl_walk(&qp->who, wqe_sgl(wqe), pos, len, ahead, 0, to_mr, dst, miss);
 }
 
@@ -58,7 +67,8 @@ struct gather_sgl {
 	bool source_failed;
 };
 
-static ssize_t from_wqe(struct prxe_cursor *cur, u32 done, u32 len, u64 ahead, void *arg, struct prxe_miss *miss)
+static ssize_t from_wqe(struct prxe_cursor *cur, u32 done, u32 len, u64 ahead, void *arg,
+			struct prxe_miss *miss)
 {
 	struct gather_sgl *g = arg;
 	ssize_t n = prxe_wqe_gather_to(g->qp, g->wqe, g->pos + done, cur, len, miss);
@@ -67,12 +77,13 @@ static ssize_t from_wqe(struct prxe_cursor *cur, u32 done, u32 len, u64 ahead, v
 	return n;
 }
 
-ssize_t prxe_wqe_gather_sgl(struct prxe_qp *qp, const struct prxe_wqe *wqe, u32 pos, struct prxe_qp *peer,
-			    struct prxe_sgl dst, u32 shift, u32 len, struct prxe_miss *miss)
+ssize_t prxe_wqe_gather_sgl(struct prxe_qp *qp, const struct prxe_wqe *wqe, u32 pos,
+			    struct prxe_qp *peer, struct prxe_sgl dst, u32 shift, u32 len,
+			    struct prxe_miss *miss)
 {
 	struct gather_sgl g = { .qp = qp, .wqe = wqe, .pos = pos };
-	ssize_t n = prxe_sgl_walk(&peer->who, dst, (u64)pos + shift, len, wqe->length - pos - len, IB_ACCESS_LOCAL_WRITE, from_wqe,
-			     &g, miss);
+	ssize_t n = prxe_sgl_walk(&peer->who, dst, (u64)pos + shift, len, wqe->length - pos - len,
+				  IB_ACCESS_LOCAL_WRITE, from_wqe, &g, miss);
 
 	return n == -EACCES && !g.source_failed ? -EPERM : n;
 }

@@ -216,7 +216,8 @@ enum ib_wc_status prxe_req_local_op(struct prxe_qp *qp, struct prxe_wqe *wqe)
 {
 	switch (wqe->opcode) {
 	case IB_WR_LOCAL_INV:
-		return prxe_key_invalidate(&qp->who, wqe->inv_rkey, false) ? IB_WC_LOC_QP_OP_ERR : IB_WC_SUCCESS;
+		return prxe_key_invalidate(&qp->who, wqe->inv_rkey, false) ? IB_WC_LOC_QP_OP_ERR :
+									     IB_WC_SUCCESS;
 	case IB_WR_BIND_MW:
 		return prxe_mw_bind(&qp->who, &wqe->mw) ? IB_WC_MW_BIND_ERR : IB_WC_SUCCESS;
 	case IB_WR_REG_MR:
