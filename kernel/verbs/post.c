@@ -41,7 +41,6 @@ static void post_one(struct prxe_qp *qp, struct rxe_send_wqe *wqe, const struct 
 		w->wr.reg.mr = reg_wr(wr)->mr;
 		w->wr.reg.key = reg_wr(wr)->key;
 		w->wr.reg.access = reg_wr(wr)->access;
-		return;
 	} else if (wr->opcode == IB_WR_ATOMIC_CMP_AND_SWP ||
 		   wr->opcode == IB_WR_ATOMIC_FETCH_AND_ADD) {
 		w->wr.atomic.remote_addr = atomic_wr(wr)->remote_addr;
@@ -53,6 +52,8 @@ static void post_one(struct prxe_qp *qp, struct rxe_send_wqe *wqe, const struct 
 		w->wr.rdma.remote_addr = rdma_wr(wr)->remote_addr;
 		w->wr.rdma.rkey = rdma_wr(wr)->rkey;
 	}
+	if (prxe_wr_kind(qp, wr->opcode) & PRXE_WR_LOCAL)
+		return;
 	if (wr->send_flags & IB_SEND_INLINE) {
 		u32 i, n = 0;
 
@@ -75,9 +76,11 @@ static int post_check(struct prxe_qp *qp, const struct ib_send_wr *wr)
 	u64 sum = 0;
 	int i;
 
-	if (!kind || wr->num_sge < 0)
+	if (!kind)
 		return -EINVAL;
-	if (!(kind & PRXE_WR_LOCAL) && wr->num_sge > qp->cap.max_send_sge)
+	if (kind & PRXE_WR_LOCAL)
+		return 0;	/* it carries no data, and post_one() does not look at its SGEs */
+	if (wr->num_sge < 0 || wr->num_sge > qp->cap.max_send_sge)
 		return -EINVAL;
 	if (wr->send_flags & IB_SEND_INLINE) {
 		for (i = 0; i < wr->num_sge; i++)
