@@ -20,6 +20,18 @@ void prxe_qp_put(struct prxe_qp *qp)
 	kfree_rcu(qp, rcu);
 }
 
+struct prxe_qp *prxe_qp_get_ib(struct ib_qp *ib)
+{
+	struct prxe_qp *qp;
+
+	rcu_read_lock();
+	qp = READ_ONCE(container_of(ib, struct prxe_ibqp, ib)->qp);
+	if (qp && !prxe_qp_tryget(qp))
+		qp = NULL;
+	rcu_read_unlock();
+	return qp;
+}
+
 struct prxe_qp *prxe_qp_lookup(struct prxe_dev *dev, u32 qpn)
 {
 	struct prxe_qp *qp;

@@ -147,13 +147,20 @@ static_assert(offsetof(struct prxe_qp, qpn) == offsetof(struct prxe_qp, who.qpn)
 
 struct prxe_ibqp {
 	struct ib_qp ib;		/* first; the core's object */
-	struct prxe_qp *qp;
+	struct prxe_qp *qp;		/* NULL: destroyed; RCU for prxe_qp_get_ib() */
 };
 
+/* For verbs that the core does not call beside destroy. */
 static inline struct prxe_qp *to_prxe_qp(struct ib_qp *ib)
 {
 	return container_of(ib, struct prxe_ibqp, ib)->qp;
 }
+
+/*
+ * For those that it does: rdma netlink asks for a QP until after destroy_qp() has returned. With a
+ * reference; NULL: it was destroyed. Any context.
+ */
+struct prxe_qp *prxe_qp_get_ib(struct ib_qp *ib);
 
 /* log2 of the bytes of an MTU: 8 for IB_MTU_256, up to 12 for IB_MTU_4096. */
 static inline u32 prxe_mtu_shift(enum ib_mtu mtu)

@@ -484,8 +484,10 @@ int prxe_modify_qp(struct ib_qp *ib, struct ib_qp_attr *attr, int mask, struct i
 
 int prxe_query_qp(struct ib_qp *ib, struct ib_qp_attr *attr, int mask, struct ib_qp_init_attr *init)
 {
-	struct prxe_qp *qp = to_prxe_qp(ib);
+	struct prxe_qp *qp = prxe_qp_get_ib(ib);
 
+	if (!qp)
+		return -EINVAL;
 	mutex_lock(&qp->mutex);
 	*attr = qp->attr;
 	attr->qp_state = READ_ONCE(qp->state);
@@ -511,6 +513,7 @@ int prxe_query_qp(struct ib_qp *ib, struct ib_qp_attr *attr, int mask, struct ib
 	init->sq_sig_type = qp->sq_sig_all ? IB_SIGNAL_ALL_WR : IB_SIGNAL_REQ_WR;
 	init->qp_type = qp->type;
 	init->port_num = PRXE_PORT;
+	prxe_qp_put(qp);
 	return 0;
 }
 
@@ -544,6 +547,8 @@ int prxe_destroy_qp(struct ib_qp *ib, struct ib_udata *udata)
 		prxe_qp_put(qp);
 	prxe_carriers_end(qp);
 	free_parts(qp);
+	/* Before the reference goes: prxe_qp_get_ib(). */
+	WRITE_ONCE(container_of(ib, struct prxe_ibqp, ib)->qp, NULL);
 	prxe_qp_put(qp);
 	return 0;
 }

@@ -69,8 +69,13 @@ int prxe_fill_stat_mr_entry(struct sk_buff *msg, struct ib_mr *ibmr)
 
 int prxe_fill_res_qp_entry(struct sk_buff *msg, struct ib_qp *ibqp)
 {
-	/* NULL: not connected, or UD, which chooses a carrier for each message. */
-	const struct prxe_carrier *carrier = READ_ONCE(to_prxe_qp(ibqp)->carrier);
+	struct prxe_qp *qp = prxe_qp_get_ib(ibqp);
+	const struct prxe_carrier *carrier;
 
+	if (!qp)
+		return 0;
+	/* NULL: not connected, or UD, which chooses a carrier for each message. */
+	carrier = READ_ONCE(qp->carrier);
+	prxe_qp_put(qp);
 	return carrier ? put_string(msg, "carrier", carrier->name) : 0;
 }
