@@ -742,5 +742,5 @@ const struct prxe_carrier prxe_local_carrier = {
 	.name = "local",
 	.serve = local_serve,
 	.ud_send = local_ud_send,
-	.reset_send = local_reset_send,
+	.life = { [PRXE_LIFE_RESET_SEND] = local_reset_send },
 };

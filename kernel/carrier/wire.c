@@ -36,14 +36,16 @@ const struct prxe_carrier prxe_wire_carrier = {
 	.qp_bytes = sizeof(struct prxe_wire),
 	.serve = prxe_wire_req_serve,
 	.ud_send = prxe_wire_ud_send,
-	.init = wire_qp_init,
-	.start = prxe_wire_req_start,
-	.forget = prxe_wire_req_forget,
-	.reset_send = prxe_wire_req_reset,
-	.reset_receive = prxe_wire_resp_reset,
+	.life = {
+		[PRXE_LIFE_INIT] = wire_qp_init,
+		[PRXE_LIFE_START] = prxe_wire_req_start,
+		[PRXE_LIFE_FORGET] = prxe_wire_req_forget,
+		[PRXE_LIFE_RESET_SEND] = prxe_wire_req_reset,
+		[PRXE_LIFE_RESET_RECEIVE] = prxe_wire_resp_reset,
+		[PRXE_LIFE_END] = wire_qp_end,
+	},
 	.work = prxe_wire_resp_work,
 	.set_dest_rd_atomic = prxe_resource_resize,
-	.end = wire_qp_end,
 };
 
 int prxe_wire_init(void)

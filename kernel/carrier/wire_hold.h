@@ -16,6 +16,7 @@ struct prxe_rx {
 	struct prxe_qp *qp;	/* that it waits on */
 	bool overuse;		/* of max_dest_rd_atomic, when it began to wait */
 };
+
 #define PRXE_RX(skb)	((struct prxe_rx *)(skb)->cb)
 
 /*

@@ -30,6 +30,7 @@ static inline void prxe_wire_ask_ack(struct sk_buff *skb)
 {
 	skb_transport_header(skb)[sizeof(struct udphdr) + 8] |= 0x80;
 }
+
 void prxe_route_drop(struct prxe_route *route);
 /* @qp has just died: as long as the network has packets of it, the module is not unloaded. */
 void prxe_wire_linger(struct prxe_qp *qp);
@@ -50,6 +51,7 @@ static inline bool prxe_wire_skb_limit(struct prxe_wire_skbs *skbs)
 	WRITE_ONCE(skbs->need, false);
 	return false;
 }
+
 /* The module ends, and no device is left: wait until the network has let go of all packets. */
 void prxe_wire_wait_for_skbs(void);
 

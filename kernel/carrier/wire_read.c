@@ -98,7 +98,6 @@ static void start_read(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 
-
 	prxe_read_forget(qp);
 	w->reading = true;
 	w->read_counts = false;

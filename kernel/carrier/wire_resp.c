@@ -113,7 +113,6 @@ static void count_rd(struct prxe_qp *qp, struct sk_buff *skb)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 
-
 	w->rd_parked++;
 	if (w->rd_parked + (w->reading && w->read_counts) > READ_ONCE(qp->attr.max_dest_rd_atomic))
 		PRXE_RX(skb)->overuse = true;

@@ -205,7 +205,7 @@ static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 				w->unasked = 0;
 		}
 		w->pend = prxe_wire_alloc(qp, &qp->av, &pkt, (void **)&w->pend_at,
-					       PRXE_ACCOUNT_REQ);
+					  PRXE_ACCOUNT_REQ);
 		if (!w->pend)
 			return SEND_NOMEM;
 	}

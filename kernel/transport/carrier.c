@@ -47,21 +47,14 @@ size_t prxe_carriers_qp_bytes(void)
 	return bytes;
 }
 
-#define CARRIERS_DO(op)						\
-void prxe_carriers_##op(struct prxe_qp *qp)			\
-{								\
-	const struct prxe_carrier *c;				\
-								\
-	for_each_carrier(c)					\
-		if (c->op)					\
-			c->op(qp);				\
+void prxe_carriers_tell(struct prxe_qp *qp, enum prxe_life what)
+{
+	const struct prxe_carrier *c;
+
+	for_each_carrier(c)
+		if (c->life[what])
+			c->life[what](qp);
 }
-CARRIERS_DO(init)
-CARRIERS_DO(start)
-CARRIERS_DO(forget)
-CARRIERS_DO(reset_send)
-CARRIERS_DO(reset_receive)
-CARRIERS_DO(end)
 
 bool prxe_carriers_work(struct prxe_qp *qp)
 {

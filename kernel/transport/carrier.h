@@ -30,6 +30,32 @@ struct prxe_budget {
 
 enum prxe_carrier_id { PRXE_CARRIER_NONE, PRXE_CARRIER_LOCAL, PRXE_CARRIER_WIRE, PRXE_CARRIER_NUM };
 
+/* The steps of a QP's life that all carriers hear of, whichever the QP uses. */
+enum prxe_life {
+	/* At creation. Cannot fail; sleeps. */
+	PRXE_LIFE_INIT,
+	/*
+	 * Owner: PSN and retry counters are set, nothing is under way. At RTS, and from SQE to RTS.
+	 */
+	PRXE_LIFE_START,
+	/*
+	 * Owner: the QP is in error, nothing more is sent, and no answer is taken. Does not sleep.
+	 */
+	PRXE_LIFE_FORGET,
+	/* Owner: forget everything of the send side, whose queue is empty. Sleeps. */
+	PRXE_LIFE_RESET_SEND,
+	/*
+	 * The state says by now that nothing is received: forget everything of the receive side.
+	 * Sleeps.
+	 */
+	PRXE_LIFE_RESET_RECEIVE,
+	/*
+	 * The QP is dead and was reset: nothing may find it through this carrier any more. Sleeps.
+	 */
+	PRXE_LIFE_END,
+	PRXE_LIFE_NUM
+};
+
 struct prxe_carrier {
 	const char *name;
 	/* Bytes of its own, zeroed, behind each struct prxe_qp: one carrier at most has some. */
@@ -39,35 +65,14 @@ struct prxe_carrier {
 	/* Owner: go on with the datagram @wqe, the oldest WQE. */
 	enum prxe_step (*ud_send)(struct prxe_qp *qp, struct prxe_wqe *wqe);
 
-	/*
-	 * All below may be NULL.
-	 *
-	 * At creation; cannot fail. Sleeps.
-	 */
-	void (*init)(struct prxe_qp *qp);
-	/*
-	 * Owner: PSN and retry counters are set, nothing is under way. At RTS, and from SQE to RTS.
-	 */
-	void (*start)(struct prxe_qp *qp);
-	/*
-	 * Owner: the QP is in error, nothing more is sent, and no answer is taken. Does not sleep.
-	 */
-	void (*forget)(struct prxe_qp *qp);
-	/* Owner: forget everything of the send side, whose queue is empty. Sleeps. */
-	void (*reset_send)(struct prxe_qp *qp);
-	/*
-	 * The state says by now that nothing is received: forget everything of the receive side.
-	 * Sleeps.
-	 */
-	void (*reset_receive)(struct prxe_qp *qp);
+	/* What it does at each step of a QP's life; NULL: nothing. */
+	void (*life[PRXE_LIFE_NUM])(struct prxe_qp *qp);
+
+	/* These two may be NULL. */
 	/* The worker's part of the receive side; true: there is more to do at once. */
 	bool (*work)(struct prxe_qp *qp);
 	/* max_dest_rd_atomic becomes @n while requests may be arriving. 0, -ENOMEM. Sleeps. */
 	int (*set_dest_rd_atomic)(struct prxe_qp *qp, u32 n);
-	/*
-	 * The QP is dead and was reset: nothing may find it through this carrier any more. Sleeps.
-	 */
-	void (*end)(struct prxe_qp *qp);
 };
 
 /* Before there is a device. */
@@ -81,14 +86,9 @@ const struct prxe_carrier *prxe_carrier_of(enum prxe_carrier_id id);
 enum prxe_carrier_id prxe_carrier_to(struct prxe_qp *qp, const struct prxe_av *av);
 size_t prxe_carriers_qp_bytes(void);
 
+void prxe_carriers_tell(struct prxe_qp *qp, enum prxe_life what);
 /* The operations of the same names, of all carriers. */
-void prxe_carriers_init(struct prxe_qp *qp);
-void prxe_carriers_start(struct prxe_qp *qp);
-void prxe_carriers_forget(struct prxe_qp *qp);
-void prxe_carriers_reset_send(struct prxe_qp *qp);
-void prxe_carriers_reset_receive(struct prxe_qp *qp);
 bool prxe_carriers_work(struct prxe_qp *qp);
 int prxe_carriers_set_dest_rd_atomic(struct prxe_qp *qp, u32 n);
-void prxe_carriers_end(struct prxe_qp *qp);
 
 #endif

@@ -33,6 +33,7 @@ static inline bool prxe_park_faulting(struct prxe_park *park, int *error)
 	*error = 0;
 	if (likely(!park->parked))
 		return false;
+	/* Its error is read after it: pairs with the release at the end of the fault. */
 	if (!smp_load_acquire(&park->done))
 		return true;
 	*error = park->error;
@@ -41,11 +42,13 @@ static inline bool prxe_park_faulting(struct prxe_park *park, int *error)
 	WRITE_ONCE(park->parked, false);
 	return false;
 }
+
 /* Any context: has the fault that is waited for ended? */
 static inline bool prxe_park_is_done(const struct prxe_park *park)
 {
 	return READ_ONCE(park->done);
 }
+
 /* Owner: whatever faults are on their way are nobody's from here on. */
 void prxe_req_forget_faults(struct prxe_qp *qp);
 

@@ -179,6 +179,7 @@ static inline void prxe_qp_fail_begin(struct prxe_qp *qp)
 	atomic_inc(&qp->failing);
 	smp_mb__after_atomic();		/* pairs with the one in prxe_qp_flushes() */
 }
+
 void prxe_qp_fail_end(struct prxe_qp *qp);
 
 /* In a state whose send WQEs are flushed: of all QPs, or of UC and UD whose send failed. */
@@ -194,6 +195,7 @@ static inline bool prxe_qp_send_flushes(const struct prxe_qp *qp)
 {
 	if (!prxe_qp_send_over(qp))
 		return false;
+	/* The bracket is looked at after the state: pairs with prxe_qp_fail_begin(). */
 	smp_rmb();
 	return !atomic_read(&qp->failing);
 }
@@ -203,12 +205,14 @@ static inline bool prxe_qp_flushes(const struct prxe_qp *qp)
 {
 	if (READ_ONCE(qp->state) != IB_QPS_ERR)
 		return false;
+	/* The bracket is looked at after the state: pairs with prxe_qp_fail_begin(). */
 	smp_rmb();
 	return !atomic_read(&qp->failing);
 }
 
 /* Of a zeroed QP: one reference, and what the functions here use. */
 void prxe_qp_init(struct prxe_qp *qp);
+
 /* For what only the owner of the send side may do. */
 static inline void prxe_req_assert_owner(const struct prxe_qp *qp)
 {
@@ -219,6 +223,7 @@ static inline bool prxe_qp_tryget(struct prxe_qp *qp)
 {
 	return refcount_inc_not_zero(&qp->ref);
 }
+
 void prxe_qp_put(struct prxe_qp *qp);	/* any context; frees by RCU */
 /* By number on a device, with a reference; any context. NULL when there is none. */
 struct prxe_qp *prxe_qp_lookup(struct prxe_dev *dev, u32 qpn);

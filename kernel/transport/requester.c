@@ -84,7 +84,7 @@ static enum prxe_step req_flush(struct prxe_qp *qp, struct prxe_budget *b)
 	if (!qp->req.flushing) {
 		qp->req.flushing = true;
 		prxe_req_forget_faults(qp);
-		prxe_carriers_forget(qp);
+		prxe_carriers_tell(qp, PRXE_LIFE_FORGET);
 		qp->req.waiting = false;
 	}
 	while ((wqe = prxe_req_oldest(qp))) {
@@ -271,7 +271,7 @@ void prxe_req_init(struct prxe_qp *qp)
 	prxe_park_init(&qp->req.park[PRXE_PARK_SEND], wake);
 	prxe_park_init(&qp->req.park[PRXE_PARK_LAND], wake);
 	INIT_WORK(&qp->work, prxe_qp_work);
-	prxe_carriers_init(qp);
+	prxe_carriers_tell(qp, PRXE_LIFE_INIT);
 }
 
 void prxe_req_reset(struct prxe_qp *qp)
@@ -287,7 +287,7 @@ void prxe_req_reset(struct prxe_qp *qp)
 		prxe_queue_consume_all(q);
 		qp->req.fetch = q->index;
 	}
-	prxe_carriers_reset_send(qp);
+	prxe_carriers_tell(qp, PRXE_LIFE_RESET_SEND);
 }
 
 void prxe_req_start(struct prxe_qp *qp)
@@ -295,7 +295,7 @@ void prxe_req_start(struct prxe_qp *qp)
 	qp->req.psn = qp->attr.sq_psn & PRXE_PSN_MASK;
 	qp->req.retry = qp->attr.retry_cnt;
 	qp->req.rnr_retry = qp->attr.rnr_retry;
-	prxe_carriers_start(qp);
+	prxe_carriers_tell(qp, PRXE_LIFE_START);
 }
 
 void prxe_req_resume(struct prxe_qp *qp, enum ib_qp_state from)
@@ -315,8 +315,8 @@ void prxe_req_resume(struct prxe_qp *qp, enum ib_qp_state from)
 	prxe_req_forget_faults(qp);
 	qp->req.waiting = false;
 	qp->req.flushing = false;
-	prxe_carriers_reset_send(qp);
-	prxe_carriers_start(qp);
+	prxe_carriers_tell(qp, PRXE_LIFE_RESET_SEND);
+	prxe_carriers_tell(qp, PRXE_LIFE_START);
 }
 
 int prxe_req_doorbell(struct prxe_qp *qp)

@@ -27,7 +27,7 @@ void prxe_resp_init(struct prxe_qp *qp)
  */
 void prxe_resp_reset(struct prxe_qp *qp)
 {
-	prxe_carriers_reset_receive(qp);
+	prxe_carriers_tell(qp, PRXE_LIFE_RESET_RECEIVE);
 	spin_lock_bh(&qp->resp.lock);
 	qp->resp.rwqe.valid = false;
 	qp->resp.msn = 0;

@@ -28,6 +28,7 @@ static inline bool prxe_resp_claim(struct prxe_resp *r, u64 *fill)
 	*fill = r->rwqe.fill;
 	return false;
 }
+
 /*
  * Complete resp.rwqe. @wc has opcode, byte_len, flags, imm, src_qp .. set; wr_id, qp and port are
  * filled in here.

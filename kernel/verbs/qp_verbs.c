@@ -545,7 +545,7 @@ int prxe_destroy_qp(struct ib_qp *ib, struct ib_udata *udata)
 		prxe_qp_put(qp);
 	if (cancel_work_sync(&qp->event_work))
 		prxe_qp_put(qp);
-	prxe_carriers_end(qp);
+	prxe_carriers_tell(qp, PRXE_LIFE_END);
 	free_parts(qp);
 	/* Before the reference goes: prxe_qp_get_ib(). */
 	WRITE_ONCE(container_of(ib, struct prxe_ibqp, ib)->qp, NULL);
