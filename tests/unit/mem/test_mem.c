@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * kernel/mem/gate.c and copy.c: THE access gate against one written in 128-bit arithmetic, and copies through what it grants against flat arrays; over on-demand
- * memory with holes, pinned and fast-registered pages of any size, memory windows, kernel memory.
+ * kernel/mem/gate.c and copy.c: THE access gate against one written in 128-bit arithmetic, and
+ * copies through what it grants against flat arrays; over on-demand memory with holes, pinned and
+ * fast-registered pages of any size, memory windows, kernel memory.
  */
 #include "common.h"
 #include "mem/copy.h"
@@ -14,7 +15,12 @@
 bool prxe_force_fault;
 void prxe_mirror_put(struct prxe_mirror *m) { SHIM_ASSERT(!refcount_dec_and_test(&m->ref)); }
 void prxe_mirror_count_fault(struct prxe_mirror *m, bool handled) { }
-struct prxe_leaf *prxe_mirror_find(struct prxe_mirror *m, unsigned long va, struct prxe_leaf_cache *c) { return prxe_mirror_leaf(m, va); }
+struct prxe_leaf *prxe_mirror_find(struct prxe_mirror *m, unsigned long va,
+				   struct prxe_leaf_cache *c)
+{
+	return prxe_mirror_leaf(m, va);
+}
+
 DEFINE_PER_CPU_ALIGNED(struct prxe_leaf_cache[2][PRXE_LEAF_CACHE], prxe_leaf_caches);
 
 static struct prxe_dev dev;
@@ -37,7 +43,9 @@ static void page_bits(struct region *g, u32 i)
 	struct prxe_leaf *leaf = xa_load(&g->mirror.leaves, va >> PRXE_LEAF_SHIFT);
 	unsigned long *e = &leaf->entry[prxe_leaf_index(va)];
 
-	*e = (*e & PAGE_MASK) | (g->there[i] ? PRXE_ENTRY_VALID : 0) | (g->there[i] && g->writable[i] ? PRXE_ENTRY_WRITE : 0);
+	*e &= PAGE_MASK;
+	if (g->there[i])
+		*e |= PRXE_ENTRY_VALID | (g->writable[i] ? PRXE_ENTRY_WRITE : 0);
 }
 
 static struct region *region_new(enum prxe_mr_kind kind, u32 index)
@@ -59,7 +67,10 @@ static struct region *region_new(enum prxe_mr_kind kind, u32 index)
 	off = rnd_below(&r, unit);
 	g->bytes = 1 + rnd_below(&r, g->pages * unit - off);
 	mr->length = g->bytes;
-	/* iova and va have the offset in a page in common, and nothing else; some end with the address space. */
+	/*
+	 * iova and va have the offset in a page in common, and nothing else; some end with the
+	 * address space.
+	 */
 	mr->iova = (rnd64(&r) & ~(u64)(unit - 1)) + off;
 	if (!rnd_below(&r, 4))
 		mr->iova = -(u64)g->bytes;
@@ -71,7 +82,7 @@ static struct region *region_new(enum prxe_mr_kind kind, u32 index)
 	case PRXE_MR_ODP:
 		mr->va = (rnd64(&r) >> 17 & PAGE_MASK) + off;
 		if (rnd_below(&r, 2))	/* over a leaf's end */
-			mr->va = (mr->va & ~(PRXE_LEAF_SIZE - 1)) + PRXE_LEAF_SIZE - PAGE_SIZE + off;
+			mr->va = (mr->va | (PRXE_LEAF_SIZE - 1)) + 1 - PAGE_SIZE + off;
 		mr->mirror = &g->mirror;
 		xa_init(&g->mirror.leaves);
 		refcount_set(&g->mirror.ref, 1);
@@ -86,7 +97,8 @@ static struct region *region_new(enum prxe_mr_kind kind, u32 index)
 				leaf->entry = calloc(512, sizeof(long));
 				xa_store(&g->mirror.leaves, va >> PRXE_LEAF_SHIFT, leaf, 0);
 			}
-			leaf->entry[prxe_leaf_index(va)] = (unsigned long)aligned_alloc(PAGE_SIZE, PAGE_SIZE);
+			leaf->entry[prxe_leaf_index(va)] =
+				(unsigned long)aligned_alloc(PAGE_SIZE, PAGE_SIZE);
 			g->there[i] = rnd_below(&r, 4);
 			g->writable[i] = rnd_below(&r, 4);
 			page_bits(g, i);
@@ -112,11 +124,13 @@ static u8 *byte_at(const struct region *g, u64 b)
 	if (g->mr.kind == PRXE_MR_DMA)
 		return (u8 *)(unsigned long)addr;
 	if (g->mr.kind == PRXE_MR_ODP) {
-		struct prxe_leaf *leaf = xa_load((struct xarray *)&g->mirror.leaves, addr >> PRXE_LEAF_SHIFT);
+		struct xarray *leaves = (struct xarray *)&g->mirror.leaves;
+		struct prxe_leaf *leaf = xa_load(leaves, addr >> PRXE_LEAF_SHIFT);
 
 		return (u8 *)PRXE_ENTRY_ADDR(leaf->entry[prxe_leaf_index(addr)]) + addr % PAGE_SIZE;
 	}
-	return (u8 *)g->mr.page[addr >> g->mr.page_shift] + (addr & ((1UL << g->mr.page_shift) - 1));
+	return (u8 *)g->mr.page[addr >> g->mr.page_shift] +
+	       (addr & ((1UL << g->mr.page_shift) - 1));
 }
 
 /* Bytes from flat[b] on that are together in memory. */
@@ -174,7 +188,9 @@ static struct prxe_qp qp[2];
 
 static void world_make(void)
 {
-	static const enum prxe_mr_kind kinds[] = { PRXE_MR_ODP, PRXE_MR_ODP, PRXE_MR_PINNED, PRXE_MR_FAST, PRXE_MR_DMA };
+	static const enum prxe_mr_kind kinds[] = {
+		PRXE_MR_ODP, PRXE_MR_ODP, PRXE_MR_PINNED, PRXE_MR_FAST, PRXE_MR_DMA,
+	};
 	u32 i;
 
 	xa_init(&dev.keys);
@@ -194,10 +210,14 @@ static void world_make(void)
 		struct region *under = reg[1 + rnd_below(&r, REGIONS)];
 		u64 start = rnd_below(&r, under->bytes);
 
-		mw[i] = (struct prxe_mr){ .dev = &dev, .index = REGIONS + 1 + i, .kind = PRXE_MR_MW, .pd = &pds[0], .access = rnd_below(&r, 16),
-					  .rkey = (REGIONS + 1 + i) << 8 | rnd_below(&r, 256), .under = &under->mr,
-					  .length = rnd_below(&r, under->bytes - start + 1), .va = under->mr.iova + start,
-					  .mw_qpn = rnd_below(&r, 3) ? 0 : 17 + rnd_below(&r, 2) };
+		mw[i] = (struct prxe_mr){
+			.dev = &dev, .index = REGIONS + 1 + i, .kind = PRXE_MR_MW, .pd = &pds[0],
+			.access = rnd_below(&r, 16),
+			.rkey = (REGIONS + 1 + i) << 8 | rnd_below(&r, 256), .under = &under->mr,
+			.length = rnd_below(&r, under->bytes - start + 1),
+			.va = under->mr.iova + start,
+			.mw_qpn = rnd_below(&r, 3) ? 0 : 17 + rnd_below(&r, 2),
+		};
 		mw[i].iova = rnd_below(&r, 3) ? mw[i].va : 0;	/* zero-based, too */
 		spin_lock_init(&mw[i].lock);
 		if (rnd_below(&r, 12))
@@ -254,10 +274,16 @@ static struct region *oracle(const struct ask *a, u64 *off)
 	return reg[mr->index];
 }
 
+/* The region or window with this index, of those that there are. */
+static struct prxe_mr *mr_of(u32 index)
+{
+	return index <= REGIONS ? &reg[index]->mr : &mw[index - 1 - REGIONS];
+}
+
 static struct ask some_ask(void)
 {
 	u32 index = rnd_below(&r, 20) ? 1 + rnd_below(&r, REGIONS + WINDOWS) : rnd64(&r);
-	struct prxe_mr *mr = index - 1 < REGIONS ? &reg[index]->mr : index - 1 < REGIONS + WINDOWS ? &mw[index - 1 - REGIONS] : NULL;
+	struct prxe_mr *mr = index - 1 < REGIONS + WINDOWS ? mr_of(index) : NULL;
 	struct ask a = { .qp = &qp[rnd_below(&r, 2)], .remote = rnd_below(&r, 4) };
 
 	a.key = mr && rnd_below(&r, 20) ? mr->rkey : index << 8 | rnd_below(&r, 256);
@@ -275,7 +301,9 @@ static struct ask some_ask(void)
 		a.iova = rnd64(&r);
 	}
 	if (!mr || !rnd_below(&r, 10)) {
-		static const u64 odd[] = { 1, U32_MAX, U64_MAX, U64_MAX - 4095, 1ULL << 63, 1ULL << 32 };
+		static const u64 odd[] = {
+			1, U32_MAX, U64_MAX, U64_MAX - 4095, 1ULL << 63, 1ULL << 32,
+		};
 
 		a.len = odd[rnd_below(&r, ARRAY_SIZE(odd))];
 	}
@@ -300,8 +328,18 @@ static u64 present(const struct region *g, u64 off, u64 len, bool write)
 	return min(n, len);
 }
 
-/* What a short count must come with. @granted: what the cursor had; the fault asks for what may still come of it. */
-static void check_miss(struct region *g, u64 off, u64 n, u64 len, u64 granted, u64 ahead, bool write, struct prxe_miss *miss)
+/* The gate for local memory: @len bytes from byte @off of an MR. */
+static int gate_local(const struct prxe_mr *mr, u64 off, u64 len, struct prxe_cursor *cur)
+{
+	return prxe_gate(&qp[0].who, mr->lkey, false, mr->iova + off, len, 0, cur);
+}
+
+/*
+ * What a short count must come with. @granted: what the cursor had; the fault asks for what may
+ * still come of it.
+ */
+static void check_miss(struct region *g, u64 off, u64 n, u64 len, u64 granted, u64 ahead,
+		       bool write, struct prxe_miss *miss)
 {
 	u64 around = min_t(u64, ahead, PRXE_FAULT_MAX);
 
@@ -311,7 +349,8 @@ static void check_miss(struct region *g, u64 off, u64 n, u64 len, u64 granted, u
 	}
 	assert_ptr_equal(miss->mirror, &g->mirror);
 	assert_true(miss->va == g->mr.va + off + n);
-	assert_true(miss->len == min_t(u64, max_t(u64, len - n + around, granted - n), PRXE_FAULT_MAX));
+	around = max_t(u64, len - n + around, granted - n);
+	assert_true(miss->len == min_t(u64, around, PRXE_FAULT_MAX));
 	assert_int_equal(miss->write, write);
 	prxe_mirror_put(miss->mirror);
 }
@@ -320,7 +359,8 @@ static void same(const struct region *g)
 {
 	for (u64 b = 0; b < g->bytes; b += together(g, b))
 		if (memcmp(byte_at(g, b), g->flat + b, together(g, b)))
-			fail_msg("what stands at byte %llu of %llu, kind %d, is not what was put there", b, g->bytes, g->mr.kind);
+			fail_msg("byte %llu of %llu, kind %d, is not what was put there", b,
+				 g->bytes, g->mr.kind);
 }
 
 static u32 granted, refused;
@@ -401,7 +441,10 @@ static void gate(void **state)
 	assert_true(granted > 5000 && refused > 5000);
 }
 
-/* FLUSH: the gate's answer for the right to it, with the key checked for no bytes too; of the whole key, its bounds and nothing else. */
+/*
+ * FLUSH: the gate's answer for the right to it, with the key checked for no bytes too; for a FLUSH
+ * of all that the key names, its bounds and nothing else.
+ */
 static void flush(void **state)
 {
 	const int rights[] = { IB_ACCESS_FLUSH_GLOBAL, IB_ACCESS_FLUSH_PERSISTENT };
@@ -411,9 +454,9 @@ static void flush(void **state)
 	for (int round = 0; round < 100; round++) {
 		world_make();
 		for (int i = 1; i <= REGIONS + WINDOWS; i++) {
-			struct prxe_mr *mr = i <= REGIONS ? &reg[i]->mr : &mw[i - REGIONS - 1];
-
-			mr->access |= rnd_below(&r, 4) ? IB_ACCESS_FLUSH_GLOBAL | IB_ACCESS_FLUSH_PERSISTENT : 0;
+			if (rnd_below(&r, 4))
+				mr_of(i)->access |= IB_ACCESS_FLUSH_GLOBAL |
+						    IB_ACCESS_FLUSH_PERSISTENT;
 		}
 		for (int i = 0; i < 150; i++) {
 			struct ask a = some_ask(), whole;
@@ -429,10 +472,11 @@ static void flush(void **state)
 				a.len = 0;
 			whole = a;
 			if (a.key >> 8 && a.key >> 8 <= REGIONS + WINDOWS) {
-				whole.iova = a.key >> 8 <= REGIONS ? reg[a.key >> 8]->mr.iova : mw[(a.key >> 8) - REGIONS - 1].iova;
+				whole.iova = mr_of(a.key >> 8)->iova;
 				whole.len = 0;
 			}
-			a.qp->attr.qp_access_flags = (allowed & 1 ? rights[0] : 0) | (allowed & 2 ? rights[1] : 0);
+			a.qp->attr.qp_access_flags = (allowed & 1 ? rights[0] : 0) |
+						     (allowed & 2 ? rights[1] : 0);
 			if (!type || type > 3 || level > 1 || type & ~allowed)
 				want = -EINVAL;
 			else if (type == PRXE_FLUSH_GLOBAL && oracle(level ? &whole : &a, &off))
@@ -443,7 +487,9 @@ static void flush(void **state)
 				assert_int_equal(access, 0);
 			else
 				assert_int_equal(prxe_mem_flush(&a.qp->who, a.key, a.iova, a.len,
-								access, level == PRXE_FLUSH_WHOLE), want);
+								access,
+								level == PRXE_FLUSH_WHOLE),
+						 want);
 			prxe_mem_end();
 			*(want ? &no : &yes) += 1;
 		}
@@ -479,7 +525,8 @@ static void between(void **state)
 	for (int round = 0; round < 200; round++) {
 		world_make();
 		for (int i = 0; i < 60; i++) {
-			struct region *d = reg[1 + rnd_below(&r, REGIONS)], *s = reg[1 + rnd_below(&r, REGIONS)];
+			struct region *d = reg[1 + rnd_below(&r, REGIONS)];
+			struct region *s = reg[1 + rnd_below(&r, REGIONS)];
 			struct prxe_miss miss = { .mirror = (void *)&miss };
 			u64 so = rnd_below(&r, s->bytes), dof = rnd_below(&r, d->bytes), n, k;
 			u64 len = 1 + rnd_below(&r, min(s->bytes - so, d->bytes - dof));
@@ -490,13 +537,12 @@ static void between(void **state)
 			if (s == d && so < dof + len && dof < so + len)
 				continue;	/* an overlap may show the old or the new bytes */
 			prxe_mem_begin();
-			if (prxe_gate(&qp[0].who, d->mr.lkey, false, d->mr.iova + dof, len, 0, &dc) ||
-			    prxe_gate(&qp[0].who, s->mr.lkey, false, s->mr.iova + so, len, 0, &sc)) {
+			if (gate_local(&d->mr, dof, len, &dc) || gate_local(&s->mr, so, len, &sc)) {
 				prxe_mem_end();
 				continue;
 			}
 			ret = prxe_copy(&dc, &sc, len, ahead, &miss);
-			/* Up to the first page of either that is missing; the source is looked at first. */
+			/* Up to the first page of either that is missing; source first. */
 			n = min(present(s, so, len, false), present(d, dof, len, true));
 			assert_int_equal(ret, n);
 			for (k = 0; k < n; k++)
@@ -526,7 +572,8 @@ static void atomics(void **state)
 		world_make();
 		for (int i = 0; i < 100; i++) {
 			struct region *g = reg[1 + rnd_below(&r, REGIONS)];
-			u64 off = rnd_below(&r, g->bytes), want, old = 0, orig = 42, a = rnd64(&r), b = rnd64(&r);
+			u64 off = rnd_below(&r, g->bytes), want, old = 0, orig = 42;
+			u64 a = rnd64(&r), b = rnd64(&r);
 			u64 len = min_t(u64, 8, g->bytes - off);
 			enum prxe_atomic_op op = rnd_below(&r, 3);
 			struct prxe_miss miss = { .mirror = (void *)&miss };
@@ -537,7 +584,7 @@ static void atomics(void **state)
 				off = min_t(u64, off + (-(g->mr.va + off) & 7), g->bytes - 1);
 			len = min_t(u64, 8, g->bytes - off);
 			prxe_mem_begin();
-			if (prxe_gate(&qp[0].who, g->mr.lkey, false, g->mr.iova + off, len, 0, &cur)) {
+			if (gate_local(&g->mr, off, len, &cur)) {
 				prxe_mem_end();
 				continue;
 			}
@@ -556,7 +603,11 @@ static void atomics(void **state)
 				check_miss(g, off, 0, 8, 8, 0, true, &miss);
 			} else {
 				assert_int_equal(ret, 0);
-				want = op == PRXE_ATOMIC_FETCH_ADD ? old + b : op == PRXE_ATOMIC_WRITE ? b : old == a ? b : old;
+				want = old == a ? b : old;
+				if (op == PRXE_ATOMIC_FETCH_ADD)
+					want = old + b;
+				else if (op == PRXE_ATOMIC_WRITE)
+					want = b;
 				if (op != PRXE_ATOMIC_WRITE)
 					assert_true(orig == old);
 				memcpy(g->flat + off, &want, 8);
@@ -594,17 +645,21 @@ static void stale(void **state)
 			assert_true(prxe_copy_probe(&cur, false, 1, 0, &miss) == -ESTALE);
 			cur.len = 8;
 			if (!(cur.addr & 7))
-				assert_int_equal(prxe_copy_atomic(&cur, PRXE_ATOMIC_WRITE, 0, 0, &orig, &miss), -ESTALE);
+				assert_int_equal(prxe_copy_atomic(&cur, PRXE_ATOMIC_WRITE, 0, 0,
+								  &orig, &miss), -ESTALE);
 			same(g);
 			if (!(i & 1))
-				assert_int_equal(prxe_gate(&qp[0].who, g->mr.lkey, false, g->mr.iova, 1, 0, &cur), -EACCES);
+				assert_int_equal(gate_local(&g->mr, 0, 1, &cur), -EACCES);
 		}
 		prxe_mem_end();
 		world_free();
 	}
 }
 
-/* Transfers leave the mark that reclaim looks for; in force_fault mode each use needs a fault of its own. */
+/*
+ * Transfers leave the mark that reclaim looks for; in force_fault mode each use needs a fault of
+ * its own.
+ */
 static void clear_entry(void *p)
 {
 	shim_on_cmpxchg = NULL;
@@ -616,6 +671,7 @@ static void marks(void **state)
 	unsigned long whole_entry;
 	struct prxe_cursor cur;
 	struct prxe_miss miss;
+	struct prxe_leaf *leaf;
 	struct region *g;
 	unsigned long *e;
 	u8 byte = 0;
@@ -630,20 +686,21 @@ static void marks(void **state)
 	prxe_mr_set_live(&g->mr);
 	xa_init(&dev.keys);
 	xa_store(&dev.keys, 1, &g->mr, 0);
-	e = &((struct prxe_leaf *)xa_load(&g->mirror.leaves, g->mr.va >> PRXE_LEAF_SHIFT))->entry[prxe_leaf_index(g->mr.va)];
+	leaf = xa_load(&g->mirror.leaves, g->mr.va >> PRXE_LEAF_SHIFT);
+	e = &leaf->entry[prxe_leaf_index(g->mr.va)];
 	for (int fresh = 0; fresh < 2; fresh++) {
 		*e &= ~PRXE_ENTRY_ACCESSED;
 		prxe_force_fault = fresh;
 		prxe_mem_begin();
 		if (fresh) {
-			assert_int_equal(prxe_gate(&qp[0].who, g->mr.lkey, false, g->mr.iova, 1, 0, &cur), 0);
+			assert_int_equal(gate_local(&g->mr, 0, 1, &cur), 0);
 			assert_int_equal(prxe_copy_out(&byte, &cur, 1, 0, &miss), 0);
 			assert_ptr_equal(miss.mirror, &g->mirror);
 			prxe_mirror_put(miss.mirror);
 			assert_false(*e & PRXE_ENTRY_ACCESSED);
 			*e |= PRXE_ENTRY_FRESH;
 		}
-		assert_int_equal(prxe_gate(&qp[0].who, g->mr.lkey, false, g->mr.iova, 1, 0, &cur), 0);
+		assert_int_equal(gate_local(&g->mr, 0, 1, &cur), 0);
 		assert_int_equal(prxe_copy_out(&byte, &cur, 1, 0, &miss), 1);
 		assert_int_equal(byte, g->flat[0]);
 		assert_true(*e & PRXE_ENTRY_ACCESSED);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * kernel/mem/sgl.c and kernel/transport/gather.c over a gate and copy functions that are models: random SGE lists, positions and lengths; memory that is missing,
- * poisoned or taken away in the middle. What arrived is compared with a copy made byte by byte, all other bytes with what was there.
+ * kernel/mem/sgl.c and kernel/transport/gather.c over a gate and copy functions that are models:
+ * random SGE lists, positions and lengths; memory that is missing, poisoned or taken away in the
+ * middle. What arrived is compared with a copy made byte by byte, all other bytes with what was
+ * there.
  */
 #include "common.h"
 #include "mem/copy.h"
@@ -58,7 +60,9 @@ int prxe_gate(const struct prxe_who *who, u32 key, bool remote, u64 iova, u64 le
 	off = iova - s->iova[key];
 	if (iova < s->iova[key] || off > BYTES || len > BYTES - off || (access && s->readonly[key]))
 		return -EACCES;
-	*cur = (struct prxe_cursor){ .mr = (void *)s, .key = (void *)s, .addr = key * BYTES + off, .len = len };
+	*cur = (struct prxe_cursor){
+		.mr = (void *)s, .key = (void *)s, .addr = key * BYTES + off, .len = len,
+	};
 	return 0;
 }
 
@@ -96,7 +100,8 @@ static u8 *at(struct prxe_cursor *cur, size_t n)
 	return p;
 }
 
-ssize_t prxe_copy(struct prxe_cursor *dst, struct prxe_cursor *src, size_t len, u64 ahead, struct prxe_miss *miss)
+ssize_t prxe_copy(struct prxe_cursor *dst, struct prxe_cursor *src, size_t len, u64 ahead,
+		  struct prxe_miss *miss)
 {
 	ssize_t n = moves(len, ahead, miss, rnd_below(&t.r, 2));
 
@@ -106,7 +111,8 @@ ssize_t prxe_copy(struct prxe_cursor *dst, struct prxe_cursor *src, size_t len, 
 	return n;
 }
 
-ssize_t prxe_copy_in(struct prxe_cursor *dst, const void *src, size_t len, u64 ahead, struct prxe_miss *miss)
+ssize_t prxe_copy_in(struct prxe_cursor *dst, const void *src, size_t len, u64 ahead,
+		     struct prxe_miss *miss)
 {
 	ssize_t n = moves(len, ahead, miss, true);
 
@@ -115,7 +121,8 @@ ssize_t prxe_copy_in(struct prxe_cursor *dst, const void *src, size_t len, u64 a
 	return n;
 }
 
-ssize_t prxe_copy_out(void *dst, struct prxe_cursor *src, size_t len, u64 ahead, struct prxe_miss *miss)
+ssize_t prxe_copy_out(void *dst, struct prxe_cursor *src, size_t len, u64 ahead,
+		      struct prxe_miss *miss)
 {
 	ssize_t n = moves(len, ahead, miss, false);
 
@@ -124,8 +131,8 @@ ssize_t prxe_copy_out(void *dst, struct prxe_cursor *src, size_t len, u64 ahead,
 	return n;
 }
 
-ssize_t prxe_copy_skb(struct prxe_cursor *dst, const struct sk_buff *skb, int off, size_t len, u64 ahead,
-		      struct prxe_miss *miss)
+ssize_t prxe_copy_skb(struct prxe_cursor *dst, const struct sk_buff *skb, int off, size_t len,
+		      u64 ahead, struct prxe_miss *miss)
 {
 	ssize_t n = moves(len, ahead, miss, true);
 
@@ -134,7 +141,8 @@ ssize_t prxe_copy_skb(struct prxe_cursor *dst, const struct sk_buff *skb, int of
 	return n;
 }
 
-ssize_t prxe_copy_probe(struct prxe_cursor *cur, bool write, size_t len, u64 ahead, struct prxe_miss *miss)
+ssize_t prxe_copy_probe(struct prxe_cursor *cur, bool write, size_t len, u64 ahead,
+			struct prxe_miss *miss)
 {
 	assert_int_equal(write, !!(t.access & IB_ACCESS_LOCAL_WRITE));
 	assert_true(len <= cur->len);
@@ -164,11 +172,13 @@ static void side_make(struct side *s, bool dst)
 		g->addr = (g->lkey < KEYS ? s->iova[g->lkey] : 0) + start;
 		room = BYTES - start;
 		g->length = rnd_below(&t.r, 4) ? rnd_below(&t.r, room < 60 ? room + 1 : 60) : 0;
-		if (!rnd_below(&t.r, 60))	/* longer than the memory behind it: matters when it is touched */
+		/* Longer than the memory behind it, which matters when that is touched. */
+		if (!rnd_below(&t.r, 60))
 			g->length += BYTES;
 		if (!rnd_below(&t.r, 60))
 			g->addr -= BYTES;
-		if (!rnd_below(&t.r, 30)) {	/* around the end of the address space, into the first region */
+		/* Around the end of the address space, into the first region. */
+		if (!rnd_below(&t.r, 30)) {
 			g->lkey = 0;
 			g->addr = -(u64)rnd_below(&t.r, 30);
 			g->length = rnd_below(&t.r, 90);
@@ -190,7 +200,9 @@ static long byte_at(const struct side *s, u64 pos, bool write)
 			pos -= g->length;
 			continue;
 		}
-		if (g->lkey >= KEYS || a < s->iova[g->lkey] || a - s->iova[g->lkey] >= BYTES || (write && s->readonly[g->lkey]))
+		if (g->lkey >= KEYS || (write && s->readonly[g->lkey]))
+			return -1;
+		if (a < s->iova[g->lkey] || a - s->iova[g->lkey] >= BYTES)
 			return -1;
 		return g->lkey * BYTES + (long)(a - s->iova[g->lkey]);
 	}
@@ -219,7 +231,10 @@ static u32 granted(const struct side *s, u64 pos, u32 len, bool write)
 	return n;
 }
 
-enum op { GATHER, GATHER_INLINE, GATHER_TO, GATHER_TO_INLINE, GATHER_SGL, GATHER_SGL_INLINE, SCATTER, SCATTER_SKB, SCATTER_FROM, PROBE, OPS };
+enum op {
+	GATHER, GATHER_INLINE, GATHER_TO, GATHER_TO_INLINE, GATHER_SGL, GATHER_SGL_INLINE,
+	SCATTER, SCATTER_SKB, SCATTER_FROM, PROBE, OPS,
+};
 
 static void one_case(enum op op)
 {
@@ -278,7 +293,10 @@ static void one_case(enum op op)
 	for (i = 0; i < len; i++) {
 		long a = src_list ? byte_at(left, pos + i, false) : -1;
 
-		want[i] = src_list ? a < 0 ? 0 : left->mem[a] : in ? wqe->inline_data[pos + i] : pattern(9, pos + i);
+		if (src_list)
+			want[i] = a < 0 ? 0 : left->mem[a];
+		else
+			want[i] = in ? wqe->inline_data[pos + i] : pattern(9, pos + i);
 	}
 	memcpy(model, right->mem, sizeof(right->mem));
 	before = malloc(len + 1);
@@ -292,7 +310,9 @@ static void one_case(enum op op)
 	t.missed = false;
 	t.max_ahead = 0;
 	/* The destination or source that is not a list: region 0, its beginning. */
-	cursor = (struct prxe_cursor){ .mr = (void *)right, .key = (void *)right, .addr = 0, .len = BYTES };
+	cursor = (struct prxe_cursor){
+		.mr = (void *)right, .key = (void *)right, .addr = 0, .len = BYTES,
+	};
 	sgl = (struct prxe_sgl){ .sge = right->sge, .num = right->num };
 	switch (op) {
 	case GATHER:
@@ -313,7 +333,8 @@ static void one_case(enum op op)
 	case SCATTER_SKB: {
 		struct sk_buff skb = { .data = kernel, .len = len };
 
-		n = prxe_sgl_scatter_skb(&right->qp.who, sgl, pos, &skb, 0, len, rnd_below(&t.r, 1000), &miss);
+		n = prxe_sgl_scatter_skb(&right->qp.who, sgl, pos, &skb, 0, len,
+					 rnd_below(&t.r, 1000), &miss);
 		break;
 	}
 	case SCATTER_FROM:
@@ -335,7 +356,7 @@ static void one_case(enum op op)
 	if (dst_list) {
 		u32 there = granted(right, dst_pos, len, t.access != 0);
 
-		/* Of the source only parts that have a place are tried, each whole or not at all. */
+		/* Only parts of the source that have a place are tried, each whole or not. */
 		ok = there;
 		if (src_list) {
 			u32 done = 0;

@@ -269,7 +269,8 @@ static void *t_copier(void *arg)
 
 		/* Writers change their word only, atomically, so that two of them are no race. */
 		prxe_mem_begin();
-		ret = prxe_gate(&t_qp.who, key, true, i * PAGE_SIZE, 8, IB_ACCESS_REMOTE_ATOMIC, &cur);
+		ret = prxe_gate(&t_qp.who, key, true, i * PAGE_SIZE, 8, IB_ACCESS_REMOTE_ATOMIC,
+				&cur);
 		if (!ret)
 			ret = prxe_copy_atomic(&cur, PRXE_ATOMIC_FETCH_ADD, 0, 1, &orig, &miss);
 		prxe_mem_end();

@@ -96,7 +96,11 @@ void prxe_fault_queue(struct prxe_fault_req *req, const struct prxe_miss *miss)
 static int try_result = -EAGAIN;
 int prxe_fault_try(const struct prxe_miss *miss) { return try_result; }
 int prxe_key_invalidate(const struct prxe_who *who, u32 key, bool remote) { return 0; }
-int prxe_mr_fast_reg(const struct prxe_who *who, struct ib_mr *mr, u32 key, int access) { return 0; }
+int prxe_mr_fast_reg(const struct prxe_who *who, struct ib_mr *mr, u32 key, int access)
+{
+	return 0;
+}
+
 int prxe_mw_bind(const struct prxe_who *who, const struct prxe_mw_bind *b) { return 0; }
 void prxe_miss_drop(struct prxe_miss *miss) { }
 void prxe_qp_event(struct prxe_qp *qp, int event) { }
