@@ -21,8 +21,9 @@ struct side {
 	unsigned long need;		/* bits of an entry that can be used at once */
 	struct prxe_leaf *leaf;		/* of the cursor's position; NULL when there is none */
 	unsigned long no;		/* its number */
-	unsigned long *table;		/* where its translations stood when it was looked at last: for each page, or one for all of it */
-	unsigned long pages, offset;	/* masks: of an index into the table, of a byte in what an entry is for */
+	/* Its translations when it was looked at last: one for each page, or one for all of it. */
+	unsigned long *table;
+	unsigned long pages, offset;	/* masks: of an index, of a byte in an entry's memory */
 	unsigned long *entry;		/* what side_map() found */
 };
 
@@ -34,7 +35,7 @@ static __always_inline unsigned long side_need(bool write)
 	       (unlikely(READ_ONCE(prxe_force_fault)) ? PRXE_ENTRY_FRESH : 0);
 }
 
-/* Bytes that one window may move here: to the end of the page, or of the smaller pages of a fast-registered MR. */
+/* Bytes that one window may move here: to the end of the page. Those of a fast MR may be small. */
 static __always_inline size_t side_room(const struct side *s)
 {
 	size_t unit = min(PAGE_SIZE, 1UL << s->cur->mr->page_shift);
@@ -42,7 +43,7 @@ static __always_inline size_t side_room(const struct side *s)
 	return unit - (s->cur->addr & (unit - 1));
 }
 
-/* Where the leaf's translations stand may change at any time; what an entry says is believed inside a window only. */
+/* The leaf may get another table at any time; what an entry says is valid inside a window only. */
 static __always_inline void side_table(struct side *s)
 {
 	unsigned long size;
@@ -69,7 +70,10 @@ static __always_inline bool side_find(struct side *s)
 	return s->leaf;
 }
 
-/* Inside the window: the entry cannot be used as it is. Perhaps it stands elsewhere by now, or was not used lately; else 0. */
+/*
+ * Slow path, inside the window: the table may have moved, or only ACCESSED is missing (then set
+ * it). Returns the entry, or 0 if a fault is needed.
+ */
 static noinline unsigned long side_again(struct side *s)
 {
 	unsigned long need = s->need & ~PRXE_ENTRY_ACCESSED, e;
@@ -107,7 +111,8 @@ static __always_inline void *side_map(struct side *s)
 	case PRXE_MR_DMA:
 		return (void *)(unsigned long)cur->addr;
 	default:
-		return (void *)(mr->page[cur->addr >> mr->page_shift] + (cur->addr & ((1UL << mr->page_shift) - 1)));
+		return (void *)(mr->page[cur->addr >> mr->page_shift] +
+				(cur->addr & ((1UL << mr->page_shift) - 1)));
 	}
 }
 
@@ -129,12 +134,12 @@ static noinline void side_miss(const struct side *s, size_t len, u64 ahead, stru
 {
 	struct prxe_mr *mr = s->cur->mr;
 
-	/* No mirror: a kernel consumer's address 0. No reference: the MR is dying, and the next try says so. */
+	/* No mirror: a kernel consumer's address 0. No reference: the MR is going; see ESTALE. */
 	if (!mr->mirror || !prxe_mirror_tryget(mr->mirror))
 		return;
 	miss->mirror = mr->mirror;
 	miss->va = s->cur->addr;
-	/* @ahead is the other side's as well, which may be in pieces; what was granted here is wanted, too. */
+	/* @ahead is bounded by the other side, too; all that was granted here will be wanted. */
 	ahead = min_t(u64, ahead, PRXE_FAULT_MAX);
 	miss->len = min_t(u64, max_t(u64, len + ahead, s->cur->len), PRXE_FAULT_MAX);
 	miss->write = s->write;
@@ -148,8 +153,8 @@ static noinline void side_miss(const struct side *s, size_t len, u64 ahead, stru
 /* @d, @s: kernel addresses of a side, NULL when it is not an MR's. 0 or -EHWPOISON. */
 typedef int (*move_fn)(void *d, const void *s, size_t n, size_t done, const void *arg);
 
-static __always_inline ssize_t move(struct prxe_cursor *dst, struct prxe_cursor *src, size_t len, u64 ahead,
-				    struct prxe_miss *miss, move_fn fn, const void *arg)
+static __always_inline ssize_t move(struct prxe_cursor *dst, struct prxe_cursor *src, size_t len,
+				    u64 ahead, struct prxe_miss *miss, move_fn fn, const void *arg)
 {
 	struct side d = SIDE(dst, true), s = SIDE(src, false);
 	const struct side *missing = NULL;
@@ -163,7 +168,7 @@ static __always_inline ssize_t move(struct prxe_cursor *dst, struct prxe_cursor 
 	if (WARN_ON_ONCE((dst && len > dst->len) || (src && len > src->len)))
 		return -EACCES;
 
-	preempt_disable();	/* BH are off, but that does not mean it everywhere */
+	preempt_disable();	/* on PREEMPT_RT, disabling BH does not disable preemption */
 	do {
 		size_t n = len - done;
 
@@ -224,7 +229,7 @@ static __always_inline ssize_t move(struct prxe_cursor *dst, struct prxe_cursor 
 	return done ? done : ret;
 }
 
-/* From a page that may be poisoned. Reports it instead of dying of it, where the architecture can. */
+/* The page may be poisoned: say so instead of crashing, where the architecture can. */
 static __always_inline int copy_from_page(void *d, const void *s, size_t n)
 {
 	return copy_mc_to_kernel(d, s, n) ? -EHWPOISON : 0;
@@ -239,7 +244,8 @@ static __always_inline int move_copy(void *d, const void *s, size_t n, size_t do
 	return copy_from_page(d, s, n);
 }
 
-ssize_t prxe_copy(struct prxe_cursor *dst, struct prxe_cursor *src, size_t len, u64 ahead, struct prxe_miss *miss)
+ssize_t prxe_copy(struct prxe_cursor *dst, struct prxe_cursor *src, size_t len, u64 ahead,
+		  struct prxe_miss *miss)
 {
 	return move(dst, src, len, ahead, miss, move_copy, NULL);
 }
@@ -250,7 +256,8 @@ static __always_inline int move_in(void *d, const void *s, size_t n, size_t done
 	return 0;
 }
 
-ssize_t prxe_copy_in(struct prxe_cursor *dst, const void *src, size_t len, u64 ahead, struct prxe_miss *miss)
+ssize_t prxe_copy_in(struct prxe_cursor *dst, const void *src, size_t len, u64 ahead,
+		     struct prxe_miss *miss)
 {
 	return move(dst, NULL, len, ahead, miss, move_in, src);
 }
@@ -260,7 +267,8 @@ static __always_inline int move_out(void *d, const void *s, size_t n, size_t don
 	return copy_from_page((void *)arg + done, s, n);
 }
 
-ssize_t prxe_copy_out(void *dst, struct prxe_cursor *src, size_t len, u64 ahead, struct prxe_miss *miss)
+ssize_t prxe_copy_out(void *dst, struct prxe_cursor *src, size_t len, u64 ahead,
+		      struct prxe_miss *miss)
 {
 	return move(NULL, src, len, ahead, miss, move_out, dst);
 }
@@ -277,8 +285,8 @@ static __always_inline int move_skb(void *d, const void *s, size_t n, size_t don
 	return skb_copy_bits(from->skb, from->off + done, d, n);
 }
 
-ssize_t prxe_copy_skb(struct prxe_cursor *dst, const struct sk_buff *skb, int off, size_t len, u64 ahead,
-		      struct prxe_miss *miss)
+ssize_t prxe_copy_skb(struct prxe_cursor *dst, const struct sk_buff *skb, int off, size_t len,
+		      u64 ahead, struct prxe_miss *miss)
 {
 	struct skb_source from = { .skb = skb, .off = off };
 
@@ -291,7 +299,8 @@ struct atomic_op {
 	u64 *orig;
 };
 
-static __always_inline int move_atomic(void *d, const void *s, size_t n, size_t done, const void *arg)
+static __always_inline int move_atomic(void *d, const void *s, size_t n, size_t done,
+				       const void *arg)
 {
 	const struct atomic_op *a = arg;
 
@@ -311,8 +320,8 @@ static __always_inline int move_atomic(void *d, const void *s, size_t n, size_t 
 	return 0;
 }
 
-int prxe_copy_atomic(struct prxe_cursor *dst, enum prxe_atomic_op op, u64 compare, u64 swap_add, u64 *orig,
-		     struct prxe_miss *miss)
+int prxe_copy_atomic(struct prxe_cursor *dst, enum prxe_atomic_op op, u64 compare, u64 swap_add,
+		     u64 *orig, struct prxe_miss *miss)
 {
 	struct atomic_op a = { .op = op, .compare = compare, .swap_add = swap_add, .orig = orig };
 	ssize_t n;
@@ -320,7 +329,7 @@ int prxe_copy_atomic(struct prxe_cursor *dst, enum prxe_atomic_op op, u64 compar
 	miss->mirror = NULL;
 	if (dst->len < sizeof(u64))
 		return -EACCES;
-	/* Pages are aligned, so that this is the alignment of the page's bytes, too; and one word is in one page. */
+	/* Pages are aligned, so the bytes in the page are, too; and one word is in one page. */
 	if (dst->addr & (sizeof(u64) - 1))
 		return -EINVAL;
 	n = move(dst, NULL, sizeof(u64), 0, miss, move_atomic, &a);
@@ -329,7 +338,8 @@ int prxe_copy_atomic(struct prxe_cursor *dst, enum prxe_atomic_op op, u64 compar
 	return n < 0 ? n : -EAGAIN;
 }
 
-ssize_t prxe_copy_probe(struct prxe_cursor *cur, bool write, size_t len, u64 ahead, struct prxe_miss *miss)
+ssize_t prxe_copy_probe(struct prxe_cursor *cur, bool write, size_t len, u64 ahead,
+			struct prxe_miss *miss)
 {
 	struct prxe_cursor at = *cur;
 	struct side s = SIDE(&at, write);

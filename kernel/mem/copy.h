@@ -12,29 +12,41 @@ struct prxe_cursor;
 struct sk_buff;
 
 /*
- * Copying. Each moves up to @len bytes (the caller bounds it by PRXE_MEM_CHUNK and by both cursors), advances the cursors and returns
- * the bytes moved. Fewer than @len: *miss is filled (miss->mirror non-NULL; @ahead more bytes of the same operation will
- * follow behind len, used for fault-around) or a negative error is returned when nothing was moved: -ESTALE the MR or
- * MW died under us (treat as -EACCES), -EHWPOISON the source page is poisoned, -EFAULT.
- * A short count with miss->mirror NULL: an error stands behind those bytes, the next call returns it. Without a miss
- * miss->mirror is always NULL.
- * Both cursors may be ODP of different mirrors. Overlap within a page behaves like memmove.
+ * Each moves up to @len bytes, advances the cursors and returns the number of bytes moved. The
+ * caller bounds @len by PRXE_MEM_CHUNK and by both cursors.
+ *
+ * If fewer than @len were moved because a translation is missing, *miss is filled; else
+ * miss->mirror is NULL. @ahead: so many more bytes of the same operation follow, for fault-around.
+ * If nothing was moved because of an error, that is returned: -ESTALE the MR or memory window was
+ * invalidated meanwhile (treat it as -EACCES), -EHWPOISON the source page is poisoned, -EFAULT. If
+ * an error comes after some bytes, their number is returned, and the next call returns the error.
+ *
+ * Both cursors may be of ODP MRs with different mirrors. Ranges that overlap within a page are
+ * copied as by memmove().
  */
-ssize_t prxe_copy(struct prxe_cursor *dst, struct prxe_cursor *src, size_t len, u64 ahead, struct prxe_miss *miss);
-ssize_t prxe_copy_in(struct prxe_cursor *dst, const void *src, size_t len, u64 ahead, struct prxe_miss *miss);
-ssize_t prxe_copy_out(void *dst, struct prxe_cursor *src, size_t len, u64 ahead, struct prxe_miss *miss);
-/* From a received packet's payload (any skb layout) at @off. */
-ssize_t prxe_copy_skb(struct prxe_cursor *dst, const struct sk_buff *skb, int off, size_t len, u64 ahead,
+ssize_t prxe_copy(struct prxe_cursor *dst, struct prxe_cursor *src, size_t len, u64 ahead,
+		  struct prxe_miss *miss);
+ssize_t prxe_copy_in(struct prxe_cursor *dst, const void *src, size_t len, u64 ahead,
+		     struct prxe_miss *miss);
+ssize_t prxe_copy_out(void *dst, struct prxe_cursor *src, size_t len, u64 ahead,
 		      struct prxe_miss *miss);
+/* From a received packet's payload (any skb layout) at @off. */
+ssize_t prxe_copy_skb(struct prxe_cursor *dst, const struct sk_buff *skb, int off, size_t len,
+		      u64 ahead, struct prxe_miss *miss);
 
 enum prxe_atomic_op { PRXE_ATOMIC_CMP_SWP, PRXE_ATOMIC_FETCH_ADD, PRXE_ATOMIC_WRITE };
 /*
- * An 8-byte atomic at the cursor (CPU atomic on the page; host order, as rdma_rxe and IB_ATOMIC_HCA). 0 with the old value in
- * *orig; -EAGAIN with *miss filled; -EINVAL not naturally aligned; -ESTALE.
+ * An 8-byte atomic at the cursor: an atomic of the CPU on the page, in host order, as rdma_rxe's
+ * (IB_ATOMIC_HCA). 0 with the old value in *orig; -EAGAIN with *miss filled; -EINVAL the address is
+ * not aligned to 8 bytes; -EACCES the cursor has less than 8 bytes; -ESTALE.
  */
-int prxe_copy_atomic(struct prxe_cursor *dst, enum prxe_atomic_op op, u64 compare, u64 swap_add, u64 *orig,
-		     struct prxe_miss *miss);
-/* Is [cursor, +len) present (and writable)? Nothing moves; the same returns as prxe_copy(): len, or less with *miss. */
-ssize_t prxe_copy_probe(struct prxe_cursor *cur, bool write, size_t len, u64 ahead, struct prxe_miss *miss);
+int prxe_copy_atomic(struct prxe_cursor *dst, enum prxe_atomic_op op, u64 compare, u64 swap_add,
+		     u64 *orig, struct prxe_miss *miss);
+/*
+ * Are the next @len bytes of the cursor present, and for @write writable? Nothing moves, and the
+ * cursor stays where it is; returns as prxe_copy().
+ */
+ssize_t prxe_copy_probe(struct prxe_cursor *cur, bool write, size_t len, u64 ahead,
+			struct prxe_miss *miss);
 
 #endif

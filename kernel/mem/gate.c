@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * THE access gate.
+ * THE access gate. It uses the table of keys (key.h), and is told who asks (who.h); it knows no QP.
  *
- * The gate reads a key's description without a lock. What makes that safe is the key's seq: it changes with every change of
- * the description, the cursor keeps the one it was granted under, and each window compares it before it touches memory. So a grant of a
- * description that was changing, or has changed since, moves no byte.
+ * The gate reads a key's description without a lock. That is safe because of the key's seq: it
+ * changes whenever the description changes, the cursor keeps the one that it was granted under, and
+ * copy.c compares it inside each window before it touches memory. So a grant from a description
+ * that was changing, or that has changed since, moves no byte.
  */
 #include "base/prxe.h"
 #include "mem/gate.h"
 #include "mem/key.h"
 #include "mem/who.h"
 
-/* What @key names, when it may be used for @access at all; read under *seq. */
+/* What @key stands for, if it may be used for @access at all; read under *seq. */
 static __always_inline struct prxe_mr *gate_key(const struct prxe_who *who, u32 key, bool remote,
 						int access, unsigned int *seq)
 {
@@ -62,7 +63,7 @@ int prxe_gate(const struct prxe_who *who, u32 key, bool remote, u64 iova, u64 le
 		under = READ_ONCE(mr->under);
 		if (!under)
 			return -EACCES;	/* unbound just now */
-		/* From the window's bytes to the MR's, which stays as it is as long as the window is bound. */
+		/* An offset in the MR now; the MR does not change while the window is bound. */
 		off += READ_ONCE(mr->va) - under->iova;
 		if (off > under->length || len > under->length - off)
 			return -EACCES;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * THE access gate.
+ * THE access gate: the one place that decides whether a key may be used.
  *
- * Whatever moves bytes goes: prxe_mem_begin(); gate; copy...; prxe_mem_end(). Between begin and end RCU is held
- * and BH is off: nothing sleeps, cursors stay good, and at most PRXE_MEM_CHUNK bytes are moved. A cursor never survives
- * prxe_mem_end(): after a wait the gate runs again.
+ * Whoever moves bytes calls prxe_mem_begin(), the gate, the functions of copy.h, prxe_mem_end().
+ * Between begin and end RCU is held and BH are off: nothing sleeps, cursors stay valid, and at most
+ * PRXE_MEM_CHUNK bytes are moved. A cursor is not used after prxe_mem_end(): after a wait the gate
+ * is asked again.
  */
 #ifndef PRXE_GATE_H
 #define PRXE_GATE_H
@@ -19,12 +20,14 @@ struct prxe_who;
 
 #define PRXE_MEM_CHUNK	(64U << 10)
 
+/* What the gate has granted. */
 struct prxe_cursor {
-	struct prxe_mr *mr;	/* the MR that holds the memory (an MW's cursor names the MR under it) */
-	struct prxe_mr *key;	/* what the key named: mr itself, or the MW; both are named in the window */
-	u64 addr;		/* position: user VA for ODP, offset into the page table for pinned, kernel VA for DMA */
-	u64 len;		/* bytes left that were granted */
-	unsigned int seq;	/* key->seq when it was granted: another one means that the grant is void */
+	struct prxe_mr *mr;	/* holds the memory; of a memory window, the MR under it */
+	struct prxe_mr *key;	/* what the key stands for: mr itself, or the memory window */
+	/* Position. ODP: user VA; pinned, fast: offset into the page table; DMA: kernel VA. */
+	u64 addr;
+	u64 len;		/* bytes left of what was granted */
+	unsigned int seq;	/* key->seq when it was granted; if it differs, the grant is void */
 };
 
 static inline void prxe_mem_begin(void)
@@ -40,10 +43,11 @@ static inline void prxe_mem_end(void)
 }
 
 /*
- * May @key be used for @len bytes at @iova with all of @access (IB_ACCESS_LOCAL_WRITE, IB_ACCESS_REMOTE_*; 0: local read)?
- * @remote: the key is an rkey (then MWs count; a type 2 MW only for its own QP), else an lkey. 0, or
- * -EACCES for anything that is wrong (key, PD, state, access, bounds). len 0 is granted without looking at the key when
- * @remote (IBTA: a zero-length RDMA checks no R_Key) and for an SGE of no bytes.
+ * May @who use @key for @len bytes at @iova with all rights of @access (IB_ACCESS_LOCAL_WRITE,
+ * IB_ACCESS_REMOTE_*; 0: local read)? @remote: @key is an rkey, else an lkey. Memory windows have
+ * rkeys only, and one of type 2 is for its own QP only. 0 with *cur filled; or -EACCES if the key,
+ * its PD, its state, its rights or its bounds do not allow it. If @len is 0 the key is not looked
+ * at: IBTA has no check of the R_Key for an RDMA of no bytes, and an SGE of no bytes needs none.
  */
 int prxe_gate(const struct prxe_who *who, u32 key, bool remote, u64 iova, u64 len, int access,
 	      struct prxe_cursor *cur);

@@ -18,7 +18,7 @@
 #include "base/prxe.h"
 #include "mem/key.h"
 
-#define KEY_CACHE	16	/* a power of two; MRs that are made one after the other do not meet */
+#define KEY_CACHE	16	/* a power of two: MRs made one after the other do not collide */
 
 struct key_cache {
 	const struct prxe_dev *dev;
@@ -75,12 +75,15 @@ struct prxe_mr *prxe_mr_alloc(struct ib_pd *pd, enum prxe_mr_kind kind, int acce
 
 int prxe_mr_publish(struct prxe_mr *mr, gfp_t gfp)
 {
-	int ret = xa_alloc_cyclic(&mr->dev->keys, &mr->index, mr, XA_LIMIT(1, PRXE_MAX_KEYS - 1), &mr->dev->next_key,
-				  gfp);
+	int ret = xa_alloc_cyclic(&mr->dev->keys, &mr->index, mr, XA_LIMIT(1, PRXE_MAX_KEYS - 1),
+				  &mr->dev->next_key, gfp);
 
 	if (ret < 0)
 		return ret == -EBUSY ? -ENOSPC : ret;
-	/* Not live yet: the gate does not look at the key. A variant that nobody guesses from the last owner's. */
+	/*
+	 * It is not live yet, so the gate does not look at the key. The variant is random, so that
+	 * nobody guesses the key from one that the index had before.
+	 */
 	mr->lkey = mr->index << 8 | get_random_u8();
 	mr->rkey = mr->lkey;
 	mr->ibmr.lkey = mr->lkey;

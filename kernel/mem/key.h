@@ -2,8 +2,10 @@
 /*
  * What a key stands for: memory regions and memory windows, and the table from one to the other.
  *
- * A key is index << 8 | variant; prxe_dev.keys (xarray, RCU) maps the index to a struct prxe_mr. MRs and the key part of MWs
- * are both struct prxe_mr, freed by RCU. A hit takes no reference: it is inside RCU and names the MR in its window.
+ * A key is an index and, in its low 8 bits, a variant; prxe_dev.keys (xarray, RCU) maps the index
+ * to a struct prxe_mr. MRs and the key part of memory windows are both struct prxe_mr, freed by
+ * RCU. Who finds one takes no reference: it is inside RCU, and names the MR in its window
+ * (mmu/window.h).
  */
 #ifndef PRXE_KEY_H
 #define PRXE_KEY_H
@@ -24,7 +26,11 @@ enum prxe_mr_kind {
 	PRXE_MR_MW,		/* a window over another MR */
 };
 
-enum prxe_mr_state { PRXE_MR_DEAD, PRXE_MR_FREE /* not usable until bound or registered */, PRXE_MR_LIVE };
+enum prxe_mr_state {
+	PRXE_MR_DEAD,
+	PRXE_MR_FREE,		/* not usable until it is bound or registered */
+	PRXE_MR_LIVE,
+};
 
 struct prxe_mr {
 	struct ib_mr ibmr;		/* first; unused by an MW */
@@ -32,22 +38,23 @@ struct prxe_mr {
 	struct ib_pd *pd;		/* changes with rereg only, under window sync */
 	enum prxe_mr_kind kind;
 	int state;			/* enum prxe_mr_state; under lock */
-	unsigned int seq;		/* odd: usable (LIVE). Grows with every change of state; the hit path's check, inside a window */
+	/* Odd: LIVE. Grows when the MR goes into LIVE or out of it; compared inside each window. */
+	unsigned int seq;
 	int access;			/* IB_ACCESS_* */
 	u32 index;			/* in dev->keys */
 	u32 lkey, rkey;			/* current values, variants included */
 	u64 iova, length;
-	u64 va;				/* ODP: user VA of iova; pinned: iova's offset in the first page */
+	u64 va;				/* of iova: ODP: user VA; else offset in the 1st page */
 	struct prxe_mirror *mirror;	/* ODP */
 	struct ib_umem *umem;		/* pinned */
-	unsigned long *page;		/* pinned, fast: kernel addresses of pages of 1 << page_shift */
+	unsigned long *page;		/* pinned, fast: kernel addresses of its pages */
 	unsigned int page_shift;
 	u32 npages, max_pages;		/* fast */
-	struct prxe_mr *under;		/* MW: the MR it is bound to; a bound MR refuses deregistration (EBUSY) */
+	struct prxe_mr *under;		/* MW: the MR that it is bound to */
 	u32 mw_qpn;			/* type 2 MW: the QP that bound it; else 0 */
 	bool mw_type2;
 	atomic_t bound;			/* MWs bound to this MR */
-	spinlock_t lock;		/* state, key and binding changes; BH off (WRs change them) */
+	spinlock_t lock;		/* changes of state, key and binding; BH off */
 	atomic64_t faults, prefetches;	/* of this MR: pages missed, pages asked for by advise_mr */
 	struct rcu_head rcu;
 };
@@ -66,11 +73,16 @@ static inline struct prxe_mr *prxe_mr_find(struct prxe_dev *dev, u32 key)
 {
 	return xa_load(&dev->keys, key >> 8);
 }
-/* key.c: the same for hits, from what this CPU found last; BH off. And out of the table: nobody new finds it. */
+/* The same, from what this CPU found last; BH off too. */
 struct prxe_mr *prxe_mr_hit(struct prxe_dev *dev, u32 key);
+/* An empty table, at the device's birth. */
 void prxe_mr_keys_init(struct prxe_dev *dev);
+/* Out of the table: nobody new finds it. */
 void prxe_mr_unpublish(struct prxe_mr *mr);
-/* Under mr->lock: into LIVE (the description is complete), or out of it; the latter then needs prxe_window_sync(mr). */
+/*
+ * Into LIVE: the description is complete. Out of it: then the caller calls prxe_window_sync(mr).
+ * Under mr->lock.
+ */
 static inline void prxe_mr_set_live(struct prxe_mr *mr)
 {
 	mr->state = PRXE_MR_LIVE;

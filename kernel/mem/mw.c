@@ -2,8 +2,9 @@
 /*
  * Memory windows, and the work requests that change keys.
  *
- * A bound window keeps its MR as it is: deregistration, reregistration and invalidation of the MR are refused meanwhile. So a
- * CPU that uses a window has to name and check the window only. Lock order: the window's lock, then the MR's.
+ * An MR does not change while a memory window is bound to it: its deregistration, reregistration and
+ * invalidation are refused. So a CPU that uses a memory window names and checks only that, not the
+ * MR. Lock order: the memory window's lock, then the MR's.
  */
 #include <linux/random.h>
 #include <linux/slab.h>
@@ -13,8 +14,8 @@
 #include "mem/who.h"
 #include "mmu/window.h"
 
-#define ACCESS_MW	(IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_ATOMIC | IB_ZERO_BASED | \
-			 IB_ACCESS_FLUSH_GLOBAL)
+#define ACCESS_MW	(IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_ATOMIC | \
+			 IB_ZERO_BASED | IB_ACCESS_FLUSH_GLOBAL)
 
 int prxe_alloc_mw(struct ib_mw *ib, struct ib_udata *udata)
 {
@@ -37,7 +38,7 @@ int prxe_alloc_mw(struct ib_mw *ib, struct ib_udata *udata)
 	return 0;
 }
 
-/* mw->lock held. No byte moves through the window any more when it returns, and its MR is free of it. */
+/* When it returns, no byte moves through the memory window any more, and its MR is not bound. */
 static void mw_unbind(struct prxe_mr *mw, enum prxe_mr_state state)
 {
 	lockdep_assert_held(&mw->lock);
@@ -63,11 +64,13 @@ int prxe_dealloc_mw(struct ib_mw *ib)
 }
 
 /* mr->lock held: may the window of @b be laid over @mr? */
-static int bind_check(const struct prxe_who *who, const struct prxe_mw_bind *b, const struct prxe_mr *mr)
+static int bind_check(const struct prxe_who *who, const struct prxe_mw_bind *b,
+		      const struct prxe_mr *mr)
 {
 	u64 off;
 
-	if (mr->state != PRXE_MR_LIVE || mr->kind == PRXE_MR_MW || mr->lkey != b->mr_lkey || mr->pd != who->pd)
+	if (mr->state != PRXE_MR_LIVE || mr->kind == PRXE_MR_MW || mr->lkey != b->mr_lkey ||
+	    mr->pd != who->pd)
 		return -EINVAL;
 	if (!(mr->access & IB_ACCESS_MW_BIND))
 		return -EACCES;
@@ -83,7 +86,7 @@ static int bind_check(const struct prxe_who *who, const struct prxe_mw_bind *b, 
 int prxe_mw_bind(const struct prxe_who *who, const struct prxe_mw_bind *b)
 {
 	struct prxe_mr *mw, *mr = NULL;
-	/* Applications give the flags that they gave their MR: a window's local access and hints mean nothing. */
+	/* Applications pass their MR's flags: of a window, local access and hints mean nothing. */
 	int access = b->access & ~(IB_ACCESS_LOCAL_WRITE | IB_ACCESS_OPTIONAL);
 	int ret = -EINVAL;
 
@@ -103,7 +106,10 @@ int prxe_mw_bind(const struct prxe_who *who, const struct prxe_mw_bind *b)
 	spin_lock_bh(&mw->lock);
 	if (mw->state == PRXE_MR_DEAD || mw->pd != who->pd)
 		goto unlock;
-	/* An application keeps a type 2 window's first key in its ibv_mw, whatever it was bound with since: the index names it. */
+	/*
+	 * An application keeps the first key of a type 2 window in its ibv_mw, even if the window
+	 * was bound with others since: only the index counts.
+	 */
 	if (!mw->mw_type2 && mw->rkey != b->mw_rkey)
 		goto unlock;
 	/* The window's own index with another variant: who knows the old key only is locked out. */
@@ -168,7 +174,8 @@ int prxe_key_invalidate(const struct prxe_who *who, u32 key, bool remote)
 	case PRXE_MR_FAST:
 		if (mr->state == PRXE_MR_DEAD || atomic_read(&mr->bound))
 			goto unlock;
-		if (remote && !(mr->access & (IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_ATOMIC)))
+		if (remote && !(mr->access & (IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_WRITE |
+					      IB_ACCESS_REMOTE_ATOMIC)))
 			goto unlock;
 		prxe_mr_set_not_live(mr, PRXE_MR_FREE);
 		prxe_window_sync(mr);

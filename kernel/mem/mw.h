@@ -31,9 +31,9 @@ int prxe_alloc_mw(struct ib_mw *mw, struct ib_udata *udata);
 int prxe_dealloc_mw(struct ib_mw *mw);
 
 /*
- * Work requests on keys; called by the requester and the responder, BH off or process context, never sleeping. 0, or
- * -EACCES/-EINVAL: the WR fails (local: IB_WC_MW_BIND_ERR or LOC_QP_OP_ERR; remote invalidate: REM_ACCESS / invalid
- * request). After prxe_key_invalidate() returns 0 no byte moves through the key.
+ * Work requests on keys, of send sides and of receive sides (SEND with Invalidate). Process context
+ * or softirq; they do not sleep. 0; or -EACCES, -EINVAL: the work request fails. When
+ * prxe_key_invalidate() has returned 0, no byte moves through the key.
  */
 int prxe_key_invalidate(const struct prxe_who *who, u32 key, bool remote);
 int prxe_mw_bind(const struct prxe_who *who, const struct prxe_mw_bind *b);

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Messages as byte ranges over SGE lists. Positions are bytes from the message's beginning. All functions: inside prxe_mem_begin(); they
- * run the gate for each SGE that they enter (@access as in prxe_gate()), move at most PRXE_MEM_CHUNK bytes, and return bytes moved; fewer than
- * asked with *miss filled, or a negative error (-EACCES gate, -ESTALE, -EFAULT, -EHWPOISON) when nothing was moved before it.
+ * Messages as byte ranges over SGE lists. Positions are bytes from the message's beginning.
+ *
+ * All functions: inside prxe_mem_begin(). They ask the gate for each SGE that they enter (@access
+ * as of prxe_gate()), move at most PRXE_MEM_CHUNK bytes, and return the number of bytes moved:
+ * fewer than asked for with *miss filled, or, when nothing was moved before it, a negative error
+ * (-EACCES from the gate, or what copy.h says).
  */
 #ifndef PRXE_SGL_H
 #define PRXE_SGL_H
@@ -33,13 +36,15 @@ typedef ssize_t (*prxe_sge_fn)(struct prxe_cursor *cur, u32 done, u32 len, u64 a
 ssize_t prxe_sgl_walk(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, u32 len, u64 ahead,
 		      int access, prxe_sge_fn fn, void *arg, struct prxe_miss *miss);
 /* Into an SGE list (receive WQE, landing of a READ) from kernel memory, a packet's payload, an MR. */
-ssize_t prxe_sgl_scatter(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, const void *src, u32 len,
-			 struct prxe_miss *miss);
-ssize_t prxe_sgl_scatter_skb(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, const struct sk_buff *skb, int off,
-			     u32 len, u64 ahead, struct prxe_miss *miss);
-ssize_t prxe_sgl_scatter_from(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, struct prxe_cursor *src, u32 len,
-			      struct prxe_miss *miss);
+ssize_t prxe_sgl_scatter(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, const void *src,
+			 u32 len, struct prxe_miss *miss);
+ssize_t prxe_sgl_scatter_skb(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos,
+			     const struct sk_buff *skb, int off, u32 len, u64 ahead,
+			     struct prxe_miss *miss);
+ssize_t prxe_sgl_scatter_from(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos,
+			      struct prxe_cursor *src, u32 len, struct prxe_miss *miss);
 /* Are [pos, pos + len) of the list there, granted and (for @write) writable? */
-ssize_t prxe_sgl_probe(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, u32 len, int access, struct prxe_miss *miss);
+ssize_t prxe_sgl_probe(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, u32 len, int access,
+		       struct prxe_miss *miss);
 
 #endif
