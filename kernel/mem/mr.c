@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Memory regions and their keys.
+ * Memory regions: the verbs that make, change and end them, and advice. It uses the table of keys
+ * (key.h) and an address space's mirror (mmu/), which holds the translations of ODP MRs.
  *
- * An MR dies in three steps. Dead: its state and seq change under its lock, its index goes. Synchronised: prxe_window_sync() has seen
- * every CPU leave the windows that name it; from then on no byte moves through it. Free: what it holds is given back, and
- * its own memory by RCU, because the gate looks at it without a reference.
+ * An MR dies in three steps. Dead: its state and seq change under its lock, its index is erased.
+ * Synchronised: prxe_window_sync() has seen every CPU leave the windows that name it; from then on
+ * no byte moves through it. Freed: what it holds is given back, and its own memory is freed by RCU,
+ * because the gate looks at it without a reference.
  */
 #include <linux/log2.h>
 #include <linux/mm.h>
@@ -22,8 +24,8 @@
 #include "mmu/window.h"
 
 #define ACCESS_MR	(IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_READ | \
-			 IB_ACCESS_REMOTE_ATOMIC | IB_ACCESS_MW_BIND | IB_ACCESS_ON_DEMAND | IB_ACCESS_HUGETLB | \
-			 IB_ACCESS_FLUSH_GLOBAL)
+			 IB_ACCESS_REMOTE_ATOMIC | IB_ACCESS_MW_BIND | IB_ACCESS_ON_DEMAND | \
+			 IB_ACCESS_HUGETLB | IB_ACCESS_FLUSH_GLOBAL)
 
 /* Complete: let the gate find it. */
 static int mr_go_live(struct prxe_mr *mr)
@@ -88,7 +90,10 @@ struct ib_mr *prxe_get_dma_mr(struct ib_pd *pd, int access)
 
 /* ---- user memory ---- */
 
-/* The mirror of current->mm, with a user for one MR. The context keeps one, so that registration loops do not rebuild it. */
+/*
+ * The mirror of current->mm, counted for one MR. The context keeps it too, so that a program that
+ * registers and deregisters in a loop does not build it each time.
+ */
 static struct prxe_mirror *context_mirror(struct ib_pd *pd)
 {
 	struct prxe_mirror *mirror, *old = NULL;
@@ -108,7 +113,10 @@ static struct prxe_mirror *context_mirror(struct ib_pd *pd)
 	mirror = prxe_mirror_get_current();
 	if (IS_ERR(mirror))
 		goto out;
-	/* Another process with an inherited context has its own mirror; a context whose process went on with exec() gets the new one. */
+	/*
+	 * Another process with an inherited context has a mirror of its own. A context whose
+	 * process went on with exec() keeps the new one.
+	 */
 	if (!uctx->mirror || READ_ONCE(uctx->mirror->dead)) {
 		old = uctx->mirror;
 		prxe_mirror_use(mirror);
@@ -174,7 +182,8 @@ static int mr_init_pinned(struct prxe_mr *mr, u64 start, u64 length)
 	return 0;
 }
 
-struct ib_mr *prxe_reg_user_mr(struct ib_pd *pd, u64 start, u64 length, u64 iova, int access, struct ib_udata *udata)
+struct ib_mr *prxe_reg_user_mr(struct ib_pd *pd, u64 start, u64 length, u64 iova, int access,
+			       struct ib_udata *udata)
 {
 	struct prxe_mr *mr;
 	int ret;
@@ -182,7 +191,8 @@ struct ib_mr *prxe_reg_user_mr(struct ib_pd *pd, u64 start, u64 length, u64 iova
 	access &= ~IB_ACCESS_OPTIONAL;
 	if (access & ~ACCESS_MR)
 		return ERR_PTR(-EOPNOTSUPP);
-	if ((access & (IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_ATOMIC)) && !(access & IB_ACCESS_LOCAL_WRITE))
+	if ((access & (IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_ATOMIC)) &&
+	    !(access & IB_ACCESS_LOCAL_WRITE))
 		return ERR_PTR(-EINVAL);
 	if (length && iova > U64_MAX - (length - 1))
 		return ERR_PTR(-EINVAL);
@@ -208,12 +218,13 @@ struct ib_mr *prxe_reg_user_mr(struct ib_pd *pd, u64 start, u64 length, u64 iova
 }
 
 /*
- * PD and access change in place: dead, synchronised, live again with the same keys; what uses the MR in that moment is refused. New
- * translations, another kind of memory, or write access to pages that were pinned for reading make a new MR, and the core
- * replaces the old one by it.
+ * PD and access change in place: the MR is made unusable, synchronised, and live again with the
+ * same keys; who uses it meanwhile is refused. New translations, another kind of memory, or write
+ * access to pages that were pinned for reading make a new MR, which replaces the old one in the
+ * core.
  */
-struct ib_mr *prxe_rereg_user_mr(struct ib_mr *ibmr, int flags, u64 start, u64 length, u64 iova, int access,
-				 struct ib_pd *pd, struct ib_udata *udata)
+struct ib_mr *prxe_rereg_user_mr(struct ib_mr *ibmr, int flags, u64 start, u64 length, u64 iova,
+				 int access, struct ib_pd *pd, struct ib_udata *udata)
 {
 	struct prxe_mr *mr = to_prxe_mr(ibmr);
 	bool odp = mr->kind == PRXE_MR_ODP;
@@ -225,7 +236,8 @@ struct ib_mr *prxe_rereg_user_mr(struct ib_mr *ibmr, int flags, u64 start, u64 l
 	access = flags & IB_MR_REREG_ACCESS ? access & ~IB_ACCESS_OPTIONAL : mr->access;
 	if (access & ~ACCESS_MR)
 		return ERR_PTR(-EOPNOTSUPP);
-	if ((access & (IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_ATOMIC)) && !(access & IB_ACCESS_LOCAL_WRITE))
+	if ((access & (IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_ATOMIC)) &&
+	    !(access & IB_ACCESS_LOCAL_WRITE))
 		return ERR_PTR(-EINVAL);
 	if (!(flags & IB_MR_REREG_PD))
 		pd = mr->pd;
@@ -234,9 +246,11 @@ struct ib_mr *prxe_rereg_user_mr(struct ib_mr *ibmr, int flags, u64 start, u64 l
 
 	if (flags & IB_MR_REREG_TRANS)
 		return prxe_reg_user_mr(pd, start, length, iova, access, udata);
-	if (odp != !!(access & IB_ACCESS_ON_DEMAND) || ((access ^ mr->access) & IB_ACCESS_HUGETLB) ||
+	if (odp != !!(access & IB_ACCESS_ON_DEMAND) ||
+	    ((access ^ mr->access) & IB_ACCESS_HUGETLB) ||
 	    (!odp && ib_access_writable(access) && !mr->umem->writable))
-		return prxe_reg_user_mr(pd, odp ? mr->va : mr->umem->address, mr->length, mr->iova, access, udata);
+		return prxe_reg_user_mr(pd, odp ? mr->va : mr->umem->address, mr->length, mr->iova,
+					access, udata);
 
 	spin_lock_bh(&mr->lock);
 	if (atomic_read(&mr->bound)) {
@@ -312,7 +326,8 @@ int prxe_mr_fast_reg(const struct prxe_who *who, struct ib_mr *ibmr, u32 key, in
 	spin_lock_bh(&mr->lock);
 	if (mr->state != PRXE_MR_FREE || mr->pd != who->pd)
 		goto out;
-	if (mr->ibmr.length > ((u64)mr->npages << ilog2(mr->ibmr.page_size)) - offset || !mr->npages)
+	if (mr->ibmr.length > ((u64)mr->npages << ilog2(mr->ibmr.page_size)) - offset ||
+	    !mr->npages)
 		goto out;
 	mr->lkey = key;
 	mr->rkey = key;
@@ -331,7 +346,8 @@ out:
 /* ---- advice ---- */
 
 /* One SGE of advise_mr: 0 with its mirror (a reference) and VA, or what the manual says. */
-static int advise_find(struct ib_pd *pd, const struct ib_sge *sge, bool write, struct prxe_mirror **mirror, u64 *va)
+static int advise_find(struct ib_pd *pd, const struct ib_sge *sge, bool write,
+		       struct prxe_mirror **mirror, u64 *va)
 {
 	struct prxe_mr *mr;
 	u64 off;
@@ -378,8 +394,8 @@ out:
 	return ret;
 }
 
-int prxe_advise_mr(struct ib_pd *pd, enum ib_uverbs_advise_mr_advice advice, u32 flags, struct ib_sge *sg, u32 num_sge,
-		   struct uverbs_attr_bundle *attrs)
+int prxe_advise_mr(struct ib_pd *pd, enum ib_uverbs_advise_mr_advice advice, u32 flags,
+		   struct ib_sge *sg, u32 num_sge, struct uverbs_attr_bundle *attrs)
 {
 	bool write = advice == IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH_WRITE;
 	const struct prxe_dev *dev = to_prxe_dev(pd->device);

@@ -2,9 +2,9 @@
 /*
  * Memory windows, and the work requests that change keys.
  *
- * An MR does not change while a memory window is bound to it: its deregistration, reregistration and
- * invalidation are refused. So a CPU that uses a memory window names and checks only that, not the
- * MR. Lock order: the memory window's lock, then the MR's.
+ * An MR does not change while a memory window is bound to it: its deregistration, reregistration
+ * and invalidation are refused. So a CPU that uses a memory window names and checks only that, not
+ * the MR. Lock order: the memory window's lock, then the MR's.
  */
 #include <linux/random.h>
 #include <linux/slab.h>
@@ -14,8 +14,8 @@
 #include "mem/who.h"
 #include "mmu/window.h"
 
-#define ACCESS_MW	(IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_ATOMIC | \
-			 IB_ZERO_BASED | IB_ACCESS_FLUSH_GLOBAL)
+#define ACCESS_MW	(IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_READ | \
+			 IB_ACCESS_REMOTE_ATOMIC | IB_ZERO_BASED | IB_ACCESS_FLUSH_GLOBAL)
 
 int prxe_alloc_mw(struct ib_mw *ib, struct ib_udata *udata)
 {

@@ -88,8 +88,8 @@ static ssize_t from_mr(struct prxe_cursor *cur, u32 done, u32 len, u64 ahead, vo
 ssize_t prxe_sgl_scatter_from(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos,
 			      struct prxe_cursor *src, u32 len, struct prxe_miss *miss)
 {
-	return prxe_sgl_walk(who, sgl, pos, len, src->len - len, IB_ACCESS_LOCAL_WRITE, from_mr, src,
-			     miss);
+	return prxe_sgl_walk(who, sgl, pos, len, src->len - len, IB_ACCESS_LOCAL_WRITE, from_mr,
+			     src, miss);
 }
 
 static ssize_t probe(struct prxe_cursor *cur, u32 done, u32 len, u64 ahead, void *arg,
@@ -100,8 +100,8 @@ static ssize_t probe(struct prxe_cursor *cur, u32 done, u32 len, u64 ahead, void
 	return prxe_copy_probe(cur, *write, len, ahead, miss);
 }
 
-ssize_t prxe_sgl_probe(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, u32 len, int access,
-		       struct prxe_miss *miss)
+ssize_t prxe_sgl_probe(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, u32 len,
+		       int access, struct prxe_miss *miss)
 {
 	bool write = access & IB_ACCESS_LOCAL_WRITE;
 

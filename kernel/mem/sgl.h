@@ -35,7 +35,7 @@ typedef ssize_t (*prxe_sge_fn)(struct prxe_cursor *cur, u32 done, u32 len, u64 a
  */
 ssize_t prxe_sgl_walk(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, u32 len, u64 ahead,
 		      int access, prxe_sge_fn fn, void *arg, struct prxe_miss *miss);
-/* Into an SGE list (receive WQE, landing of a READ) from kernel memory, a packet's payload, an MR. */
+/* Into an SGE list (receive WQE, landing of a READ) from kernel memory, a payload, an MR. */
 ssize_t prxe_sgl_scatter(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, const void *src,
 			 u32 len, struct prxe_miss *miss);
 ssize_t prxe_sgl_scatter_skb(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos,
@@ -44,7 +44,7 @@ ssize_t prxe_sgl_scatter_skb(const struct prxe_who *who, struct prxe_sgl sgl, u6
 ssize_t prxe_sgl_scatter_from(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos,
 			      struct prxe_cursor *src, u32 len, struct prxe_miss *miss);
 /* Are [pos, pos + len) of the list there, granted and (for @write) writable? */
-ssize_t prxe_sgl_probe(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, u32 len, int access,
-		       struct prxe_miss *miss);
+ssize_t prxe_sgl_probe(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, u32 len,
+		       int access, struct prxe_miss *miss);
 
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Address handles. A WQE names one by number; what is behind the number is replaced whole and freed by RCU.
+ * Address handles. A WQE names one by number; the address behind the number is replaced as a whole
+ * and freed by RCU. It uses av.h.
  */
 #include <linux/random.h>
 #include <linux/slab.h>

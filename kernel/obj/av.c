@@ -16,6 +16,7 @@
 #include "obj/vlan.h"
 
 #define DEFAULT_HOPS	64
+#define DETH_BYTES	8
 
 static bool is_v4(const union ib_gid *gid)
 {
@@ -30,7 +31,8 @@ static __be32 v4(const union ib_gid *gid)
 	return addr;
 }
 
-int prxe_av_init(struct prxe_dev *dev, struct prxe_av *av, const struct rdma_ah_attr *attr, u32 sport_hint)
+int prxe_av_init(struct prxe_dev *dev, struct prxe_av *av, const struct rdma_ah_attr *attr,
+		 u32 sport_hint)
 {
 	const struct ib_global_route *grh = rdma_ah_read_grh(attr);
 	const struct ib_gid_attr *sgid = grh->sgid_attr, *held = NULL;
@@ -57,7 +59,10 @@ int prxe_av_init(struct prxe_dev *dev, struct prxe_av *av, const struct rdma_ah_
 	av->tclass = grh->traffic_class;
 	av->hop_limit = grh->hop_limit ? : DEFAULT_HOPS;
 	av->flow_label = grh->flow_label & IB_GRH_FLOWLABEL_MASK;
-	/* The source port spreads flows over paths and queues: from the label if the user gave one (annex A17.9.2). */
+	/*
+	 * The source port spreads flows over paths and queues; it comes from the flow label if the
+	 * user gave one (annex A17.9.2).
+	 */
 	if (av->flow_label)
 		av->sport = rdma_flow_label_to_udp_sport(av->flow_label);
 	else
@@ -111,7 +116,8 @@ struct prxe_dev *prxe_av_local_dev(struct prxe_dev *dev, const struct prxe_av *a
 
 		if (READ_ONCE(d->unregistering) || !net_eq(dev_net(d->ndev), net))
 			continue;
-		gid = rdma_find_gid_by_port(&d->ib, &av->dgid, IB_GID_TYPE_ROCE_UDP_ENCAP, PRXE_PORT, NULL);
+		gid = rdma_find_gid_by_port(&d->ib, &av->dgid, IB_GID_TYPE_ROCE_UDP_ENCAP,
+					    PRXE_PORT, NULL);
 		if (!IS_ERR(gid)) {
 			rdma_put_gid_attr(gid);
 			return d;
@@ -148,7 +154,8 @@ u16 prxe_av_vlan(const struct prxe_dev *dev, const union ib_gid *gid, u32 prio)
 
 void prxe_av_grh(const struct prxe_av *av, u32 len, u8 grh[40])
 {
-	u32 udp_len = sizeof(struct udphdr) + PRXE_BTH_BYTES + 8 + len + (-len & 3) + PRXE_ICRC_BYTES;
+	u32 udp_len = sizeof(struct udphdr) + PRXE_BTH_BYTES + DETH_BYTES + len + (-len & 3) +
+		      PRXE_ICRC_BYTES;
 
 	memset(grh, 0, 40);
 	if (av->family == AF_INET) {

@@ -29,7 +29,8 @@ int prxe_create_cq(struct ib_cq *ib, const struct ib_cq_init_attr *attr, struct 
 
 	if (attr->flags & ~IB_UVERBS_CQ_FLAGS_TIMESTAMP_COMPLETION)
 		return -EOPNOTSUPP;
-	if (attr->cqe < 1 || attr->cqe > PRXE_MAX_CQE || attr->comp_vector >= dev->ib.num_comp_vectors)
+	if (attr->cqe < 1 || attr->cqe > PRXE_MAX_CQE ||
+	    attr->comp_vector >= dev->ib.num_comp_vectors)
 		return -EINVAL;
 	if (udata) {
 		uctx = rdma_udata_to_drv_context(udata, struct prxe_ucontext, ib);
@@ -65,7 +66,10 @@ int prxe_destroy_cq(struct ib_cq *ib, struct ib_udata *udata)
 {
 	struct prxe_cq *cq = to_prxe_cq(ib);
 
-	/* No QP uses it any more (the core counts), so nothing is posted: only the handler's work may still be there. */
+	/*
+	 * No QP uses it any more (the core counts them), so nothing is posted; only the handler's
+	 * work may still be queued.
+	 */
 	WRITE_ONCE(cq->dying, true);
 	cancel_work_sync(&cq->work);
 	prxe_watch_exit(&cq->watch);
@@ -77,7 +81,8 @@ int prxe_destroy_cq(struct ib_cq *ib, struct ib_udata *udata)
 /* Where the consumer is: from shared memory, masked. */
 static u32 cq_consumer(const struct prxe_queue *q)
 {
-	return smp_load_acquire(&q->ring->consumer) & q->mask;	/* before its slot is written again */
+	/* Acquire: what is read here comes before the slot is written again. */
+	return smp_load_acquire(&q->ring->consumer) & q->mask;
 }
 
 /*
@@ -152,8 +157,9 @@ static u32 user_flags(int flags)
 }
 
 /*
- * Of a datagram: is it from IPv4 or IPv6? The completion says so (IBTA A17.4.5.1), but libibverbs has no field for it. A service level has no
- * meaning on Ethernet, and mlx5 reports it there: 8 for RoCE v2 (UDP), and 1 for IPv6, 2 for IPv4. UCX finds its own address in the GRH by that.
+ * Of a datagram: is it from IPv4 or IPv6? The completion says so (IBTA A17.4.5.1), but libibverbs
+ * has no field for it. A service level has no meaning on Ethernet, so mlx5 reports it there: 8 for
+ * RoCE v2 (UDP), plus 1 for IPv6 or 2 for IPv4. UCX finds its own address in the GRH by that.
  */
 #define USER_SL_ROCE_V2		8
 #define USER_SL_IPV6		1
@@ -163,7 +169,8 @@ static u8 user_sl(const struct ib_wc *wc)
 {
 	if (!(wc->wc_flags & IB_WC_WITH_NETWORK_HDR_TYPE))
 		return wc->sl;
-	return USER_SL_ROCE_V2 | (wc->network_hdr_type == RDMA_NETWORK_IPV4 ? USER_SL_IPV4 : USER_SL_IPV6);
+	return USER_SL_ROCE_V2 |
+	       (wc->network_hdr_type == RDMA_NETWORK_IPV4 ? USER_SL_IPV4 : USER_SL_IPV6);
 }
 
 static void fill_user(const struct prxe_cq *cq, struct prxe_cqe *e, const struct ib_wc *wc)
@@ -221,7 +228,11 @@ int prxe_cq_post(struct prxe_cq *cq, const struct ib_wc *wc, bool solicited)
 
 	/* The caller's QP holds the CQ here until it gives up its ownership or resp.lock. */
 	if (lost) {
-		struct ib_event ev = { .device = cq->ib.device, .event = IB_EVENT_CQ_ERR, .element.cq = &cq->ib };
+		struct ib_event ev = {
+			.device = cq->ib.device,
+			.event = IB_EVENT_CQ_ERR,
+			.element.cq = &cq->ib,
+		};
 
 		if (cq->ib.event_handler)
 			cq->ib.event_handler(&ev, cq->ib.cq_context);

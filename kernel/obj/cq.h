@@ -12,16 +12,17 @@ struct prxe_queue;
 
 struct prxe_cq {
 	struct ib_cq ib;		/* first */
-	struct prxe_queue *queue;	/* elements: struct ib_uverbs_wc (user) or struct ib_wc (kernel) */
-	spinlock_t lock;		/* everything below; irqsave: kernel consumers poll from anywhere */
+	struct prxe_queue *queue;	/* of struct ib_uverbs_wc (user) or struct ib_wc (kernel) */
+	spinlock_t lock;		/* of all below; irqsave: consumers poll from anywhere */
 	u8 notify;			/* enum ib_cq_notify_flags armed, 0 when not */
 	bool user;
 	bool timestamp;			/* CQEs carry one: PRXE_FEAT_CQE_TIMESTAMP */
-	bool overflowed;		/* CQE lost: IB_EVENT_CQ_ERR sent, nothing is posted any more */
+	bool overflowed;		/* a CQE was lost: nothing is posted any more */
 	bool dying;
 	struct mutex resize_mutex;	/* one resize at a time: the core does not serialise them */
 	struct prxe_watch watch;	/* called when the consumer is about to wait */
-	struct work_struct work;	/* kernel consumers' comp_handler: never from post_send, never concurrent */
+	/* Kernel consumers' comp_handler: never called inside post_send, never twice at once. */
+	struct work_struct work;
 };
 
 static inline struct prxe_cq *to_prxe_cq(struct ib_cq *ib)
@@ -30,10 +31,10 @@ static inline struct prxe_cq *to_prxe_cq(struct ib_cq *ib)
 }
 
 /*
- * Add a completion, in kernel form: wr_id (or wr_cqe for kernel QPs), qp, status, opcode... all as the consumer gets them;
- * converted for user CQs. @solicited: counts for IB_CQ_SOLICITED arming (an error always does). Raises the completion
- * event and, when the CQ is full, IB_EVENT_CQ_ERR once. Any context but hardirq; takes cq->lock. -EOVERFLOW when full: the
- * caller puts its QP into error.
+ * Add a completion. @wc is as a kernel consumer gets it (wr_id or wr_cqe, qp, status ..); it is
+ * converted for a user's CQ. @solicited: it counts if IB_CQ_SOLICITED is armed; an error always
+ * does. Raises the completion event and, when the CQ is full, IB_EVENT_CQ_ERR once. -EOVERFLOW when
+ * it is full: the caller puts its QP into error. Any context but hardirq; takes cq->lock.
  */
 int prxe_cq_post(struct prxe_cq *cq, const struct ib_wc *wc, bool solicited);
 

@@ -8,22 +8,24 @@
 #include "base/prxe.h"
 #include "obj/queue.h"
 
-static_assert(offsetof(struct prxe_ring, producer) == offsetof(struct rxe_queue_buf, producer_index));
-static_assert(offsetof(struct prxe_ring, consumer) == offsetof(struct rxe_queue_buf, consumer_index));
+static_assert(offsetof(struct prxe_ring, producer) ==
+	      offsetof(struct rxe_queue_buf, producer_index));
+static_assert(offsetof(struct prxe_ring, consumer) ==
+	      offsetof(struct rxe_queue_buf, consumer_index));
 static_assert(offsetof(struct prxe_ring, data) == offsetof(struct rxe_queue_buf, data));
 static_assert(sizeof(struct rxe_sge) == sizeof(struct ib_sge));
 
 #define MIN_ELEM_SHIFT	6	/* an element is at least a cache line, as the ABI has it */
 
-/* What a user's mapping of a ring hangs on: it may outlive the queue, while an mmap() of it is under way. */
+/* A ring that a user may map. It outlives the queue if an mmap() of it is under way. */
 struct ring_mmap {
 	struct rdma_user_mmap_entry entry;	/* first */
 	struct prxe_ring *ring;
 	size_t bytes;
 };
 
-struct prxe_queue *prxe_queue_create(struct prxe_dev *dev, u32 *elems, u32 size, struct ib_ucontext *uctx,
-				     struct mminfo *mi)
+struct prxe_queue *prxe_queue_create(struct prxe_dev *dev, u32 *elems, u32 size,
+				     struct ib_ucontext *uctx, struct mminfo *mi)
 {
 	struct prxe_queue *q;
 	struct ring_mmap *m;
@@ -42,7 +44,7 @@ struct prxe_queue *prxe_queue_create(struct prxe_dev *dev, u32 *elems, u32 size,
 	if (bytes > U32_MAX)	/* mminfo's size has 32 bits */
 		goto err_free;
 	q->bytes = bytes;
-	/* Single pages (never huge ones), so that each can be mapped; charged to the caller's memory cgroup. */
+	/* Single pages, so that each can be mapped; charged to the caller's memory cgroup. */
 	q->ring = __vmalloc(q->bytes, GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN);
 	if (!q->ring)
 		goto err_free;
@@ -79,7 +81,7 @@ void prxe_queue_destroy(struct prxe_queue *q)
 	if (!q)
 		return;
 	if (q->mmap)
-		rdma_user_mmap_entry_remove(q->mmap);	/* prxe_mmap_free() frees the ring, perhaps later */
+		rdma_user_mmap_entry_remove(q->mmap);	/* prxe_mmap_free() frees the ring */
 	else
 		vfree(q->ring);
 	kfree(q);
@@ -94,8 +96,8 @@ void prxe_mmap_free(struct rdma_user_mmap_entry *entry)
 }
 
 /*
- * The pages are inserted one by one and counted by the mapping, which so needs nothing of ours afterwards: the queue, the
- * device and this module may all go before it.
+ * The pages are inserted one by one and counted by the mapping. So it needs nothing of ours
+ * afterwards: the queue, the device and this module may all go before it.
  */
 int prxe_mmap(struct ib_ucontext *uctx, struct vm_area_struct *vma)
 {
@@ -162,7 +164,8 @@ int prxe_queue_move_rest(struct prxe_queue_move *m, u32 n)
 /* ---- receive WQEs ---- */
 
 /*
- * User space may write to the element while this reads: each member is read once, into @out, and judged there.
+ * User space may write to the element while this reads: each member is read once, into @out, and
+ * checked there.
  */
 int prxe_rq_take(struct prxe_queue *q, u32 max_sge, struct prxe_rwqe *out)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Rings shared with user space, in rxe's published layout. Everything in the shared memory is hostile: the kernel keeps its own
- * indices, sizes and masks here and only ever reads a producer (or consumer) index, masked, from it.
+ * Rings shared with user space, in rxe's published layout. User space may write anything to the
+ * shared memory: so the kernel keeps its own indices, sizes and masks here, and reads no more than
+ * a producer (or consumer) index from it, masked.
  */
 #ifndef PRXE_QUEUE_H
 #define PRXE_QUEUE_H
@@ -29,24 +30,26 @@ struct prxe_queue {
 	size_t bytes;			/* of ring, page aligned */
 	u32 mask;			/* slots - 1 */
 	u32 shift;			/* log2 of the element size */
-	u32 index;			/* the kernel's own index: consumer of SQ/RQ/SRQ, producer of CQ; masked */
+	u32 index;			/* the kernel's: consumer (SQ, RQ, SRQ), producer (CQ) */
 	struct rdma_user_mmap_entry *mmap;	/* NULL for kernel queues */
 };
 
 /*
- * A queue for at least @elems elements of @size bytes; *elems becomes its capacity (slots - 1). For a user context
- * (@uctx non-NULL) it can be mapped at the offset that is written with its size into *mi (struct mminfo). ERR_PTR. Sleeps.
+ * A queue for at least *elems elements of @size bytes; *elems becomes its capacity (slots - 1). If
+ * @uctx is not NULL, its process can map the ring; the offset and size for mmap() are written to
+ * *mi. Returns an ERR_PTR on failure. Sleeps.
  */
-struct prxe_queue *prxe_queue_create(struct prxe_dev *dev, u32 *elems, u32 size, struct ib_ucontext *uctx,
-				     struct mminfo *mi);
+struct prxe_queue *prxe_queue_create(struct prxe_dev *dev, u32 *elems, u32 size,
+				     struct ib_ucontext *uctx, struct mminfo *mi);
 /* The kernel's mapping goes; a user's mapping keeps its pages. Sleeps. */
 void prxe_queue_destroy(struct prxe_queue *q);
 int prxe_mmap(struct ib_ucontext *uctx, struct vm_area_struct *vma);
 void prxe_mmap_free(struct rdma_user_mmap_entry *entry);
 
 /*
- * Take a receive WQE out of @q into kernel memory: 0; -EAGAIN none is there; -EINVAL one that makes no sense: it was taken,
- * wr_id is valid. The consumer's lock (resp.lock, or srq->lock) is held.
+ * Take a receive WQE out of @q into kernel memory. 0; -EAGAIN there is none; -EINVAL it makes no
+ * sense: it was taken, and only its wr_id is valid. Under the consumer's lock (resp.lock, or
+ * srq->lock).
  */
 int prxe_rq_take(struct prxe_queue *q, u32 max_sge, struct prxe_rwqe *out);
 

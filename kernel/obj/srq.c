@@ -39,7 +39,8 @@ int prxe_create_srq(struct ib_srq *ib, struct ib_srq_init_attr *init, struct ib_
 	srq->max_sge = max(attr->max_sge, 1U);
 	srq->limit = attr->srq_limit;
 	srq->num = atomic_inc_return(&next_num) & 0xffffff;
-	srq->rq = prxe_queue_create(dev, &elems, rwqe_size(srq->max_sge), uctx ? &uctx->ib : NULL, &resp.mi);
+	srq->rq = prxe_queue_create(dev, &elems, rwqe_size(srq->max_sge), uctx ? &uctx->ib : NULL,
+				    &resp.mi);
 	if (IS_ERR(srq->rq))
 		return PTR_ERR(srq->rq);
 	srq->max_wr = elems;
@@ -107,7 +108,8 @@ static int srq_resize(struct prxe_srq *srq, u32 elems, struct ib_udata *udata)
 	if (err)
 		return err;
 	uctx = rdma_udata_to_drv_context(udata, struct prxe_ucontext, ib);
-	q = prxe_queue_create(to_prxe_dev(srq->ib.device), &elems, rwqe_size(srq->max_sge), &uctx->ib, &mi);
+	q = prxe_queue_create(to_prxe_dev(srq->ib.device), &elems, rwqe_size(srq->max_sge),
+			      &uctx->ib, &mi);
 	if (IS_ERR(q))
 		return PTR_ERR(q);
 	if (copy_to_user(u64_to_user_ptr(cmd.mmap_info_addr), &mi, sizeof(mi))) {
@@ -122,7 +124,8 @@ static int srq_resize(struct prxe_srq *srq, u32 elems, struct ib_udata *udata)
 	return err;
 }
 
-int prxe_modify_srq(struct ib_srq *ib, struct ib_srq_attr *attr, enum ib_srq_attr_mask mask, struct ib_udata *udata)
+int prxe_modify_srq(struct ib_srq *ib, struct ib_srq_attr *attr, enum ib_srq_attr_mask mask,
+		    struct ib_udata *udata)
 {
 	struct prxe_srq *srq = to_prxe_srq(ib);
 	int err;
@@ -131,7 +134,8 @@ int prxe_modify_srq(struct ib_srq *ib, struct ib_srq_attr *attr, enum ib_srq_att
 		return -EINVAL;
 	if (mask & IB_SRQ_MAX_WR && (!attr->max_wr || attr->max_wr > PRXE_MAX_QP_WR))
 		return -EINVAL;
-	if (mask & IB_SRQ_LIMIT && attr->srq_limit > (mask & IB_SRQ_MAX_WR ? attr->max_wr : READ_ONCE(srq->max_wr)))
+	if (mask & IB_SRQ_LIMIT &&
+	    attr->srq_limit > (mask & IB_SRQ_MAX_WR ? attr->max_wr : READ_ONCE(srq->max_wr)))
 		return -EINVAL;
 	if (mask & IB_SRQ_MAX_WR) {
 		err = srq_resize(srq, attr->max_wr, udata);
@@ -169,7 +173,8 @@ int prxe_destroy_srq(struct ib_srq *ib, struct ib_udata *udata)
 	return 0;
 }
 
-int prxe_post_srq_recv(struct ib_srq *ib, const struct ib_recv_wr *wr, const struct ib_recv_wr **bad)
+int prxe_post_srq_recv(struct ib_srq *ib, const struct ib_recv_wr *wr,
+		       const struct ib_recv_wr **bad)
 {
 	struct prxe_srq *srq = to_prxe_srq(ib);
 
@@ -186,7 +191,8 @@ int prxe_srq_take(struct prxe_srq *srq, struct prxe_rwqe *out)
 
 	spin_lock_bh(&srq->lock);
 	err = prxe_rq_take(srq->rq, srq->max_sge, out);
-	if (err != -EAGAIN && srq->limit && prxe_queue_pending_from(srq->rq, srq->rq->index) < srq->limit) {
+	if (err != -EAGAIN && srq->limit &&
+	    prxe_queue_pending_from(srq->rq, srq->rq->index) < srq->limit) {
 		srq->limit = 0;	/* once, until it is armed again */
 		event = true;
 	}

@@ -25,10 +25,12 @@ static inline struct prxe_srq *to_prxe_srq(struct ib_srq *ib)
 }
 
 int prxe_create_srq(struct ib_srq *ib, struct ib_srq_init_attr *init, struct ib_udata *udata);
-int prxe_modify_srq(struct ib_srq *ib, struct ib_srq_attr *attr, enum ib_srq_attr_mask mask, struct ib_udata *udata);
+int prxe_modify_srq(struct ib_srq *ib, struct ib_srq_attr *attr, enum ib_srq_attr_mask mask,
+		    struct ib_udata *udata);
 int prxe_query_srq(struct ib_srq *ib, struct ib_srq_attr *attr);
 int prxe_destroy_srq(struct ib_srq *ib, struct ib_udata *udata);
-int prxe_post_srq_recv(struct ib_srq *ib, const struct ib_recv_wr *wr, const struct ib_recv_wr **bad);
+int prxe_post_srq_recv(struct ib_srq *ib, const struct ib_recv_wr *wr,
+		       const struct ib_recv_wr **bad);
 /* As prxe_rq_take(), and the limit event. Under the resp.lock of a QP that uses the SRQ. */
 int prxe_srq_take(struct prxe_srq *srq, struct prxe_rwqe *out);
 #endif
