@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * The ICRC. Which CRC-32 is fast depends on the kernel (its library is accelerated or not, the crypto API may be) and on the machine
- * (carry-less multiplication is slow where it is emulated), so the candidates are measured once.
+ * The ICRC. Which CRC-32 is fast depends on the kernel (its library is accelerated or not, the
+ * crypto API may be) and on the machine (carry-less multiplication is slow where it is emulated),
+ * so the candidates are measured once.
  */
 #include <crypto/hash.h>
 #include <linux/crc32.h>
@@ -62,7 +63,10 @@ static u32 crc32_lib(u32 crc, const void *p, size_t len)
 	return crc32_le(crc, p, len);
 }
 
-/* The crypto API's "crc32" keeps its running value as the first word of its state. That is checked before it is relied on. */
+/*
+ * The crypto API's "crc32" keeps its running value as the first word of its state. That is checked
+ * before it is relied on.
+ */
 static u32 crc32_shash(u32 crc, const void *p, size_t len)
 {
 	SHASH_DESC_ON_STACK(desc, shash);
@@ -77,7 +81,8 @@ static u32 crc32_shash(u32 crc, const void *p, size_t len)
 
 static bool shash_works(const u8 *buf, size_t len)
 {
-	return crypto_shash_descsize(shash) == sizeof(u32) && crc32_shash(0x12345678, buf, len) == crc32_le(0x12345678, buf, len);
+	return crypto_shash_descsize(shash) == sizeof(u32) &&
+	       crc32_shash(0x12345678, buf, len) == crc32_le(0x12345678, buf, len);
 }
 
 static u64 measure(u32 (*fn)(u32 crc, const void *p, size_t len), const u8 *buf, size_t len)
@@ -127,7 +132,8 @@ int prxe_icrc_init(void)
 		}
 	}
 	pr_debug("ICRC by %s, %llu ns for 4 KiB\n",
-		 crc32_best == crc32_lib ? "crc32_le" : crc32_best == crc32_table ? "table" : "shash",
+		 crc32_best == crc32_lib ? "crc32_le" :
+		 crc32_best == crc32_table ? "table" : "shash",
 		 measure(crc32_best, buf, len));
 	kfree(buf);
 	return 0;

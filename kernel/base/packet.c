@@ -2,8 +2,8 @@
 /*
  * RoCEv2 transport headers between bytes and host form.
  *
- * Each opcode is a set of flags, and the flags say which extended headers follow the BTH and in which order (IBTA 9.3). So the
- * parser, the builder and the lengths have one table behind them.
+ * Each opcode is a set of flags, and the flags say which extended headers follow the BTH and in
+ * which order (IBTA 9.3). So the parser, the builder and the lengths use one table.
  */
 #include "base/packet.h"
 
@@ -50,7 +50,8 @@ static const u32 op_flags[256] = {
 	[PRXE_SEND_LAST_INV]		= F_SEND | F_LAST | F_INV,
 	[PRXE_SEND_ONLY_INV]		= F_SEND | F_ONLY | F_INV,
 	[PRXE_FLUSH]			= F_REQ | F_ONLY | PRXE_OPF_FLUSH | F_RETH,
-	[PRXE_ATOMIC_WRITE_OP]		= F_REQ | F_ONLY | PRXE_OPF_ATOMIC_WRITE | PRXE_OPF_PAYLOAD | F_RETH,
+	[PRXE_ATOMIC_WRITE_OP]		= F_REQ | F_ONLY | PRXE_OPF_ATOMIC_WRITE |
+					  PRXE_OPF_PAYLOAD | F_RETH,
 	[PRXE_UD | PRXE_SEND_ONLY]	= F_SEND | F_ONLY | F_DETH,
 	[PRXE_UD | PRXE_SEND_ONLY_IMM]	= F_SEND | F_ONLY | F_DETH | F_IMM,
 };
@@ -76,7 +77,8 @@ unsigned int prxe_op_hdr_len(u8 opcode)
 
 	if (!f)
 		return 0;
-	return PRXE_BTH_BYTES + (f & F_DETH ? 8 : 0) + (f & PRXE_OPF_FLUSH ? 4 : 0) + (f & F_RETH ? 16 : 0) +
+	return PRXE_BTH_BYTES + (f & F_DETH ? 8 : 0) + (f & PRXE_OPF_FLUSH ? 4 : 0) +
+	       (f & F_RETH ? 16 : 0) +
 	       (is_atomic_req(f) ? 28 : 0) + (f & F_AETH ? 4 : 0) + (is_atomic_ack(f) ? 8 : 0) +
 	       (f & (F_IMM | F_INV) ? 4 : 0);
 }

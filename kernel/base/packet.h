@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * RoCEv2 packets (IBTA vol. 1 chapter 9, annex A17): headers between bytes and host form. Plain functions on memory: they compile
- * in user space too, for the unit tests.
+ * RoCEv2 packets (IBTA vol. 1 chapter 9, annex A17): headers between bytes and host form. Plain
+ * functions on memory, which call nothing: they compile in user space too, for the unit tests.
  */
 #ifndef PRXE_PACKET_H
 #define PRXE_PACKET_H
@@ -32,10 +32,15 @@ enum prxe_op_flags {
 	PRXE_OPF_FLUSH	= 1 << 16,
 };
 
-/* Opcodes, as IB_OPCODE_RC_* (some kernels lack the last two); for UC and UD with PRXE_UC or PRXE_UD added. */
+/*
+ * Opcodes, as IB_OPCODE_RC_* (some kernels lack the last two); for UC and UD with PRXE_UC or
+ * PRXE_UD added.
+ */
 enum prxe_opcode {
-	PRXE_SEND_FIRST, PRXE_SEND_MIDDLE, PRXE_SEND_LAST, PRXE_SEND_LAST_IMM, PRXE_SEND_ONLY, PRXE_SEND_ONLY_IMM,
-	PRXE_WRITE_FIRST, PRXE_WRITE_MIDDLE, PRXE_WRITE_LAST, PRXE_WRITE_LAST_IMM, PRXE_WRITE_ONLY, PRXE_WRITE_ONLY_IMM,
+	PRXE_SEND_FIRST, PRXE_SEND_MIDDLE, PRXE_SEND_LAST, PRXE_SEND_LAST_IMM,
+	PRXE_SEND_ONLY, PRXE_SEND_ONLY_IMM,
+	PRXE_WRITE_FIRST, PRXE_WRITE_MIDDLE, PRXE_WRITE_LAST, PRXE_WRITE_LAST_IMM,
+	PRXE_WRITE_ONLY, PRXE_WRITE_ONLY_IMM,
 	PRXE_READ_REQUEST, PRXE_READ_FIRST, PRXE_READ_MIDDLE, PRXE_READ_LAST, PRXE_READ_ONLY,
 	PRXE_ACKNOWLEDGE, PRXE_ATOMIC_ACKNOWLEDGE, PRXE_COMPARE_SWAP, PRXE_FETCH_ADD,
 	PRXE_SEND_LAST_INV = 0x16, PRXE_SEND_ONLY_INV = 0x17,
@@ -56,10 +61,16 @@ unsigned int prxe_op_hdr_len(u8 opcode);
 #define PRXE_AETH_NAK		0x60	/* | code */
 #define PRXE_AETH_TYPE(s)	((s) & 0xe0)
 #define PRXE_AETH_VALUE(s)	((s) & 0x1f)
-enum prxe_nak { PRXE_NAK_PSN_SEQ = 0, PRXE_NAK_INV_REQ = 1, PRXE_NAK_REM_ACC = 2, PRXE_NAK_REM_OP = 3, PRXE_NAK_RD_REQ = 4 };
+enum prxe_nak {
+	PRXE_NAK_PSN_SEQ = 0,
+	PRXE_NAK_INV_REQ = 1,
+	PRXE_NAK_REM_ACC = 2,
+	PRXE_NAK_REM_OP = 3,
+	PRXE_NAK_RD_REQ = 4
+};
 #define PRXE_AETH_UNLIMITED	0x1f	/* credits: no end-to-end flow control */
 
-/* FLUSH (IBTA A19.4): what the FETH says, and a work request. Types are flags; one of them at least. */
+/* FLUSH (IBTA A19.4), in FETH and work request. Types are flags; one of them at least. */
 #define PRXE_FLUSH_GLOBAL	1U	/* visible to everybody */
 #define PRXE_FLUSH_PERSISTENT	2U
 #define PRXE_FLUSH_RANGE	0U	/* the bytes that the RETH names */
@@ -69,7 +80,8 @@ enum prxe_nak { PRXE_NAK_PSN_SEQ = 0, PRXE_NAK_INV_REQ = 1, PRXE_NAK_REM_ACC = 2
 #define PRXE_FETH_LEVEL(feth)	((feth) >> 4 & 3)
 static inline bool prxe_flush_known(u32 type, u32 level)
 {
-	return type && !(type & ~(PRXE_FLUSH_GLOBAL | PRXE_FLUSH_PERSISTENT)) && level <= PRXE_FLUSH_WHOLE;
+	return type && !(type & ~(PRXE_FLUSH_GLOBAL | PRXE_FLUSH_PERSISTENT)) &&
+	       level <= PRXE_FLUSH_WHOLE;
 }
 
 /* A packet in host order. Members past psn are valid as its opcode says. */
@@ -87,7 +99,7 @@ struct prxe_pkt {
 	u32 ieth;
 	u32 feth;				/* FLUSH: placement type and selectivity */
 	u32 qkey, src_qp;			/* DETH */
-	u32 payload_off, payload_len;		/* from the BTH's first byte; without pad and ICRC */
+	u32 payload_off, payload_len;		/* from the BTH on; without pad and ICRC */
 };
 
 #define PRXE_BTH_BYTES		12
@@ -95,11 +107,15 @@ struct prxe_pkt {
 #define PRXE_ICRC_BYTES		4
 
 /*
- * Parse @len bytes that begin with the BTH and end with the ICRC; the first @avail of them (all headers: at least prxe_op_hdr_len()) are at @hdr. 0, or -EINVAL: too short, unknown opcode,
- * bad version, pad larger than the payload.
+ * Parse @len bytes that begin with the BTH and end with the ICRC. The first @avail of them are at
+ * @hdr: all headers, at least prxe_op_hdr_len() bytes. 0; or -EINVAL: too short, an unknown opcode,
+ * a bad version, a pad that is larger than the payload.
  */
 int prxe_pkt_parse(struct prxe_pkt *pkt, const u8 *hdr, u32 avail, u32 len);
-/* Write BTH and extended headers for pkt->opcode at @hdr; returns their length. pad is computed from payload_len. */
+/*
+ * Write BTH and extended headers for pkt->opcode at @hdr; returns their length. The pad is computed
+ * from payload_len.
+ */
 unsigned int prxe_pkt_build(struct prxe_pkt *pkt, u8 *hdr);
 
 /* PSN arithmetic, modulo 2^24 (IBTA 9.7.1): <0, 0, >0 as a is before, at or after b. */
@@ -114,7 +130,10 @@ static inline u32 prxe_psn_add(u32 psn, u32 n)
 	return (psn + n) & PRXE_PSN_MASK;
 }
 
-/* Nanoseconds of a 5-bit RNR timer code (IBTA table 45) and of a 5-bit ACK timeout (4.096 us * 2^t; 0: none). */
+/*
+ * Nanoseconds of a 5-bit RNR timer code (IBTA table 45) and of a 5-bit ACK timeout (4.096 us * 2^t;
+ * 0: none).
+ */
 u64 prxe_rnr_ns(u8 code);
 static inline u64 prxe_timeout_ns(u8 t)
 {

@@ -44,7 +44,7 @@ struct prxe_dev {
 	/* index -> struct prxe_mr; XA_FLAGS_ALLOC1, RCU reads */
 	struct xarray keys ____cacheline_aligned_in_smp;
 	u32 next_key;
-	struct xarray qps;		/* qpn -> struct prxe_qp; RCU reads, holders take prxe_qp_tryget() */
+	struct xarray qps;		/* qpn -> struct prxe_qp; RCU, then prxe_qp_tryget() */
 	u32 next_qpn;
 	struct xarray ahs;		/* ah_num -> struct prxe_ah; RCU reads */
 	u32 next_ah, next_kernel_ah;
@@ -68,8 +68,9 @@ static inline struct prxe_dev *to_prxe_dev(struct ib_device *ib)
 struct prxe_ucontext {
 	struct ib_ucontext ib;		/* first */
 	struct prxe_dev *dev;
-	struct mutex lock;		/* guards mirror: taken by registration, never inside mmap() */
-	struct prxe_mirror *mirror;	/* of the process that registered ODP memory first; kept until the context closes */
+	struct mutex lock;		/* of mirror: for registration, never inside mmap() */
+	/* Of the process that registered ODP memory first; kept until the context closes. */
+	struct prxe_mirror *mirror;
 	u64 features;
 	atomic_t num_ah, num_mcast;	/* AHs and multicast memberships, limited for each */
 };
