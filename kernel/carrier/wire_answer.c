@@ -49,6 +49,7 @@ void prxe_resp_out(struct prxe_qp *qp, struct sk_buff *skb)
 
 /* Whoever sends also sends what others queue meanwhile, so that it leaves in order. */
 void prxe_resp_unlock(struct prxe_qp *qp)
+	__releases(&qp->resp.lock)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_resp *r = &qp->resp;

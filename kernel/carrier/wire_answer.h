@@ -44,7 +44,7 @@ void prxe_resp_acknowledge(struct prxe_qp *qp);
  * Drop resp.lock, and send what was queued under it, in the order in which it was queued. One CPU
  * at a time sends for a QP, for a bounded time; what is left then, the worker sends.
  */
-void prxe_resp_unlock(struct prxe_qp *qp);
+void prxe_resp_unlock(struct prxe_qp *qp) __releases(&qp->resp.lock);
 
 /* May requests be executed? */
 static inline bool prxe_resp_may_run(const struct prxe_qp *qp)

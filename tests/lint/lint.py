@@ -36,6 +36,7 @@ def checks(project, tools):
     yield "mandoc", lambda: outside.mandoc(project)
     yield "shellcheck", lambda: outside.shellcheck(project, tools, here("shellcheck"))
     yield "checkpatch", lambda: outside.checkpatch(project, tools, here("checkpatch"))
+    yield "sparse", lambda: outside.sparse(project, tools)
 
 
 def use(tools):

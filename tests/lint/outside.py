@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Other projects' checkers: codespell, mandoc, shellcheck, checkpatch.pl. tools.sh fetches them."""
+"""
+Other projects' checkers: codespell, mandoc, shellcheck, checkpatch.pl, sparse. tools.sh fetches
+them.
+"""
 import fnmatch
+import glob
 import hashlib
 import os
 import re
@@ -9,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from findings import Finding
 from project import table
 
-RULES = ("spelling", "mandoc", "shellcheck", "checkpatch")
+RULES = ("spelling", "mandoc", "shellcheck", "checkpatch", "sparse")
 # Other people's texts, and a list of what is found.
 NOT_OURS = ("LICENSE*", "tests/lint/exceptions")
 
@@ -107,3 +111,24 @@ def checkpatch(project, tools, ignored_path):
                        for kind, pat in skip):
                 yield Finding(path, int(m[2]), "checkpatch", m[3], m[4])
     return each(work, project.files("kernel/*.c", "kernel/*.h"))
+
+
+# In a copy, because the module's build writes beside its sources. $1: the kernel's build directory.
+_SPARSE = """
+dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT && cp -r kernel/. "$dir" || exit 2
+make -k -j"$(nproc)" -C "$1" M="$dir" C=2 CHECK=sparse modules >"$dir/said" 2>&1 && echo built
+sed "s,$dir/,kernel/,g" "$dir/said"
+"""
+
+
+def sparse(project, tools):
+    """What sparse and the compiler say of the module, built for the kernel of this root."""
+    kernels = sorted(glob.glob("/lib/modules/*/build"))
+    if not kernels:
+        raise Broken("sparse: there are no kernel headers below /lib/modules")
+    texts = [(path, project.texts[path]) for path in project.files("kernel/*")]
+    out = kept(project, tools, ["bash", "-c", _SPARSE, "sparse", kernels[-1]], texts)
+    if not out.startswith("built\n"):
+        raise Broken(f"sparse: the module was not built: {out[-500:]}")
+    for m in re.finditer(r"^\s*(kernel/\S+?):(\d+):\d+: (?:warning|error): (.*)$", out, re.M):
+        yield Finding(m[1], int(m[2]), "sparse", "-", m[3])

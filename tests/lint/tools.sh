@@ -1,13 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # Make, once, a directory with the programs that the lint test needs and the root file system does
-# not have (codespell, mandoc, shellcheck, and the kernel's checkpatch.pl), and print its name.
+# not have (codespell, mandoc, shellcheck, sparse, and the kernel's checkpatch.pl), and print its
+# name.
 #
 # The packages are unpacked, not installed: dpkg's state and the programs of this root stay as they
 # are. The directory is made under a temporary name, under a lock, so that two runs at the same time
 # do no harm.
 set -u -o pipefail
-dir=/var/cache/prxe-lint/1
+dir=/var/cache/prxe-lint/2
 
 if [ -d $dir ]; then
 	echo $dir
@@ -28,12 +29,12 @@ opts=(-o Dir::State="$apt" -o Dir::State::status=/var/lib/dpkg/status -o Dir::Ca
 	-o APT::Sandbox::User=root -o APT::Install-Recommends=false)
 fetch() {
 	apt-get "${opts[@]}" update &&
-		apt-get "${opts[@]}" install -y --download-only shellcheck codespell mandoc &&
+		apt-get "${opts[@]}" install -y --download-only shellcheck codespell mandoc sparse &&
 		(cd "$apt" && apt-get "${opts[@]}" download linux-source-6.12)
 }
 fetch >"$new/log" 2>&1 || {
 	tail -n 20 "$new/log" >&2
-	echo "this test needs Debian's codespell, mandoc, shellcheck and linux-source-6.12:" \
+	echo "this test needs Debian's codespell, mandoc, shellcheck, sparse, linux-source-6.12:" \
 		"apt-get could not get them" >&2
 	exit 1
 }
