@@ -81,9 +81,7 @@ static void inflight_list(struct prxe_inflight *in, unsigned long first, unsigne
 	if (inflight_add(in, first, last, &room))
 		return;
 	spin_lock(&in->lock);
-	in->ticket++;
-	if (!in->unlisted++)
-		in->unlisted_since = in->ticket;
+	in->unlisted++;
 	WRITE_ONCE(in->active, in->num + in->unlisted);
 	spin_unlock(&in->lock);
 }
@@ -119,10 +117,12 @@ void prxe_inflight_end(struct prxe_inflight *in, unsigned long first, unsigned l
 
 	spin_lock(&in->lock);
 	i = inflight_find(in, first, last);
-	if (i < in->num)
+	if (i < in->num) {
 		in->range[i] = in->range[--in->num];
-	else if (!WARN_ON_ONCE(!in->unlisted))
+	} else if (!WARN_ON_ONCE(!in->unlisted)) {
 		in->unlisted--;
+		in->unlisted_ended++;
+	}
 	/* Who reads the lower count finds the page tables as the MM has left them. */
 	smp_store_release(&in->active, in->num + in->unlisted);
 	spin_unlock(&in->lock);
@@ -135,14 +135,19 @@ static bool touches(const struct prxe_inflight_range *r, unsigned long first, un
 	return r->first <= last && r->last >= first;
 }
 
-/* Does a range cover a byte of [first, last] that started with @ticket or before? */
-static bool covers(struct prxe_inflight *in, unsigned long first, unsigned long last, u64 ticket)
+/*
+ * Does a range cover a byte of [first, last] that started with @ticket or before, or have fewer than
+ * @unlisted of the unlisted ones ended? Which of those has ended is not known, only how many: so the
+ * number of ends bounds the wait also where unlisted ones overlap each other all the time.
+ */
+static bool covers(struct prxe_inflight *in, unsigned long first, unsigned long last, u64 ticket,
+		   u64 unlisted)
 {
 	bool found;
 	unsigned int i;
 
 	spin_lock(&in->lock);
-	found = in->unlisted && in->unlisted_since <= ticket;
+	found = in->unlisted_ended < unlisted;
 	for (i = 0; i < in->num && !found; i++) {
 		const struct prxe_inflight_range *r = &in->range[i];
 
@@ -174,16 +179,18 @@ enum prxe_inflight_how prxe_inflight_look(struct prxe_inflight *in, unsigned lon
 int prxe_inflight_wait(struct prxe_inflight *in, unsigned long first, unsigned long last,
 		       const bool *dead)
 {
-	u64 ticket;
+	u64 ticket, unlisted;
 	long left;
 
 	spin_lock(&in->lock);
 	ticket = in->ticket;
+	unlisted = in->unlisted_ended + in->unlisted;
 	spin_unlock(&in->lock);
 	do {
 		/* With a timeout, so that nothing depends on a single wakeup. */
 		left = wait_event_killable_timeout(in->ended, READ_ONCE(*dead) ||
-						   !covers(in, first, last, ticket), HZ);
+						   !covers(in, first, last, ticket, unlisted),
+						   HZ);
 	} while (!left);
 	return left < 0 ? -EINTR : 0;
 }

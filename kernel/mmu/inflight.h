@@ -24,7 +24,7 @@ struct prxe_inflight {
 	spinlock_t lock;		/* everything below but ended; process context, BH on */
 	unsigned int num, room;
 	unsigned int unlisted;		/* found no room in the table: each covers everything */
-	u64 unlisted_since;		/* none of them has an older ticket */
+	u64 unlisted_ended;		/* how many of those have ended, ever */
 	unsigned int active;		/* num + unlisted; also read without lock, by _any() */
 	u64 ticket;			/* the latest one given out */
 	struct prxe_inflight_range *range;
@@ -69,9 +69,10 @@ enum prxe_inflight_how prxe_inflight_look(struct prxe_inflight *in, unsigned lon
 
 /*
  * Wait until those that cover a byte of [first, last] now have ended, not for later ones; or until
- * *@dead. The caller looks again: where an unlisted one has the range of a listed one, the first of
- * the two to end is taken for the listed one. Process context, may sleep, no lock held. 0 or -EINTR
- * (killed).
+ * *@dead. The caller looks again, because one that it waits for may still be in flight: where an
+ * unlisted one has the range of a listed one, the first of the two to end is taken for the listed
+ * one; and the first unlisted ones to end are taken for those that were there when the wait began.
+ * Process context, may sleep, no lock held. 0 or -EINTR (killed).
  */
 int prxe_inflight_wait(struct prxe_inflight *in, unsigned long first, unsigned long last,
 		       const bool *dead);

@@ -97,6 +97,21 @@ static void unlisted(void **state)
 	assert_false(waiter_over(&w, 20));
 	prxe_inflight_end(&in, 100, 199);
 	assert_true(waiter_over(&w, 10000));
+	/* A stream of unlisted ones that overlap keeps nobody: as many ends are waited for. */
+	prxe_inflight_start(&in, 100, 199);
+	start_unlisted(5000, 5099);
+	start_unlisted(6000, 6099);
+	waiter_start(&w, 9000, 9000);
+	start_unlisted(7000, 7099);
+	prxe_inflight_end(&in, 5000, 5099);
+	assert_false(waiter_over(&w, 20));
+	start_unlisted(8000, 8099);
+	prxe_inflight_end(&in, 6000, 6099);
+	assert_true(waiter_over(&w, 10000));
+	assert_true(prxe_inflight_any(&in));
+	prxe_inflight_end(&in, 7000, 7099);
+	prxe_inflight_end(&in, 8000, 8099);
+	prxe_inflight_end(&in, 100, 199);
 	for (int i = 0; i < PRXE_INFLIGHT_FEW; i++)
 		if (i != 1)
 			prxe_inflight_end(&in, 100 * i, 100 * i + 99);
