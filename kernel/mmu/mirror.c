@@ -8,6 +8,7 @@
 #include <linux/completion.h>
 #include <linux/hashtable.h>
 #include <linux/kref.h>
+#include <linux/module.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -360,6 +361,8 @@ static void setup_finish(struct setup *s, struct prxe_mirror *result)
 	mmput_async(s->mm);
 	complete(&s->done);
 	kref_put(&s->ref, setup_free);
+	/* Last. This text stays until destroy_workqueue(mirror_wq) has waited for its return. */
+	module_put(THIS_MODULE);
 }
 
 static void setup_work(struct work_struct *work)
@@ -402,6 +405,12 @@ struct prxe_mirror *prxe_mirror_get_current(void)
 	kref_get(&s->ref);
 	mmget(mm);
 	s->mm = mm;
+	/*
+	 * The worker may outlast a caller that is killed, and then ends a mirror, which queues work
+	 * in the workqueue that prxe_fault_exit() destroys. So until it is over rmmod says "in
+	 * use". The caller holds the module, so that it is not about to go.
+	 */
+	__module_get(THIS_MODULE);
 	queue_delayed_work(mirror_wq, &s->work, 0);
 
 	if (!wait_for_completion_killable(&s->done)) {

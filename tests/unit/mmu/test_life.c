@@ -112,6 +112,14 @@ static void lock_held(void **state)
 	shim_work_run(true);
 	shim_rcu_drain();
 	shim_work_run(true);
+	/* The caller is killed: the module is held until its worker has undone what it did. */
+	assert_int_equal(atomic_read(&shim_module_refs), 0);
+	shim_killed = 1;
+	assert_ptr_equal(prxe_mirror_get_current(), ERR_PTR(-EINTR));
+	assert_int_equal(atomic_read(&shim_module_refs), 1);
+	shim_work_run(true);
+	shim_rcu_drain();
+	assert_int_equal(atomic_read(&shim_module_refs), 0);
 	/* The caller is killed: nothing waits any more, and nothing stays. */
 	mm->waited = 0;
 	mm->held = INT_MAX;

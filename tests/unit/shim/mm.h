@@ -63,6 +63,7 @@ struct mm_struct {
 	int write_locked;
 	int held;		/* by another thread: so many tries fail, or one waits */
 	unsigned int waited;	/* how often somebody waited for it */
+	int waited_refs;	/* what shim_module_refs was then */
 	bool exited;
 	/* A plain notifier is about to be registered. */
 	void (*on_register)(struct mm_struct *mm);

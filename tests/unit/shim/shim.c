@@ -452,6 +452,8 @@ void shim_wait(void)
 	}
 }
 
+atomic_t shim_module_refs;
+
 /* ---- pages and address spaces ---- */
 struct page shim_pages[SHIM_PAGES];
 
@@ -514,6 +516,7 @@ void mmap_write_lock(struct mm_struct *mm)
 	might_sleep();
 	if (mm->held) {
 		mm->waited++;
+		mm->waited_refs = atomic_read(&shim_module_refs);
 		mm->held = 0;
 	}
 	SHIM_ASSERT(prxe_mmap_write_trylock(mm));

@@ -106,6 +106,13 @@ typedef struct { int unused; } wait_queue_head_t;
 #define wait_event(w, c)	((void)wait_event_timeout(w, c, 0))
 #define wait_event_killable(w, c) ({ wait_event(w, c); 0; })
 
+/* Loaded, and not about to go. */
+extern atomic_t shim_module_refs;
+#define THIS_MODULE		NULL
+#define __module_get(m)		atomic_inc(&shim_module_refs)
+#define try_module_get(m)	({ atomic_inc(&shim_module_refs); true; })
+#define module_put(m)		SHIM_ASSERT(atomic_dec_return(&shim_module_refs) >= 0)
+
 struct kref { refcount_t r; };
 #define kref_init(k)		refcount_set(&(k)->r, 1)
 #define kref_get(k)		refcount_inc(&(k)->r)
