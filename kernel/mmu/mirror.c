@@ -206,6 +206,14 @@ static bool interval_remove(struct prxe_mirror *mirror)
 	return true;
 }
 
+/* Have the reap run in @delay, also where it was to run later. */
+static void reap_again(struct prxe_mirror *mirror, unsigned long delay)
+{
+	refcount_inc(&mirror->ref);
+	if (mod_delayed_work(mirror_wq, &mirror->reap, delay))
+		prxe_mirror_put(mirror);	/* it was pending, with a reference of its own */
+}
+
 /*
  * Remove leaves that are empty; of a dying mirror all, and then the notifier. Without it nothing is
  * invalidated any more, which does no harm, because no key reaches a dying mirror. Pinned leaves
@@ -217,7 +225,7 @@ static void mirror_reap(struct work_struct *work)
 
 	prxe_leaves_reap(mirror);
 	if (READ_ONCE(mirror->dying) && !mirror->ni_removed && !interval_remove(mirror))
-		prxe_mirror_reap_later(mirror, mmap_lock_pause(mirror->lock_tries));
+		reap_again(mirror, mmap_lock_pause(mirror->lock_tries));
 	prxe_mirror_put(mirror);
 }
 
