@@ -197,6 +197,13 @@ static unsigned long mmap_lock_pause(unsigned int tries)
  */
 static bool interval_remove(struct prxe_mirror *mirror)
 {
+	/*
+	 * The next try may wait, for as long as a living process holds the lock, and the module's
+	 * exit would wait as long, unkillably. With a reference rmmod says "in use" instead. (If the
+	 * exit has begun, there is none to be had.)
+	 */
+	if (mirror->lock_tries + 1 >= LOCK_TRIES && !mirror->keeps_module)
+		mirror->keeps_module = try_module_get(THIS_MODULE);
 	if (!mmap_lock_try(mirror->mm, &mirror->lock_tries))
 		return false;
 	mmu_interval_notifier_remove(&mirror->ni);
@@ -222,11 +229,18 @@ static void reap_again(struct prxe_mirror *mirror, unsigned long delay)
 static void mirror_reap(struct work_struct *work)
 {
 	struct prxe_mirror *mirror = container_of(to_delayed_work(work), struct prxe_mirror, reap);
+	bool kept;
 
 	prxe_leaves_reap(mirror);
 	if (READ_ONCE(mirror->dying) && !mirror->ni_removed && !interval_remove(mirror))
 		reap_again(mirror, mmap_lock_pause(mirror->lock_tries));
+	kept = mirror->ni_removed && mirror->keeps_module;
+	if (kept)
+		mirror->keeps_module = false;
 	prxe_mirror_put(mirror);
+	/* Last, as in setup_finish(). */
+	if (kept)
+		module_put(THIS_MODULE);
 }
 
 /* ---- set-up ---- */

@@ -108,8 +108,14 @@ static void lock_held(void **state)
 	mirror = prxe_mirror_get_current();
 	assert_false(IS_ERR(mirror));
 	assert_int_equal(mm->waited, 1);
+	assert_int_equal(atomic_read(&shim_module_refs), 0);
+	/* So does the end of a mirror, and holds the module meanwhile. */
+	mm->held = INT_MAX;
 	prxe_mirror_unuse(mirror);
 	shim_work_run(true);
+	assert_int_equal(mm->waited, 2);
+	assert_int_equal(mm->waited_refs, 1);
+	assert_int_equal(atomic_read(&shim_module_refs), 0);
 	shim_rcu_drain();
 	shim_work_run(true);
 	/* The caller is killed: the module is held until its worker has undone what it did. */
