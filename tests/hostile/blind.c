@@ -919,7 +919,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < ARRAY_LEN(tests); i++) {
 		struct t_mark m;
 
-		if (optind < argc && !t_named(argc, argv, tests[i].name))
+		if (optind < argc ? !t_named(argc, argv, tests[i].name) : !t_shared((unsigned)i))
 			continue;
 		m = t_begin(tests[i].name);
 		tests[i].run();

@@ -238,7 +238,9 @@ int main(int argc, char **argv)
 			if (pass && t_param_set("force_wire", (int)w))
 				t_die("force_wire cannot be set");
 			for (const struct st_churn *s = st_churns; s->name; s++) {
-				if (!t_list_has(opt.phases, s->name))
+				/* A share of them: each phase on one carrier. */
+				if (!t_list_has(opt.phases, s->name) ||
+				    !t_shared((unsigned)(s - st_churns) + w))
 					continue;
 				if (!pass)
 					runs += 1 + s->more;

@@ -5,7 +5,8 @@
 # A test is an executable tests/*/NAME.test. Exit status 0 is a pass, 77 a skip (neither passed nor
 # failed), anything else a failure. Its head says:
 #
-#   # kernels: stable latest debug    where it runs
+#   # kernels: stable latest debug    where it runs; debug:0/3: on one day in three (the other days
+#                                     of three are 1/3 and 2/3), or as "more"
 #   # more: latest debug              where it runs as well with --all, or when -k asks for it
 #   # timeout: 120                    seconds (three times as long on an emulated debug kernel)
 #   # where: guest                    or host: in the build's root file system, without a VM, once
@@ -24,7 +25,9 @@
 #
 # There are two tiers: what every change must pass, in minutes, and, with --all, everything. A test
 # that takes only a sample in the first (PRXE_TIER is 1 there, 2 with --all) takes another one every
-# day.
+# day. PRXE_DAY is the day's number; PRXE_DAY=N ./run test runs what day N ran.
+#
+# While a kernel's guests run, the module for the next kernel is built, with the lowest priority.
 #
 #   test_run KERNELS PATTERN     run what matches ('': all); prints "N passed, N failed"; status 0:
 #                                nothing failed and something passed
@@ -34,6 +37,7 @@ TEST_PASSED=0
 TEST_FAILED=0
 TEST_BUILD=1
 TEST_ALL=0
+TEST_AHEAD=
 # Two NUMA nodes, for tests of page migration and of memory policies. Pages stay where they are
 # unless a test turns balancing on.
 TEST_KERNEL_ARGS="numa=fake=2 numa_balancing=disable"
@@ -44,20 +48,28 @@ test_header() { # FILE KEY DEFAULT
 	printf '%s\n' "${v:-$3}"
 }
 
-# Does it run on K? On a kernel in "more" only with --all, or when a pattern asks for the test.
+# Does it run on K? On a kernel in "more", or whose day it is not, only with --all, or when a
+# pattern asks for the test.
 test_runs_on() { # FILE K PATTERN
-	local where
-	where=" $(test_header "$1" kernels "stable latest debug") "
-	[ "$TEST_ALL" = 0 ] && [ -z "$3" ] || where+="$(test_header "$1" more '') "
-	[[ $where == *" $2 "* ]]
+	local words word turn all=1
+	[ "$TEST_ALL" = 0 ] && [ -z "$3" ] && all=0
+	read -r -a words <<<"$(test_header "$1" kernels "stable latest debug")"
+	for word in "${words[@]}"; do
+		[ "${word%%:*}" = "$2" ] || continue
+		turn=${word#"$2"}
+		turn=${turn#:}
+		[ $all = 0 ] && [ -n "$turn" ] || return 0
+		[ $((PRXE_DAY % ${turn#*/})) = "${turn%/*}" ] && return 0
+	done
+	[ $all = 1 ] && [[ " $(test_header "$1" more '') " == *" $2 "* ]]
 }
 
 test_list() {
 	local name file
-	printf '%-20s %-22s %s\n' test kernels "with --all"
+	printf '%-20s %-30s %s\n' test kernels "with --all"
 	for name in $(test_names .); do
 		file=$TOP/tests/$name.test
-		printf '%-20s %-22s %s%s\n' "$name" \
+		printf '%-20s %-30s %s%s\n' "$name" \
 			"$(test_header "$file" kernels "stable latest debug")" \
 			"$(test_header "$file" more '')" \
 			"$([ "$(test_header "$file" where guest)" = guest ] || echo ' (no guest)')"
@@ -226,10 +238,10 @@ test_died() {
 	i=$((i + 1))
 }
 
-test_kernel() { # K PATTERN NAME...
-	local k=$1 pattern=$2 name file group groups=() batch
+test_kernel() { # K NEXT-K PATTERN NAME...
+	local k=$1 next=$2 pattern=$3 name file group groups=() batch
 	local -A members=()
-	shift 2
+	shift 3
 	for name in "$@"; do
 		file=$TOP/tests/$name.test
 		[ "$(test_header "$file" where guest)" = guest ] || continue
@@ -247,12 +259,25 @@ test_kernel() { # K PATTERN NAME...
 		test_result fail "$k" build 0.0
 		[ -e "$TOP/build/$k/prxe.ko" ] || return 0
 	fi
+	test_build_ahead ${next:+"$next"}
 	for group in "${groups[@]}"; do
 		IFS='|' read -r -a batch <<<"$group"
 		# shellcheck disable=SC2086 # names have no blanks
 		test_batch "$k" "${batch[0]}" "${batch[1]}" "${batch[2]}" "${batch[3]}" \
 			${members[$group]}
 	done
+}
+
+# Build the module for the next kernel in the background. If that fails, it is built again when it
+# is this kernel's turn, and fails there. When the run is interrupted, the compiler goes on for a
+# minute.
+test_build_ahead() { # [K]
+	[ "$TEST_BUILD" = 1 ] && [ $# = 1 ] && mkdir -p "$LOG_DIR" || return 0
+	(
+		renice -n 19 -p $BASHPID
+		ensure_kernel "$1" && build_lock && build_module "$1"
+	) >"$LOG_DIR/ahead.log" 2>&1 </dev/null 6>&- &
+	TEST_AHEAD=$!
 }
 
 # A kernel that is only built for: no guest runs it.
@@ -266,9 +291,10 @@ test_builds() { # K PATTERN
 }
 
 test_run() { # KERNELS PATTERN
-	local names name k start
+	local names name k start kernels
 	start=$(now_ms)
 	export PRXE_TIER=$((1 + TEST_ALL))
+	export PRXE_DAY=${PRXE_DAY:-$(($(date +%s) / 86400))}
 	mapfile -t names < <(test_names "$2")
 	[ ${#names[@]} -gt 0 ] ||
 		die "no test matches '$2' (tests are executable files tests/*/NAME.test)"
@@ -283,13 +309,17 @@ test_run() { # KERNELS PATTERN
 		[ "$(test_header "$TOP/tests/$name.test" where guest)" = host ] || continue
 		! test_runs_on "$TOP/tests/$name.test" stable "$2" || test_host host "$name"
 	done
-	for k in $1; do
+	read -r -a kernels <<<"$1"
+	while [ ${#kernels[@]} -gt 0 ]; do
+		k=${kernels[0]}
+		kernels=("${kernels[@]:1}")
 		case $k in
 		oldstable) test_builds "$k" "$2" ;;
-		*) test_kernel "$k" "$2" "${names[@]}" ;;
+		*) test_kernel "$k" "${kernels[0]:-}" "$2" "${names[@]}" ;;
 		esac
+		[ -z "$TEST_AHEAD" ] || wait "$TEST_AHEAD"
 	done
-	msg "tests took $(seconds_since "$start")"
+	msg "tests took $(seconds_since "$start") (PRXE_DAY=$PRXE_DAY)"
 	[ $((TEST_PASSED + TEST_FAILED)) -gt 0 ] || msg "no test that matches '$2' runs on: $1"
 	printf '%d passed, %d failed\n' "$TEST_PASSED" "$TEST_FAILED"
 	[ "$TEST_FAILED" -eq 0 ] && [ "$TEST_PASSED" -gt 0 ]

@@ -14,6 +14,18 @@ bool t_named(int argc, char **argv, const char *name)
 	return false;
 }
 
+bool t_shared(unsigned i)
+{
+	const char *s = getenv("PRXE_SHARE_OF");
+	unsigned k, n;
+
+	if (!s)
+		return true;
+	if (sscanf(s, "%u/%u", &k, &n) != 2 || k >= n)
+		t_die("PRXE_SHARE_OF is %s", s);
+	return i % n == k;
+}
+
 struct t_mark t_begin(const char *name)
 {
 	t_context("%s", name);
@@ -45,7 +57,7 @@ static void run(const struct t_program *p, const struct t_test *t, const char *d
 int t_main(int argc, char **argv, const struct t_program *p)
 {
 	const char *dev = NULL;
-	int gid = 1, c, ran = 0;
+	int gid = 1, c, ran = 0, n = 0;
 	bool list = false;
 
 	while ((c = getopt(argc, argv, p->rounds ? "d:g:ln:" : "d:g:l")) != -1) {
@@ -66,7 +78,7 @@ int t_main(int argc, char **argv, const struct t_program *p)
 		for (const struct t_test *t = *group; t->name; t++) {
 			if (list) {
 				printf("%-20s %s\n", t->name, t->what);
-			} else if (optind == argc || t_named(argc, argv, t->name)) {
+			} else if (optind == argc ? t_shared(n++) : t_named(argc, argv, t->name)) {
 				run(p, t, dev, gid);
 				ran++;
 			}

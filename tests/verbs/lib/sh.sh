@@ -34,9 +34,24 @@ finish() {
 debug() { [ "$slow" != 1 ]; }
 # Is everything wanted (./run test --all), not a sample of it?
 everything() { [ "${PRXE_TIER:-1}" = 2 ]; }
+_day=${PRXE_DAY:-$(($(date +%s) / 86400))}
 # sample N: true for one call in N, for another one each day; with --all for every one
-_calls=$(date +%-j)
+_calls=$_day
 sample() { _calls=$((_calls + 1)); everything || [ $((_calls % $1)) = 0 ]; }
+# share 2 CMD...: two calls divide the named cases of CMD's program between them. So with two
+# carriers each case runs, on one of them: on stable and debug on one, on latest on the other, and
+# the next day the other way round. With --all each call runs all cases.
+_shares=$_day
+[ "${PRXE_KERNEL:-}" != latest ] || _shares=$((_shares + 1))
+share() {
+	_n=$1; shift
+	_shares=$((_shares + 1))
+	everything || export PRXE_SHARE_OF=$((_shares % _n))/$_n
+	"$@"
+	_shared=$?
+	unset PRXE_SHARE_OF
+	return $_shared
+}
 # pick STABLE DEBUG: a size for this kernel
 pick() { if debug; then echo "$2"; else echo "$1"; fi; }
 

@@ -151,6 +151,8 @@ struct t_program {
 /* All of main() but t_init(): the tests that the arguments name, or all. */
 int t_main(int argc, char **argv, const struct t_program *p);
 bool t_named(int argc, char **argv, const char *name); /* after getopt() */
+/* Has case I to be run? Not when share of sh.sh gives this process a part of the cases only. */
+bool t_shared(unsigned i);
 /* Around a test: its name goes with failures, and its result is printed. */
 struct t_mark {
 	const char *name;
