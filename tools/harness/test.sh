@@ -291,7 +291,7 @@ test_builds() { # K PATTERN
 }
 
 test_run() { # KERNELS PATTERN
-	local names name k start kernels
+	local names name k next start kernels
 	start=$(now_ms)
 	export PRXE_TIER=$((1 + TEST_ALL))
 	export PRXE_DAY=${PRXE_DAY:-$(($(date +%s) / 86400))}
@@ -313,9 +313,11 @@ test_run() { # KERNELS PATTERN
 	while [ ${#kernels[@]} -gt 0 ]; do
 		k=${kernels[0]}
 		kernels=("${kernels[@]:1}")
+		next=${kernels[0]:-}
+		[ "$next" != oldstable ] || grep -qE -- "$2" <<<build || next=
 		case $k in
 		oldstable) test_builds "$k" "$2" ;;
-		*) test_kernel "$k" "${kernels[0]:-}" "$2" "${names[@]}" ;;
+		*) test_kernel "$k" "$next" "$2" "${names[@]}" ;;
 		esac
 		[ -z "$TEST_AHEAD" ] || wait "$TEST_AHEAD"
 	done
