@@ -11,8 +11,16 @@
 #   rp_num VALUE / rp_us MICROSECONDS / rp_size BYTES      for people
 #   rp_csv                      the CSV of all medians
 #   rp_bars TITLE UNIT higher|lower [log]    an SVG from standard input's lines, tab separated:
-#                                            group, series, median, lowest, highest
+#                                            group, series, median, lowest, highest; or group,
+#                                            series, three empty fields, what stands there instead
 #   rp_bar GROUP SERIES METRIC SIZE VARIANT  such a line
+#   rp_lines TITLE UNIT WHAT                 an SVG of values over seconds, from lines
+#                                            at COLOUR DASHED NAME SECONDS VALUE  (NAME, if any, is
+#                                                      written beside the line)
+#                                            mark SECONDS TEXT                    a vertical line
+#                                            level VALUE TEXT                     a horizontal line
+#   rp_legend SERIES...                      one legend for all plots that follow: SERIES in the
+#                                            order in which each rp_bars has them
 #   rp_head TITLE / rp_foot     the page around it
 #   rp_table                    rows of a page's table from standard input
 #   rp_machine_html, rp_commands_html
@@ -117,8 +125,32 @@ rp_bar() { # GROUP SERIES METRIC SIZE VARIANT: a line for rp_bars
 		"$(rp_spread "$3" "$4" "$5")"
 }
 
+# For both kinds of plot, in awk: the distance of the ticks of an axis that ends at max, 1, 2 or 5
+# times a power of ten, so that there are 3 to 7 of them.
+# shellcheck disable=SC2016 # $ is awk's
+RP_AWK='
+	function step(max,  s) {
+		if (max <= 0) return 1
+		s = 10 ^ int(log(max) / log(10) - (max < 1))
+		return max < 1.5 * s ? s / 5 : max < 3 * s ? s / 2 : max < 6 * s ? s : 2 * s
+	}'
+
+# Plots after this one have no legend of their own. It stays in sight.
+rp_legend() { # SERIES...
+	local i=0 name
+	RP_LEGEND=page
+	printf '<p class="legend">'
+	for name; do
+		i=$((i + 1))
+		printf '<span><svg width="12" height="12"><rect width="12" height="12"'
+		printf ' class="c%d"/></svg> %s</span>\n' $i "$(rp_escape <<<"$name")"
+	done
+	printf '</p>\n'
+}
+
 rp_bars() { # TITLE UNIT higher|lower [log]
-	rp_escape | awk -F'\t' -v title="$1" -v unit="$2" -v better="$3" -v log_="${4:-}" '
+	rp_escape | awk -F'\t' -v title="$1" -v unit="$2" -v better="$3" -v log_="${4:-}" \
+		-v legend="${RP_LEGEND:-plot}" "$RP_AWK"'
 		function show(x) {
 			if (unit == "us")
 				return x >= 1e6 ? sprintf("%.3g s", x / 1e6) : \
@@ -149,6 +181,10 @@ rp_bars() { # TITLE UNIT higher|lower [log]
 		}
 		# One series of one group at y.
 		function draw(k, y, j,  w, end) {
+			if (instead[k] != "") {
+				rect(0, y, 1, bar - 3, j)
+				text(6, y + 11, instead[k], " class=\"s\"")
+			}
 			if (v[k] == "" || v[k] <= 0) return
 			w = at(v[k])
 			if (w < 1) w = 1
@@ -160,10 +196,13 @@ rp_bars() { # TITLE UNIT higher|lower [log]
 			}
 			text(end + 5, y + 11, show(v[k]), "")
 		}
-		$3 != "" {
+		$3 != "" || $6 != "" {
 			if (!($1 in g)) { g[$1] = ++ng; gn[ng] = $1 }
 			if (!($2 in s)) { s[$2] = ++ns; sn[ns] = $2 }
 			k = g[$1] SUBSEP s[$2]
+			instead[k] = $6
+		}
+		$3 != "" {
 			v[k] = $3; from[k] = $4; to[k] = $5
 			for (i = 3; i <= 5; i++) {
 				if ($i > max) max = $i
@@ -174,8 +213,8 @@ rp_bars() { # TITLE UNIT higher|lower [log]
 			if (!ng) exit
 			# Narrow enough for a telephone: names above the bars, values behind them.
 			bar = 16; gap = 26; width = 330; all = 420
-			x = 0; y = 50
-			for (j = 1; j <= ns; j++) {
+			x = 0; y = legend == "page" ? 32 : 50
+			for (j = 1; j <= ns && legend != "page"; j++) {
 				w = 30 + 7 * length(sn[j])
 				if (x && x + w > all) { x = 0; y += 18 }
 				lx[j] = x; ly[j] = y; x += w
@@ -191,20 +230,101 @@ rp_bars() { # TITLE UNIT higher|lower [log]
 			what = (unit == "us" ? "time" : unit) (log_ ? ", logarithmic" : "")
 			what = what "; " better " is better; the thin line: lowest and highest run"
 			text(0, 32, what, " class=\"s\"")
-			for (j = 1; j <= ns; j++) {
+			for (j = 1; j <= ns && legend != "page"; j++) {
 				rect(lx[j], ly[j] - 10, 11, 11, j)
 				text(lx[j] + 16, ly[j], sn[j], "")
 			}
 			if (log_) {
-				for (e = int(log(min) / log(10)); e <= log(max) / log(10); e += 2)
+				each = max / min > 1e5 ? 2 : 1
+				end = log(max) / log(10)
+				for (e = int(log(min) / log(10)); e <= end; e += each)
 					if (10 ^ e >= min / 3) tick(10 ^ e)
 			} else {
-				tick(0); tick(max / 2); tick(max)
+				for (x = 0; x <= max; x += step(max)) tick(x)
 			}
 			for (i = 1; i <= ng; i++) {
 				y = top + (i - 1) * (ns * bar + gap) + 14
 				text(0, y - 4, gn[i], "")
 				for (j = 1; j <= ns; j++) draw(i SUBSEP j, y + (j - 1) * bar, j)
+			}
+			print "</svg>"
+		}'
+}
+
+rp_lines() { # TITLE UNIT WHAT
+	rp_escape | awk -F'\t' -v title="$1" -v unit="$2" -v what="$3" "$RP_AWK"'
+		function px(x) { return left + x / xmax * (all - left - right) }
+		function py(y) { return bottom - y / ymax * (bottom - top) }
+		function text(x, y, what, more) {
+			printf "<text x=\"%.1f\" y=\"%.1f\"%s>%s</text>\n", x, y, more, what
+		}
+		function line(x1, y1, x2, y2, class) {
+			printf "<line x1=\"%.1f\" y1=\"%.1f\"", x1, y1
+			printf " x2=\"%.1f\" y2=\"%.1f\" class=\"%s\"/>\n", x2, y2, class
+		}
+		function number(x) { return x >= 10000 ? x / 1000 "k" : x "" }
+		function small(x, y, what, anchor) {
+			text(x, y, what, " class=\"s\" text-anchor=\"" anchor "\"")
+		}
+		# Above the line, but below it where a level is close above.
+		function label(k,  j, i, y, off) {
+			j = int(n[k] * 0.6) + 1
+			y = py(ys[k, j]); off = -6
+			for (i = 1; i <= levels; i++)
+				if (py(ly[i]) <= y + 1 && py(ly[i]) > y - 24) off = 15
+			text(px(xs[k, j]), y + off, name[k], " text-anchor=\"middle\"")
+		}
+		$1 == "at" {
+			k = $2 SUBSEP $3
+			if (!(k in n)) { order[++lines] = k; colour[k] = $2; dash[k] = $3 }
+			n[k]++
+			xs[k, n[k]] = $5; ys[k, n[k]] = $6
+			if ($5 > xmax) xmax = $5
+			if ($6 > ymax) ymax = $6
+			if ($4 != "") name[k] = $4
+		}
+		$1 == "mark" { mx[++marks] = $2; mt[marks] = $3 }
+		$1 == "level" { ly[++levels] = $2; lt[levels] = $3; if ($2 > ymax) ymax = $2 }
+		END {
+			if (!lines) exit
+			if (xmax <= 0) xmax = 1
+			if (ymax <= 0) ymax = 1
+			ymax *= 1.08
+			all = 420; left = 36; right = 6; top = 74; bottom = 214; height = 250
+			printf "<svg viewBox=\"0 0 %d %d\" width=\"%d\"", all, height, all
+			printf " role=\"img\" aria-label=\"%s\">\n", title
+			text(0, 15, title, " class=\"t\"")
+			text(0, 32, unit "; " what, " class=\"s\"")
+			s = step(ymax)
+			for (y = 0; y <= ymax; y += s) {
+				line(left, py(y), all - right, py(y), "g")
+				small(left - 5, py(y) + 4, number(y), "end")
+			}
+			s = step(xmax)
+			for (x = 0; x <= xmax; x += s) {
+				line(px(x), bottom, px(x), bottom + 4, "g")
+				small(px(x), bottom + 16, x, "middle")
+			}
+			small(all - right, bottom + 31, "seconds", "end")
+			# Their names take turns in two rows: they may be close to each other.
+			for (i = 1; i <= marks; i++) {
+				row = 50 + (i - 1) % 2 * 14
+				line(px(mx[i]), row + 3, px(mx[i]), bottom, "m")
+				if (px(mx[i]) > all - 60) small(px(mx[i]) + 2, row, mt[i], "end")
+				else small(px(mx[i]) - 2, row, mt[i], "start")
+			}
+			for (i = 1; i <= levels; i++) {
+				line(left, py(ly[i]), all - right, py(ly[i]), "m")
+				small(all - right, py(ly[i]) - 4, lt[i], "end")
+			}
+			for (i = 1; i <= lines; i++) {
+				k = order[i]
+				printf "<polyline class=\"l%d%s\"", colour[k], dash[k] ? " d" : ""
+				printf " points=\""
+				for (j = 1; j <= n[k]; j++)
+					printf "%.1f,%.1f ", px(xs[k, j]), py(ys[k, j])
+				print "\"/>"
+				if (k in name) label(k)
 			}
 			print "</svg>"
 		}'
@@ -233,7 +353,7 @@ body {
 }
 table { border-collapse: collapse; margin: 1rem 0 }
 th, td { padding: .25rem .8rem; border-bottom: 1px solid var(--line); text-align: right }
-th:first-child, td:first-child { text-align: left }
+th:first-child, td:first-child { text-align: left; padding-left: 0 }
 .met { color: var(--good) } .miss { color: var(--bad); font-weight: 600 }
 dt { font-weight: 600 } dd { margin: 0 0 .3rem 1rem; overflow-wrap: anywhere }
 .scroll { overflow-x: auto }
@@ -241,7 +361,22 @@ svg { max-width: 100%; height: auto; display: block; margin: 1.5rem 0 }
 svg text { font: 12px system-ui, sans-serif; fill: var(--fg) }
 svg text.t { font-size: 14px; font-weight: 600 } svg text.s { font-size: 11px; opacity: .75 }
 svg line.g { stroke: var(--line) } svg line.w { stroke: var(--fg); stroke-width: 1.5 }
-.plots { display: flex; flex-wrap: wrap; gap: 0 3rem }
+svg line.m { stroke: var(--fg); stroke-width: 1; stroke-dasharray: 2 3; opacity: .6 }
+polyline { fill: none; stroke-width: 2; stroke-linejoin: round }
+polyline.d { stroke-dasharray: 6 4 }
+.l1 { stroke: var(--c1) } .l2 { stroke: var(--c2) } .l3 { stroke: var(--c3) }
+.legend {
+	position: sticky; top: 0; background: var(--bg); padding: .4rem 0; z-index: 1;
+	border-bottom: 1px solid var(--line)
+}
+.legend span { white-space: nowrap; margin-right: 1.2rem }
+.legend svg { display: inline; margin: 0 }
+.plots { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 0 3rem }
+@media (max-width: 480px) {
+	body { margin: 1rem auto; padding: 0 .6rem }
+	th, td { padding: .25rem; font-size: 12px }
+	td:nth-child(2), td:nth-child(3) { white-space: nowrap }
+}
 .c1 { fill: var(--c1) } .c2 { fill: var(--c2) } .c3 { fill: var(--c3) } .c4 { fill: var(--c4) }
 pre { overflow-x: auto; border: 1px solid var(--line); padding: .8rem; font-size: 13px }
 </style></head><body>
