@@ -43,7 +43,7 @@ esac
 start=$SECONDS
 report=$TOP/build/report
 raw=$report/demo
-rm -rf "$raw" && mkdir -p "$raw" || die "cannot make $raw"
+{ rm -rf "$raw" && mkdir -p "$raw"; } || die "cannot make $raw"
 
 PRXE_BENCH_DEV=$type "$TOP/run" sh --kernel "$kernel" ${link[@]+"${link[@]}"} \
 	${build[@]+"${build[@]}"} --share "$raw" --timeout "${PRXE_DEMO_TIMEOUT:-300}" -- \
@@ -94,6 +94,69 @@ verdict() {
 		}' "$raw/data.tsv"
 }
 
+# ---- memory over time (prxe-memtrace says what is in memory.tsv) ----
+
+# The field of a scene's result: 4 the buffer, 5 the limit, 6 bytes, 7 wrong ones, 8 why not.
+result() { # SCENE VARIANT FIELD
+	awk -F'\t' -v s="$1" -v v="$2" -v f="$3" '
+		$1 == "result" && $2 == s && $3 == v { print $f }' "$raw/memory.tsv"
+}
+
+# What a process has in memory (RssAnon) when the kernel has asked for all of it.
+kept() { # VARIANT
+	awk -F'\t' -v v="$1" '
+		$1 == "event" && $2 == "pressure" && $3 == v { step = $5 }
+		$1 == "at" && $2 == "pressure" && $3 == v && step == "reclaim" { kib = $5 }
+		END { printf "%.1f MiB\n", kib / 1024 }' "$raw/memory.tsv"
+}
+
+# What a scene's failure left out is not told of.
+memory_text() {
+	local pinned odp
+	if [ -n "$(result pressure odp 6)" ] && [ -z "$(result pressure odp 8)" ]; then
+		echo "when the kernel asked for memory back, the process with a pinned buffer of" \
+			"$(rp_size "$(result pressure odp 4)") kept $(kept pinned)," \
+			"with ODP $(kept odp)"
+	fi
+	[ -n "$(result bigger odp 6)" ] || return 0
+	pinned=$(result bigger pinned 8) odp=$(result bigger odp 8)
+	[ -z "$pinned" ] || pinned="cannot be pinned (${pinned,})"
+	if [ -z "$odp" ]; then
+		odp="all of it is written and read back: $(result bigger odp 7) wrong bytes of"
+		odp+=" $(rp_size "$(result bigger odp 6)")"
+	else
+		odp="it cannot be registered (${odp,})"
+	fi
+	echo "with memory limited to $(rp_size "$(result bigger odp 5)"), a buffer of" \
+		"$(rp_size "$(result bigger odp 4)") ${pinned:-could be pinned}; with ODP $odp"
+}
+
+over_time() { # FIELD UNITS TITLE UNIT WHAT
+	awk -F'\t' -v field="$1" -v units="$2" '
+		$2 != "pressure" { next }
+		$1 == "at" {
+			printf "at\t%d\t0\t\t%s\t%s\n", $3 == "odp" ? 2 : 1, $4, $field / units
+		}
+		$1 == "event" && $3 == "odp" && $5 != "end" { printf "mark\t%s\t%s\n", $4, $5 }
+	' "$raw/memory.tsv" | rp_lines "$3" "$4" "$5"
+}
+
+bigger_over_time() {
+	awk -F'\t' '
+		$2 != "bigger" || $3 != "odp" { next }
+		$1 == "at" {
+			printf "at\t2\t0\tin memory\t%s\t%s\n", $4, $5 / 1024
+			printf "at\t2\t1\tswapped out\t%s\t%s\n", $4, $7 / 1024
+		}
+		$1 == "event" && $5 != "end" { printf "mark\t%s\t%s\n", $4, $5 }
+		$1 == "result" {
+			printf "level\t%s\tbuffer: %d MiB\n", $4 / 2^20, $4 / 2^20
+			printf "level\t%s\tlimit: %d MiB\n", $5 / 2^20, $5 / 2^20
+		}
+	' "$raw/memory.tsv" | rp_lines "A buffer larger than memory (ODP)" MiB \
+		"all of it is written, then read back"
+}
+
 took=$((SECONDS - start))
 table >"$raw/table.tsv"
 touch=$(rp_median touch 67108864 memset)
@@ -104,6 +167,7 @@ touch=$(rp_median touch 67108864 memset)
 	rp_text <"$raw/table.tsv"
 	echo
 	echo "  data: $(verdict)"
+	[ ! -s "$raw/memory.tsv" ] || memory_text | fold -s -w 90 | sed 's/ *$//; s/^/  /'
 	[ $unsure = 0 ] || echo "  $too_busy"
 	[ -z "$touch" ] ||
 		echo "  the processor's own first touch (memset) of 64 MiB: $(rp_us "$touch")"
@@ -114,6 +178,11 @@ touch=$(rp_median touch 67108864 memset)
 both() { # GROUP METRIC SIZE: the two kinds of memory, as lines for rp_bars
 	rp_bar "$1" pinned "$2" "$3" pinned
 	rp_bar "$1" ODP "$2" "$3" odp
+}
+
+# Pinned, 1 TiB is not tried (prxe-regbench): there is no such machine.
+no_room() {
+	awk -F'\t' '{ print $3 != "" ? $0 : $1 "\t" $2 "\t\t\t\tmore than there is memory" }'
 }
 
 touched() { # GROUP METRIC
@@ -137,16 +206,44 @@ touched() { # GROUP METRIC
 	echo "Data check: <strong>$(verdict)</strong>."
 	[ -z "$touch" ] ||
 		echo " The processor's own first touch (memset) of 64 MiB: $(rp_us "$touch")."
-	[ $unsure = 0 ] || echo " $too_busy"
+	[ $unsure = 0 ] || echo " ${too_busy^}."
 	echo "</p>"
+	rp_legend pinned ODP "ODP, prefetched" "the processor (memset)"
+	echo "<h2>What ODP is for</h2>"
+	if [ -s "$raw/memory.tsv" ]; then
+		cat <<-'HTML'
+			<p>A process has a buffer that another one transfers to. It registers the
+			buffer; half of it is written; the kernel is told to reclaim what it can,
+			as it does when memory is scarce; a quarter is read back. Then memory is
+			limited to less than a buffer; all of that is written and read back.</p>
+			<ul>
+		HTML
+		memory_text | rp_escape | sed 's/^./<li>\u&/; s/$/.<\/li>/'
+		echo "</ul>"
+	else
+		echo "<p>Memory over time was not measured: the kernel has no swap on zram, or no"
+		echo "memory control groups.</p>"
+	fi
+	echo '<div class="plots">'
+	if [ -s "$raw/memory.tsv" ]; then
+		over_time 5 1024 "Resident memory over time" "MiB in the process" \
+			"lower is better"
+		over_time 6 1024 "Pinned memory over time" \
+			"MiB that the kernel cannot reclaim" "lower is better"
+		over_time 8 1 "Page faults served over time" faults \
+			"pages come when a transfer touches them"
+		bigger_over_time
+	fi
+	for s in 4096 1048576 1073741824 1099511627776; do
+		both "$(rp_size $s)" reg $s
+	done | no_room | rp_bars "Registration of any size" us lower log
+	echo '</div>'
+	echo "<h2>What it costs</h2>"
 	echo '<div class="plots">'
 	for s in 4096 65536 1048576; do
 		both "$(rp_size $s)" write_bw $s
 	done | rp_bars "Bandwidth of RDMA WRITE" MiB/s higher
 	both "WRITE, 8 B" write_lat 8 | rp_bars "Latency" us lower
-	for s in 1048576 1073741824; do
-		both "$(rp_size $s)" reg $s
-	done | rp_bars "Registration" us lower log
 	{
 		touched "the first WRITE" touch
 		touched "registration and first WRITE" touch_total

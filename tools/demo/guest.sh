@@ -15,7 +15,7 @@ dev=${type}0
 pairs=${PRXE_BENCH_PAIRS:-3}
 seconds=${PRXE_BENCH_SECONDS:-0.4}
 failed=0
-[ -n "${PRXE_BENCH_PAIRS:-}" ] || SERIES_BUDGET=14
+[ -n "${PRXE_BENCH_PAIRS:-}" ] || SERIES_BUDGET=12
 
 bench_init "$1"
 prxe-link "$type" || bench_die "there is no device $dev"
@@ -45,9 +45,33 @@ note "RDMA WRITE: latency ..."
 series write_lat ib_write_lat 8 "$pairs" "$seconds" '' < <(kinds) || failed=1
 
 note "registration and first touch ..."
-timeout -k 2 100 prxe-regbench --dev "$dev" --gid "$GID" --pairs "$pairs" --reg 1M,1G \
-	--touch 64M >>"$OUT/samples.tsv" || failed=1
-remember "prxe-regbench --dev $dev --gid $GID --pairs $pairs --reg 1M,1G --touch 64M"
+reg=(prxe-regbench --dev "$dev" --gid "$GID" --pairs "$pairs" --reg "4K,1M,1G,1T" --touch 64M)
+timeout -k 2 100 "${reg[@]}" >>"$OUT/samples.tsv" || failed=1
+remember "${reg[*]}"
+
+# Memory over time, in a control group, with swap. What the kernel does not have is left out.
+group=/sys/fs/cgroup/prxe-demo
+zram=/sys/block/zram0
+memory() { # OPTION... SCENE
+	local cmd=(prxe-memtrace --dev "$dev" --gid "$GID" --group "$group" "$@")
+	timeout -k 2 60 "${cmd[@]}" >>"$OUT/memory.tsv" || failed=1
+	remember "${cmd[*]}"
+}
+if {
+	modprobe zram num_devices=1 && echo 128M >$zram/disksize &&
+		mkswap -q /dev/zram0 && swapon /dev/zram0 &&
+		echo +memory >/sys/fs/cgroup/cgroup.subtree_control && mkdir $group
+} >/dev/null 2>&1; then
+	note "memory over time, and a buffer larger than memory ..."
+	for scene in pressure bigger; do
+		memory --pinned $scene
+		memory $scene
+	done
+	rmdir $group
+	swapoff /dev/zram0
+else
+	note "  memory over time is not measured: no swap on zram, or no memory control groups"
+fi
 
 # What the device counted: faults, invalidations, transfers.
 { rdma -p statistic show link "$dev/1" || rdma statistic show link "$dev/1"; } \
