@@ -46,11 +46,13 @@ static u32 crc32_table(u32 crc, const void *data, size_t len)
 		u64 a = get_unaligned_le64(p) ^ crc;
 		u64 b = get_unaligned_le64(p + 8);
 
-		crc = table[15][a & 0xff] ^ table[14][a >> 8 & 0xff] ^ table[13][a >> 16 & 0xff] ^
-		      table[12][a >> 24 & 0xff] ^ table[11][a >> 32 & 0xff] ^ table[10][a >> 40 & 0xff] ^
+		crc = table[15][a & 0xff] ^ table[14][a >> 8 & 0xff] ^
+		      table[13][a >> 16 & 0xff] ^ table[12][a >> 24 & 0xff] ^
+		      table[11][a >> 32 & 0xff] ^ table[10][a >> 40 & 0xff] ^
 		      table[9][a >> 48 & 0xff] ^ table[8][a >> 56] ^
-		      table[7][b & 0xff] ^ table[6][b >> 8 & 0xff] ^ table[5][b >> 16 & 0xff] ^
-		      table[4][b >> 24 & 0xff] ^ table[3][b >> 32 & 0xff] ^ table[2][b >> 40 & 0xff] ^
+		      table[7][b & 0xff] ^ table[6][b >> 8 & 0xff] ^
+		      table[5][b >> 16 & 0xff] ^ table[4][b >> 24 & 0xff] ^
+		      table[3][b >> 32 & 0xff] ^ table[2][b >> 40 & 0xff] ^
 		      table[1][b >> 48 & 0xff] ^ table[0][b >> 56];
 	}
 	while (len--)

@@ -46,6 +46,7 @@ enum prxe_opcode {
 	PRXE_SEND_LAST_INV = 0x16, PRXE_SEND_ONLY_INV = 0x17,
 	PRXE_FLUSH = 0x1c, PRXE_ATOMIC_WRITE_OP = 0x1d,
 };
+
 #define PRXE_RC	0x00
 #define PRXE_UC	0x20
 #define PRXE_UD	0x60
@@ -68,6 +69,7 @@ enum prxe_nak {
 	PRXE_NAK_REM_OP = 3,
 	PRXE_NAK_RD_REQ = 4
 };
+
 #define PRXE_AETH_UNLIMITED	0x1f	/* credits: no end-to-end flow control */
 
 /* FLUSH (IBTA A19.4), in FETH and work request. Types are flags; one of them at least. */

@@ -73,6 +73,7 @@ static inline struct prxe_mr *prxe_mr_find(struct prxe_dev *dev, u32 key)
 {
 	return xa_load(&dev->keys, key >> 8);
 }
+
 /* The same, from what this CPU found last; BH off too. */
 struct prxe_mr *prxe_mr_hit(struct prxe_dev *dev, u32 key);
 /* An empty table, at the device's birth. */
@@ -86,6 +87,7 @@ void prxe_mr_unpublish(struct prxe_mr *mr);
 static inline void prxe_mr_set_live(struct prxe_mr *mr)
 {
 	mr->state = PRXE_MR_LIVE;
+	/* After the description: who sees an odd number sees that. */
 	smp_store_release(&mr->seq, mr->seq + 1);
 }
 

@@ -356,6 +356,7 @@ static int advise_find(struct ib_pd *pd, const struct ib_sge *sge, bool write,
 	rcu_read_lock();
 	ret = -EFAULT;
 	mr = prxe_mr_find(to_prxe_dev(pd->device), sge->lkey);
+	/* Odd: the MR is live, and its description can be read. */
 	if (!mr || !(smp_load_acquire(&mr->seq) & 1))
 		goto out;
 	ret = -EINVAL;

@@ -136,9 +136,9 @@ static bool touches(const struct prxe_inflight_range *r, unsigned long first, un
 }
 
 /*
- * Does a range cover a byte of [first, last] that started with @ticket or before, or have fewer than
- * @unlisted of the unlisted ones ended? Which of those has ended is not known, only how many: so the
- * number of ends bounds the wait also where unlisted ones overlap each other all the time.
+ * Does a range cover a byte of [first, last] that started with @ticket or before, or have fewer
+ * than @unlisted of the unlisted ones ended? Which of those has ended is not known, only how many:
+ * so the number of ends bounds the wait also where unlisted ones overlap each other all the time.
  */
 static bool covers(struct prxe_inflight *in, unsigned long first, unsigned long last, u64 ticket,
 		   u64 unlisted)

@@ -74,7 +74,7 @@ struct prxe_mirror {
 	struct mmu_notifier mn;		/* invalidations end; ageing; the address space ends */
 	bool ni_removed;		/* reap's own */
 	unsigned int lock_tries;	/* reap's own: how often it could not have mmap_lock */
-	bool keeps_module;		/* reap's own: a reference on the module, until ni_removed */
+	bool keeps_module;		/* reap's own: a reference on it, until ni_removed */
 	struct hlist_node node;		/* in mirror.c's table, while it has users */
 	refcount_t ref;			/* to this structure; leaves have none of their own */
 	atomic_t users;			/* ucontexts and MRs; at 0 the mirror is dying */

@@ -199,8 +199,8 @@ static bool interval_remove(struct prxe_mirror *mirror)
 {
 	/*
 	 * The next try may wait, for as long as a living process holds the lock, and the module's
-	 * exit would wait as long, unkillably. With a reference rmmod says "in use" instead. (If the
-	 * exit has begun, there is none to be had.)
+	 * exit would wait as long, unkillably. With a reference rmmod says "in use" instead. (If
+	 * the exit has begun, there is none to be had.)
 	 */
 	if (mirror->lock_tries + 1 >= LOCK_TRIES && !mirror->keeps_module)
 		mirror->keeps_module = try_module_get(THIS_MODULE);

@@ -218,6 +218,7 @@ int prxe_queue_post_recv(struct prxe_queue *q, spinlock_t *lock, u32 max_sge,
 		wqe->wr_id = wr->wr_id;
 		wqe->dma.num_sge = wr->num_sge;
 		memcpy(wqe->dma.sge, wr->sg_list, wr->num_sge * sizeof(*wr->sg_list));
+		/* After the WQE: pairs with prxe_queue_pending_from(). */
 		smp_store_release(&q->ring->producer, prxe_queue_next(q, prod));
 	}
 	spin_unlock_irqrestore(lock, flags);

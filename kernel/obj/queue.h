@@ -102,9 +102,10 @@ static inline u32 prxe_queue_next(const struct prxe_queue *q, u32 index)
 	return (index + 1) & q->mask;
 }
 
-/* Elements that the other side produced after @index; pairs with its release of the producer. */
+/* Elements that the other side produced after @index. */
 static inline u32 prxe_queue_pending_from(const struct prxe_queue *q, u32 index)
 {
+	/* Before the elements: pairs with the other side's release of the producer. */
 	return (smp_load_acquire(&q->ring->producer) - index) & q->mask;
 }
 
@@ -112,6 +113,7 @@ static inline u32 prxe_queue_pending_from(const struct prxe_queue *q, u32 index)
 static inline void prxe_queue_consume_to(struct prxe_queue *q, u32 index)
 {
 	q->index = index;
+	/* After the last look at the elements: the producer may overwrite them now. */
 	smp_store_release(&q->ring->consumer, index);
 }
 

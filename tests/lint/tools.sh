@@ -29,7 +29,8 @@ opts=(-o Dir::State="$apt" -o Dir::State::status=/var/lib/dpkg/status -o Dir::Ca
 	-o APT::Sandbox::User=root -o APT::Install-Recommends=false)
 fetch() {
 	apt-get "${opts[@]}" update &&
-		apt-get "${opts[@]}" install -y --download-only shellcheck codespell mandoc sparse &&
+		apt-get "${opts[@]}" install -y --download-only \
+			shellcheck codespell mandoc sparse &&
 		(cd "$apt" && apt-get "${opts[@]}" download linux-source-6.12)
 }
 fetch >"$new/log" 2>&1 || {

@@ -121,14 +121,15 @@ build_user() {
 		msg "there is no providers/prxe/build.sh: no provider is built"
 	fi
 	if [ -e "$TOP/CMakeLists.txt" ]; then
-		stamp=$(source_stamp "$TOP/CMakeLists.txt" "$TOP/libodp" "$TOP/include" "$TOP/examples" \
-			"$TOP/kernel/uapi" "$TOP/kernel/base/version.h")
+		stamp=$(source_stamp "$TOP/CMakeLists.txt" "$TOP/libodp" "$TOP/include" \
+			"$TOP/examples" "$TOP/kernel/uapi" "$TOP/kernel/base/version.h")
 		build_part cmake "$stamp" make_cmake || failed=1
 	fi
 	for dir in tests/* tools/*; do
 		[ -e "$TOP/$dir/Makefile" ] || continue
-		stamp=$(source_stamp "$TOP/$dir" "$TOP/include" "$TOP/tests/lib" "$TOP/tests/verbs/lib" \
-			"$TOP/libodp" "$TOP/kernel/uapi" "$TOP/kernel/base/version.h")
+		stamp=$(source_stamp "$TOP/$dir" "$TOP/include" "$TOP/tests/lib" \
+			"$TOP/tests/verbs/lib" "$TOP/libodp" "$TOP/kernel/uapi" \
+			"$TOP/kernel/base/version.h")
 		build_part "${dir//\//-}" "$stamp" make_programs "$dir" || failed=1
 	done
 	return $failed

@@ -27,8 +27,6 @@
 # that takes only a sample in the first (PRXE_TIER is 1 there, 2 with --all) takes another one every
 # day. PRXE_DAY is the day's number; PRXE_DAY=N ./run test runs what day N ran.
 #
-# While a kernel's guests run, the module for the next kernel is built, with the lowest priority.
-#
 #   test_run KERNELS PATTERN     run what matches ('': all); prints "N passed, N failed"; status 0:
 #                                nothing failed and something passed
 #   test_list                    which test runs where
@@ -37,7 +35,6 @@ TEST_PASSED=0
 TEST_FAILED=0
 TEST_BUILD=1
 TEST_ALL=0
-TEST_AHEAD=
 # Two NUMA nodes, for tests of page migration and of memory policies. Pages stay where they are
 # unless a test turns balancing on.
 TEST_KERNEL_ARGS="numa=fake=2 numa_balancing=disable"
@@ -238,10 +235,10 @@ test_died() {
 	i=$((i + 1))
 }
 
-test_kernel() { # K NEXT-K PATTERN NAME...
-	local k=$1 next=$2 pattern=$3 name file group groups=() batch
+test_kernel() { # K PATTERN NAME...
+	local k=$1 pattern=$2 name file group groups=() batch
 	local -A members=()
-	shift 3
+	shift 2
 	for name in "$@"; do
 		file=$TOP/tests/$name.test
 		[ "$(test_header "$file" where guest)" = guest ] || continue
@@ -259,25 +256,12 @@ test_kernel() { # K NEXT-K PATTERN NAME...
 		test_result fail "$k" build 0.0
 		[ -e "$TOP/build/$k/prxe.ko" ] || return 0
 	fi
-	test_build_ahead ${next:+"$next"}
 	for group in "${groups[@]}"; do
 		IFS='|' read -r -a batch <<<"$group"
 		# shellcheck disable=SC2086 # names have no blanks
 		test_batch "$k" "${batch[0]}" "${batch[1]}" "${batch[2]}" "${batch[3]}" \
 			${members[$group]}
 	done
-}
-
-# Build the module for the next kernel in the background. If that fails, it is built again when it
-# is this kernel's turn, and fails there. When the run is interrupted, the compiler goes on for a
-# minute.
-test_build_ahead() { # [K]
-	[ "$TEST_BUILD" = 1 ] && [ $# = 1 ] && mkdir -p "$LOG_DIR" || return 0
-	(
-		renice -n 19 -p $BASHPID
-		ensure_kernel "$1" && build_lock && build_module "$1"
-	) >"$LOG_DIR/ahead.log" 2>&1 </dev/null 6>&- &
-	TEST_AHEAD=$!
 }
 
 # A kernel that is only built for: no guest runs it.
@@ -291,7 +275,7 @@ test_builds() { # K PATTERN
 }
 
 test_run() { # KERNELS PATTERN
-	local names name k next start kernels
+	local names name k start
 	start=$(now_ms)
 	export PRXE_TIER=$((1 + TEST_ALL))
 	export PRXE_DAY=${PRXE_DAY:-$(($(date +%s) / 86400))}
@@ -309,17 +293,11 @@ test_run() { # KERNELS PATTERN
 		[ "$(test_header "$TOP/tests/$name.test" where guest)" = host ] || continue
 		! test_runs_on "$TOP/tests/$name.test" stable "$2" || test_host host "$name"
 	done
-	read -r -a kernels <<<"$1"
-	while [ ${#kernels[@]} -gt 0 ]; do
-		k=${kernels[0]}
-		kernels=("${kernels[@]:1}")
-		next=${kernels[0]:-}
-		[ "$next" != oldstable ] || grep -qE -- "$2" <<<build || next=
+	for k in $1; do
 		case $k in
 		oldstable) test_builds "$k" "$2" ;;
-		*) test_kernel "$k" "$next" "$2" "${names[@]}" ;;
+		*) test_kernel "$k" "$2" "${names[@]}" ;;
 		esac
-		[ -z "$TEST_AHEAD" ] || wait "$TEST_AHEAD"
 	done
 	msg "tests took $(seconds_since "$start") (PRXE_DAY=$PRXE_DAY)"
 	[ $((TEST_PASSED + TEST_FAILED)) -gt 0 ] || msg "no test that matches '$2' runs on: $1"
