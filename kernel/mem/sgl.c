@@ -3,46 +3,9 @@
  * Messages as byte ranges over SGE lists: one walk, and what is done at each SGE. It uses the gate
  * and the copies only; what a WQE is it does not know (transport/gather.c does).
  */
-#include <linux/minmax.h>
 #include "mem/copy.h"
 #include "mem/gate.h"
 #include "mem/sgl.h"
-
-ssize_t prxe_sgl_walk(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, u32 len, u64 ahead,
-		      int access, prxe_sge_fn fn, void *arg, struct prxe_miss *miss)
-{
-	u32 done = 0;
-	u32 i;
-
-	for (i = 0; i < sgl.num && done < len; i++) {
-		const struct ib_sge *sge = &sgl.sge[i];
-		struct prxe_cursor cur;
-		u32 part;
-		ssize_t n;
-
-		if (pos >= sge->length) {
-			pos -= sge->length;
-			continue;
-		}
-		part = min_t(u64, len - done, sge->length - pos);
-		n = -EACCES;
-		if (pos <= U64_MAX - sge->addr)
-			n = prxe_gate(who, sge->lkey, false, sge->addr + pos, part, access, &cur);
-		if (!n)
-			n = fn(&cur, done, part, min_t(u64, ahead, sge->length - pos - part), arg,
-			       miss);
-		if (n < 0)
-			return done ? done : n;
-		done += n;
-		if (n < part)
-			return done;
-		pos = 0;
-	}
-	/* A list shorter than the message is found before; this is the last line of defence. */
-	if (done < len && !done)
-		return -EACCES;
-	return done;
-}
 
 static ssize_t from_kernel(struct prxe_cursor *cur, u32 done, u32 len, u64 ahead, void *arg,
 			   struct prxe_miss *miss)

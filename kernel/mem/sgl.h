@@ -10,7 +10,9 @@
 #ifndef PRXE_SGL_H
 #define PRXE_SGL_H
 
+#include <linux/minmax.h>
 #include <rdma/ib_verbs.h>
+#include "mem/gate.h"
 
 struct prxe_cursor;
 struct prxe_miss;
@@ -32,9 +34,46 @@ typedef ssize_t (*prxe_sge_fn)(struct prxe_cursor *cur, u32 done, u32 len, u64 a
  * Call @fn for each SGE that has a part of [pos, pos + len). @ahead: bytes of the message behind
  * it. Only the bytes that are touched are put before the gate: an SGE may be longer than the memory
  * behind it as long as the message is not.
+ *
+ * Inlined into its few callers, so that @fn is no indirect call: it is run for every message.
  */
-ssize_t prxe_sgl_walk(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, u32 len, u64 ahead,
-		      int access, prxe_sge_fn fn, void *arg, struct prxe_miss *miss);
+static __always_inline ssize_t
+prxe_sgl_walk(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, u32 len, u64 ahead,
+	      int access, prxe_sge_fn fn, void *arg, struct prxe_miss *miss)
+{
+	u32 done = 0;
+	u32 i;
+
+	for (i = 0; i < sgl.num && done < len; i++) {
+		const struct ib_sge *sge = &sgl.sge[i];
+		struct prxe_cursor cur;
+		u32 part;
+		ssize_t n;
+
+		if (pos >= sge->length) {
+			pos -= sge->length;
+			continue;
+		}
+		part = min_t(u64, len - done, sge->length - pos);
+		n = -EACCES;
+		if (pos <= U64_MAX - sge->addr)
+			n = prxe_gate(who, sge->lkey, false, sge->addr + pos, part, access, &cur);
+		if (!n)
+			n = fn(&cur, done, part, min_t(u64, ahead, sge->length - pos - part), arg,
+			       miss);
+		if (n < 0)
+			return done ? done : n;
+		done += n;
+		if (n < part)
+			return done;
+		pos = 0;
+	}
+	/* A list shorter than the message is found before; this is the last line of defence. */
+	if (done < len && !done)
+		return -EACCES;
+	return done;
+}
+
 /* Into an SGE list (receive WQE, landing of a READ) from kernel memory, a payload, an MR. */
 ssize_t prxe_sgl_scatter(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, const void *src,
 			 u32 len, struct prxe_miss *miss);
