@@ -175,6 +175,7 @@ static inline void *kmemdup(const void *p, size_t n, gfp_t gfp)
 #define be32_to_cpu(x)	__be32_to_cpu(x)
 #define be64_to_cpu(x)	__be64_to_cpu(x)
 #define cpu_to_le32(x)	__cpu_to_le32(x)
+static inline u8 get_random_u8(void) { return rand(); }
 static inline u32 get_unaligned_le32(const void *p)
 {
 	__le32 v;

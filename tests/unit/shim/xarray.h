@@ -25,6 +25,24 @@ void *xa_load(struct xarray *xa, unsigned long index);
 /* The old entry, or ERR_PTR(-ENOMEM). */
 void *xa_store(struct xarray *xa, unsigned long index, void *entry, gfp_t gfp);
 void *xa_erase(struct xarray *xa, unsigned long index);
+/* The next free index from *next on, and then from the lowest one: 0, 1 (it wrapped) or -EBUSY. */
+static inline int xa_alloc_cyclic(struct xarray *xa, u32 *id, void *entry, struct xa_limit limit,
+				  u32 *next, gfp_t gfp)
+{
+	u32 at = clamp(*next, limit.min, limit.max), tries = limit.max - limit.min;
+	int wrapped = 0;
+
+	for (; xa_load(xa, at); tries--) {
+		if (!tries)
+			return -EBUSY;
+		wrapped |= at == limit.max;
+		at = at == limit.max ? limit.min : at + 1;
+	}
+	*id = at;
+	*next = at + 1;
+	return IS_ERR(xa_store(xa, at, entry, gfp)) ? -ENOMEM : wrapped;
+}
+
 #define XA_PRESENT	0
 void *xa_find(struct xarray *xa, unsigned long *index, unsigned long max, int filter);
 void *xa_find_after(struct xarray *xa, unsigned long *index, unsigned long max);
