@@ -95,18 +95,13 @@ static enum prxe_step req_flush(struct prxe_qp *qp, struct prxe_budget *b)
 	return PRXE_STEP_BLOCKED;
 }
 
-bool prxe_req_may_start(struct prxe_qp *qp)
+void prxe_req_drained(struct prxe_qp *qp)
 {
-	if (READ_ONCE(qp->state) != IB_QPS_SQD) {
-		qp->req.sqd_told = false;
-		return true;
-	}
-	if (!qp->req.sqd_told) {
-		qp->req.sqd_told = true;
-		if (qp->attr.en_sqd_async_notify)
-			prxe_qp_event(qp, IB_EVENT_SQ_DRAINED);
-	}
-	return false;
+	if (qp->req.sqd_told)
+		return;
+	qp->req.sqd_told = true;
+	if (qp->attr.en_sqd_async_notify)
+		prxe_qp_event(qp, IB_EVENT_SQ_DRAINED);
 }
 
 /*
@@ -135,7 +130,7 @@ static bool drop_deadline(struct prxe_qp *qp)
 	return true;
 }
 
-bool prxe_req_waits(struct prxe_qp *qp)
+bool prxe_req_waits_still(struct prxe_qp *qp)
 {
 	const struct prxe_park *park = &qp->req.park[PRXE_PARK_SEND];
 

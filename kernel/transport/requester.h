@@ -39,15 +39,36 @@ int prxe_req_doorbell(struct prxe_qp *qp);
 /* What prxe_qp_schedule() queues: serves both sides. Holds a reference. */
 void prxe_qp_work(struct work_struct *work);
 
+/* For prxe_req_waits(): it did wait. */
+bool prxe_req_waits_still(struct prxe_qp *qp);
+
 /*
  * Owner of a side that does one WQE at a time: does it wait for memory or for the timer? If not, a
  * wait that has ended is over.
  */
-bool prxe_req_waits(struct prxe_qp *qp);
+static inline bool prxe_req_waits(struct prxe_qp *qp)
+{
+	if (likely(!qp->req.waiting && !qp->req.park[PRXE_PARK_SEND].parked))
+		return false;
+	return prxe_req_waits_still(qp);
+}
+
+/* For prxe_req_may_start(): all that began is over, in SQD. */
+void prxe_req_drained(struct prxe_qp *qp);
+
 /*
  * Owner: may a new WQE start? In SQD none does; ask when all that began is over: it is told then.
  */
-bool prxe_req_may_start(struct prxe_qp *qp);
+static inline bool prxe_req_may_start(struct prxe_qp *qp)
+{
+	if (unlikely(READ_ONCE(qp->state) == IB_QPS_SQD)) {
+		prxe_req_drained(qp);
+		return false;
+	}
+	qp->req.sqd_told = false;
+	return true;
+}
+
 /*
  * Owner: the oldest WQE is over. Completes it if it is signalled or failed, and gives its slot
  * back. An error puts the QP into error.
