@@ -421,18 +421,21 @@ struct prxe_mirror *prxe_mirror_get_current(void)
 	s = kzalloc(sizeof(*s), GFP_KERNEL);
 	if (!s)
 		return ERR_PTR(-ENOMEM);
+	/*
+	 * The worker may outlast a caller that is killed, and then ends a mirror, which queues work
+	 * in the workqueue that prxe_fault_exit() destroys. So until it is over rmmod says "in
+	 * use". A caller may have come after the exit began: contexts do not hold the module.
+	 */
+	if (!try_module_get(THIS_MODULE)) {
+		kfree(s);
+		return ERR_PTR(-ENODEV);
+	}
 	INIT_DELAYED_WORK(&s->work, setup_work);
 	init_completion(&s->done);
 	kref_init(&s->ref);
 	kref_get(&s->ref);
 	mmget(mm);
 	s->mm = mm;
-	/*
-	 * The worker may outlast a caller that is killed, and then ends a mirror, which queues work
-	 * in the workqueue that prxe_fault_exit() destroys. So until it is over rmmod says "in
-	 * use". The caller holds the module, so that it is not about to go.
-	 */
-	__module_get(THIS_MODULE);
 	queue_delayed_work(mirror_wq, &s->work, 0);
 
 	if (!wait_for_completion_killable(&s->done)) {

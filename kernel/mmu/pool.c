@@ -483,7 +483,9 @@ void prxe_fault_pool_kill(struct prxe_fault_pool *pool)
 void prxe_fault_pool_orphan(struct prxe_fault_pool *pool)
 {
 	spin_lock_bh(&pool->lock);
-	prxe_pool_work_later(pool, 0);
+	/* Of a dying one the requests end anyway, and the module's exit may be ahead of us. */
+	if (!pool->dying)
+		prxe_pool_work_later(pool, 0);
 	spin_unlock_bh(&pool->lock);
 }
 
