@@ -22,7 +22,10 @@ static void frozen(struct t_dev *d)
 	volatile uint8_t *page;
 	struct ibv_wc wc;
 	struct t_ep a, b;
+	const char *dev;
+	uint64_t faults;
 	uint8_t *src;
+	double end;
 	int fd;
 
 	fd = path ? open(path, O_RDWR | O_CREAT, 0600) : -1;
@@ -43,8 +46,12 @@ static void frozen(struct t_dev *d)
 		t_fail("the file system cannot be frozen");
 		return;
 	}
+	dev = ibv_get_device_name(d->ctx->device);
+	faults = t_counter(dev, "page_faults");
 	t_post_one(&a, IBV_WR_RDMA_WRITE, src, T_PAGE, msrc->lkey, (uintptr_t)page, mdst->rkey, 1);
-	poll(NULL, 0, 300);
+	for (end = t_now() + t_slow(5); t_now() < end && t_counter(dev, "page_faults") == faults;)
+		poll(NULL, 0, 10);
+	poll(NULL, 0, 300);	/* the fault has begun; now it is inside of the file system */
 	if (ibv_poll_cq(a.scq, 1, &wc))
 		t_fail("the WRITE is over, status %d", wc.status);
 	fflush(NULL);

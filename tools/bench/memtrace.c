@@ -284,8 +284,8 @@ static void move(enum ibv_wr_opcode op, size_t at)
 
 	if (t_post_one(&c.e, op, c.near, CHUNK, c.mr->lkey, c.far.addr + at, c.far.rkey, at))
 		t_die("ibv_post_send failed");
-	if (!t_wait(c.e.scq, &wc, t_slow(60)))
-		t_die("a transfer at %zu MiB did not complete within a minute", at >> 20);
+	if (!t_wait(c.e.scq, &wc, t_slow(20)))
+		t_die("a transfer at %zu MiB did not complete within 20 s", at >> 20);
 	if (wc.status)
 		t_die("a transfer at %zu MiB: '%s'", at >> 20, ibv_wc_status_str(wc.status));
 	c.bytes += CHUNK;

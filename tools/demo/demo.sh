@@ -113,12 +113,13 @@ kept() { # VARIANT
 # What a scene's failure left out is not told of.
 memory_text() {
 	local pinned odp
-	if [ -n "$(result pressure odp 6)" ] && [ -z "$(result pressure odp 8)" ]; then
+	if [ -n "$(result pressure odp 6)" ] && [ -z "$(result pressure odp 8)" ] &&
+		[ -n "$(result pressure pinned 6)" ] && [ -z "$(result pressure pinned 8)" ]; then
 		echo "when the kernel asked for memory back, the process with a pinned buffer of" \
 			"$(rp_size "$(result pressure odp 4)") kept $(kept pinned)," \
 			"with ODP $(kept odp)"
 	fi
-	[ -n "$(result bigger odp 6)" ] || return 0
+	[ -n "$(result bigger odp 6)" ] && [ -n "$(result bigger pinned 4)" ] || return 0
 	pinned=$(result bigger pinned 8) odp=$(result bigger odp 8)
 	[ -z "$pinned" ] || pinned="cannot be pinned (${pinned,})"
 	if [ -z "$odp" ]; then

@@ -279,6 +279,8 @@ test_run() { # KERNELS PATTERN
 	start=$(now_ms)
 	export PRXE_TIER=$((1 + TEST_ALL))
 	export PRXE_DAY=${PRXE_DAY:-$(($(date +%s) / 86400))}
+	[[ $PRXE_DAY =~ ^[0-9]+$ ]] || die "PRXE_DAY=$PRXE_DAY is no number of a day"
+	PRXE_DAY=$((10#$PRXE_DAY))
 	mapfile -t names < <(test_names "$2")
 	[ ${#names[@]} -gt 0 ] ||
 		die "no test matches '$2' (tests are executable files tests/*/NAME.test)"
