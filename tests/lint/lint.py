@@ -12,6 +12,7 @@ import time
 
 sys.dont_write_bytecode = True
 import abi
+import heads
 import layers
 import outside
 import text
@@ -29,6 +30,7 @@ def checks(project, tools):
     """name of the check -> what it finds"""
     yield "layers", lambda: layers.check(project, here("layers"))
     yield "text", lambda: text.check(project)
+    yield "heads", lambda: heads.check(project)
     yield "abi", lambda: abi.check(project, here("abi"))
     if not tools:
         return
