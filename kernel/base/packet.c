@@ -4,6 +4,9 @@
  *
  * Each opcode is a set of flags, and the flags say which extended headers follow the BTH and in
  * which order (IBTA 9.3). So the parser, the builder and the lengths use one table.
+ *
+ * Base: pure, calls nothing, and is compiled for user space as well. The wire builds and parses its
+ * packets by it.
  */
 #include "base/packet.h"
 

@@ -7,6 +7,9 @@
  * completion, then its own. What the peer's own send side must do (flush) is left to the peer's
  * worker. A message is carried in chunks; between two of them nothing is held, and the next one
  * starts at the gate again.
+ *
+ * Carrier, local: uses the transport (both QPs' sides), and mem/ for gate and copies; knows nothing
+ * of the wire. The transport calls it by its table.
  */
 #include <net/route.h>
 #include <rdma/ib_mad.h>

@@ -2,6 +2,9 @@
 /*
  * Multicast: which UD QPs of a device listen to which group. The kernel's own membership (IGMP,
  * MLD) is the business of who attaches, as rdma_cm does it; here the Ethernet filter is opened.
+ *
+ * Carrier, wire: gives each member its copy of a packet (wire_resp.c). wire_in.c calls it, verbs/
+ * joins and leaves.
  */
 #include <linux/etherdevice.h>
 #include <linux/lockdep.h>

@@ -6,6 +6,8 @@
  * and the module, and it is paid for: the packet is copied into memory that is charged to the
  * memory cgroup of the process that made the QP. A packet for which there is no room is dropped;
  * its sender is told, or sends it again, as after a loss on the way.
+ *
+ * Carrier, wire: calls no other file of the wire; both halves of it call this one.
  */
 #include <linux/memcontrol.h>
 #include <linux/sched/mm.h>

@@ -8,6 +8,9 @@
  * reader inside RCU that finds the number as it was began before the removal's grace period did, so
  * what it remembers is not freed before it is done; one that begins later finds another number.
  * What the key allows is not remembered: the gate reads it, and the window compares seq.
+ *
+ * Memory: the lowest file of mem/, which calls none of the others. mr.c and mw.c fill the table,
+ * gate.c looks keys up.
  */
 #include <linux/lockdep.h>
 #include <linux/percpu.h>

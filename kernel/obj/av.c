@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
  * Addresses: from verbs attributes to what a packet needs, and whether they lead to this host.
+ *
+ * Objects: asks the core for GIDs and base/ for the list of devices. AHs, QPs and both carriers
+ * call it.
  */
 #include <linux/hash.h>
 #include <linux/inetdevice.h>

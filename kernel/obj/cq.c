@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
  * Completion queues.
+ *
+ * Objects: uses rings (queue.c), and calls whom it is told to (watch.c). Transport posts
+ * completions here; it knows no QP but the number in them.
  */
 #include <linux/timekeeping.h>
 #include "base/prxe.h"

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
  * Rings shared with user space: their memory, its charge, and how a process maps it.
+ *
+ * Objects: the lowest file of obj/. Everything in the shared memory is hostile (queue.h).
  */
 #include <linux/log2.h>
 #include <linux/slab.h>

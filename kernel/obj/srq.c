@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
  * Shared receive queues.
+ *
+ * Objects: uses rings (queue.c). The receive side of a QP takes WQEs here; it knows no QP.
  */
 #include "base/prxe.h"
 #include "obj/queue.h"

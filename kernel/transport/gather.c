@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
  * The message of a send WQE as a range of bytes: its SGEs, or its inline data.
+ *
+ * Transport: uses the SGE lists, the gate and the copies of mem/. Both carriers call it.
  */
 #include "mem/copy.h"
 #include "mem/gate.h"

@@ -6,6 +6,9 @@
  * other providers a QP is looked at by time, ever more rarely, until LOOK_NS after the last WQE was
  * found. From then on it costs nothing: it is listed at its CQ, and is looked at when it is rung
  * for, modified or queried, and when the CQ's consumer asks for completion events.
+ *
+ * Transport: knows the QP, and registers it at its CQ (obj/watch.h). The QP's worker and verbs call
+ * it.
  */
 #include <linux/hrtimer.h>
 #include <linux/ktime.h>

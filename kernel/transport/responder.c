@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
  * The receive side: what both carriers do with receive WQEs, completions and failures.
+ *
+ * Transport: uses receive WQEs (obj/queue.c, srq.c), CQs and the table of carriers. Both carriers
+ * and the worker of a QP call it.
  */
 #include <linux/ktime.h>
 #include <linux/lockdep.h>
