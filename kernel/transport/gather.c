@@ -16,8 +16,8 @@ static struct prxe_sgl wqe_sgl(const struct prxe_wqe *wqe)
 }
 
 /*
- * A last line: the carriers stay inside of a WQE by themselves, and inline data have no MR that
- * would check.
+ * A last check. The carriers stay within the message anyway; but unlike SGEs, inline data have no
+ * MR behind them that would check bounds.
  */
 static bool inline_ok(const struct prxe_wqe *wqe, u32 pos, u32 len)
 {

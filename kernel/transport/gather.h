@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * The message of a send WQE as a range of bytes: its SGEs, or its inline data. All functions:
- * inside prxe_mem_begin(); they return as those of mem/sgl.h.
+ * inside prxe_mem_begin(), any context but hardirq; they return what the functions of mem/sgl.h
+ * return (bytes, or a negative errno). @pos and @len must lie inside the message.
  */
 #ifndef PRXE_GATHER_H
 #define PRXE_GATHER_H
@@ -12,18 +13,19 @@
 struct prxe_qp;
 struct prxe_wqe;
 
-/* Message bytes [pos, pos + len) into kernel memory: a WQE's SGEs or inline data. */
+/* Copy message bytes [pos, pos + len) to kernel memory at @dst. */
 ssize_t prxe_wqe_gather(struct prxe_qp *qp, const struct prxe_wqe *wqe, u32 pos, void *dst, u32 len,
 			struct prxe_miss *miss);
 /*
- * The same into an MR of another (or the same) QP's. miss->write tells whose memory was missing:
- * the destination's.
+ * Copy message bytes into an MR, of this or another QP. If a page is missing, miss->write is set
+ * when it is the destination's, and clear when it is the source's.
  */
 ssize_t prxe_wqe_gather_to(struct prxe_qp *qp, const struct prxe_wqe *wqe, u32 pos,
 			   struct prxe_cursor *dst, u32 len, struct prxe_miss *miss);
 /*
- * The same into another QP's SGE list, at the same positions moved by @shift (40 for UD). A
- * negative error of the list's gate is -EPERM.
+ * Copy message bytes into the SGE list @dst of the QP @peer, at the same positions plus @shift
+ * bytes (40 for UD). Returns -EPERM if the gate refuses the destination, -EACCES if it refuses the
+ * source.
  */
 ssize_t prxe_wqe_gather_sgl(struct prxe_qp *qp, const struct prxe_wqe *wqe, u32 pos,
 			    struct prxe_qp *peer, struct prxe_sgl dst, u32 shift, u32 len,

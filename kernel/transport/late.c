@@ -2,10 +2,11 @@
 /*
  * Receive WQEs that user space posts to a QP in error: who notices them, and for how long.
  *
- * Our provider rings the doorbell when it has posted to a ring that says so (rq_doorbell). For
- * other providers a QP is looked at by time, ever more rarely, until LOOK_NS after the last WQE was
- * found. From then on it costs nothing: it is listed at its CQ, and is looked at when it is rung
- * for, modified or queried, and when the CQ's consumer asks for completion events.
+ * Our provider rings the doorbell after it has posted to a ring whose rq_doorbell is set. For other
+ * providers a timer looks at the QP, ever more rarely, until LOOK_NS after the last WQE was found.
+ * From then on the QP costs nothing: it is registered at its CQ, and is looked at when its doorbell
+ * is rung, when it is modified or queried, and when the consumer of the CQ arms it for completion
+ * events.
  *
  * Transport: knows the QP, and registers it at its CQ (obj/watch.h). The QP's worker and verbs call
  * it.
@@ -20,7 +21,7 @@
 #define LOOK_MIN_NS	(2 * NSEC_PER_MSEC)
 #define LOOK_MAX_NS	(256 * NSEC_PER_MSEC)
 
-/* Listed at the CQ, so it is not destroyed yet: its ring is there. */
+/* The QP is still registered at the CQ, so it is not destroyed yet, and its ring exists. */
 static void look_now(struct prxe_watcher *w)
 {
 	struct prxe_qp *qp = container_of(w, struct prxe_qp, late.watcher);
@@ -35,7 +36,7 @@ void prxe_late_init(struct prxe_qp *qp)
 	prxe_watcher_init(&qp->late.watcher, look_now);
 }
 
-/* Under resp.lock, so that nothing is started after destroy or reset has stopped it. */
+/* Decides under resp.lock, so that it starts nothing after destroy or reset has stopped it. */
 void prxe_late_look(struct prxe_qp *qp)
 {
 	u64 now = ktime_get_ns(), quiet;
@@ -49,7 +50,9 @@ void prxe_late_look(struct prxe_qp *qp)
 		qp->late.since = now;
 	quiet = now - qp->late.since;
 	if (quiet < LOOK_NS) {
-		/* After as long as it has been quiet already. */
+		/*
+		 * Look again after as long as nothing has been posted already: each wait is longer.
+		 */
 		quiet = clamp_t(u64, quiet, LOOK_MIN_NS, LOOK_MAX_NS);
 		hrtimer_start(&qp->req.timer, ns_to_ktime(quiet), HRTIMER_MODE_REL_SOFT);
 		prxe_watch_remove(&qp->rcq->watch, &qp->late.watcher);

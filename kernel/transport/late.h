@@ -8,10 +8,14 @@
 
 #include "transport/qp.h"
 
-void prxe_late_init(struct prxe_qp *qp);	/* at creation */
-/* The QP's receive WQEs were flushed: when to look again. Process context, not under resp.lock. */
+/* At creation. */
+void prxe_late_init(struct prxe_qp *qp);
+/*
+ * The receive WQEs of a QP in error were flushed: decide when, or on what occasion, to look for new
+ * ones. Process context; takes resp.lock, does not sleep.
+ */
 void prxe_late_look(struct prxe_qp *qp);
-/* The QP has left the error state or is dead. BH on, not under resp.lock. */
+/* The QP leaves the error state or is dead: stop looking. BH on; takes resp.lock. */
 void prxe_late_forget(struct prxe_qp *qp);
 
 #endif

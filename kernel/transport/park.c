@@ -2,11 +2,12 @@
 /*
  * Faults that a send side waits for.
  *
- * The struct that stands for a queued fault is apart from its QP, because the QP may be reset or
- * destroyed before the fault ends. It carries the epoch that it was queued in. Who ends a wait
- * before its fault has ended raises the epoch, so that the late fault says nothing to whoever waits
- * by then. Only that, and the end of a queued fault, take the lock: the owner knows whether one is
- * queued, and as long as none is, nobody else writes here.
+ * A queued fault is allocated apart from its QP, because the QP may be reset or destroyed before
+ * the fault ends. It records the epoch in which it was queued. Code that ends a wait before its
+ * fault has ended raises the epoch, so that the late end of that fault is not taken for the end of
+ * a newer wait. Only these two, raising the epoch and the end of a queued fault, take the lock. The
+ * owner needs no lock otherwise: it knows whether a fault is queued, and while none is, only the
+ * owner writes here.
  *
  * Transport: knows the QP, and whom to wake; calls the MMU.
  */
@@ -15,11 +16,11 @@
 #include "transport/park.h"
 
 /*
- * How long a UC or UD message waits for one fault of its receiver: long for an ordinary fault,
- * short for its sender.
+ * How long a UC or UD message waits for one fault of its receiver. Long enough for an ordinary
+ * fault, short enough not to hold up the sender.
  */
 #define DROP_NS			(50 * NSEC_PER_MSEC)
-/* When there is no memory to queue a fault. */
+/* Wait this long when there was no memory to queue a fault. */
 #define PARK_RETRY_NS		NSEC_PER_MSEC
 
 struct req_fault {
@@ -53,7 +54,10 @@ static void req_fault_done(struct prxe_fault_req *req)
 	mine = park->epoch == f->epoch;
 	if (mine) {
 		park->error = req->result;
-		/* The error first. From here on the owner may use the park for another wait. */
+		/*
+		 * Release: error before done. From here on the owner may use the park for another
+		 * wait.
+		 */
 		smp_store_release(&park->done, true);
 	}
 	spin_unlock_bh(&park->lock);
@@ -63,7 +67,7 @@ static void req_fault_done(struct prxe_fault_req *req)
 	prxe_qp_put(qp);
 }
 
-/* Owner: the fault that is queued, if one is, is nobody's from here on. */
+/* If a fault is queued, make its end be ignored. Owner. */
 static void park_disown(struct prxe_park *park)
 {
 	if (!park->queued)
@@ -74,7 +78,7 @@ static void park_disown(struct prxe_park *park)
 	park->queued = false;
 }
 
-/* Owner: a wait that is over at once. Takes no lock unless a fault is queued. */
+/* End a wait at once with @error. Takes no lock unless a fault is queued. Owner. */
 static void park_over(struct prxe_park *park, int error)
 {
 	park_disown(park);
@@ -105,7 +109,7 @@ bool prxe_req_park(struct prxe_qp *qp, enum prxe_park_kind kind, u32 index, u32 
 	f = kmalloc(sizeof(*f), GFP_ATOMIC | __GFP_NOWARN);
 	if (!f) {
 		prxe_miss_drop(miss);
-		/* As if the fault had ended: the next try finds the memory missing again. */
+		/* Pretend that the fault has ended: the next try finds the memory missing again. */
 		park_over(park, 0);
 		prxe_req_wait(qp, PARK_RETRY_NS);
 		return false;

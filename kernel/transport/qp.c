@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
  * Queue pairs as the transport sees them: references, lookup by number, scheduling, events, and the
- * way into error. Verbs on QPs are in verbs/qp_verbs.c.
+ * change into error states. Verbs on QPs are in verbs/qp_verbs.c.
  *
- * Transport, its lowest file: calls none of the others.
+ * Transport, its lowest file: calls no other file of the transport.
  */
 #include <linux/memcontrol.h>
 #include <linux/slab.h>
@@ -46,15 +46,13 @@ struct prxe_qp *prxe_qp_lookup(struct prxe_dev *dev, u32 qpn)
 
 void prxe_qp_schedule(struct prxe_qp *qp)
 {
-	/* The caller has the QP, by reference or because it is not destroyed yet. */
+	/* The caller keeps the QP alive: by a reference, or because it is not destroyed yet. */
 	refcount_inc(&qp->ref);
 	if (!queue_work(prxe_wq, &qp->work))
 		prxe_qp_put(qp);
 }
 
-/*
- * ---- asynchronous events: from a work item, as the core's header promises kernel consumers ----
- */
+/* ---- asynchronous events: from a work item, as the core promises kernel consumers ---- */
 
 static void event_work(struct work_struct *work)
 {
@@ -66,7 +64,8 @@ static void event_work(struct work_struct *work)
 		struct ib_event ev = { .event = event };
 
 		/*
-		 * Destroy sets dead, then waits for this work: ibqp is there when dead is not set.
+		 * Destroy sets dead, then waits for this work. So while dead is not set, ibqp
+		 * exists.
 		 */
 		if (READ_ONCE(qp->dead))
 			break;

@@ -2,12 +2,13 @@
 /*
  * The send side: who owns it, what it executes next, and how it waits.
  *
- * Ownership is a count of kicks. Whoever raises it from zero owns the send side and serves it until
- * it can subtract what it saw and reach zero; all others have only told the owner to look again. An
- * owner never sleeps and never waits: it leaves with "parked" or "waiting" set, and the fault
- * thread or the timer kicks. So every kick is either served or seen.
+ * req.kicks counts kicks, and gives ownership. A context that raises it from zero owns the send
+ * side and serves it until it can subtract the kicks that it saw and reach zero. All others have
+ * only told the owner to look again. An owner never sleeps and never waits: it leaves with "parked"
+ * or "waiting" set, and the fault thread or the timer kicks later. So every kick is either served
+ * by its caller or seen by the owner.
  *
- * Transport: calls its other files and the table of carriers; who posts (verbs/) calls it.
+ * Transport: calls its other files and the table of carriers; code that posts (verbs/) calls it.
  */
 #include <linux/delay.h>
 #include <linux/sched.h>
@@ -19,10 +20,10 @@
 #include "transport/requester.h"
 #include "transport/responder.h"
 
-/* What a poster, a softirq or a fault thread does by itself before it hands over to the worker. */
+/* What a poster, a softirq or a fault thread does itself before it hands over to the worker. */
 #define INLINE_BYTES		(256U << 10)
 #define INLINE_WQES		64
-/* What the worker does before it lets others have the CPU. */
+/* What the worker does before it lets other tasks run. */
 #define WORKER_BYTES		(8U << 20)
 #define WORKER_WQES		4096
 
@@ -48,14 +49,17 @@ void prxe_req_complete(struct prxe_qp *qp, struct prxe_wqe *wqe, enum ib_wc_stat
 	struct prxe_queue *q = qp->req.sq;
 
 	prxe_req_assert_owner(qp);
-	/* The state first: who sees the completion finds the QP in error. */
+	/*
+	 * State before completion: a consumer that sees the completion must find the QP in error.
+	 */
 	if (why) {
 		prxe_qp_fail_begin(qp);
 		prxe_qp_send_error(qp);
 	}
 	/*
-	 * The slot as well: who sees the completion may post another WR (IBTA 10.8.1). The shadow
-	 * is the owner's until it fetches again.
+	 * Free the slot before the completion, too: a consumer that sees the completion may post
+	 * another WR at once (IBTA 10.8.1). The shadow copy stays valid until the owner fetches
+	 * again.
 	 */
 	prxe_queue_consume_to(q, prxe_queue_next(q, q->index));
 	if (qp->sq_sig_all || wqe->flags & IB_SEND_SIGNALED || status != IB_WC_SUCCESS) {
@@ -105,8 +109,9 @@ void prxe_req_drained(struct prxe_qp *qp)
 }
 
 /*
- * UD and GSI: each message to where its own address leads. That is looked up once, when the message
- * starts: an address that comes or goes, or force_wire, changes the way of later messages only.
+ * UD and GSI: send each message where its own address leads. The carrier is chosen once, when the
+ * message starts: if an address comes or goes, or force_wire changes, only later messages take
+ * another carrier.
  */
 static enum prxe_step ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 {
@@ -116,8 +121,8 @@ static enum prxe_step ud_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 }
 
 /*
- * UC and UD wait for a receiver's memory for a bounded time (park.c): then the message is lost, as
- * on the wire. The timer has just ended; true: go on.
+ * UC and UD wait a bounded time (park.c) for the receiver's memory; after that the message is lost,
+ * as it would be on the wire. Called when the timer has ended. True: drop the message and go on.
  */
 static bool drop_deadline(struct prxe_qp *qp)
 {
@@ -135,7 +140,7 @@ bool prxe_req_waits_still(struct prxe_qp *qp)
 	const struct prxe_park *park = &qp->req.park[PRXE_PARK_SEND];
 
 	if (qp->req.waiting) {
-		/* A fault that ends before its deadline ends the wait. */
+		/* A fault that ends before the deadline ends the wait early. */
 		if (!READ_ONCE(qp->req.timer_fired) &&
 		    !(qp->req.deadline && prxe_park_is_done(park)))
 			return true;
@@ -165,7 +170,7 @@ static enum prxe_step req_serve(struct prxe_qp *qp, struct prxe_budget *b)
 	return step;
 }
 
-/* The owner's loop. Ends without ownership, or with it handed to the worker. */
+/* The owner's loop. It returns without ownership, or after handing ownership to the worker. */
 static void req_run(struct prxe_qp *qp, bool worker)
 {
 	struct prxe_budget b = {
@@ -174,22 +179,22 @@ static void req_run(struct prxe_qp *qp, bool worker)
 	};
 
 	for (;;) {
-		/* Acquire: what is looked at below is at least as new as these kicks. */
+		/* Acquire: what is read below is at least as new as these kicks. */
 		int seen = atomic_read_acquire(&qp->req.kicks);
 		enum prxe_step step = req_serve(qp, &b);
 
 		if (READ_ONCE(qp->req.wanted)) {
 			/*
-			 * prxe_req_own() takes over; whoever it disowns to looks at everything
-			 * again.
+			 * prxe_req_own() takes over. It loses no kick: prxe_req_disown() makes the
+			 * worker look at everything again.
 			 */
 			atomic_set_release(&qp->req.kicks, 0);
 			return;
 		}
 		if (step != PRXE_STEP_BLOCKED && !(b.bytes && b.wqes)) {
 			/*
-			 * What this owner did is visible to whoever takes over by xchg(): the
-			 * worker, or prxe_req_own().
+			 * Release: the next owner, which claims "handed" by xchg() (the worker, or
+			 * prxe_req_own()), sees all that this owner did.
 			 */
 			smp_store_release(&qp->req.handed, true);
 			prxe_qp_schedule(qp);
@@ -232,10 +237,11 @@ void prxe_qp_work(struct work_struct *work)
 void prxe_req_own(struct prxe_qp *qp)
 {
 	WRITE_ONCE(qp->req.wanted, true);
-	/* Pairs with the owner's release; it leaves after one step at most. */
+	/* Acquire: pairs with the owner's release. The owner leaves after one step at most. */
 	while (atomic_cmpxchg_acquire(&qp->req.kicks, 0, 1)) {
 		/*
-		 * Handed to the worker: if that is not running yet, nobody serves, so take it here.
+		 * Ownership was handed to the worker. If the worker has not started yet, nobody
+		 * serves: take ownership from it here.
 		 */
 		if (xchg(&qp->req.handed, false))
 			break;
@@ -246,7 +252,7 @@ void prxe_req_own(struct prxe_qp *qp)
 
 void prxe_req_disown(struct prxe_qp *qp)
 {
-	/* Kicks that came meanwhile are served by the worker, which looks at everything. */
+	/* The worker serves kicks that came meanwhile: it looks at everything. */
 	atomic_set_release(&qp->req.kicks, 0);
 	prxe_qp_schedule(qp);
 }
@@ -295,7 +301,7 @@ void prxe_req_start(struct prxe_qp *qp)
 
 void prxe_req_resume(struct prxe_qp *qp, enum ib_qp_state from)
 {
-	u32 left = qp->req.sq->mask;	/* no more than it holds, whatever is posted meanwhile */
+	u32 left = qp->req.sq->mask;	/* bounds the loop, whatever is posted meanwhile */
 	struct prxe_wqe *wqe;
 
 	prxe_req_assert_owner(qp);
@@ -319,7 +325,7 @@ int prxe_req_doorbell(struct prxe_qp *qp)
 	if (READ_ONCE(qp->state) < IB_QPS_RTS)
 		return -EINVAL;
 	prxe_req_kick(qp, true);
-	/* In error it may be for a receive WQE. */
+	/* In error, the doorbell may be about a receive WQE. */
 	if (READ_ONCE(qp->state) == IB_QPS_ERR)
 		prxe_qp_schedule(qp);
 	return 0;

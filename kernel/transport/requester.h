@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The send side of a QP: its ownership, and what its owner does. "Owner" stands for: in any context
- * but hardirq, not sleeping, by whoever moved req.kicks from zero (requester.c).
+ * The send side of a QP: its ownership, and what its owner does. "Owner" in a comment means: the
+ * caller owns the send side, that is, it raised req.kicks from zero (requester.c); any context but
+ * hardirq; the function does not sleep.
  */
 #ifndef PRXE_REQUESTER_H
 #define PRXE_REQUESTER_H
@@ -11,40 +12,49 @@
 #include "transport/qp.h"
 #include "transport/wqe.h"
 
-void prxe_req_init(struct prxe_qp *qp);		/* at creation */
-/* On the way to RESET: nothing is pending after it. Owner, but sleeps. */
+/* At creation of a QP that nobody else sees yet. Sleeps. */
+void prxe_req_init(struct prxe_qp *qp);
+/* On the way to RESET: cancels the timer, the faults and all WQEs. Owner, but sleeps. */
 void prxe_req_reset(struct prxe_qp *qp);
-void prxe_req_start(struct prxe_qp *qp);	/* at RTS: PSN and retries from attr */
-/* Owner, from SQE or SQD to RTS: what was posted in SQE is flushed; PSNs go on. Sleeps. */
+/* At RTS: take PSN and retry counters from attr. Owner. */
+void prxe_req_start(struct prxe_qp *qp);
+/*
+ * From SQE or SQD to RTS. WQEs that were posted in SQE are flushed; PSNs go on where they stopped.
+ * Owner, but sleeps.
+ */
 void prxe_req_resume(struct prxe_qp *qp, enum ib_qp_state from);
 
 /*
- * Make the send side look at its queue. @budget: the caller may do work itself (poster, fault
- * thread, softirq). Any context but hardirq.
+ * Make the send side look at its queue. @budget: the caller may serve the queue itself, within a
+ * budget (poster, fault thread, softirq); otherwise the worker does. Any context but hardirq.
  */
 void prxe_req_kick(struct prxe_qp *qp, bool budget);
 /*
- * Become the owner, waiting for the present one to leave (bounded: owners leave after their budget,
- * and never own across a wait for memory or time). Process context; sleeps. prxe_req_disown() ends
- * it: kicks act again.
+ * Become the owner; waits for the present owner to leave. The wait is bounded: an owner leaves
+ * after one step, which its budget limits, and never keeps ownership while it waits for memory or a
+ * timer. Process context; sleeps. prxe_req_disown() gives ownership up and queues the worker, which
+ * serves the kicks that came meanwhile.
  */
 void prxe_req_own(struct prxe_qp *qp);
 void prxe_req_disown(struct prxe_qp *qp);
 /*
- * User space has posted: the caller serves the send side, unless somebody does already. Process
- * context. -EINVAL: the QP's state.
+ * User space has posted and rung the doorbell: the caller serves the send side, unless another
+ * owner does so already. Process context. Returns 0, or -EINVAL if the QP has not reached RTS.
  */
 int prxe_req_doorbell(struct prxe_qp *qp);
 
-/* What prxe_qp_schedule() queues: serves both sides. Holds a reference. */
+/*
+ * The work item that prxe_qp_schedule() queues: serves both sides of the QP. Drops the reference
+ * that was taken for it.
+ */
 void prxe_qp_work(struct work_struct *work);
 
-/* For prxe_req_waits(): it did wait. */
+/* Slow path of prxe_req_waits(): a wait was started. Is it still going on? Owner. */
 bool prxe_req_waits_still(struct prxe_qp *qp);
 
 /*
- * Owner of a side that does one WQE at a time: does it wait for memory or for the timer? If not, a
- * wait that has ended is over.
+ * For carriers that execute one WQE at a time: does the send side wait for memory or for the timer?
+ * If its wait has ended, this also clears the wait. Owner.
  */
 static inline bool prxe_req_waits(struct prxe_qp *qp)
 {
@@ -53,11 +63,15 @@ static inline bool prxe_req_waits(struct prxe_qp *qp)
 	return prxe_req_waits_still(qp);
 }
 
-/* For prxe_req_may_start(): all that began is over, in SQD. */
+/*
+ * Slow path of prxe_req_may_start() in SQD, when all started WQEs are over: raise
+ * IB_EVENT_SQ_DRAINED once, if the consumer asked for it. Owner.
+ */
 void prxe_req_drained(struct prxe_qp *qp);
 
 /*
- * Owner: may a new WQE start? In SQD none does; ask when all that began is over: it is told then.
+ * May a new WQE start? In SQD none may. Call it only when all WQEs that were started are over: in
+ * SQD it then reports that the queue is drained. Owner.
  */
 static inline bool prxe_req_may_start(struct prxe_qp *qp)
 {
@@ -70,12 +84,15 @@ static inline bool prxe_req_may_start(struct prxe_qp *qp)
 }
 
 /*
- * Owner: the oldest WQE is over. Completes it if it is signalled or failed, and gives its slot
- * back. An error puts the QP into error.
+ * The oldest WQE is over: free its slot, and post its completion if it is signalled or @status is
+ * an error. An error other than WR_FLUSH_ERR also moves the QP into an error state. Owner.
  */
 void prxe_req_complete(struct prxe_qp *qp, struct prxe_wqe *wqe, enum ib_wc_status status);
 
-/* Owner: the oldest WQE that has not completed, fetched if need be; NULL: there is none. */
+/*
+ * The oldest WQE that has not completed, fetched from the ring if necessary; NULL if there is none.
+ * Owner.
+ */
 static inline struct prxe_wqe *prxe_req_oldest(struct prxe_qp *qp)
 {
 	if (qp->req.sq->index != qp->req.fetch)
@@ -83,7 +100,7 @@ static inline struct prxe_wqe *prxe_req_oldest(struct prxe_qp *qp)
 	return prxe_req_fetch(qp);
 }
 
-/* One WQE, and @bytes. False: the budget is used up. */
+/* Charge one WQE and @bytes to the budget. Returns false when the budget is used up. */
 static inline bool prxe_budget_spend(struct prxe_budget *b, unsigned int bytes)
 {
 	b->bytes -= min(b->bytes, bytes);
@@ -92,8 +109,8 @@ static inline bool prxe_budget_spend(struct prxe_budget *b, unsigned int bytes)
 }
 
 /*
- * Owner: one WQE after the other, each over before the next begins, so that fences and order need
- * nothing more. @step carries the message of the oldest WQE, or a part of it.
+ * Execute one WQE after the other. Each is over before the next begins, so fences and ordering need
+ * no further code. @step carries the message of the oldest WQE, or a part of it. Owner.
  */
 static __always_inline enum prxe_step
 prxe_req_serve_each(struct prxe_qp *qp, struct prxe_budget *b,
@@ -104,7 +121,7 @@ prxe_req_serve_each(struct prxe_qp *qp, struct prxe_budget *b,
 		enum prxe_step s = PRXE_STEP_DONE;
 		u32 before;
 
-		/* Asked even when the queue is empty: it is what raises IB_EVENT_SQ_DRAINED. */
+		/* Ask even when the queue is empty: this is what raises IB_EVENT_SQ_DRAINED. */
 		if ((!wqe || wqe->state == PRXE_WQE_FETCHED) && (!prxe_req_may_start(qp) || !wqe))
 			return PRXE_STEP_BLOCKED;
 		before = wqe->done;

@@ -17,17 +17,14 @@ void prxe_resp_init(struct prxe_qp *qp)
 
 	spin_lock_init(&qp->resp.lock);
 	/*
-	 * A number is never used by another QP: senders keep it, and may find another QP under the
-	 * same QP number.
+	 * Start at a number that no other QP uses. Senders remember a number, and may
+	 * later find another QP under the same QP number.
 	 */
 	qp->resp.fills = (u64)atomic_inc_return(&qps) << 32;
 	spin_lock_init(&qp->resp.post_lock);
 }
 
-/*
- * On the way to RESET: posted receive WQEs are forgotten (IBTA 10.3.1), progress and protocol state
- * too.
- */
+/* Forgets posted receive WQEs (IBTA 10.3.1), and progress and protocol state. */
 void prxe_resp_reset(struct prxe_qp *qp)
 {
 	prxe_carriers_tell(qp, PRXE_LIFE_RESET_RECEIVE);
@@ -81,7 +78,9 @@ void prxe_resp_complete(struct prxe_qp *qp, struct ib_wc *wc, bool solicited)
 void prxe_resp_fail(struct prxe_qp *qp, enum ib_wc_status status, int event)
 {
 	lockdep_assert_held(&qp->resp.lock);
-	/* The state first: who sees the completion finds the QP in error. */
+	/*
+	 * State before completion: a consumer that sees the completion must find the QP in error.
+	 */
 	prxe_qp_fail_begin(qp);
 	prxe_qp_set_error(qp, event);
 	if (qp->resp.rwqe.valid) {
@@ -93,8 +92,9 @@ void prxe_resp_fail(struct prxe_qp *qp, enum ib_wc_status status, int event)
 }
 
 /*
- * In error: what was posted completes with WR_FLUSH_ERR; an SRQ's WQEs stay, and the consumer is
- * told that this QP will take no more of them. A bounded number under the lock at a time.
+ * Posted receive WQEs complete with WR_FLUSH_ERR. WQEs of an SRQ stay there, and the consumer is
+ * told that this QP will take no more of them. At most 64 are completed before the lock is dropped,
+ * so that others get it.
  */
 void prxe_resp_flush(struct prxe_qp *qp)
 {
@@ -111,7 +111,10 @@ void prxe_resp_flush(struct prxe_qp *qp)
 				more = false;
 				break;
 			}
-			/* From now on posters have to ring, or are found by prxe_late_look(). */
+			/*
+			 * From now on posters must ring the doorbell; those that cannot,
+			 * prxe_late_look() finds.
+			 */
 			if (qp->resp.rq)
 				WRITE_ONCE(qp->resp.rq->ring->rq_doorbell, 1);
 			if (!qp->resp.rwqe.valid && (qp->srq || prxe_resp_take(qp) == -EAGAIN)) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The receive side of a QP: what all carriers do with receive WQEs, completions and failures. Under
- * resp.lock, in any context but hardirq, but what says otherwise.
+ * The receive side of a QP: what both carriers do with receive WQEs, completions and failures. All
+ * functions: under resp.lock, in any context but hardirq, and none sleeps, unless a comment says
+ * otherwise.
  */
 #ifndef PRXE_RESPONDER_H
 #define PRXE_RESPONDER_H
@@ -10,14 +11,15 @@
 #include "transport/qp.h"
 
 /*
- * Take a receive WQE into resp.rwqe unless one is there: 0; -EAGAIN none is posted; -EINVAL a
- * malformed one was taken.
+ * Take a receive WQE into resp.rwqe, unless one is there already. Returns 0; -EAGAIN: none is
+ * posted; -EINVAL: a malformed one was taken, and only its wr_id is valid.
  */
 int prxe_resp_take(struct prxe_qp *qp);
 /*
- * The message whose number is *@fill wants to go on filling resp.rwqe, which was taken. True: what
- * it wrote before stands there. False: it has written nothing there yet, or somebody else did
- * since: it has a new number now, and starts at its first byte.
+ * A message wants to go on filling resp.rwqe, which must have been taken. *@fill is the number of
+ * the message, 0 at first. Returns true if what the message has written so far is still there.
+ * Returns false if it has written nothing yet, or another message has written since: then the
+ * message gets a new number in *@fill and must start at its first byte again.
  */
 static inline bool prxe_resp_claim(struct prxe_resp *r, u64 *fill)
 {
@@ -30,21 +32,30 @@ static inline bool prxe_resp_claim(struct prxe_resp *r, u64 *fill)
 }
 
 /*
- * Complete resp.rwqe. @wc has opcode, byte_len, flags, imm, src_qp .. set; wr_id, qp and port are
- * filled in here.
+ * Complete resp.rwqe with success. The caller sets opcode, byte_len, wc_flags, immediate data and
+ * src_qp in @wc; this function sets status, wr_id, qp and port_num.
  */
 void prxe_resp_complete(struct prxe_qp *qp, struct ib_wc *wc, bool solicited);
 /*
- * The message failed: complete resp.rwqe (if any) with @status, QP into error with @event (or -1).
+ * The message failed: move the QP into error, raise @event (-1: none), and complete resp.rwqe, if
+ * there is one, with @status.
  */
 void prxe_resp_fail(struct prxe_qp *qp, enum ib_wc_status status, int event);
-/* Worker: complete everything posted with WR_FLUSH_ERR (resp.lock not held). */
+/*
+ * In error: complete everything that is posted to the RQ with WR_FLUSH_ERR. The worker; takes
+ * resp.lock, sleeps.
+ */
 void prxe_resp_flush(struct prxe_qp *qp);
+/* At creation of a QP that nobody else sees yet. Any context. */
 void prxe_resp_init(struct prxe_qp *qp);
+/*
+ * On the way to RESET: forget posted receive WQEs (IBTA 10.3.1), progress and protocol state. The
+ * state of the QP already says that it does not receive. Takes resp.lock, sleeps.
+ */
 void prxe_resp_reset(struct prxe_qp *qp);
 /*
- * QP access check for an inbound operation (IB_ACCESS_REMOTE_*): true when qp_access_flags allow
- * it.
+ * Do the qp_access_flags allow an inbound operation that needs @access (IB_ACCESS_REMOTE_*)?
+ * Lockless.
  */
 static inline bool prxe_resp_allows(const struct prxe_qp *qp, int access)
 {
@@ -52,8 +63,8 @@ static inline bool prxe_resp_allows(const struct prxe_qp *qp, int access)
 }
 
 /*
- * What a FLUSH of placement @type and selectivity @level (PRXE_FLUSH_*) asks for, as
- * IB_ACCESS_FLUSH_*; 0: it is no request that this QP takes.
+ * The rights (IB_ACCESS_FLUSH_*) that a FLUSH of placement @type and selectivity @level
+ * (PRXE_FLUSH_*) needs; 0 if this QP does not allow it, or no such FLUSH exists. Lockless.
  */
 static inline int prxe_resp_flush_access(const struct prxe_qp *qp, u32 type, u32 level)
 {

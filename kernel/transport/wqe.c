@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Send WQEs: what each operation is, and how one gets from the ring, which is user space's, into
- * its shadow, which is the kernel's. Transport: uses rings, keys, MRs and address handles; knows no
- * carrier.
+ * Send WQEs: what each operation is, and how a WQE gets from the ring, which user space can write
+ * at any time, into its shadow, which only the kernel can. Transport: uses rings, keys, MRs and
+ * address handles; knows no carrier.
  */
 #include "mem/mr.h"
 #include "mem/mw.h"
 #include "obj/ah.h"
 #include "transport/wqe.h"
 
-/* Of which QPs. */
+/* The QP types that may use an operation. */
 #define RC		PRXE_WR_RC
 #define CONNECTED	(PRXE_WR_RC | PRXE_WR_UC)
 #define ANY		(PRXE_WR_RC | PRXE_WR_UC | PRXE_WR_UD)
@@ -45,13 +45,16 @@ u16 prxe_wr_kind(const struct prxe_qp *qp, u32 opcode)
 	type = qp->type == IB_QPT_RC ? PRXE_WR_RC : qp->type == IB_QPT_UC ? PRXE_WR_UC : PRXE_WR_UD;
 	if (!(kind & type) || (kind & PRXE_WR_KERNEL && qp->user))
 		return 0;
-	/* rxe's ring has them, but no kernel consumer's work request does. */
+	/* rxe's user ring can express these operations; the kernel's struct ib_send_wr cannot. */
 	if (kind & (PRXE_WR_OPERAND | PRXE_WR_FLUSH) && !qp->user)
 		return 0;
 	return kind;
 }
 
-/* SGEs or inline data from the copied header @w and the ring's tail @tail into the shadow. */
+/*
+ * Fill in SGEs or inline data. @w: the head of the ring's slot, already copied; @tail: the rest of
+ * it, in the ring.
+ */
 static enum ib_wc_status fetch_data(struct prxe_qp *qp, struct prxe_wqe *wqe, u16 kind,
 				    const struct rxe_send_wqe *w, const void *tail)
 {
@@ -67,7 +70,8 @@ static enum ib_wc_status fetch_data(struct prxe_qp *qp, struct prxe_wqe *wqe, u1
 	if (kind & PRXE_WR_FLUSH) {
 		wqe->flags &= ~IB_SEND_INLINE;
 		/*
-		 * Where rdma_rxe looks for it: librxe does not fill in the one beside the address.
+		 * rdma_rxe reads the length here, too: librxe does not set the length field beside
+		 * the address.
 		 */
 		wqe->flush.length = w->dma.length;
 		return IB_WC_SUCCESS;
@@ -133,7 +137,7 @@ static enum ib_wc_status fetch_op(struct prxe_qp *qp, struct prxe_wqe *wqe, u16 
 		if (!prxe_flush_known(wqe->flush.type, wqe->flush.level))
 			return IB_WC_LOC_QP_OP_ERR;
 	}
-	/* With no responder resources it could never be sent. */
+	/* With max_rd_atomic 0 it could never be sent. */
 	if (kind & PRXE_WR_RESPONSE && !qp->attr.max_rd_atomic)
 		return IB_WC_LOC_QP_OP_ERR;
 	if (qp->type == IB_QPT_UD || qp->type == IB_QPT_GSI)
@@ -170,7 +174,7 @@ struct prxe_wqe *prxe_req_fetch(struct prxe_qp *qp)
 	 */
 	if (!prxe_queue_pending_from(q, index) || prxe_queue_next(q, index) == q->index)
 		return NULL;
-	/* The one read of the shared slot's head; from here on only the copy counts. */
+	/* Read the head of the shared slot once: from here on only the copy is looked at. */
 	slot = prxe_queue_at(q, index);
 	memcpy(&w, slot, sizeof(w));
 	barrier();
