@@ -2,14 +2,14 @@
 /*
  * The carrier between two QPs of this host.
  *
- * The owner of a send side executes the peer's half itself, under the peer's resp.lock: the same
- * checks in the order in which the wire would make them, the copy from MR to MR, the peer's
+ * The owner of a send side executes the peer's half itself, under the peer's resp.lock. It makes
+ * the same checks as the wire, in the same order, copies from MR to MR, posts the peer's
  * completion, then its own. What the peer's own send side must do (flush) is left to the peer's
- * worker. A message is carried in chunks; between two of them nothing is held, and the next one
- * starts at the gate again.
+ * worker. A message is carried in chunks; between two chunks nothing is held, and the next one
+ * passes the gate again.
  *
  * Carrier, local: uses the transport (both QPs' sides), and mem/ for gate and copies; knows nothing
- * of the wire. The transport calls it by its table.
+ * of the wire. The transport calls it through its table.
  */
 #include <net/route.h>
 #include <rdma/ib_mad.h>
@@ -25,7 +25,7 @@
 #include "transport/requester.h"
 #include "transport/responder.h"
 
-/* What a locked step came to. */
+/* The result of a step under the peer's resp.lock. */
 enum verdict {
 	V_DONE,		/* the message is over, status in the attempt */
 	V_MORE,
@@ -45,7 +45,7 @@ struct attempt {
 
 /* ---- the peer ---- */
 
-/* The QP at the other end, cached with a reference until it dies; NULL when there is none. */
+/* The QP at the other end, cached with a reference until it dies; NULL if there is none. */
 static struct prxe_qp *local_peer(struct prxe_qp *qp)
 {
 	struct prxe_qp *peer = qp->req.peer;
@@ -63,7 +63,7 @@ static struct prxe_qp *local_peer(struct prxe_qp *qp)
 	return peer;
 }
 
-/* Would the peer take a packet of this message from us? Under its resp.lock. */
+/* Would the peer accept a packet of this message from us? Under the peer's resp.lock. */
 static bool peer_answers(const struct prxe_qp *qp, const struct prxe_qp *peer,
 			 const struct prxe_wqe *wqe)
 {
@@ -95,9 +95,9 @@ static enum verdict drop_uc(struct attempt *a)
 }
 
 /*
- * The responder would send a NAK: the peer's QP goes into error, as its consumer expects, and ours
- * gets the status. On UC nobody is told; but a receive WQE that cannot be used would fail for ever,
- * so that is the peer's error.
+ * Where the wire would send a NAK: the peer's QP goes into error, as its consumer expects, and our
+ * WQE fails with @status. On UC nobody is told, with one exception: a receive WQE that cannot be
+ * used would fail for every later message, so it is an error of the peer's QP.
  */
 static enum verdict refuse(struct attempt *a, enum ib_wc_status status,
 			   enum ib_wc_status peer_status, int event)
@@ -129,8 +129,8 @@ static enum verdict own_error(struct attempt *a, enum ib_wc_status status)
 }
 
 /*
- * A copy stopped with @n: a missing translation, an MR that died (the gate will say whose), or an
- * error of our own memory. @remote: whose memory the miss was.
+ * A copy stopped with @n: a translation is missing, an MR has died (the next try at the gate says
+ * which), or our own memory is at fault.
  */
 static enum verdict stopped(struct attempt *a, ssize_t n)
 {
@@ -148,7 +148,7 @@ static u32 chunk(const struct prxe_wqe *wqe)
 	return min_t(u32, wqe->length - wqe->done, PRXE_MEM_CHUNK);
 }
 
-/* The receive WQE of a SEND or an immediate. */
+/* Take the receive WQE for a SEND, or for a WRITE with immediate data. */
 static enum verdict take_rwqe(struct attempt *a)
 {
 	switch (prxe_resp_take(a->peer)) {
@@ -195,8 +195,8 @@ static enum verdict do_send(struct attempt *a)
 	if (wqe->length > rwqe->length)
 		return refuse(a, IB_WC_REM_INV_REQ_ERR, IB_WC_LOC_LEN_ERR, -1);
 	/*
-	 * Between two chunks the wire may have used up the receive WQE, or begun to fill it: then
-	 * from the first byte again.
+	 * Between two chunks the wire may have used up the receive WQE, or begun to write into it:
+	 * then start at the first byte again.
 	 */
 	if (!prxe_resp_claim(&a->peer->resp, &wqe->fill))
 		wqe->done = 0;
@@ -223,7 +223,7 @@ static enum verdict do_send(struct attempt *a)
 	return received(a, &wc);
 }
 
-/* The peer's memory that an RDMA operation names, at the position that was reached. */
+/* The peer's memory that an RDMA operation names, from the current position on. */
 static int remote_cursor(struct attempt *a, int access, struct prxe_cursor *cur)
 {
 	struct prxe_wqe *wqe = a->wqe;
@@ -301,8 +301,8 @@ static enum verdict do_read(struct attempt *a)
 }
 
 /*
- * The result of an atomic that was executed, to where the WQE says. Only our own memory is needed:
- * the peer may have gone meanwhile. Inside prxe_mem_begin().
+ * Write the result of an executed atomic to where the WQE says. This needs only our own memory: the
+ * peer may have died meanwhile. Inside prxe_mem_begin().
  */
 static enum verdict land_atomic(struct attempt *a)
 {
@@ -322,8 +322,9 @@ static enum verdict land_atomic(struct attempt *a)
 }
 
 /*
- * The landing buffer is checked and faulted first, then the atomic executes once, then its result
- * lands. If the landing buffer has gone in between, the result waits for it in the WQE.
+ * First check that the destination of the result is present, then execute the atomic once, then
+ * write its result. If the destination goes missing in between, the result is kept in the WQE until
+ * it is back.
  */
 static enum verdict do_atomic(struct attempt *a)
 {
@@ -404,7 +405,7 @@ static bool is_send(const struct prxe_wqe *wqe)
 	       wqe->opcode == IB_WR_SEND_WITH_INV;
 }
 
-/* The receive WQE that the fault was for is in use still. */
+/* Is the receive WQE that the fault was for still in use? */
 static bool still_there(const struct attempt *a)
 {
 	const struct prxe_rwqe *rwqe = &a->peer->resp.rwqe;
@@ -413,8 +414,8 @@ static bool still_there(const struct attempt *a)
 }
 
 /*
- * A fault that was waited for ended with an error: what the operation that needed the memory comes
- * to. V_MORE: the receive WQE is another one by now.
+ * A fault has failed: what does that mean for the operation that needed the memory? Returns V_MORE
+ * if the memory belonged to a receive WQE that is not in use any more.
  */
 static enum verdict fault_failed(struct attempt *a, bool remote)
 {
@@ -438,8 +439,8 @@ static enum verdict execute(struct attempt *a, int fault_error, bool fault_remot
 		return drop_uc(a);
 	if (a->peer->resp.msg) {
 		/*
-		 * Inside a message that came by the wire: on RC a bad request; on UC the new
-		 * message ends the old one.
+		 * The peer is inside a message that came by the wire. On RC this is an invalid
+		 * request; on UC the new message ends the old one.
 		 */
 		if (a->qp->type == IB_QPT_RC)
 			return refuse_request(a);
@@ -486,8 +487,8 @@ static enum prxe_step wait_rnr(struct attempt *a)
 }
 
 /*
- * The request or its acknowledge got lost: the ACK timer runs, unless there is none; then the next
- * doorbell tries again.
+ * The request or its acknowledge got lost: wait for the ACK timer and try again. Without a timeout
+ * there is no timer, and the next doorbell tries again.
  */
 static enum prxe_step wait_lost(struct attempt *a)
 {
@@ -582,16 +583,21 @@ static enum prxe_step local_step(struct prxe_qp *qp, struct prxe_wqe *wqe)
 
 /* ---- UD ---- */
 
-/* The receiver takes no such datagram, or has no room for it: UD promises nothing. */
+/*
+ * The receiver does not take this datagram, or has no room for it: it is lost. UD promises nothing.
+ */
 static enum verdict drop_ud(struct attempt *a)
 {
-	/* A dead one's device may be gone; nothing of it is ours any more but the QP's memory. */
+	/*
+	 * If the peer is dead its device may be gone, too; only the memory of the QP is still
+	 * valid.
+	 */
 	if (!a->peer->dead)
 		prxe_count(a->peer->dev, dropped);
 	return V_DONE;
 }
 
-/* Its receive WQE cannot be used: the receiver's own error. */
+/* The receive WQE cannot be used: that is an error of the receiver's QP. */
 static enum verdict fail_ud(struct attempt *a, enum ib_wc_status status)
 {
 	prxe_resp_fail(a->peer, status, -1);
@@ -599,8 +605,8 @@ static enum verdict fail_ud(struct attempt *a, enum ib_wc_status status)
 }
 
 /*
- * Type, state and Q_Key, as a packet's are checked: whoever has the number by now is left alone
- * unless the message is for it.
+ * Check type, state and Q_Key, as for a packet. Another QP may have got this number by now; it
+ * must not be touched unless the message is for it.
  */
 static bool takes_ud(const struct attempt *a)
 {
@@ -616,8 +622,8 @@ static bool takes_ud(const struct attempt *a)
 }
 
 /*
- * Under the receiver's resp.lock: GRH and message, or nothing. @fault_error: of the receiver's
- * memory, that was waited for.
+ * Deliver GRH and message, or nothing. @fault_error: the result of the fault for the receiver's
+ * memory that was waited for. Under the receiver's resp.lock.
  */
 static enum verdict deliver_ud(struct attempt *a, int fault_error)
 {
@@ -638,7 +644,7 @@ static enum verdict deliver_ud(struct attempt *a, int fault_error)
 	int err;
 	u16 tci;
 
-	/* The wire has no longer ones for this receiver. */
+	/* The wire does not carry longer datagrams to this receiver. */
 	if (!takes_ud(a) || wqe->length > 1U << peer->mtu_shift)
 		return drop_ud(a);
 	if (fault_error && still_there(a))
@@ -649,8 +655,8 @@ static enum verdict deliver_ud(struct attempt *a, int fault_error)
 	if (err || rwqe->length < wc.byte_len)
 		return drop_ud(a);
 	/*
-	 * Always from the first byte, so that what another datagram wrote there before is written
-	 * over.
+	 * Always start at the first byte, so that all that another datagram wrote there is
+	 * overwritten.
 	 */
 	wqe->fill = 0;
 	prxe_resp_claim(&peer->resp, &wqe->fill);
@@ -685,7 +691,7 @@ static enum verdict deliver_ud(struct attempt *a, int fault_error)
 	return V_DONE;
 }
 
-/* With a reference; NULL: nobody has the number, or the address has left this host. */
+/* The receiver, with a reference. NULL: no QP has the number, or the address has left this host. */
 static struct prxe_qp *ud_peer(struct prxe_qp *qp, const struct prxe_wqe *wqe)
 {
 	struct prxe_qp *peer = NULL;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Multicast: which UD QPs of a device listen to which group. The kernel's own membership (IGMP,
- * MLD) is the business of who attaches, as rdma_cm does it; here the Ethernet filter is opened.
+ * Multicast: which UD QPs of a device listen to which group. The program that attaches must itself
+ * make the host a member of the IP group (IGMP, MLD), as rdma_cm does; here only the Ethernet
+ * filter is opened.
  *
  * Carrier, wire: gives each member its copy of a packet (wire_resp.c). wire_in.c calls it, verbs/
  * joins and leaves.
@@ -18,9 +19,7 @@
 #include "carrier/wire_state.h"
 #include "transport/qp.h"
 
-/*
- * Written under dev->mcast_lock, read inside RCU. A group is there as long as it has members.
- */
+/* Written under dev->mcast_lock, read inside RCU. A group exists as long as it has members. */
 struct prxe_mcast_group {
 	struct rhash_head node;		/* dev->mcast, by GID */
 	union ib_gid gid;
@@ -31,15 +30,15 @@ struct prxe_mcast_group {
 
 struct prxe_mcast_member {
 	struct list_head node;		/* group->members */
-	struct list_head qp_node;	/* groups of the QP */
+	struct list_head qp_node;	/* in the list of its QP's groups */
 	struct prxe_mcast_group *group;
 	union ib_gid gid;
 	struct prxe_qp *qp;		/* a reference */
-	struct prxe_ucontext *uctx;	/* that it counts for; NULL: the kernel's */
+	struct prxe_ucontext *uctx;	/* counts for its limit; NULL: kernel consumer */
 	struct rcu_head rcu;
 };
 
-/* Users choose the GIDs: the table has a random seed of its own, and grows. */
+/* Users choose the GIDs, so the table hashes with a random seed of its own; and it grows. */
 static const struct rhashtable_params group_params = {
 	.key_len = sizeof(union ib_gid),
 	.key_offset = offsetof(struct prxe_mcast_group, gid),
@@ -100,7 +99,10 @@ static struct prxe_mcast_member *member_find(const struct prxe_mcast_group *g,
 	return NULL;
 }
 
-/* The group of @gid: that of *fresh, which is taken then, when there is none yet. ERR_PTR. */
+/*
+ * The group of @gid. If there is none yet, *@fresh becomes it, and *@fresh is set to NULL. ERR_PTR
+ * on failure.
+ */
 static struct prxe_mcast_group *group_get(struct prxe_dev *dev, const union ib_gid *gid, bool user,
 					  struct prxe_mcast_group **fresh)
 {
@@ -129,8 +131,8 @@ static void group_drop(struct prxe_dev *dev, struct prxe_mcast_group *g)
 }
 
 /*
- * Make @m a member of its group. 0; 1: the QP is one already; -ENOMEM: there are too many; -EINVAL:
- * the QP ends.
+ * Make @m a member of its group. Returns 0; 1: its QP is a member already; -ENOMEM: there are too
+ * many groups or members; -EINVAL: the QP is being destroyed.
  */
 static int join(struct prxe_dev *dev, struct prxe_mcast_member *m, struct prxe_mcast_group **fresh)
 {
@@ -157,7 +159,7 @@ static int join(struct prxe_dev *dev, struct prxe_mcast_member *m, struct prxe_m
 	return 0;
 }
 
-/* Take @m out, under the lock; a group whose last member it was goes with it. */
+/* Take @m out of its group, and free the group if it was the last member. Under the lock. */
 static void leave_locked(struct prxe_dev *dev, struct prxe_mcast_member *m)
 {
 	lockdep_assert_held(&dev->mcast_lock);
@@ -168,8 +170,8 @@ static void leave_locked(struct prxe_dev *dev, struct prxe_mcast_member *m)
 }
 
 /*
- * Second half of leaving, without the lock: free the member. A datagram may still be on its way
- * through it.
+ * Second half of leaving: free the member, lock not held. RCU, because a datagram may still be on
+ * its way through it.
  */
 static void member_free(struct prxe_dev *dev, struct prxe_mcast_member *m)
 {
@@ -207,7 +209,7 @@ int prxe_attach_mcast(struct ib_qp *ib, union ib_gid *gid, u16 lid)
 	fresh->gid = *gid;
 	INIT_LIST_HEAD(&fresh->members);
 	gid_to_mac(gid, mac);
-	/* dev_mc_add() counts, so each member has its own. */
+	/* dev_mc_add() counts, so each member adds and removes the address. */
 	err = dev_mc_add(dev->ndev, mac);
 	if (err)
 		goto out;
@@ -224,7 +226,7 @@ out:
 out_count:
 	if (err && uctx)
 		atomic_dec(&uctx->num_mcast);
-	return err < 0 ? err : 0;	/* attached before: nothing to do */
+	return err < 0 ? err : 0;	/* 1: it was attached before, nothing to do */
 }
 
 int prxe_detach_mcast(struct ib_qp *ib, union ib_gid *gid, u16 lid)
@@ -264,12 +266,12 @@ void prxe_mcast_leave_all(struct prxe_qp *qp)
 	} while (m);
 }
 
-/* No lock is held over a delivery: members come and go meanwhile, and their QPs may be dead. */
+/* No lock is held during a delivery: members may come and go, and their QPs may be dead. */
 void prxe_mcast_rcv(struct prxe_dev *dev, const union ib_gid *gid, struct sk_buff *skb,
 		    struct prxe_pkt *pkt)
 {
 	struct prxe_mcast_group *g = rhashtable_lookup(dev->mcast, gid, group_params);
-	unsigned int left = PRXE_MAX_MCAST_QPS;	/* who joins all the time does not keep us here */
+	unsigned int left = PRXE_MAX_MCAST_QPS;	/* bounds the loop when QPs keep joining */
 	struct prxe_mcast_member *m;
 	struct sk_buff *copy;
 

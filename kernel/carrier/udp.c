@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
  * UDP port 4791: the sockets of each network namespace that has a device. Carrier, lowest file of
- * the wire: knows no QP and no packet; what takes the packets is told to it.
+ * the wire: knows no QP and no packet; prxe_udp_init() tells it which function takes the packets.
  */
 #include <linux/mutex.h>
 #include <linux/slab.h>
@@ -13,11 +13,11 @@
 #include "carrier/udp.h"
 
 struct prxe_net {
-	refcount_t ref;			/* the namespace, and each user */
+	refcount_t ref;			/* held by the namespace and by each user */
 	struct mutex lock;
 	unsigned int users;
-	bool gone;			/* the namespace is */
-	struct net *net;		/* valid until gone */
+	bool gone;			/* the namespace was deleted */
+	struct net *net;		/* not valid when gone */
 	struct socket *sk4, *sk6;
 	struct rcu_head rcu;
 };
@@ -28,7 +28,7 @@ struct pernet {
 
 static unsigned int pernet_id;
 
-/* What takes the packets; set before there is a socket. */
+/* The function that takes the packets; set before the first socket exists. */
 static int (*receive)(struct sock *sk, struct sk_buff *skb);
 
 static void pnet_put(struct prxe_net *pnet)
@@ -78,7 +78,7 @@ static int open_sockets(struct prxe_net *pnet)
 	if (err)
 		return err;
 	err = open_one(pnet, &port6, &pnet->sk6);
-	/* A kernel without IPv6 has IPv4 all the same. */
+	/* A kernel without IPv6 still has IPv4. */
 	if (err == -EAFNOSUPPORT || err == -EPFNOSUPPORT)
 		err = 0;
 	if (err)
@@ -131,7 +131,7 @@ static int __net_init pernet_init(struct net *net)
 	return 0;
 }
 
-/* Devices may still be on their way out: they find the sockets closed. */
+/* Devices of the namespace may not have gone yet: they find the sockets closed. */
 static void __net_exit pernet_exit(struct net *net)
 {
 	struct prxe_net *pnet = ((struct pernet *)net_generic(net, pernet_id))->pnet;

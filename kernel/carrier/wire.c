@@ -57,7 +57,9 @@ void prxe_wire_exit(void)
 {
 	prxe_udp_exit();
 	prxe_wire_wait_for_skbs();
-	/* The last destructor returns, and what it freed is freed. */
+	/*
+	 * Wait until the last destructor of an skb has returned, and what it freed by RCU is freed.
+	 */
 	synchronize_rcu();
 	rcu_barrier();
 }

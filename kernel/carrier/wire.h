@@ -7,7 +7,9 @@ struct prxe_carrier;
 
 extern const struct prxe_carrier prxe_wire_carrier;
 
+/* At module load, before the first device. Returns 0 or a negative errno. Sleeps. */
 int prxe_wire_init(void);
-void prxe_wire_exit(void);	/* there is no device any more; sleeps */
+/* At module unload; no device exists any more. Waits for packets in the network. Sleeps. */
+void prxe_wire_exit(void);
 
 #endif

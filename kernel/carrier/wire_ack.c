@@ -2,9 +2,9 @@
 /*
  * The wire's requester: responses become completions.
  *
- * A response is queued by whoever receives it (prxe_wire_req_rcv(), in softirq), and taken by the
- * owner of the send side, all else here. It acknowledges what precedes it, so it is checked before
- * it says anything. Carrier, wire: uses the requester's position.
+ * prxe_wire_req_rcv() queues a response in softirq; everything else here runs as owner of the send
+ * side. A response acknowledges all requests before it, so it is checked first, and only then are
+ * those taken as acknowledged. Carrier, wire: uses the requester's position.
  */
 #include <linux/slab.h>
 #include "base/packet.h"
@@ -16,10 +16,10 @@
 #include "mem/sgl.h"
 #include "transport/carrier.h"
 
-#define MAX_ACKS	512U	/* responses queued: twice what is outstanding at most */
-#define FEW_ACKS	256U	/* more are held and paid for: nobody takes them as they come */
+#define MAX_ACKS	512U	/* responses queued; twice the window */
+#define FEW_ACKS	256U	/* beyond that, responses are held: the owner is behind */
 
-/* If an ACK arrives during a retransmission, skip the packets it covers. */
+/* If an ACK arrives during a retransmission, skip the packets that it covers. */
 static void resync(struct prxe_qp *qp)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
@@ -32,8 +32,8 @@ static void resync(struct prxe_qp *qp)
 }
 
 /*
- * Everything up to and including @psn has arrived there. False: a READ or atomic without its
- * response stands in the way.
+ * The peer has everything up to and including @psn: complete those WQEs. Returns false if one of
+ * them is a READ or atomic whose response has not arrived.
  */
 static bool ack_to(struct prxe_qp *qp, u32 psn)
 {
@@ -57,9 +57,10 @@ static bool ack_to(struct prxe_qp *qp, u32 psn)
 }
 
 /*
- * A sequence NAK, or a response that was overtaken, asks for a retransmission, which uses up a
- * retry as one by the ACK timer does (IBTA 9.7.5.1.3). At most one for each una: if the same packet
- * is lost again, the ACK timer recovers it.
+ * A sequence NAK asks for a retransmission; so does an answer that arrives before the response to
+ * an earlier request. This uses up a retry, as a retransmission by the ACK timer does (IBTA
+ * 9.7.5.1.3). At most one such rewind for each una: if the same packet is lost again, the ACK timer
+ * recovers it.
  */
 static void rewind_on_nak(struct prxe_qp *qp)
 {
@@ -76,7 +77,7 @@ static void rewind_on_nak(struct prxe_qp *qp)
 
 enum resp_result {
 	RESP_TAKEN,
-	RESP_MISS,	/* its landing memory is missing: keep it, park */
+	RESP_MISS,	/* the memory for its data is missing: keep the response, park */
 };
 
 static void landing_failed(struct prxe_qp *qp, struct prxe_wqe *wqe)
@@ -85,7 +86,8 @@ static void landing_failed(struct prxe_qp *qp, struct prxe_wqe *wqe)
 }
 
 /*
- * Bytes of the response at the head go to where the WQE says; from an skb, or the 8 bytes at @val.
+ * Write the data of the response at the head of the queue to where the WQE says: data from @skb, or
+ * the 8 bytes at @val.
  */
 static enum resp_result land(struct prxe_qp *qp, struct prxe_wqe *wqe, const struct sk_buff *skb,
 			     const struct prxe_pkt *pkt, const u64 *val, u32 pos, u32 len,
@@ -126,7 +128,7 @@ static enum resp_result land(struct prxe_qp *qp, struct prxe_wqe *wqe, const str
 	return RESP_TAKEN;
 }
 
-/* The request that has @psn, which is not before una. NULL: none that was sent. */
+/* The WQE that has @psn, which is not before una. NULL if no request with this PSN was sent. */
 static struct prxe_wqe *wqe_of(struct prxe_qp *qp, u32 psn)
 {
 	u32 index;
@@ -143,9 +145,7 @@ static struct prxe_wqe *wqe_of(struct prxe_qp *qp, u32 psn)
 	return NULL;
 }
 
-/*
- * Where the data of a response begin in the message, and how many there are. Not of an atomic's.
- */
+/* Where the data of a READ's response begin in the message, and how many bytes it has. */
 static u32 response_pos(const struct prxe_qp *qp, const struct prxe_wqe *wqe, u32 psn)
 {
 	return ((psn - wqe->first_psn) & PRXE_PSN_MASK) << qp->mtu_shift;
@@ -158,7 +158,7 @@ static u32 response_len(const struct prxe_qp *qp, const struct prxe_wqe *wqe, u3
 	return min(wqe->length - response_pos(qp, wqe, psn), 1U << qp->mtu_shift);
 }
 
-/* Is the response of the kind and the length that its request gets? */
+/* Does the response have the kind and the length that its request asks for? */
 static bool answers(const struct prxe_qp *qp, const struct prxe_wqe *wqe,
 		    const struct prxe_pkt *pkt)
 {
@@ -168,9 +168,10 @@ static bool answers(const struct prxe_qp *qp, const struct prxe_wqe *wqe,
 }
 
 /*
- * A READ response or an atomic acknowledge. It acknowledges what is before it, so it is looked at
- * before that: one that is no answer to the request of its PSN says nothing. (The oldest request
- * fails by one of the wrong kind or length, as a bad response: IBTA 9.9.2.)
+ * A READ response or an atomic acknowledge. It acknowledges the requests before it, so first check
+ * it: a response that does not fit the request with its PSN is dropped and acknowledges nothing.
+ * But if it is for the oldest request and has the wrong kind or length, this request fails with a
+ * bad response (IBTA 9.9.2).
  */
 static enum resp_result take_data(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_pkt *pkt,
 				  struct prxe_miss *miss)
@@ -267,11 +268,11 @@ static void take_ack(struct prxe_qp *qp, struct prxe_pkt *pkt)
 	default:
 		return;
 	}
-	/* They acknowledge what is before their PSN, and speak of the packet that has it. */
+	/* A NAK acknowledges everything before its PSN, and is about the packet with its PSN. */
 	if (!ack_to(qp, prxe_psn_add(pkt->psn, -1))) {
 		/*
-		 * It overtook responses (another CPU sent them). Its sender is in error now and
-		 * will not say it again.
+		 * This NAK overtook responses that another CPU sent. Keep it for later: the peer is
+		 * in error now and will not send it again.
 		 */
 		if (PRXE_AETH_TYPE(pkt->syndrome) == PRXE_AETH_NAK &&
 		    PRXE_AETH_VALUE(pkt->syndrome) != PRXE_NAK_PSN_SEQ) {
@@ -294,7 +295,8 @@ static void take_ack(struct prxe_qp *qp, struct prxe_pkt *pkt)
 }
 
 /*
- * The NAK that came before the responses to what precedes it: now is its turn, if they have come.
+ * A fatal NAK came before the responses to earlier requests. If they have arrived by now, handle
+ * it.
  */
 static void take_late_nak(struct prxe_qp *qp)
 {
@@ -321,7 +323,7 @@ static enum resp_result take_response(struct prxe_qp *qp, struct sk_buff *skb,
 	if (prxe_pkt_parse(&pkt, skb->data, skb_headlen(skb), skb->len) ||
 	    prxe_psn_cmp(pkt.psn, w->sent_high) >= 0)
 		return RESP_TAKEN;
-	/* A NAK may say una itself; nothing older says anything. */
+	/* Drop responses that are older than una. A NAK may be for una itself. */
 	if (prxe_psn_cmp(pkt.psn, w->una) < 0)
 		return RESP_TAKEN;
 	if (pkt.flags & PRXE_OPF_ACK) {
@@ -332,8 +334,9 @@ static enum resp_result take_response(struct prxe_qp *qp, struct sk_buff *skb,
 }
 
 /*
- * What is queued has to wait: from here on it is counted and paid for, as what comes later. What
- * finds no room is asked for again when the wait is over.
+ * The queued responses have to wait for memory: hold them, that is, count and charge them, as those
+ * that arrive later. A response for which there is no room is dropped, and requested again when the
+ * wait is over (land_lost).
  */
 static void hold_responses(struct prxe_qp *qp)
 {
@@ -359,8 +362,8 @@ static void hold_responses(struct prxe_qp *qp)
 }
 
 /*
- * Take what has come. PRXE_STEP_DONE: go on to send, whether or not the rest waits for memory to
- * land in.
+ * Handle responses in order. Returns PRXE_STEP_DONE: go on and send, even if a response waits for
+ * the memory that it is written to.
  */
 static enum prxe_step take_responses(struct prxe_qp *qp)
 {
@@ -386,15 +389,15 @@ static enum prxe_step take_responses(struct prxe_qp *qp)
 			return PRXE_STEP_MORE;
 	}
 	/*
-	 * Only what acknowledges something new shows that the peer is there: anybody can repeat old
-	 * ones.
+	 * Only a response that acknowledges something new shows that the peer is alive: anybody
+	 * could repeat old ones.
 	 */
 	if (una != w->una)
 		w->last_heard = ktime_get();
 	return PRXE_STEP_DONE;
 }
 
-/* The responses first: they are taken whatever the next packet to be sent waits for. */
+/* Responses come first: they are handled even while the next packet to be sent waits for memory. */
 enum prxe_step prxe_wire_serve_responses(struct prxe_qp *qp)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
@@ -404,7 +407,7 @@ enum prxe_step prxe_wire_serve_responses(struct prxe_qp *qp)
 
 	prxe_req_assert_owner(qp);
 	if (prxe_park_faulting(&qp->req.park[PRXE_PARK_LAND], &error)) {
-		/* The time that a fault of ours takes is not the peer's silence. */
+		/* Do not take the time that our own fault takes for silence of the peer. */
 		w->last_heard = ktime_get();
 		return PRXE_STEP_DONE;
 	}
@@ -426,9 +429,9 @@ enum prxe_step prxe_wire_serve_responses(struct prxe_qp *qp)
 }
 
 /*
- * May this response say something? By position; the owner of the send side judges its kind and
- * length. Lockless: una only moves on, and sent_high is moved before a packet leaves, so that
- * what answers it passes.
+ * May this response say something new? Decided by its PSN only; the owner of the send side checks
+ * kind and length later. Lockless: una only grows, and sent_high is raised before a packet is sent,
+ * so every answer to it passes.
  */
 static bool may_matter(const struct prxe_qp *qp, const struct prxe_pkt *pkt)
 {
@@ -438,7 +441,7 @@ static bool may_matter(const struct prxe_qp *qp, const struct prxe_pkt *pkt)
 	       prxe_psn_cmp(pkt->psn, READ_ONCE(w->sent_high)) < 0;
 }
 
-/* Syndromes that exist (IBTA 9.7.5.2.1); one of a response with data says ACK. */
+/* Does the syndrome exist (IBTA 9.7.5.2.1)? A response with data must say ACK. */
 static bool syndrome_ok(const struct prxe_pkt *pkt)
 {
 	u8 type = PRXE_AETH_TYPE(pkt->syndrome);
@@ -453,8 +456,8 @@ static bool syndrome_ok(const struct prxe_pkt *pkt)
 }
 
 /*
- * False: the QP ended, or was reset, since the packet was accepted: who did that has emptied the
- * queue, or is about to.
+ * Returns false if the QP died or was reset after the packet was accepted: whoever did that has
+ * emptied the queue already, or will.
  */
 static bool queue_response(struct prxe_qp *qp, struct sk_buff *skb)
 {

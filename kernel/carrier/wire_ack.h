@@ -10,13 +10,14 @@ struct prxe_qp;
 struct sk_buff;
 
 /*
- * A response arrived, its ICRC is good. If it may say something new it is queued, and the send side
- * is kicked. Takes the skb. Softirq.
+ * A response arrived with a good ICRC. If it may say something new, queue it and kick the send
+ * side; otherwise drop it. Consumes the skb. Softirq.
  */
 void prxe_wire_req_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt);
 /*
- * Owner: take what has come. PRXE_STEP_DONE: go on to send, whether or not the rest waits for
- * memory to land in. PRXE_STEP_MORE: look at the QP again.
+ * Handle the responses that have arrived. Returns PRXE_STEP_DONE: go on and send, even if a
+ * response still waits for the memory that it is written to; PRXE_STEP_MORE: the state of the QP
+ * has changed, look at it again. Owner of the send side.
  */
 enum prxe_step prxe_wire_serve_responses(struct prxe_qp *qp);
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * The wire's responder: what it says, and how a request fails. Everything runs under resp.lock.
+ * The wire's responder: what it answers, and how a request fails. Everything runs under resp.lock.
  *
  * Carrier, wire: the lowest file of the responder's half. Answers are queued under the lock and
- * sent when it is dropped, by wire_out.c: the network must not be called with it.
+ * sent by wire_out.c after it was dropped, because the network must not be called with it held.
  */
 #include <linux/lockdep.h>
 #include "base/packet.h"
@@ -12,7 +12,7 @@
 #include "carrier/wire_state.h"
 #include "transport/responder.h"
 
-#define OUT_MAX		512U		/* answers that wait to be sent; more are lost */
+#define OUT_MAX		512U		/* answers that wait to be sent; further ones are lost */
 #define OUT_ROUNDS	8
 
 bool prxe_resp_send_aeth(struct prxe_qp *qp, u8 opcode, u8 syndrome, u32 psn, u64 orig)
@@ -29,7 +29,10 @@ bool prxe_resp_send_aeth(struct prxe_qp *qp, u8 opcode, u8 syndrome, u32 psn, u6
 	void *payload;
 
 	skb = prxe_wire_alloc(qp, &qp->av, &pkt, &payload, PRXE_ACCOUNT_NONE);
-	/* Without memory it is lost, as on the way; the requester asks again. */
+	/*
+	 * Without memory the answer is lost, as if the network had lost it; the requester asks
+	 * again.
+	 */
 	if (!skb)
 		return false;
 	prxe_resp_out(qp, skb);
@@ -47,7 +50,7 @@ void prxe_resp_out(struct prxe_qp *qp, struct sk_buff *skb)
 		kfree_skb(skb);
 }
 
-/* Whoever sends also sends what others queue meanwhile, so that it leaves in order. */
+/* The CPU that sends also sends what others queue meanwhile, so that the order is kept. */
 void prxe_resp_unlock(struct prxe_qp *qp)
 	__releases(&qp->resp.lock)
 {
@@ -66,7 +69,10 @@ void prxe_resp_unlock(struct prxe_qp *qp)
 	__skb_queue_head_init(&out);
 	for (i = 0; i < OUT_ROUNDS && !skb_queue_empty(&w->out); i++) {
 		skb_queue_splice_init(&w->out, &out);
-		/* BH stay off: the other side's softirq runs once for all of them. */
+		/*
+		 * BH stay off, so that the softirq of a receiver on this host runs once for all of
+		 * them.
+		 */
 		spin_unlock(&r->lock);
 		while ((skb = __skb_dequeue(&out)))
 			prxe_wire_xmit(qp, &qp->av, skb, &w->route);
@@ -101,7 +107,10 @@ void prxe_resp_acknowledge(struct prxe_qp *qp)
 	struct prxe_resp *r = &qp->resp;
 
 	lockdep_assert_held(&qp->resp.lock);
-	/* Not before the responses of a READ, which an ACK of what follows would declare lost. */
+	/*
+	 * Wait until the responses of a READ have left: an ACK of later requests would declare them
+	 * lost.
+	 */
 	if (w->reading || !skb_queue_empty(&w->dups) || !prxe_qp_receives(qp))
 		return;
 	if (w->gap && skb_queue_empty(&w->parked)) {
@@ -127,7 +136,7 @@ enum prxe_exec prxe_resp_refuse(struct prxe_qp *qp, u32 psn, enum prxe_nak code,
 	if (qp->type != IB_QPT_RC) {
 		w->drop_msg = true;
 		prxe_count(qp->dev, dropped);
-		/* A receive WQE that cannot be used would fail for ever. */
+		/* A receive WQE that cannot be used would fail for every later message, too. */
 		if (code == PRXE_NAK_REM_OP)
 			prxe_resp_fail(qp, status, event);
 		return PRXE_EXEC_DONE;

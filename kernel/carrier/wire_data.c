@@ -2,7 +2,7 @@
 /*
  * The wire's responder: SEND, RDMA WRITE and datagrams. Everything runs under resp.lock.
  *
- * Carrier, wire: uses the answers (wire_answer.c) and what waits for memory (wire_park.c).
+ * Carrier, wire: uses the answers (wire_answer.c) and the wait for memory (wire_park.c).
  */
 #include <linux/lockdep.h>
 #include "base/packet.h"
@@ -17,19 +17,22 @@
 #include "obj/vlan.h"
 #include "transport/responder.h"
 
-/* Of receive memory, faulted ahead when the length of the message is unknown. */
+/* Bytes of receive memory that are faulted ahead while the length of the message is unknown. */
 #define SEND_AHEAD	(256U << 10)
 
 /*
- * What a missing page of the WRITE, READ or atomic at @psn, or of the receive WQE of a SEND, is
- * asked for by.
+ * The key under which prxe_resp_fault() remembers a fault: for a SEND the number of the receive
+ * WQE, for a WRITE the PSN of the packet.
  */
 static u64 fault_key(const struct prxe_resp *r, const struct prxe_pkt *pkt)
 {
 	return pkt->flags & PRXE_OPF_SEND ? r->rwqe.no : pkt->psn;
 }
 
-/* Land the payload from where it stopped. 0: all of it; 1: wait; negative: an error. */
+/*
+ * Write the payload to memory, from where it stopped last time. Returns 0: all of it is there; 1:
+ * wait; negative errno: it failed.
+ */
 static int land(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
@@ -74,9 +77,9 @@ static int land(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *
 }
 
 /*
- * The receive WQE is about to be filled by this packet of a SEND. A local sender may have used it
- * meanwhile: what a first packet wrote is written again then. False: what earlier packets wrote is
- * gone.
+ * This packet of a SEND is about to write into the receive WQE. A local sender may have used the
+ * same WQE meanwhile. Then a first packet writes its bytes again; for a later packet this returns
+ * false, because what the earlier packets wrote is lost.
  */
 static bool fill_receive(struct prxe_qp *qp, struct prxe_rx *rx, bool first)
 {
@@ -109,7 +112,7 @@ static void complete_recv(struct prxe_qp *qp, const struct prxe_pkt *pkt, u32 by
 	prxe_resp_complete(qp, &wc, pkt->se);
 }
 
-/* No receive WQE for the packet at resp.psn, whose turn it is. */
+/* There is no receive WQE for the packet at resp.psn, whose turn it is. */
 static enum prxe_exec no_receive(struct prxe_qp *qp)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
@@ -216,7 +219,10 @@ enum prxe_exec prxe_data_exec(struct prxe_qp *qp, struct sk_buff *skb, const str
 
 /* ---- UD ---- */
 
-/* The 40 bytes in front of a datagram: the IPv6 header, or the IPv4 header as the last 20. */
+/*
+ * The 40 bytes in front of a datagram: the IPv6 header, or zeroes and the IPv4 header in the last
+ * 20.
+ */
 static void skb_grh(const struct sk_buff *skb, u8 grh[40])
 {
 	if (skb->protocol == htons(ETH_P_IPV6)) {
@@ -228,8 +234,8 @@ static void skb_grh(const struct sk_buff *skb, u8 grh[40])
 }
 
 /*
- * GRH and payload of a datagram into the receive WQE, from where it stopped. 0: all of it; 1: wait;
- * negative: an error.
+ * Write GRH and payload of a datagram into the receive WQE, from where it stopped last time.
+ * Returns 0: all of it is there; 1: wait; negative errno: it failed.
  */
 static int land_ud(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
@@ -240,8 +246,8 @@ static int land_ud(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pk
 	u8 grh[sizeof(struct ib_grh)];
 
 	/*
-	 * A local datagram may have been through the same receive WQE: then from the first byte
-	 * again.
+	 * If a local datagram was written into the same receive WQE meanwhile, start at the first
+	 * byte again.
 	 */
 	if (!prxe_resp_claim(&qp->resp, &rx->fill))
 		rx->done = 0;
@@ -332,10 +338,7 @@ void prxe_data_prepare(struct prxe_qp *qp)
 		}
 		if (n > 0)
 			w->prepared += n;
-		/*
-		 * No packet has this PSN: an error of this fault ends the preparation and nothing
-		 * else.
-		 */
+		/* U32_MAX is no packet's PSN: if this fault fails, only the preparation ends. */
 		if (miss.mirror ? prxe_resp_fault(qp, &miss, U32_MAX) : n <= 0)
 			w->preparing = false;
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The wire's responder: SEND, RDMA WRITE and datagrams. Everything is called under resp.lock, for
- * the request whose turn it is.
+ * The wire's responder: SEND, RDMA WRITE and datagrams. All functions: under resp.lock, in any
+ * context but hardirq, for the request whose turn it is.
  */
 #ifndef PRXE_WIRE_DATA_H
 #define PRXE_WIRE_DATA_H
@@ -12,13 +12,14 @@ struct prxe_pkt;
 struct prxe_qp;
 struct sk_buff;
 
-/* One packet of a SEND or RDMA WRITE. */
+/* Execute one packet of a SEND or RDMA WRITE. */
 enum prxe_exec prxe_data_exec(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt);
-/* A datagram. */
+/* Execute a datagram. */
 enum prxe_exec prxe_ud_exec(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt);
 /*
- * UC lost a message to a fault, and will put the next one, which may be the same again, into the
- * same receive WQE: make that present now, so that it does not fault piece by piece.
+ * UC lost a message, because memory of the receive WQE was missing for too long. The next message
+ * goes into the same WQE: make its memory present now, so that the next message does not fault page
+ * by page and get lost as well.
  */
 void prxe_data_prepare(struct prxe_qp *qp);
 

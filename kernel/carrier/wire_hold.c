@@ -2,12 +2,12 @@
 /*
  * Received packets that have to wait: for memory, for the owner of a send side, or for their turn.
  *
- * Who sends them need not be trusted, so what waits is bounded in bytes for each QP, each device
- * and the module, and it is paid for: the packet is copied into memory that is charged to the
- * memory cgroup of the process that made the QP. A packet for which there is no room is dropped;
- * its sender is told, or sends it again, as after a loss on the way.
+ * Their sender need not be trusted. So the bytes that wait are limited for each QP, each device and
+ * the module, and somebody pays: the packet is copied into memory that is charged to the memory
+ * cgroup of the process that created the QP. A packet for which there is no room is dropped; the
+ * requester is told, or its timer makes it send again, as if the network had lost the packet.
  *
- * Carrier, wire: calls no other file of the wire; both halves of it call this one.
+ * Carrier, wire: calls no other file of the wire; both halves of the wire call this one.
  */
 #include <linux/memcontrol.h>
 #include <linux/sched/mm.h>
@@ -17,15 +17,18 @@
 #include "transport/qp.h"
 
 /*
- * In bytes of memory, not of payload. One requester's whole window of 4 KiB packets fits into a
- * QP's. A few packets of a QP may wait whatever others hold, so that they cannot stop it: these are
- * paid for all the same.
+ * The limits, in bytes of memory (truesize), not of payload. HELD_QP holds one requester's whole
+ * window of 4 KiB packets. HELD_FEW bytes of a QP may wait even when others have used up the limits
+ * of the device and the module, so that they cannot stop this QP. These bytes are charged, too.
  */
 #define HELD_FEW	(128 << 10)
 #define HELD_QP		(3 << 20)
 #define HELD_DEV	(32 << 20)
 #define HELD_ALL	(64 << 20)
-/* Beyond this not even a few: QPs are cheap, and there may be a million. */
+/*
+ * Beyond this limit a QP may not even hold a few packets: QPs are cheap, and there may be a
+ * million.
+ */
 #define HELD_END	(2 * HELD_ALL)
 
 static atomic_t held_all;
@@ -56,7 +59,10 @@ static bool count(struct prxe_qp *qp, int bytes)
 	return false;
 }
 
-/* The packet goes, wherever it was. Its QP is there: queues are emptied before a QP is freed. */
+/*
+ * The destructor of a held packet. Its QP still exists: the queues are emptied before a QP is
+ * freed.
+ */
 static void held_gone(struct sk_buff *skb)
 {
 	uncount(PRXE_RX(skb)->qp, skb->truesize);
@@ -65,9 +71,9 @@ static void held_gone(struct sk_buff *skb)
 static struct sk_buff *copy_charged(struct prxe_qp *qp, const struct sk_buff *skb)
 {
 	/*
-	 * May exceed the limit of the memory cgroup, by what may wait at most, and that is charged:
-	 * nothing can be reclaimed here, and a cgroup that is full (of page cache, say) must be
-	 * able to communicate.
+	 * With GFP_ATOMIC the charge may exceed the limit of the memory cgroup, at most by what may
+	 * wait. That is intended: nothing can be reclaimed here, and a cgroup that is full (of page
+	 * cache, say) must still be able to communicate.
 	 */
 	gfp_t gfp = GFP_ATOMIC | __GFP_NOWARN | (qp->memcg ? __GFP_ACCOUNT : 0);
 	struct mem_cgroup *old = set_active_memcg(qp->memcg);
@@ -83,7 +89,7 @@ struct sk_buff *prxe_wire_hold(struct prxe_qp *qp, struct sk_buff *skb)
 
 	if (skb->destructor == held_gone)
 		return skb;
-	/* Asked before, so that a flood costs no copies. */
+	/* Check before copying, so that a flood of packets costs no copies. */
 	if (may_hold(atomic_read(&prxe_wire(qp)->held), atomic_read(&qp->dev->held),
 		     atomic_read(&held_all)))
 		copy = copy_charged(qp, skb);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Received packets that wait. */
+/* Received packets that have to wait. */
 #ifndef PRXE_WIRE_HOLD_H
 #define PRXE_WIRE_HOLD_H
 
@@ -8,21 +8,21 @@
 
 struct prxe_qp;
 
-/* What is known of a received packet; in skb->cb, zeroed when it comes in. */
+/* What we keep about a received packet, in skb->cb; zeroed when the packet is received. */
 struct prxe_rx {
-	u64 fill;		/* SEND, UD: its number in the receive WQE; prxe_resp_claim() */
-	u32 done;		/* bytes of its payload that have landed; READ: that are ready */
+	u64 fill;		/* SEND, UD: number of its message; prxe_resp_claim() */
+	u32 done;		/* payload bytes written to memory; READ: bytes made present */
 	unsigned long since;	/* jiffies when it began to wait */
-	struct prxe_qp *qp;	/* that it waits on */
-	bool overuse;		/* of max_dest_rd_atomic, when it began to wait */
+	struct prxe_qp *qp;	/* the QP that it waits for */
+	bool overuse;		/* exceeded max_dest_rd_atomic when it began to wait */
 };
 
 #define PRXE_RX(skb)	((struct prxe_rx *)(skb)->cb)
 
 /*
- * The packet has to wait on @qp. Takes it; returns what to queue instead, a copy that is counted
- * and charged to the QP's owner until it is freed, or NULL: there is no room, it was dropped. One
- * that is held already is returned. Any context but hardirq.
+ * The packet has to wait for @qp. Consumes @skb. Returns the skb to queue in its place: a copy that
+ * is counted for @qp and charged to its owner until it is freed; or @skb itself if it is such a
+ * copy already. Returns NULL if there is no room: the packet was dropped. Any context but hardirq.
  */
 struct sk_buff *prxe_wire_hold(struct prxe_qp *qp, struct sk_buff *skb);
 

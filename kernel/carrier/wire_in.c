@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Packets in, up to the QP that they are for. Nothing of a packet is believed before its ICRC and
- * its headers were checked. Carrier, wire: calls both halves of it, and multicast.
+ * Packets in, up to the QP that they are for. A packet changes nothing before its headers and its
+ * ICRC were checked. Carrier, wire: calls both halves of the wire, and multicast.
  */
 #include <linux/if_vlan.h>
 #include <linux/inetdevice.h>
@@ -25,8 +25,8 @@
 #define MCAST_QPN	0xffffff
 
 /*
- * The device that a packet is for: by where it came in, else (it came over the loopback device,
- * say) by its address. RCU.
+ * The device that a packet is for: the one of the netdev by which it came, or else (after the
+ * loopback device, say) the one that has its destination address. Inside RCU.
  */
 static struct prxe_dev *find_dev(struct prxe_net *pnet, const struct sk_buff *skb, bool v6)
 {
@@ -67,7 +67,7 @@ static void skb_gids(const struct sk_buff *skb, bool v6, union ib_gid *src, unio
 	}
 }
 
-/* May @qp have this packet, by its headers (IBTA 9.6)? */
+/* Do the headers of this packet allow @qp to take it (IBTA 9.6)? */
 static bool qp_accepts(struct prxe_qp *qp, const struct prxe_pkt *pkt, const struct sk_buff *skb,
 		       bool v6)
 {
@@ -102,8 +102,9 @@ static bool qp_accepts(struct prxe_qp *qp, const struct prxe_pkt *pkt, const str
 }
 
 /*
- * A datagram's VLAN, for its completion, stays on the skb as a tag: skb->dev does not. One over the
- * loopback device came by none; then it is that of its destination.
+ * Keep the VLAN of a datagram on the skb as a tag, for its completion, because skb->dev will be
+ * cleared. A datagram over the loopback device came by no VLAN; it gets the one of its destination
+ * address.
  */
 static void keep_vlan(const struct prxe_dev *dev, struct sk_buff *skb, bool v6)
 {
@@ -122,7 +123,7 @@ static void keep_vlan(const struct prxe_dev *dev, struct sk_buff *skb, bool v6)
 		__vlan_hwaccel_put_tag(skb, htons(ETH_P_8021Q), tci);
 }
 
-/* Softirq, under RCU; @skb is at the UDP header. Takes it. */
+/* Softirq, inside RCU; @skb starts at the UDP header. Consumes it. */
 int prxe_wire_rcv(struct sock *sk, struct sk_buff *skb)
 {
 	struct prxe_net *pnet = rcu_dereference_sk_user_data(sk);
@@ -134,15 +135,15 @@ int prxe_wire_rcv(struct sock *sk, struct sk_buff *skb)
 
 	if (!pnet)
 		goto drop_quiet;
-	/* The device first: what is wrong with a packet is counted there. */
+	/* Find the device first: it has the counters for bad packets. */
 	dev = find_dev(pnet, skb, v6);
 	if (!dev)
 		goto drop_quiet;
 	if (!pskb_may_pull(skb, sizeof(struct udphdr) + PRXE_BTH_BYTES))
 		goto malformed;
 	/*
-	 * IP options and extension headers have no place in RoCEv2, and the ICRC knows no way to
-	 * cover them.
+	 * RoCEv2 has no IP options and no extension headers, and no rule how the ICRC would cover
+	 * them.
 	 */
 	if (skb_transport_offset(skb) - skb_network_offset(skb) !=
 	    (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)))
@@ -157,7 +158,7 @@ int prxe_wire_rcv(struct sock *sk, struct sk_buff *skb)
 	__skb_pull(skb, sizeof(struct udphdr));
 	if (prxe_pkt_parse(&pkt, skb->data, skb_headlen(skb), skb->len))
 		goto malformed;
-	/* The one P_Key is the default one; a limited member may talk to this full one. */
+	/* The only P_Key is the default one, of a full member: a limited member may talk to it. */
 	if ((pkt.pkey & 0x7fff) != 0x7fff)
 		goto drop;
 	if (pkt.qpn != MCAST_QPN) {
@@ -178,7 +179,7 @@ int prxe_wire_rcv(struct sock *sk, struct sk_buff *skb)
 	prxe_count(dev, rcvd_pkts);
 	prxe_count_add(dev, rcvd_bytes, skb->len);	/* from the BTH to the ICRC */
 
-	/* It may be kept: nothing of the network's that must not wait stays on it. */
+	/* The packet may wait for long. Drop the references that the network must get back soon. */
 	skb->protocol = v6 ? htons(ETH_P_IPV6) : htons(ETH_P_IP);
 	skb_orphan(skb);
 	skb_dst_drop(skb);

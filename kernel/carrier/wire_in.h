@@ -6,7 +6,7 @@
 struct sk_buff;
 struct sock;
 
-/* As prxe_udp_init() wants it. */
+/* The function for prxe_udp_init(), which says how it is called. */
 int prxe_wire_rcv(struct sock *sk, struct sk_buff *skb);
 
 #endif

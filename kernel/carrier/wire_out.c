@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Packets out: routes, buffers, transmission, and how many of them the network still has.
+ * Packets out: routes, buffers, transmission, and the count of packets that the network still has.
  *
- * A packet that leaves is one contiguous buffer, headers in front, payload behind: a copy from user
- * memory, one pass for the ICRC. Nothing of a user's is ever attached to it. Carrier, wire: knows
- * QPs and packets, and calls no other file of the wire.
+ * A packet is sent as one contiguous buffer, headers in front, payload behind. The payload is
+ * copied from user memory, so no user page is ever attached to a packet; the ICRC takes one more
+ * pass. Carrier, wire: knows QPs and packets, and calls no other file of the wire.
  */
 #include <linux/inetdevice.h>
 #include <linux/jiffies.h>
@@ -24,7 +24,7 @@
 #include "transport/qp.h"
 
 #define DEFAULT_TTL	64
-/* Room for the link layer's header and what tunnels put in front. */
+/* Room for the header of the link layer, and for the headers that tunnels add. */
 #define HEADROOM	ALIGN(LL_MAX_HEADER, 16)
 
 /* ---- routes ---- */
@@ -48,7 +48,7 @@ static struct dst_entry *route4(struct net *net, struct prxe_dev *dev, const str
 	struct rtable *rt;
 
 	prxe_flowi4_set_tos(&fl, av->tclass);
-	/* By the device that has the source address, unless the destination is this host. */
+	/* Route by the netdev that has the source address, unless the destination is this host. */
 	if (inet_addr_type(net, fl.daddr) != RTN_LOCAL) {
 		rcu_read_lock();
 		ndev = __ip_dev_find(net, fl.saddr, false);
@@ -103,7 +103,7 @@ void prxe_route_drop(struct prxe_route *route)
 	route->dst = NULL;
 }
 
-/* The route to @av, from the cache when it is good. The cache keeps the reference. */
+/* The route to @av, from the cache if it is still valid. The cache keeps the reference. */
 static struct dst_entry *route_get(struct prxe_qp *qp, const struct prxe_av *av,
 				   struct prxe_route *route)
 {
@@ -129,7 +129,10 @@ static struct dst_entry *route_get(struct prxe_qp *qp, const struct prxe_av *av,
 
 /* ---- out ---- */
 
-/* Packets whose destructor is still to come: this module cannot go before it. Summed over CPUs. */
+/*
+ * Packets of the module that the network has not freed yet, summed over CPUs. The module must not
+ * be unloaded before them, because freeing them calls skb_gone().
+ */
 static DEFINE_PER_CPU(long, skbs_out);
 
 static long skbs_out_sum(void)
@@ -147,7 +150,9 @@ static struct prxe_wire_skbs *side_skbs(struct prxe_qp *qp, bool resp)
 	return resp ? &prxe_wire_resp(qp)->skbs : &prxe_wire_req(qp)->skbs;
 }
 
-/* With the last packet of a dead QP goes its reference to the module. Any context. */
+/*
+ * When a dead QP has no packet left in the network, drop its reference to the module. Any context.
+ */
 static void unlinger(struct prxe_qp *qp)
 {
 	struct prxe_wire *wire = prxe_wire(qp);
@@ -160,21 +165,22 @@ static void unlinger(struct prxe_qp *qp)
 }
 
 /*
- * Packets of a dead QP may wait in a queue of the network for any time, and when they are freed,
- * code of this module runs. The module's exit cannot fail, so it would have to wait for them, and
- * no signal could end that. So until they have gone the module is in use, and is not unloaded.
+ * A queue of the network may keep packets of a dead QP for any length of time, and freeing them
+ * runs code of this module. If only the module's exit waited for them, no signal could end that
+ * wait, because the exit cannot fail. So a dead QP with such packets holds a reference to the
+ * module, which then cannot be unloaded.
  */
 void prxe_wire_linger(struct prxe_qp *qp)
 {
 	__module_get(THIS_MODULE);
 	WRITE_ONCE(prxe_wire(qp)->lingers, true);
-	smp_mb();	/* pairs with the atomic_dec_return() of the skbs' destructor */
+	smp_mb();	/* pairs with atomic_dec_return() in skb_gone() */
 	unlinger(qp);
 }
 
 /*
- * The network has let go of a packet. Any context: it only counts and schedules. The lowest bit of
- * the pointer says which side.
+ * The destructor: the network frees a packet. Any context, so it only counts and schedules. The
+ * lowest bit of the pointer says which side of the QP sent the packet.
  */
 static void skb_gone(struct sk_buff *skb)
 {
@@ -193,9 +199,9 @@ static void skb_gone(struct sk_buff *skb)
 }
 
 /*
- * Room for @bytes in one piece. The network's page fragments are for a page at most: beyond,
- * netdev_alloc_frag() may fail for as long as its cache has less left (6.13 and later), so a packet
- * of a large path MTU is from the slab.
+ * An skb with room for @bytes in one piece. netdev_alloc_frag() serves up to a page. For more it
+ * may fail for as long as its cache has less left (since 6.13), so a packet of a large path MTU
+ * comes from the slab.
  */
 static struct sk_buff *alloc_linear(unsigned int bytes)
 {
@@ -254,14 +260,14 @@ struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, st
 		ip->tos = av->tclass;
 		ip->tot_len = htons(total);
 		/*
-		 * The ICRC covers it, and ip_local_out() leaves it alone; never fragmented, it may
-		 * be 0 (RFC 6864).
+		 * The ICRC covers the ID, and ip_local_out() does not change it. It may be 0,
+		 * because the packet is never fragmented (RFC 6864).
 		 */
 		ip->id = 0;
 		ip->frag_off = htons(IP_DF);
 		ip->ttl = av->hop_limit ?: DEFAULT_TTL;
 		ip->protocol = IPPROTO_UDP;
-		ip->check = 0;	/* ip_local_out() */
+		ip->check = 0;	/* filled in by ip_local_out() */
 		ip->saddr = gid_v4(&av->sgid);
 		ip->daddr = gid_v4(&av->dgid);
 	}
@@ -277,7 +283,7 @@ struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, st
 	memset(p + pkt->payload_len, 0, pkt->pad);
 
 	if (account != PRXE_ACCOUNT_NONE) {
-		/* The caller's QP is alive. */
+		/* The caller keeps the QP alive, so taking a reference is safe. */
 		refcount_inc(&qp->ref);
 		this_cpu_inc(skbs_out);
 		atomic_inc(&side_skbs(qp, account == PRXE_ACCOUNT_RESP)->out);
@@ -308,8 +314,8 @@ int prxe_wire_xmit(struct prxe_qp *qp, const struct prxe_av *av, struct sk_buff 
 	}
 	put_unaligned_le32(prxe_icrc(skb_network_header(skb), v6, bth, bytes), bth + bytes);
 	/*
-	 * The cache holds the route, and RCU keeps it until the packet is queued (which takes a
-	 * reference where needed).
+	 * The cache holds a reference to the route, and RCU keeps the route until the packet is
+	 * queued, which takes a reference of its own where necessary.
 	 */
 	skb_dst_set_noref(skb, dst);
 	skb->ip_summed = CHECKSUM_NONE;
@@ -338,9 +344,10 @@ int prxe_wire_xmit(struct prxe_qp *qp, const struct prxe_av *av, struct sk_buff 
 /* ---- the end ---- */
 
 /*
- * Packets whose QP died before hold the module (prxe_wire_linger()): what is left here is those of
- * kernel consumers, the connection manager's datagrams for example, whose QPs have just gone with
- * their devices. The exit of a module cannot fail and cannot be put off, so no signal ends this.
+ * Wait for the packets of kernel consumers, for example the connection manager's datagrams, whose
+ * QPs were destroyed with their devices just now. All other packets of dead QPs hold the module, so
+ * there are none (prxe_wire_linger()). The exit of a module cannot fail and cannot be postponed, so
+ * no signal ends this wait.
  */
 void prxe_wire_wait_for_skbs(void)
 {
@@ -358,7 +365,7 @@ void prxe_wire_wait_for_skbs(void)
 			killed = true;
 			pr_info("unloading cannot be stopped: freeing them needs this module\n");
 		}
-		/* No load, no hung task. */
+		/* TASK_IDLE: neither counts as load nor is reported as a hung task. */
 		__set_current_state(TASK_IDLE);
 		schedule_timeout(max(HZ / 100, 1));
 	}

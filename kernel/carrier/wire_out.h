@@ -12,39 +12,45 @@ struct prxe_pkt;
 struct prxe_qp;
 
 /*
- * An skb for @pkt (opcode, psn, qpn, extended headers and payload_len set) to @av; *payload is
- * where payload_len bytes go, contiguous kernel memory. NULL: no memory. Any context but hardirq.
- * @account: the skb counts in the skbs of that side of the QP until the network has let go of it.
+ * Allocate an skb for a packet to @av and write its headers. The caller has set opcode, psn, qpn,
+ * payload_len and the fields of the extended headers in @pkt, and then writes payload_len bytes to
+ * *@payload, which is contiguous kernel memory. @account: the side of the QP that the skb counts
+ * for, until the network frees it. Returns NULL if there is no memory. Any context but hardirq.
  */
 enum prxe_account { PRXE_ACCOUNT_NONE, PRXE_ACCOUNT_REQ, PRXE_ACCOUNT_RESP };
 struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, struct prxe_pkt *pkt,
 				void **payload, enum prxe_account account);
 /*
- * Add the ICRC and send; consumes the skb. @route: a cache that the caller owns. 0, or a negative
- * errno (the packet is as good as lost).
+ * Add the ICRC and send; consumes the skb. @route: a cache; the caller has it for itself (by lock
+ * or ownership). Returns 0, or a negative errno: then the packet is lost. BH off.
  */
 int prxe_wire_xmit(struct prxe_qp *qp, const struct prxe_av *av, struct sk_buff *skb,
 		   struct prxe_route *route);
-/* Set AckReq on a packet that was not sent yet. */
+/* Set AckReq in a packet that was not sent yet. */
 static inline void prxe_wire_ask_ack(struct sk_buff *skb)
 {
 	skb_transport_header(skb)[sizeof(struct udphdr) + 8] |= 0x80;
 }
 
+/* Empty the route cache. Its user's lock or ownership, as for prxe_wire_xmit(). */
 void prxe_route_drop(struct prxe_route *route);
-/* @qp has just died: as long as the network has packets of it, the module is not unloaded. */
-void prxe_wire_linger(struct prxe_qp *qp);
-#define PRXE_SKB_HIGH	128	/* skbs in flight a side of a QP */
-#define PRXE_SKB_LOW	64
 /*
- * Has the network too many skbs of one side of a QP? Then the last of them to go schedules the QP.
+ * @qp has just died: keep the module loaded as long as the network has packets of this QP. Process
+ * context.
+ */
+void prxe_wire_linger(struct prxe_qp *qp);
+#define PRXE_SKB_HIGH	128	/* skbs in flight for each side of a QP: stop sending */
+#define PRXE_SKB_LOW	64	/* and go on when fewer are left */
+/*
+ * Does the network have too many skbs of one side of a QP? If so, the destructor that brings the
+ * count below PRXE_SKB_LOW schedules the QP.
  */
 static inline bool prxe_wire_skb_limit(struct prxe_wire_skbs *skbs)
 {
 	if (atomic_read(&skbs->out) < PRXE_SKB_HIGH)
 		return false;
 	WRITE_ONCE(skbs->need, true);
-	/* Pairs with the barrier in the skb's destructor. */
+	/* Pairs with atomic_dec_return() in skb_gone(), the destructor of the skbs. */
 	smp_mb();
 	if (atomic_read(&skbs->out) >= PRXE_SKB_LOW)
 		return true;
@@ -52,7 +58,9 @@ static inline bool prxe_wire_skb_limit(struct prxe_wire_skbs *skbs)
 	return false;
 }
 
-/* The module ends, and no device is left: wait until the network has let go of all packets. */
+/*
+ * At module unload, when no device is left: wait until the network has freed all packets. Sleeps.
+ */
 void prxe_wire_wait_for_skbs(void);
 
 #endif

@@ -2,12 +2,12 @@
 /*
  * The wire's responder: requests that wait for memory. Everything runs under resp.lock.
  *
- * RC requests wait for faults as long as one of them is executed every park_ns(), and so many of
- * them at most; else the requester is told to come again (RNR NAK), what is parked is dropped, and
- * the fault goes on. Packets of UC and UD are lost after WAIT_MAX.
+ * RC requests may wait for faults as long as at least one of them is executed every park_ns(), and
+ * as long as not too many wait. Otherwise the requester gets an RNR NAK and comes again later; the
+ * parked requests are dropped, and the fault goes on. Packets of UC and UD are lost after WAIT_MAX.
  *
- * Carrier, wire: uses the answers (wire_answer.c). What can go on when a fault ends is run by
- * whoever gave prxe_resp_park_init() its function.
+ * Carrier, wire: uses the answers (wire_answer.c). When a fault ends, the function that was given
+ * to prxe_resp_park_init() executes what can go on.
  */
 #include <linux/jiffies.h>
 #include <linux/lockdep.h>
@@ -19,11 +19,11 @@
 #include "mmu/request.h"
 #include "transport/qp.h"
 
-#define PARK_MAX_MS	1000U		/* of the module parameter */
+#define PARK_MAX_MS	1000U		/* upper bound of the module parameter */
 #define PARK_MIN_NS	NSEC_PER_MSEC
 #define PARK_MAX_NS	(16 * NSEC_PER_MSEC)
-#define WAIT_MAX	msecs_to_jiffies(50)	/* that a UC or UD packet waits for memory .. */
-#define LOOK_NS		(25 * NSEC_PER_MSEC)	/* .. and when that is looked at */
+#define WAIT_MAX	msecs_to_jiffies(50)	/* how long a UC or UD packet waits for memory */
+#define LOOK_NS		(25 * NSEC_PER_MSEC)	/* how often their age is checked */
 
 struct resp_fault {
 	struct prxe_fault_req req;
@@ -52,7 +52,7 @@ static void resp_fault_done(struct prxe_fault_req *req)
 }
 
 /*
- * How long a parked request may wait: far less than the ACK timeout of the requester. That is
+ * How long a parked request may wait: far less than the requester's ACK timeout. That timeout is
  * unknown here, but ours is a good estimate, since both ends are nearly always configured alike. If
  * the peer's is shorter, a slow fault costs one retransmission.
  */
@@ -66,7 +66,7 @@ static u64 park_ns(const struct prxe_qp *qp)
 	/* attr.timeout is valid only from RTS on. */
 	if (READ_ONCE(qp->state) < IB_QPS_RTS)
 		return ns ? min_t(u64, ns, PARK_MAX_NS) : PARK_MIN_NS;
-	/* What the administrator asks for, but never so long that the requester retransmits. */
+	/* The administrator's value, but never so long that the requester retransmits. */
 	if (ns)
 		return timeout ? min_t(u64, ns, max_t(u64, timeout / 2, PARK_MIN_NS)) : ns;
 	return timeout ? clamp_t(u64, timeout / 8, PARK_MIN_NS, PARK_MAX_NS) : PARK_MAX_NS;
@@ -104,7 +104,7 @@ int prxe_resp_fault(struct prxe_qp *qp, struct prxe_miss *miss, u64 key)
 	prxe_resp_timer_start(qp);
 	f = kmalloc(sizeof(*f), GFP_ATOMIC | __GFP_NOWARN);
 	if (!f) {
-		/* The timer tells the requester to come again. */
+		/* The timer will make the requester try again. */
 		prxe_miss_drop(miss);
 		return 0;
 	}
@@ -158,8 +158,8 @@ void prxe_resp_lost_to_wait(struct prxe_qp *qp, struct sk_buff *skb)
 }
 
 /*
- * UC and UD: packets that have waited for too long are lost. The fault goes on for those that come
- * later. True: some are left, look again.
+ * UC and UD: packets that have waited for too long are lost. The fault goes on, for later packets.
+ * Returns true if some packets are left: check again later.
  */
 static bool give_up_old(struct prxe_qp *qp)
 {
@@ -176,7 +176,7 @@ static bool give_up_old(struct prxe_qp *qp)
 	return !skb_queue_empty(&w->parked);
 }
 
-/* True: another park_ns(). */
+/* The timer has ended. Returns true if it shall run for another park_ns(). */
 static bool park_time_is_up(struct prxe_qp *qp)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
@@ -194,7 +194,10 @@ static bool park_time_is_up(struct prxe_qp *qp)
 	if (skb_queue_empty(&w->parked))
 		return false;
 	if (w->reading) {
-		/* What waits behind the READ is asked for again when that is over. */
+		/*
+		 * Drop what waits behind the READ; the gap is reported when the READ is over, and
+		 * the requester sends it again.
+		 */
 		__skb_queue_purge(&w->parked);
 		w->gap = true;
 		return false;
@@ -203,7 +206,10 @@ static bool park_time_is_up(struct prxe_qp *qp)
 		prxe_resp_rnr_for_fault(qp, 0);
 		return false;
 	}
-	/* One fault after the other, each soon over: an ACK keeps the requester's timer quiet. */
+	/*
+	 * Requests are executed, one fault after the other. Send an ACK, so that the requester's
+	 * ACK timer does not expire.
+	 */
 	w->park_psn = r->psn;
 	w->ack_due = true;
 	prxe_resp_acknowledge(qp);
@@ -222,7 +228,7 @@ static enum hrtimer_restart park_timer(struct hrtimer *timer)
 	if (again)
 		hrtimer_forward_now(timer, ns_to_ktime(park_ns(qp)));
 	else
-		w->park_timing = false;	/* it may be started again before this returns */
+		w->park_timing = false;	/* from here on it may be started again */
 	prxe_resp_unlock(qp);
 	return again ? HRTIMER_RESTART : HRTIMER_NORESTART;
 }

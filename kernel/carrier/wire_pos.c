@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Where the wire's requester stands: going back, retries, and the clock.
+ * The position of the wire's requester: going back, retries, and the clock.
  *
- * req.psn and wire_req.send say which packet comes next; a WQE has its PSNs from its first packet
- * on, so a position in a message is a PSN. una is the oldest PSN that is not acknowledged; it lies
- * in the oldest WQE. Going back is psn = una and send = the oldest WQE: packets are made from the
- * SGEs again, nothing is kept for it. Carrier, wire: the lowest file of the requester's half.
+ * req.psn and wire_req.send say which packet comes next. A WQE gets its PSNs when its first packet
+ * is made, so a position in a message is a PSN. una is the oldest PSN that is not acknowledged; it
+ * lies in the oldest WQE. To go back is to set psn to una and send to the oldest WQE: packets are
+ * made from the SGEs again, no copy of a packet is kept. Carrier, wire: the lowest file of the
+ * requester's half.
  */
 #include "base/packet.h"
 #include "carrier/wire_pos.h"
 
-/* Local ACK timeouts below what an operating system can answer in are taken for this. */
+/*
+ * No operating system can answer faster than this: a shorter local ACK timeout is taken for this
+ * value.
+ */
 #define MIN_TIMEOUT_NS	(4 * NSEC_PER_MSEC)
 
 void prxe_wire_forget_pend(struct prxe_qp *qp)
@@ -92,8 +96,8 @@ bool prxe_wire_look_at_clock(struct prxe_qp *qp)
 }
 
 /*
- * The timer runs while something is outstanding, lazily: it is not moved by progress but looks at
- * last_heard when it ends.
+ * The timer runs while something is outstanding. Progress does not restart it; instead, when it
+ * ends, it compares the time with last_heard.
  */
 void prxe_wire_arm_timer(struct prxe_qp *qp)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Where the wire's requester stands: which PSNs are outstanding, what is sent next, how many
- * retries are left, and since when nothing was heard. Everything is the owner's of the send side.
+ * The position of the wire's requester: which PSNs are outstanding, what is sent next, how many
+ * retries are left, and how long ago the peer was heard. All functions: by the owner of the send
+ * side.
  */
 #ifndef PRXE_WIRE_POS_H
 #define PRXE_WIRE_POS_H
@@ -15,18 +16,19 @@ static inline bool prxe_wire_is_atomic(const struct prxe_wqe *wqe)
 	return wqe->kind & PRXE_WR_ATOMIC;
 }
 
-/* Is it answered by a response of its own, not by an ACK? */
+/* Is it answered by a response of its own (READ, atomics, FLUSH) and not by an ACK? */
 static inline bool prxe_wire_is_rd(const struct prxe_wqe *wqe)
 {
 	return wqe->kind & PRXE_WR_RESPONSE;
 }
 
-/* The oldest WQE that was fetched and is not over; NULL: there is none. */
+/* The oldest fetched WQE that is not over; NULL if there is none. */
 static inline struct prxe_wqe *prxe_wire_oldest(struct prxe_qp *qp)
 {
 	return qp->req.sq->index == qp->req.fetch ? NULL : prxe_req_wqe(qp, qp->req.sq->index);
 }
 
+/* Is any PSN sent and not acknowledged? */
 static inline bool prxe_wire_outstanding(const struct prxe_qp *qp)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
@@ -34,7 +36,7 @@ static inline bool prxe_wire_outstanding(const struct prxe_qp *qp)
 	return prxe_psn_cmp(qp->req.psn, w->una) > 0;
 }
 
-/* Requests under way that a response of their own answers. */
+/* How many requests are under way that get a response of their own. */
 static inline u32 prxe_wire_rd_count(const struct prxe_qp *qp)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
@@ -42,7 +44,10 @@ static inline u32 prxe_wire_rd_count(const struct prxe_qp *qp)
 	return w->rd_head - w->rd_tail;
 }
 
-/* una moves on; softirqs look at it. */
+/*
+ * Everything before @una is acknowledged. Written with WRITE_ONCE(), because softirqs read it
+ * (prxe_wire_req_rcv()).
+ */
 static inline void prxe_wire_progress(struct prxe_qp *qp, u32 una)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
@@ -57,6 +62,7 @@ static inline void prxe_wire_progress(struct prxe_qp *qp, u32 una)
 		w->rd_tail++;
 }
 
+/* Complete the oldest WQE with @status; an error moves the QP into an error state. */
 static inline void prxe_wire_finish(struct prxe_qp *qp, struct prxe_wqe *wqe,
 				    enum ib_wc_status status)
 {
@@ -67,15 +73,18 @@ static inline void prxe_wire_finish(struct prxe_qp *qp, struct prxe_wqe *wqe,
 	prxe_req_complete(qp, wqe, status);
 }
 
-/* What is half made of the next packet is made again. */
+/* Drop the packet that is half made; it will be made again. */
 void prxe_wire_forget_pend(struct prxe_qp *qp);
-/* Send again from una on, which lies in the oldest WQE. */
+/*
+ * Go back to una, the oldest unacknowledged PSN, which lies in the oldest WQE, and send again from
+ * there.
+ */
 void prxe_wire_rewind(struct prxe_qp *qp);
-/* Use up one retry. False: none was left, and the oldest WQE has failed. */
+/* Use up one retry. Returns false if none was left: then the oldest WQE has failed. */
 bool prxe_wire_take_retry(struct prxe_qp *qp);
-/* What the ACK or RNR timer, if it has ended, means now. False: the QP failed. */
+/* If the ACK or RNR timer has ended, do what that means now. Returns false if the QP failed. */
 bool prxe_wire_look_at_clock(struct prxe_qp *qp);
-/* Something may be outstanding: run the ACK timer. */
+/* Start the ACK timer if something is outstanding and it does not run yet. */
 void prxe_wire_arm_timer(struct prxe_qp *qp);
 
 #endif

@@ -3,11 +3,11 @@
  * The wire's responder: requests that are answered by a response packet instead of an ACK (READ,
  * atomics, FLUSH), and replaying that response when the requester asks again.
  *
- * Each one that was executed leaves a resource behind: enough of it to answer a repetition (IBTA
- * 9.7.5.1.1). A READ is read again; an atomic or a FLUSH is not executed again: its result is kept.
- * Everything runs under resp.lock.
+ * Each executed request leaves a "resource": what is needed to answer a repetition (IBTA
+ * 9.7.5.1.1). A repeated READ reads the memory again. A repeated atomic or FLUSH is not executed
+ * again; the resource has its result. Everything runs under resp.lock.
  *
- * Carrier, wire: uses the answers (wire_answer.c) and what waits for memory (wire_park.c).
+ * Carrier, wire: uses the answers (wire_answer.c) and the wait for memory (wire_park.c).
  */
 #include <linux/lockdep.h>
 #include <linux/slab.h>
@@ -22,12 +22,14 @@
 #include "transport/responder.h"
 
 #define DUPS_MAX	PRXE_MAX_RD_ATOM
-/* Of a READ's source, made present before its first response leaves. */
+/* Bytes of a READ's source that are made present before its first response is sent. */
 #define READ_READY	(256U << 10)
 
 /* ---- resources ---- */
 
-/* The next slot for what may be asked for again; the oldest is forgotten. NULL: no memory. */
+/*
+ * The next slot to remember a request in; it replaces the oldest one. NULL if there is no memory.
+ */
 static struct prxe_resource *new_resource(struct prxe_qp *qp)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
@@ -109,7 +111,10 @@ static void start_read(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 	w->read_last = prxe_psn_add(pkt->psn, prxe_pkts(pkt->dma_len, qp->mtu_shift) - 1);
 }
 
-/* Memory is missing for the request at @psn: wait for its fault, or say that it has failed. */
+/*
+ * Memory is missing for the request at @psn: wait for the fault, or refuse if it has failed
+ * already.
+ */
 static enum prxe_exec wait_or_refuse(struct prxe_qp *qp, struct prxe_miss *miss, u32 psn)
 {
 	return prxe_resp_fault(qp, miss, psn) ? prxe_resp_no_access(qp) : PRXE_EXEC_WAIT;
@@ -136,7 +141,7 @@ enum prxe_exec prxe_read_exec(struct prxe_qp *qp, struct sk_buff *skb, const str
 	prxe_mem_end();
 	if (err)
 		return prxe_resp_no_access(qp);
-	/* What the first responses are made from is present before the first of them leaves. */
+	/* Make the memory of the first responses present before the first of them is sent. */
 	while (rx->done < ready) {
 		u32 n = min_t(u32, ready - rx->done, PRXE_MEM_CHUNK);
 		struct prxe_miss miss = {};
@@ -267,14 +272,15 @@ static enum prxe_exec executed(struct prxe_qp *qp, struct prxe_resource *res, u3
 	res->orig = orig;
 	r->psn = prxe_psn_add(pkt->psn, 1);
 	r->msn = (r->msn + 1) & PRXE_PSN_MASK;
-	/* Its answer acknowledges everything before it as well. */
+	/* The answer acknowledges everything before it as well. */
 	w->ack_due = false;
 	answer(qp, res);
 	return PRXE_EXEC_DONE;
 }
 
 /*
- * Executed once, and only when its memory is present; a repetition is answered from the resource.
+ * An atomic is executed once, when its memory is present; a repetition is answered from the
+ * resource.
  */
 enum prxe_exec prxe_atomic_exec(struct prxe_qp *qp, const struct sk_buff *skb,
 				const struct prxe_pkt *pkt)
@@ -303,7 +309,10 @@ enum prxe_exec prxe_atomic_exec(struct prxe_qp *qp, const struct sk_buff *skb,
 	}
 	if (!prxe_resp_allows(qp, access))
 		return prxe_resp_bad_request(qp);
-	/* The slot first: what was executed must be remembered. It keeps what it had until then. */
+	/*
+	 * Get the slot first: an executed atomic must be remembered. The slot keeps its old content
+	 * until then.
+	 */
 	res = new_resource(qp);
 	if (!res) {
 		prxe_resp_timer_start(qp);
@@ -358,8 +367,8 @@ static u32 dup_type(const struct prxe_pkt *pkt)
 }
 
 /*
- * Does @pkt ask for @res again? Of a READ, all of it, or from the start of a packet to the end or
- * before it.
+ * Does @pkt repeat the request of @res? A repeated READ may ask for all of it, or start at one of
+ * its packets, and end at its end or before.
  */
 static bool asks_for(const struct prxe_qp *qp, const struct prxe_pkt *pkt,
 		     const struct prxe_resource *res)
@@ -369,8 +378,8 @@ static bool asks_for(const struct prxe_qp *qp, const struct prxe_pkt *pkt,
 	if (res->type != dup_type(pkt) || pkt->rkey != res->rkey)
 		return false;
 	/*
-	 * rdma_rxe repeats an ATOMIC WRITE with another address. The answer is the one that was
-	 * given, and changes nothing.
+	 * rdma_rxe repeats an ATOMIC WRITE with another address, so do not compare the address.
+	 * That is harmless: the answer is the saved one, and nothing is executed.
 	 */
 	if (res->type != PRXE_OPF_READ)
 		return pkt->psn == res->first_psn;
@@ -382,9 +391,9 @@ static bool asks_for(const struct prxe_qp *qp, const struct prxe_pkt *pkt,
 }
 
 /*
- * What @pkt asks for again, the newest first, or NULL. What is too old to be remembered, or is not
- * what was asked for then, gets no answer (IBTA 9.7.5.1.1), and changes nothing: anybody could send
- * it.
+ * The request that @pkt repeats, newest first, or NULL. A repetition that is too old to be
+ * remembered, or differs from the original, gets no answer (IBTA 9.7.5.1.1) and changes nothing,
+ * because anybody could send it.
  */
 static struct prxe_resource *dup_resource(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 {
@@ -414,8 +423,8 @@ void prxe_dup_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 }
 
 /*
- * The READ that is being answered, and repetitions behind it, are asked for again: by @pkt, or by
- * what will follow it.
+ * Drop the READ that is being answered and the repetitions behind it: the requester asks for them
+ * again, with @pkt of the caller or with what follows it.
  */
 static void forget_answers(struct prxe_qp *qp)
 {
@@ -444,10 +453,10 @@ void prxe_dup_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt
 	}
 	if (w->reading && prxe_psn_cmp(pkt->psn, w->read_psn) <= 0) {
 		/*
-		 * The requester went back to here or before: it will ask for all that follows
-		 * again. When it is because we wait for memory and nothing has left yet, it is told
-		 * so. (Not in the middle of a READ: some requesters take nothing but responses
-		 * there.)
+		 * The requester went back to here or further, so it will ask again for all that
+		 * follows. If the reason is that we wait for memory and have sent no response of
+		 * this READ yet, tell it so by an RNR NAK. (Not in the middle of a READ: there some
+		 * requesters accept nothing but responses.)
 		 */
 		bool tell = w->faulting && pkt->psn == w->read_psn && pkt->psn == w->read_first;
 

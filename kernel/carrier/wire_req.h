@@ -7,8 +7,12 @@
 
 struct prxe_qp;
 
-/* Blocked: kicks come from responses, the timer, faults and the network's skbs. */
+/*
+ * Serve the send side. When it returns PRXE_STEP_BLOCKED, a response, the timer, the end of a fault
+ * or a freed skb will kick.
+ */
 enum prxe_step prxe_wire_req_serve(struct prxe_qp *qp, struct prxe_budget *b);
+/* The steps of a QP's life, as in enum prxe_life. */
 void prxe_wire_req_init(struct prxe_qp *qp);
 void prxe_wire_req_start(struct prxe_qp *qp);
 void prxe_wire_req_forget(struct prxe_qp *qp);

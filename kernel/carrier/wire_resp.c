@@ -3,12 +3,12 @@
  * The responder's half of the wire: the order in which requests are executed. Everything runs under
  * resp.lock, most of it in softirq.
  *
- * A request is executed when it is its turn: nothing waits before it and its memory is present.
- * Else it is parked, in order. Three things make requests wait: a READ whose responses are being
- * sent (its responses come before the ACKs of what follows), a fault, and the end of the budget of
- * one pass. run() does whatever can be done now and is called by whoever changes that: the next
- * packet, the worker, the end of a fault. resp.psn is the oldest PSN that is not executed, recv_psn
- * the next one to be parked.
+ * A request is executed when it is its turn: no request waits before it, and its memory is present.
+ * Otherwise it is parked, in order. Three things make requests wait: a READ whose responses are
+ * being sent (they must leave before the ACKs of later requests), a fault, and the end of the
+ * budget of one pass. run() executes whatever can be executed now. Whoever may have ended a wait
+ * calls it: the receiver of the next packet, the worker, the end of a fault. resp.psn is the oldest
+ * PSN that was not executed, recv_psn the next one to be parked.
  *
  * Carrier, wire: the top of the responder's half. It calls wire_data.c and wire_read.c, which
  * execute, wire_park.c, where requests wait for memory, and wire_answer.c.
@@ -26,10 +26,10 @@
 #include "carrier/wire_state.h"
 #include "transport/responder.h"
 
-#define PARK_PKTS	256U		/* what our requester has under way at most */
-#define QUEUE_PKTS	512U		/* behind a READ */
-#define WORK_PASSES	4		/* of the worker, with the lock dropped between them */
-#define AHEAD_MAX	4096		/* PSNs: one further ahead is none of our requester's */
+#define PARK_PKTS	256U		/* our requester has no more under way */
+#define QUEUE_PKTS	512U		/* while a READ is answered */
+#define WORK_PASSES	4		/* of the worker; it drops the lock between them */
+#define AHEAD_MAX	4096		/* PSNs; our requester is never further ahead */
 
 static void forget_packets(struct prxe_qp *qp)
 {
@@ -48,8 +48,8 @@ static enum prxe_exec exec_uc(struct prxe_qp *qp, struct sk_buff *skb, const str
 	struct prxe_resp *r = &qp->resp;
 
 	/*
-	 * A gap, or a new message before the end of the last: what was begun is dropped, its
-	 * receive WQE used again.
+	 * A gap, or a new message before the old one has ended: drop what was begun, and use its
+	 * receive WQE again.
 	 */
 	if (pkt->psn != r->psn || (pkt->flags & PRXE_OPF_FIRST && r->msg)) {
 		if (r->msg)
@@ -70,7 +70,7 @@ static enum prxe_exec exec_uc(struct prxe_qp *qp, struct sk_buff *skb, const str
 	return PRXE_EXEC_DONE;
 }
 
-/* The packet at resp.psn (RC), or the next one. */
+/* Execute a packet: on RC the one at resp.psn, else the next one. */
 static enum prxe_exec exec(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
 	switch (qp->type) {
@@ -92,8 +92,8 @@ static enum prxe_exec exec(struct prxe_qp *qp, struct sk_buff *skb, const struct
 }
 
 /*
- * A local sender under the same address may have been faster: then what waited is a repetition, or
- * ahead.
+ * A sender on this host with the same address, by the local carrier, may have used this PSN while
+ * the packet waited: then the packet is a repetition, or ahead.
  */
 static bool is_turn(const struct prxe_qp *qp, const struct prxe_pkt *pkt)
 {
@@ -106,8 +106,8 @@ static bool is_turn(const struct prxe_qp *qp, const struct prxe_pkt *pkt)
 #define OP_RD	(PRXE_OPF_READ | PRXE_OPF_ATOMIC)
 
 /*
- * RC: count a READ or atomic that waits. A requester that has more of them under way than
- * max_dest_rd_atomic hears so (NAK invalid request) when the turn of the surplus one comes.
+ * RC: count a READ or atomic that waits. If the requester has more of them under way than
+ * max_dest_rd_atomic, it gets a NAK (invalid request) when the turn of the surplus request comes.
  */
 static void count_rd(struct prxe_qp *qp, struct sk_buff *skb)
 {
@@ -118,7 +118,7 @@ static void count_rd(struct prxe_qp *qp, struct sk_buff *skb)
 		PRXE_RX(skb)->overuse = true;
 }
 
-/* The same packet after its wait. True: it is used up. */
+/* Execute a packet that has waited. Returns true if it is used up. */
 static bool exec_parked(struct prxe_qp *qp, struct sk_buff *skb)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
@@ -137,7 +137,10 @@ static bool exec_parked(struct prxe_qp *qp, struct sk_buff *skb)
 	return true;
 }
 
-/* Do what can be done now, about @budget bytes of it. True: there is more to do at once. */
+/*
+ * Execute what can be executed now, about @budget bytes of it. Returns true if there is more to do
+ * at once.
+ */
 static bool run(struct prxe_qp *qp, unsigned int budget)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
@@ -175,7 +178,10 @@ static bool run(struct prxe_qp *qp, unsigned int budget)
 			break;
 		}
 		consume_skb(skb);
-		/* An RNR NAK was sent: the requester sends everything from this packet on again. */
+		/*
+		 * An RNR NAK was sent: the requester resends everything from this packet on, so
+		 * drop the rest.
+		 */
 		if (qp->type == IB_QPT_RC && w->nak_sent && !skb_queue_empty(&w->parked))
 			__skb_queue_purge(&w->parked);
 	}
@@ -188,7 +194,7 @@ static bool run(struct prxe_qp *qp, unsigned int budget)
 	return more;
 }
 
-/* PSNs that a request takes. */
+/* The number of PSNs that a request takes. */
 static u32 request_psns(const struct prxe_qp *qp, const struct prxe_pkt *pkt)
 {
 	if (!(pkt->flags & PRXE_OPF_READ))
@@ -196,7 +202,7 @@ static u32 request_psns(const struct prxe_qp *qp, const struct prxe_pkt *pkt)
 	return prxe_pkts(min(pkt->dma_len, PRXE_MAX_MSG), qp->mtu_shift);
 }
 
-/* RC: is it the next? Takes the skb when not. */
+/* RC: is it the next packet? If not, handles and consumes the skb. */
 static bool rcv_in_order(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
@@ -211,7 +217,7 @@ static bool rcv_in_order(struct prxe_qp *qp, struct sk_buff *skb, const struct p
 		prxe_dup_rcv(qp, skb, pkt);
 		return false;
 	}
-	/* Parked already, or ahead. */
+	/* It is parked already, or ahead of the expected PSN. */
 	if (diff > AHEAD_MAX)
 		prxe_count(qp->dev, dropped);
 	else if (prxe_psn_cmp(pkt->psn, w->recv_psn) > 0 && !w->nak_sent)
@@ -221,8 +227,8 @@ static bool rcv_in_order(struct prxe_qp *qp, struct sk_buff *skb, const struct p
 }
 
 /*
- * A packet cannot wait: too many do, or there is no memory. On RC its sender is told, and sends it
- * again.
+ * A packet cannot be parked: too many are, or there is no memory. On RC its requester is told and
+ * sends it again.
  */
 static void no_room(struct prxe_qp *qp)
 {
@@ -236,13 +242,13 @@ static void no_room(struct prxe_qp *qp)
 		w->gap = true;
 }
 
-/* Behind what waits. Takes the skb. */
+/* Queue a packet behind those that wait already. Consumes the skb. */
 static void park(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	u32 max = qp->type == IB_QPT_RC && (w->reading || !w->faulting) ? QUEUE_PKTS : PARK_PKTS;
 
-	/* One that is too long is refused in its turn, and need not wait for it. */
+	/* A packet that is too long would be refused in its turn anyway, so do not keep it. */
 	if (skb_queue_len(&w->parked) >= max || pkt->payload_len > 1U << qp->mtu_shift) {
 		kfree_skb(skb);
 		skb = NULL;
@@ -255,7 +261,7 @@ static void park(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt 
 	}
 	if (w->faulting)
 		prxe_resp_timer_start(qp);
-	/* Those that were given up, and come again, are counted no more. */
+	/* Packets that were given up and come again must not be counted twice. */
 	if (skb_queue_empty(&w->parked))
 		w->rd_parked = 0;
 	if (qp->type == IB_QPT_RC && pkt->flags & OP_RD)
@@ -281,7 +287,10 @@ void prxe_wire_resp_rcv(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_pkt
 		w->nak_sent = false;
 		w->gap = false;
 	} else if (pkt->payload_len > 1U << qp->mtu_shift) {
-		/* No message of UD, and no packet of UC, is longer; it came in IP fragments. */
+		/*
+		 * A UD message or a UC packet is never longer than the MTU. This one arrived in IP
+		 * fragments.
+		 */
 		prxe_count(qp->dev, rcvd_malformed);
 		kfree_skb(skb);
 		goto go_on;
@@ -327,8 +336,8 @@ void prxe_wire_resp_init(struct prxe_qp *qp)
 }
 
 /*
- * The state says by now that nothing is received: what runs after the lock was held here does
- * nothing.
+ * The state already says that the QP does not receive. So once the lock was held here, later calls
+ * do nothing.
  */
 void prxe_wire_resp_reset(struct prxe_qp *qp)
 {
@@ -337,7 +346,10 @@ void prxe_wire_resp_reset(struct prxe_qp *qp)
 
 	spin_lock_bh(&r->lock);
 	forget_packets(qp);
-	/* Whoever sends uses the route, and waits for nothing; a last NAK leaves before it ends. */
+	/*
+	 * Wait for the CPU that sends, because it uses the route. It does not wait for anything,
+	 * and a last NAK still leaves.
+	 */
 	while (w->sending) {
 		spin_unlock_bh(&r->lock);
 		usleep_range(5, 50);
@@ -360,5 +372,5 @@ void prxe_wire_resp_reset(struct prxe_qp *qp)
 	w->res = NULL;
 	spin_unlock_bh(&r->lock);
 	hrtimer_cancel(&w->park_timer);
-	w->park_timing = false;	/* nothing is received, so nobody starts it */
+	w->park_timing = false;	/* nothing is received any more, so nobody starts it again */
 }

@@ -9,9 +9,12 @@ struct prxe_pkt;
 struct prxe_qp;
 struct sk_buff;
 
-/* A request arrived, its ICRC is good. Takes the skb. Softirq. */
+/*
+ * A request arrived with a good ICRC: execute it, park it or drop it. Consumes the skb. Softirq;
+ * takes resp.lock.
+ */
 void prxe_wire_resp_rcv(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_pkt *pkt);
-/* As struct prxe_carrier has them. */
+/* The operations of struct prxe_carrier, which says how they are called. */
 bool prxe_wire_resp_work(struct prxe_qp *qp);
 void prxe_wire_resp_init(struct prxe_qp *qp);
 void prxe_wire_resp_reset(struct prxe_qp *qp);

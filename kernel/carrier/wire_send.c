@@ -15,20 +15,21 @@
 #include "transport/gather.h"
 #include "transport/qp.h"
 
-#define WINDOW		256U	/* PSNs outstanding */
+#define WINDOW		256U	/* PSNs outstanding at most */
 /*
- * What one READ request asks for: the responder answers that much at once, in softirq. Longer READs
- * are several requests.
+ * Bytes that one READ request asks for. The responder sends them all at once, in softirq; a longer
+ * READ becomes several requests.
  */
 #define READ_BYTES	(64U << 10)
-#define ACK_EVERY	32U	/* packets, at most, for one AckReq */
-#define BATCH_BYTES	(64U << 10)	/* sent with BH off at a time */
-#define PKT_COST	4096U	/* of the caller's budget, at least */
+#define ACK_EVERY	32U	/* ask for an ACK after this many packets at the latest */
+#define BATCH_BYTES	(64U << 10)	/* sent at a time with BH off */
+#define PKT_COST	4096U	/* each packet costs at least this much of the caller's budget */
 #define ALLOC_RETRY_NS	NSEC_PER_MSEC
 
 /*
- * The packet at @psn of the WQE at @index is about to be made. What is half made stays if it is
- * that one; it never is another one, because whoever changes the position forgets it.
+ * Called before the packet at @psn of the WQE at @index is made. Keeps the half-made packet if it
+ * is this one. It is never another packet, because code that changes the position calls
+ * prxe_wire_forget_pend().
  */
 static void pend_is_for(struct prxe_qp *qp, u32 index, u32 psn)
 {
@@ -48,9 +49,9 @@ static u32 rd_limit(const struct prxe_qp *qp)
 
 enum send_result {
 	SEND_OK,
-	SEND_BLOCKED,	/* window, order, fence, timer: a kick will come */
+	SEND_BLOCKED,	/* by window, order, fence or timer; a kick will come */
 	SEND_MISS,	/* *miss is filled: park */
-	SEND_FAILED,	/* wqe->status is set; it completes in its turn */
+	SEND_FAILED,	/* wqe->status is set; it completes when its turn comes */
 	SEND_NOMEM,
 };
 
@@ -85,7 +86,7 @@ static enum send_result send_failed(struct prxe_qp *qp, struct prxe_wqe *wqe,
 	return SEND_FAILED;
 }
 
-/* [pos, pos + len) of the WQE's memory into the packet that is being made, from pend_done on. */
+/* Copy message bytes [pos, pos + len) into the packet that is being made, from pend_done on. */
 static enum send_result gather(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pos, u32 len,
 			       struct prxe_miss *miss)
 {
@@ -111,7 +112,10 @@ static enum send_result gather(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pos
 	return SEND_OK;
 }
 
-/* Is the landing of [pos, pos + len) there and writable, from pend_done on? */
+/*
+ * Is the destination of message bytes [pos, pos + len) present and writable? Goes on from
+ * pend_done.
+ */
 static enum send_result probe(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pos, u32 len,
 			      struct prxe_miss *miss)
 {
@@ -137,7 +141,7 @@ static enum send_result probe(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pos,
 	return SEND_OK;
 }
 
-/* A packet is out, or as good as: @pkts PSNs from psn on are its own. */
+/* A packet with @pkts PSNs was made and is about to leave: move the position on. */
 static void sent(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pkts)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
@@ -146,7 +150,8 @@ static void sent(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pkts)
 		w->last_heard = ktime_get();
 	qp->req.psn = prxe_psn_add(qp->req.psn, pkts);
 	if (prxe_psn_cmp(qp->req.psn, w->sent_high) > 0)
-		WRITE_ONCE(w->sent_high, qp->req.psn);	/* before it leaves: may_matter() */
+		/* before it leaves: may_matter() in wire_ack.c */
+		WRITE_ONCE(w->sent_high, qp->req.psn);
 	w->pend_done = 0;
 	if (prxe_psn_cmp(qp->req.psn, wqe->last_psn) > 0) {
 		wqe->state = PRXE_WQE_SENT;
@@ -155,8 +160,9 @@ static void sent(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pkts)
 }
 
 /*
- * A packet waits for the next one or the end of its batch: then it is known to be the last for now,
- * and asks for the ACK that its predecessors did not. Never held when BH is on.
+ * Send the packet that was held back. Each packet is held until the next one is made or the batch
+ * ends. At the end of the batch it is known to be the last one for now: then it asks for the ACK
+ * (@ask) that the packets before it did not ask for. No packet is held when BH are on.
  */
 static void flush_held(struct prxe_qp *qp, bool ask)
 {
@@ -292,7 +298,7 @@ static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 	sent(qp, wqe, pkts);
 	w->rd_last[w->rd_head++ % PRXE_MAX_RD_ATOM] = prxe_psn_add(qp->req.psn, -1);
 	*bytes = 0;
-	/* Its response acknowledges what is before it. */
+	/* No AckReq: the response acknowledges everything before it. */
 	flush_held(qp, false);
 	prxe_wire_xmit(qp, &qp->av, skb, &w->route);
 	if (wqe->state == PRXE_WQE_SENT)
@@ -300,9 +306,7 @@ static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 	return SEND_OK;
 }
 
-/*
- * The packet that comes next waits for its memory. (One before it, that is sent again, does not.)
- */
+/* Does the next packet wait for its memory? (A packet before it that is sent again does not.) */
 static bool send_waits(const struct prxe_qp *qp)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
@@ -311,7 +315,7 @@ static bool send_waits(const struct prxe_qp *qp)
 	return park->parked && park->index == w->send && park->psn == qp->req.psn;
 }
 
-/* The next packet, or the next WQE that needs none. */
+/* Send the next packet, or execute the next WQE that needs none. */
 static enum send_result send_next(struct prxe_qp *qp, struct prxe_miss *miss, u32 *bytes)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
@@ -329,8 +333,8 @@ static enum send_result send_next(struct prxe_qp *qp, struct prxe_miss *miss, u3
 		bool is_oldest = w->send == qp->req.sq->index;
 
 		/*
-		 * In SQD nothing new starts; that everything is drained is told when nothing is
-		 * outstanding.
+		 * In SQD no new WQE starts. prxe_req_may_start() reports that the queue is drained;
+		 * ask it when nothing is outstanding.
 		 */
 		if (READ_ONCE(qp->state) == IB_QPS_SQD && (!is_oldest || !prxe_req_may_start(qp)))
 			return SEND_BLOCKED;
@@ -343,7 +347,7 @@ static enum send_result send_next(struct prxe_qp *qp, struct prxe_miss *miss, u3
 		if (wqe->status || wqe->kind & PRXE_WR_LOCAL) {
 			enum ib_wc_status status = wqe->status;
 
-			/* In its turn: when everything before it is over. */
+			/* These wait for their turn: until everything before them is over. */
 			if (!is_oldest)
 				return SEND_BLOCKED;
 			if (!status)
@@ -376,7 +380,7 @@ static enum send_result send_next(struct prxe_qp *qp, struct prxe_miss *miss, u3
 	return send_data(qp, wqe, miss, bytes);
 }
 
-/* Memory is missing for the next packet, of the WQE at @index. Takes the miss over. */
+/* Memory is missing for the next packet, of the WQE at @index: park. Consumes @miss. */
 static enum prxe_step send_park(struct prxe_qp *qp, u32 index, struct prxe_miss *miss)
 {
 	bool go_on = prxe_req_park(qp, PRXE_PARK_SEND, index, qp->req.psn, miss, false);
@@ -385,8 +389,8 @@ static enum prxe_step send_park(struct prxe_qp *qp, u32 index, struct prxe_miss 
 }
 
 /*
- * With BH off for a batch, so that the other side's softirq runs once for it; then the stack has
- * its turn.
+ * BH are off for a batch, so that the softirq of a receiver on this host runs once for the whole
+ * batch; after that the network stack gets its turn.
  */
 enum prxe_step prxe_wire_send_batch(struct prxe_qp *qp, unsigned int *budget)
 {
@@ -431,8 +435,8 @@ void prxe_wire_send_fault_failed(struct prxe_qp *qp)
 	u32 mask = qp->req.sq->mask;
 
 	/*
-	 * It cannot be over without this packet, but what is shared with user space is never
-	 * trusted for that.
+	 * The WQE cannot be over, because this packet was not sent. Check it all the same: failing
+	 * another WQE in its slot would be worse than ignoring the fault.
 	 */
 	if (((park->index - qp->req.sq->index) & mask) >=
 	    ((qp->req.fetch - qp->req.sq->index) & mask))
@@ -504,7 +508,10 @@ enum prxe_step prxe_wire_ud_send(struct prxe_qp *qp, struct prxe_wqe *wqe)
 	w->pend = NULL;
 	w->pend_done = 0;
 	qp->req.psn = prxe_psn_add(qp->req.psn, 1);
-	/* The route cache is for the last destination. Lost is lost: UD promises nothing. */
+	/*
+	 * The cache holds the route to the last destination. If sending fails, the datagram is
+	 * lost: UD promises nothing.
+	 */
 	local_bh_disable();
 	prxe_wire_xmit(qp, &wqe->ud.av, skb, &w->route);
 	local_bh_enable();
