@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The differences between the kernels that prxe builds on, behind one interface. Included before
- * every source file. probe.sh finds out which PRXE_HAVE_* to define; only files in this directory
- * test them.
+ * The differences between the kernels that prxe supports, behind one interface. Kbuild includes
+ * this file before every source file. probe.sh finds out which PRXE_HAVE_* to define; only files in
+ * this directory test them.
  */
 #ifndef PRXE_COMPAT_H
 #define PRXE_COMPAT_H
@@ -90,13 +90,13 @@ static inline void prxe_vm_flags_mod(struct vm_area_struct *vma, unsigned long s
 #endif
 }
 
-/* As mmap_write_trylock() of older kernels. */
+/* Does what mmap_write_trylock() does in older kernels (6.1); newer ones (6.12) do not have it. */
 static inline bool prxe_mmap_write_trylock(struct mm_struct *mm)
 {
 	if (!down_write_trylock(&mm->mmap_lock))
 		return false;
 #ifdef PRXE_HAVE_MM_LOCK_SEQCOUNT
-	mm_lock_seqcount_begin(mm);	/* mmap_write_unlock() has the end of it */
+	mm_lock_seqcount_begin(mm);	/* mmap_write_unlock() ends it */
 #endif
 	return true;
 }
@@ -112,7 +112,7 @@ static inline void prxe_udp_tunnel_setup(struct net *net, struct socket *sock,
 #endif
 }
 
-/* When this returns, no receive callback runs any more. Sleeps. */
+/* Close the socket. When this returns, its receive callback does not run any more. Sleeps. */
 static inline void prxe_udp_tunnel_release(struct socket *sock)
 {
 #ifdef PRXE_HAVE_TUNNEL_RELEASE_SK
@@ -133,7 +133,7 @@ static inline void prxe_flowi4_set_tos(struct flowi4 *fl4, u8 tos)
 }
 
 /* ---- the RDMA core ---- */
-/* The user chose the name in "rdma link add": udev must not rename the device. */
+/* Tell udev not to rename the device, because the user chose its name in "rdma link add". */
 static inline void prxe_mark_user_name(struct ib_device *ib)
 {
 #ifdef PRXE_HAVE_MARK_USER_NAME

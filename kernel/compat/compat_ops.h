@@ -11,7 +11,10 @@
 #include "mem/mr.h"
 #include "obj/cq.h"
 
-/* In the netdev's namespace, where the core can do that (it matters in "netns exclusive" mode). */
+/*
+ * Allocate the device in the namespace of its netdev, if the core can do that (it matters in the
+ * "netns exclusive" mode). Otherwise the device is in the initial namespace.
+ */
 static inline struct prxe_dev *prxe_alloc_device(struct net *net)
 {
 #ifdef PRXE_HAVE_ALLOC_WITH_NET

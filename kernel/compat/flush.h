@@ -10,7 +10,7 @@
 #ifdef RDMA_USER_RXE_H
 #error "the kernel's rdma_user_rxe.h was included before compat.h"
 #endif
-#define RDMA_USER_RXE_H		/* the kernel's own is not read */
+#define RDMA_USER_RXE_H		/* keep the kernel's own header from being read */
 
 #include <linux/in.h>
 #include <linux/in6.h>

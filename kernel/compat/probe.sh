@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 #
-# Find out which of the interfaces that changed a kernel's headers have, by compiling small tests:
-# distribution kernels backport, so their version says little. All tests compile in one parallel
-# make; the answer is a header.
+# Find out which kernel interfaces these headers have, by compiling a small test for each one that
+# differs between kernels. Distributions backport interfaces, so a kernel's version says little. All
+# tests compile in one parallel make; the results are written to a header.
 #
 #   probe.sh KDIR OUT.h [make variable=value ...]
 #
@@ -31,13 +31,13 @@ trap 'rm -rf "$dir"' EXIT HUP INT TERM
 
 names=
 
-# probe NAME: a test from stdin; HAVE_NAME when it compiles
+# probe NAME: stdin is a test; PRXE_HAVE_NAME is defined if it compiles
 probe() {
 	names="$names $1"
 	cat >"$dir/$1.c"
 }
 
-# The reference: if this one does not compile, nothing can be said.
+# The reference: if even this test does not compile, the others say nothing.
 probe SANITY <<-'END'
 	#include <rdma/ib_verbs.h>
 	int f(struct ib_device *d); int f(struct ib_device *d) { return d->phys_port_cnt; }
@@ -151,7 +151,7 @@ cat >"$dir/Kbuild" <<-END
 END
 targets=$(for n in $names; do printf '%s.o ' "$n"; done)
 
-# A clean environment: this may run inside a kernel build, whose exported variables would change
+# Use a clean environment: this may run inside a kernel build, whose exported variables would change
 # the inner make.
 # shellcheck disable=SC2086
 env -i PATH="$PATH" HOME="${HOME:-/}" LC_ALL=C \
