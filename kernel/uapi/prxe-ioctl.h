@@ -41,18 +41,18 @@ struct prxe_mr_counters {
 	__u32 flags;
 	__u32 reserved;
 	__aligned_u64 page_faults;		/* times that a transfer found memory missing */
-	__aligned_u64 page_faults_handled;	/* faults that ended well */
-	__aligned_u64 page_invalidations;	/* notifications of the VM */
-	__aligned_u64 page_invalidations_handled; /* those that took a translation away */
+	__aligned_u64 page_faults_handled;	/* faults that ended successfully */
+	__aligned_u64 page_invalidations;	/* notifications from the MM */
+	__aligned_u64 page_invalidations_handled; /* those that removed a translation */
 	__aligned_u64 page_prefetch;		/* pages asked for by ibv_advise_mr() */
 };
 
 /*
- * The doorbell, an object of its own. PRXE_METHOD_DOORBELL_OPEN makes a file that belongs to the
- * caller's context (PRXE_ATTR_DOORBELL_FD out). ioctl(fd, PRXE_DOORBELL_RING, number of a QP of
- * that context) on this file makes the kernel look at the QP's queues, for much less than a
- * POST_SEND command without work requests, which does the same. EINVAL: there is no such QP, or
- * it is not in a state to send. EIO: the device is gone. A kernel without doorbells refuses the
+ * The doorbell, an object of its own. PRXE_METHOD_DOORBELL_OPEN creates a file that belongs to the
+ * caller's context (PRXE_ATTR_DOORBELL_FD out). On this file, ioctl(fd, PRXE_DOORBELL_RING, n)
+ * makes the kernel look at the queues of QP number n of that context. A POST_SEND command without
+ * work requests does the same, but costs much more. EINVAL: the context has no such QP, or its
+ * state does not allow sending. EIO: the device is gone. A kernel without doorbells refuses the
  * method.
  */
 enum { PRXE_OBJECT_DOORBELL = PRXE_ID_BASE };
