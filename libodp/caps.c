@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* What a device can do with on-demand memory, and why not. */
+/* What a device can do with on-demand memory, and why it cannot do more. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>
@@ -32,7 +32,7 @@ ODP_PUBLIC int odp_query(struct ibv_context *context, struct odp_caps *caps, str
 
 	caps->max_mr_size = attr.orig_attr.max_mr_size;
 	caps->on_demand = !!(attr.odp_caps.general_caps & IBV_ODP_SUPPORT);
-	/* The other bits mean nothing without this one; some drivers leave them set. */
+	/* Without this bit the others mean nothing; some drivers leave them set. */
 	if (!caps->on_demand)
 		return 0;
 	caps->implicit = !!(attr.odp_caps.general_caps & IBV_ODP_SUPPORT_IMPLICIT);
@@ -65,8 +65,8 @@ static const char *op_names(uint32_t ops, char *buf, size_t size)
 }
 
 /*
- * Which part provides on-demand paging depends on the driver, and so does what a user can do where
- * it is missing.
+ * Why there is no on-demand paging. Which part should provide it depends on the driver, and so does
+ * what a user can do.
  */
 static int no_odp(const struct odp_caps *caps, struct odp_reason *why)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Would an access with this key work? Asks what a device asks, in the same order. */
+/* Would an access with this key work? Makes the checks that a device makes, in the same order. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <inttypes.h>
@@ -102,7 +102,7 @@ static void check_memory(const struct mr_facts *mr, const struct explain_access 
 	char words[320];
 
 	if (!mr->on_demand)
-		return; /* pinned: the pages are held, whatever became of the mapping */
+		return; /* the pages are held, even if the mapping is gone */
 	maps_check(a->addr - mr->iova + mr->addr, a->length, write, &found);
 	if (found.kind == MAP_FINE || found.kind == MAP_UNREADABLE)
 		return;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The counters that drivers have, by their names, and where they are in struct odp_stats. */
+/* The counters that drivers have: their names, and their places in struct odp_stats. */
 #define _GNU_SOURCE
 #include <string.h>
 #include "internal.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Domains, and the register of their MRs: who has a key, what is pinned. */
+/* Domains, and the list of their MRs: which MR has a key, what is pinned. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 #include "internal.h"
 
 /*
- * One list for the process, because two libraries in it that open the same PD must share its
+ * There is one list for the process, because two libraries that open the same PD must share its
  * implicit MRs. It is empty when nobody uses the library, so there is nothing to do at exit.
  */
 static pthread_mutex_t domains_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -33,8 +33,8 @@ ODP_PUBLIC struct odp_domain *odp_domain_open(struct ibv_pd *pd, struct odp_reas
 		return NULL;
 	}
 	/*
-	 * Ask the device before the lock is taken, because it may be slow. If another thread
-	 * opens this PD meanwhile, the answer is thrown away.
+	 * Ask the device before taking the lock, because it may be slow. If another thread opens
+	 * this PD meanwhile, our answer is thrown away.
 	 */
 	fresh = calloc(1, sizeof(*fresh));
 	if (!fresh) {
@@ -111,7 +111,9 @@ ODP_PUBLIC int odp_domain_usage(struct odp_domain *domain, struct odp_usage *usa
 
 /* ---- its MRs ---- */
 
-/* sign: +1 for one more, -1 for one less. Unsigned arithmetic wraps the right way. */
+/*
+ * Count an MR: @sign +1 for a new one, -1 for one that goes. Unsigned arithmetic wraps correctly.
+ */
 static void usage_move(struct odp_usage *u, const struct odp_mr *mr, int sign)
 {
 	uint64_t bytes = mr->implicit ? 0 : mr->length;
@@ -218,7 +220,7 @@ static bool find_dead(struct odp_domain *d, uint32_t key, enum key_kind kind,
 
 	pthread_mutex_lock(&d->lock);
 	n = d->deaths < ODP_DEAD_KEYS ? d->deaths : ODP_DEAD_KEYS;
-	/* The latest first: keys are used again. */
+	/* Latest first, because keys are reused. */
 	for (uint64_t i = 1; i <= n && !found; i++) {
 		*facts = d->dead[(d->deaths - i) % ODP_DEAD_KEYS];
 		found = has_key(facts, key, kind);

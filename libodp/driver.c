@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * prxe has a method of its own that tells an MR's counters to any process that has the MR. It needs
- * no privilege, and no list has to be searched.
+ * The counters of an MR by prxe's own method. It works for any process that has the MR, needs no
+ * privilege, and need not search a list.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -33,8 +33,8 @@ bool driver_mr_stats(struct odp_mr *mr, struct odp_stats *stats)
 	};
 
 	/*
-	 * EINVAL: another driver refuses the driver id. EPROTONOSUPPORT: an older prxe does not
-	 * have the method.
+	 * The ioctl fails with EINVAL if another driver refuses the driver id, and with
+	 * EPROTONOSUPPORT if an older prxe does not have the method.
 	 */
 	if (ioctl(mr->mr->context->cmd_fd, RDMA_VERBS_IOCTL, &cmd) ||
 	    !(c.flags & PRXE_COUNTERS_ODP))

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Eviction: advice to the kernel about the process's memory; the device follows by itself. */
+/*
+ * Eviction: advise the kernel about the memory of the process. The device follows by itself,
+ * because the kernel tells its driver when pages go.
+ */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <inttypes.h>
@@ -7,7 +10,7 @@
 #include <sys/sysinfo.h>
 #include "internal.h"
 
-/* Linux 5.4; C libraries are older in places. */
+/* Since Linux 5.4; some C libraries are older. */
 #ifndef MADV_COLD
 #define MADV_COLD 20
 #endif
@@ -57,7 +60,7 @@ static int refused(int err, uint64_t from, uint64_t to, struct odp_reason *why)
 	return reason_set(why, err, "cannot evict: %s", err_words(err, &et));
 }
 
-/* The kernel does not say why a page stayed; a machine without swap is the usual case. */
+/* Say why pages stayed. The kernel does not tell; usually the machine has no swap. */
 static void say_what_stays(uint64_t stays, uint64_t all, struct odp_reason *why)
 {
 	struct size_text s1, s2;
@@ -100,7 +103,7 @@ ODP_PUBLIC int odp_evict(struct odp_mr *mr, void *addr, size_t length, enum odp_
 		return reason_set(why, EINVAL, "%s at %p are not all in the MR",
 				  size_words(length, &size), addr);
 	to = from + length;
-	if (how == ODP_EVICT_DISCARD) { /* a neighbour's bytes in the same page must not be lost */
+	if (how == ODP_EVICT_DISCARD) { /* keep the bytes of neighbours in the same pages */
 		from = (from + page - 1) / page * page;
 		to = to / page * page;
 	} else {
@@ -115,8 +118,8 @@ ODP_PUBLIC int odp_evict(struct odp_mr *mr, void *addr, size_t length, enum odp_
 				  "(%.200s)",
 				  mr->reason);
 	/*
-	 * The device would go on with the pinned pages while the process gets new ones: the two
-	 * would no longer see the same memory.
+	 * Other MRs may pin the same pages. Their device would keep using those while the process
+	 * gets new ones, and the two would no longer see the same memory.
 	 */
 	if (pinned_anywhere(from, to - from))
 		return reason_set(why, EBUSY, "another MR of this process pins a part of these %s",

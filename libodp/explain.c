@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Why a work request failed. Its status says where to look; its SGEs, and the MRs that the library
- * knows, say what is wrong there.
+ * Why a work request failed. The completion status says where to look; the SGEs of the request, and
+ * the MRs that the library knows, say what is wrong there.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -9,12 +9,12 @@
 #include <string.h>
 #include "internal.h"
 
-/* What a request does with this side's memory and with the target's. */
+/* How a request uses the memory of this side and of the target. */
 struct shape {
 	const char *name;
 	bool sges;
-	unsigned int local;  /* needed of the SGEs */
-	unsigned int remote; /* 0: no memory is named */
+	unsigned int local;  /* access that the SGEs need */
+	unsigned int remote; /* access needed there; 0: it names no memory there */
 };
 
 static struct shape shape_of(enum ibv_wr_opcode op)
@@ -48,7 +48,7 @@ static uint64_t sge_total(const struct ibv_sge *sge, int n)
 	return total;
 }
 
-/* The first SGE that is wrong. False: none is. */
+/* Find the first SGE that is wrong, and explain it. Returns false if none is. */
 static bool check_sges(struct odp_domain *d, const struct ibv_sge *sge, int n, unsigned int need,
 		       struct odp_explanation *out)
 {
@@ -164,10 +164,7 @@ static void invalid_request(struct odp_domain *d, const struct ibv_send_wr *wr,
 			    sge_total(wr->sg_list, wr->num_sge));
 }
 
-/*
- * Explain a status that is not about memory. True: there is nothing more to say. False: memory has
- * to be looked at.
- */
+/* Explain a status that is not about memory. Returns false if memory must be looked at instead. */
 static bool status_alone(enum ibv_wc_status status, struct odp_explanation *out)
 {
 	switch (status) {

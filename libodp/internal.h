@@ -34,10 +34,10 @@ struct odp_mr {
 	/* Who registered it: the MR is of no use in a forked process, and netlink knows the tid. */
 	pid_t pid, tid;
 	_Atomic uint32_t mrn; /* its number in RDMA netlink; 0: not known yet */
-	char reason[640]; /* a struct odp_reason's text, and a beginning */
+	char reason[640]; /* the text of a struct odp_reason, and a prefix */
 };
 
-/* What an explanation needs of an MR, also when it is gone. */
+/* What an explanation needs to know about an MR. Kept for deregistered MRs as well. */
 struct mr_facts {
 	uint64_t addr, length, iova;
 	uint32_t lkey, rkey;
@@ -47,34 +47,38 @@ struct mr_facts {
 };
 
 struct odp_domain {
-	struct odp_domain *next; /* under domains_lock, as refs */
+	struct odp_domain *next; /* under domains_lock, like refs */
 	unsigned int refs;
 	struct ibv_pd *pd;
 	struct odp_caps caps;
 	pthread_mutex_t implicit_lock;
 	pthread_mutex_t lock;
 	struct odp_mr *mrs;
-	struct mr_facts dead[ODP_DEAD_KEYS]; /* a ring */
+	struct mr_facts dead[ODP_DEAD_KEYS]; /* a ring; deaths counts its entries */
 	uint64_t deaths;
 	struct odp_usage usage;
 };
 
 /* ---- reason.c ---- */
 
-/* Fill *why, when there is one. Return -error. */
+/* If @why is not NULL, fill it: @error (positive errno, or 0) and the text. Returns -error. */
 int reason_set(struct odp_reason *why, int error, const char *fmt, ...) ODP_PRINTF(3, 4);
+/* No error, empty text. NULL is allowed. */
 void reason_clear(struct odp_reason *why);
-/* An errno in words; buf is used when it must be. */
+/* An errno in words. Returns a constant or buf->text. */
 struct err_text {
 	char text[64];
 };
 const char *err_words(int error, struct err_text *buf);
-/* "1 GiB", "1.5 MiB", "4097 bytes". */
+/* A size in words: "1 GiB", "1.5 MiB", "4097 bytes". Returns buf->text. */
 struct size_text {
 	char text[64];
 };
 const char *size_words(uint64_t bytes, struct size_text *buf);
-/* Append to a fixed buffer. What does not fit is cut off: the beginning says what matters most. */
+/*
+ * Append to a string in a buffer of @size bytes. What does not fit is cut off: the beginning says
+ * what matters most.
+ */
 void text_add(char *buf, size_t size, const char *fmt, ...) ODP_PRINTF(3, 4);
 
 /* ---- limits.c ---- */
@@ -84,15 +88,22 @@ struct pin_limit {
 	uint64_t limit; /* RLIMIT_MEMLOCK, bytes */
 	uint64_t used;	/* pinned by this process now, bytes */
 };
+/* Read the limit from the kernel. Without /proc, used is 0 and capabilities count as missing. */
 void pin_limit_read(struct pin_limit *limit);
-/* Bytes of memory that pinning [addr, addr + length) counts: whole pages. */
+/* How many bytes pinning [addr, addr + length) counts against the limit: whole pages. */
 uint64_t pin_bytes(uint64_t addr, uint64_t length);
+/* Can @bytes more be pinned within the limit? */
 bool pin_fits(const struct pin_limit *limit, uint64_t bytes);
 uint64_t page_size(void);
 
 /* ---- domain.c ---- */
 
+/*
+ * The list of a domain's MRs, and its counters. All functions of domain.c take the domain's lock;
+ * pinned_anywhere() and key_find() take domains_lock as well.
+ */
 void domain_add_mr(struct odp_domain *domain, struct odp_mr *mr);
+/* Also remembers the facts of the MR, for explanations. Does not free it. */
 void domain_remove_mr(struct odp_domain *domain, struct odp_mr *mr);
 void domain_count_refusal(struct odp_domain *domain);
 /* Is a part of [addr, addr + length) pinned by an MR of any domain? */
@@ -100,7 +111,10 @@ bool pinned_anywhere(uint64_t addr, uint64_t length);
 
 enum key_kind { KEY_LOCAL, KEY_REMOTE };
 enum key_found { KEY_NONE, KEY_HERE, KEY_OTHER_KIND, KEY_DEAD, KEY_OTHER_DOMAIN };
-/* Who has this key: this domain, its dead, other domains of the same device. */
+/*
+ * Who has this key: this domain (also as the other kind), another domain of the same device, or an
+ * MR of this domain that was deregistered. Unless nobody has it, *facts are those of that MR.
+ */
 enum key_found key_find(struct odp_domain *domain, uint32_t key, enum key_kind kind,
 			struct mr_facts *facts);
 
@@ -111,15 +125,18 @@ enum map_kind {
 };
 struct map_finding {
 	enum map_kind kind;
-	uint64_t addr;	      /* the first page that is wrong, or the range's own beginning in it */
+	uint64_t addr;	      /* first page that is wrong; in the first page, the range's start */
 	uint64_t from, to;    /* the mapping, or the gap, that it is in */
 	char perms[8];
 	char name[128];	      /* of the mapping: file, [stack], ... */
 	uint64_t file_size;   /* MAP_FILE_END */
 };
-/* Look at the mappings of [addr, addr + length) of this process, without touching the memory. */
+/*
+ * Look at the mappings of [addr, addr + length) of this process without touching the memory.
+ * @write: it must be writable, too.
+ */
 void maps_check(uint64_t addr, uint64_t length, bool write, struct map_finding *finding);
-/* A clause about it: "nothing is mapped at 0x..." */
+/* Describe the finding as a clause: "nothing is mapped at 0x..." */
 void maps_words(const struct map_finding *finding, char *buf, size_t size);
 
 /* ---- check.c ---- */
@@ -132,27 +149,38 @@ struct explain_access {
 	bool any_pd;	   /* the PD is not known: an MR of any domain of the device will do */
 };
 
+/* No cause, no SGE, empty text. */
 void explain_clear(struct odp_explanation *out);
 /* Append to the text. */
 void explain_say(struct odp_explanation *out, const char *fmt, ...) ODP_PRINTF(2, 3);
-/* Set cause, key and addr, and append to the text what is wrong. If nothing is, append nothing. */
+/*
+ * Check an access. If something is wrong, set cause, key and addr in *out, and append to the text
+ * what it is. If nothing is, append nothing; cause is then ODP_CAUSE_NONE.
+ */
 void explain_access_check(struct odp_domain *domain, const struct explain_access *access,
 			  struct odp_explanation *out);
 
 /* ---- counters.c ---- */
 
-/* The name of counter number @i; NULL: there are no more. */
+/* The name of counter number @i; NULL if there are no more. */
 const char *counter_name(size_t i);
-/* Add to the counter of that name, and set its bit in have. Other names are ignored. */
+/* Add @value to the counter of that name, and set its bit in have. Unknown names are ignored. */
 void stats_put(struct odp_stats *stats, const char *name, uint64_t value);
 
 /* ---- driver.c ---- */
 
-/* By the driver's own method. False: it has none, *stats is as it was. */
+/*
+ * Ask the driver's own method for the counters. Returns false if the driver has no such method:
+ * then *stats is unchanged. A system call.
+ */
 bool driver_mr_stats(struct odp_mr *mr, struct odp_stats *stats);
 
 /* ---- netlink.c ---- */
 
+/*
+ * Ask RDMA netlink for the counters, and add them to *stats. Returns 0, or a negative errno with
+ * *why filled in. System calls; remembers the MR's number in mr->mrn.
+ */
 int netlink_mr_stats(struct odp_mr *mr, struct odp_stats *stats, struct odp_reason *why);
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * What a process may pin: RLIMIT_MEMLOCK, how much of it is used, and whether the process may
+ * How much a process may pin: RLIMIT_MEMLOCK, how much of it is used, and whether the process may
  * exceed it.
  */
 #define _GNU_SOURCE
@@ -26,9 +26,9 @@ uint64_t pin_bytes(uint64_t addr, uint64_t length)
 }
 
 /*
- * The kernel lets CAP_IPC_LOCK exceed the limit only in the initial user namespace. The capability
- * itself does not tell its namespace: root of a container may have it, and be refused. uid_map
- * tells whether the namespace is the initial one.
+ * With CAP_IPC_LOCK a process may exceed the limit, but only in the initial user namespace. The
+ * capability bits do not tell in which namespace it has the capability: root in a container may
+ * have the bit and still be refused. uid_map tells whether this is the initial namespace.
  */
 static bool in_initial_user_namespace(void)
 {

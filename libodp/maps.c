@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * What is mapped in a range of this process, from /proc/self/maps: nothing is touched, so nothing
- * is faulted in, and a wrong address is an answer instead of a signal.
+ * What is mapped in a range of this process, read from /proc/self/maps. Nothing is touched, so
+ * nothing is faulted in, and a wrong address leads to an answer instead of a signal.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -38,8 +38,9 @@ static bool parse(char *line, struct vma *v)
 }
 
 /*
- * How long the mapped file is. map_files leads to the very file, also to a deleted one or a memfd,
- * but only with privilege; its name may lead to another one by now, so the inode must be the same.
+ * The length of the mapped file. The link in map_files leads to the file itself, even if it was
+ * deleted or is a memfd, but following it needs privilege. Otherwise use the file's name; another
+ * file may have that name by now, so compare device and inode.
  */
 static bool file_size(const struct vma *v, uint64_t *size)
 {
@@ -72,8 +73,8 @@ static void note(struct map_finding *f, enum map_kind kind, const struct vma *v,
 }
 
 /*
- * Memory without pages that a device could use: some is told by its name here, the rest by its
- * flags in smaps (smaps_check).
+ * Memory that a device cannot use because it has no ordinary pages. Names tell some of it;
+ * smaps_check() finds the rest by flags.
  */
 static bool special_name(const char *name)
 {
@@ -81,7 +82,7 @@ static bool special_name(const char *name)
 	       !strncmp(name, "[vvar_", 6) || !strncmp(name, "/secretmem", 10);
 }
 
-/* One mapping that overlaps [at, last]. False: it is wrong, and noted. */
+/* Check one mapping, which overlaps [at, last]. If it is wrong, note that and return false. */
 static bool vma_fine(const struct vma *v, uint64_t at, uint64_t last, bool write,
 		     struct map_finding *f)
 {
@@ -101,7 +102,7 @@ static bool vma_fine(const struct vma *v, uint64_t at, uint64_t last, bool write
 	}
 	if (!file_size(v, &size))
 		return true;
-	/* The page that holds the file's last byte is there to its end. */
+	/* The page with the last byte of the file can be used to its end. */
 	size = (size + page - 1) / page * page;
 	end = size > v->offset ? v->from + (size - v->offset) : v->from;
 	if (end < v->to && (last < v->to - 1 ? last : v->to - 1) >= end) {
@@ -113,8 +114,8 @@ static bool vma_fine(const struct vma *v, uint64_t at, uint64_t last, bool write
 }
 
 /*
- * Device mappings are only told by their flags, and the kernel takes its time for smaps. So it is
- * read when a range looks right otherwise, and up to the range only.
+ * Only the flags in smaps tell device mappings, and smaps is slow. So read it only if the range
+ * looks right otherwise, and stop behind the range.
  */
 static void smaps_check(uint64_t at, uint64_t last, struct map_finding *f)
 {
@@ -130,7 +131,7 @@ static void smaps_check(uint64_t at, uint64_t last, struct map_finding *f)
 		if (parse(line, &v)) {
 			if (v.from > last)
 				break;
-			/* The line is overwritten by the next. */
+			/* v.name points into the line, which the next getline() overwrites. */
 			snprintf(name, sizeof(name), "%s", v.name);
 			v.name = name;
 		} else if (v.to > at && !strncmp(line, "VmFlags:", 8) &&

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* What an MR tells about itself. Nothing of it changes while it lives but its references. */
+/* What an MR tells about itself. While it exists, only its count of references changes. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>

@@ -2,9 +2,10 @@
 /*
  * RDMA netlink: the counters of one MR.
  *
- * Netlink names an MR by a number that verbs does not tell. The list of MRs has this number. An MR
- * is found there by its lkey, which the kernel shows to CAP_NET_ADMIN only, or else by its thread
- * and length, if only one MR has these. The number is kept, so the list is read once.
+ * Netlink names an MR by a number that verbs do not tell. The list of MRs has this number. We find
+ * our MR in the list by its lkey; but the kernel shows lkeys only to CAP_NET_ADMIN. Otherwise we
+ * find it by its thread and length, if only one MR has these. The number is kept, so the list is
+ * read once.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -41,7 +42,7 @@ static int on_error(struct sockaddr_nl *who, struct nlmsgerr *e, void *arg)
 	return NL_STOP;
 }
 
-/* One request, and all of its answer through cb. 0 or errno. */
+/* Send one request and pass all of its answer to @cb. Frees @msg. Returns 0 or an errno. */
 static int ask(struct nl_sock *sk, struct nl_msg *msg, struct query *q, nl_recvmsg_msg_cb_t cb)
 {
 	int ret;
@@ -222,8 +223,8 @@ int netlink_mr_stats(struct odp_mr *mr, struct odp_stats *stats, struct odp_reas
 	if (!sk)
 		return reason_set(why, ENOMEM, "out of memory");
 	/*
-	 * A dump has an end, and any other request is answered by one message: an ACK would be
-	 * a second one, for which nobody waits.
+	 * No ACKs: a dump ends by a message of its own, and every other request is answered by
+	 * exactly one message. An ACK would be a second one, which nobody reads.
 	 */
 	nl_socket_disable_auto_ack(sk);
 	if (nl_connect(sk, NETLINK_RDMA) < 0) {

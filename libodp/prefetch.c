@@ -12,7 +12,7 @@
 #define PIECE_MIN (1ULL << 20)
 #define PIECE_MAX (64ULL << 20)
 #define EAGAIN_PAUSE_MAX_NS 16000000L
-#define EAGAIN_LIMIT_NS 10000000000LL /* of refusals in a row, for callers without a deadline */
+#define EAGAIN_LIMIT_NS 10000000000LL /* give up after that long, if there is no deadline */
 
 struct job {
 	struct odp_mr *mr;
@@ -21,7 +21,7 @@ struct job {
 	bool write;
 	int64_t deadline; /* ns, CLOCK_MONOTONIC; INT64_MAX: none */
 	uint64_t piece;
-	bool narrowing; /* something in front of us cannot be had: halve until it is one page */
+	bool narrowing; /* a page cannot be had: halve the piece until it is that page */
 };
 
 static int64_t now_ns(void)
@@ -59,7 +59,7 @@ static int advise(const struct job *job, uint64_t addr, uint64_t length)
 	}
 }
 
-/* The next piece ends at a page, so that no page is asked for twice. */
+/* The length of the next piece. It ends at a page boundary, so that no page is asked for twice. */
 static uint64_t piece_length(const struct job *job, uint64_t at, uint64_t left)
 {
 	uint64_t n = job->piece - at % page_size();
@@ -67,7 +67,7 @@ static uint64_t piece_length(const struct job *job, uint64_t at, uint64_t left)
 	return n < left ? n : left;
 }
 
-/* A piece took that long: the next may take about a quarter of what is left. */
+/* Adapt the size of the next piece: a piece may take about a quarter of the time that is left. */
 static void piece_adapt(struct job *job, int64_t took)
 {
 	int64_t left = job->deadline == INT64_MAX ? INT64_MAX : job->deadline - now_ns();

@@ -48,10 +48,7 @@ const char *size_words(uint64_t bytes, struct size_text *buf)
 {
 	static const char *const name[] = { "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
 
-	/*
-	 * Nothing is rounded: a size that is one byte above a limit must not look as if it were the
-	 * limit.
-	 */
+	/* Never round: a size one byte above a limit must not look equal to the limit. */
 	for (unsigned int n = 6; n > 0; n--) {
 		uint64_t unit = 1ULL << (10 * n), rest = bytes % unit * 10;
 

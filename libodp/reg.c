@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Registration by policy. A policy is an order of two ways: if the first is refused, the second is
- * taken. The MR's reason has the decisions and the refusals.
+ * Registration by policy. A policy says which of two ways (pin, on demand) is tried first, and
+ * which second if the first is refused. The decisions and refusals are in the MR's reason.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -17,8 +17,8 @@
 enum way { PIN, DEMAND, NO_WAY };
 
 /*
- * EAGAIN means that the kernel is short of something for a moment: try again. If it lasts longer
- * than this, it is an error like any other.
+ * With EAGAIN the kernel says that it lacks something for a moment: try again. If it lasts longer
+ * than this, treat it like any other error.
  */
 #define EAGAIN_TRIES 50
 #define EAGAIN_PAUSE_NS 2000000
@@ -69,7 +69,7 @@ static struct ibv_mr *verbs_reg(struct ibv_pd *pd, const struct odp_reg_attr *a,
 	return mr;
 }
 
-/* Why ibv_reg_mr() refused to pin. err is what it said. */
+/* Find out why ibv_reg_mr() refused to pin. @err is the errno that it set. */
 static int pin_refused(const struct odp_domain *d, const struct odp_reg_attr *a, int err,
 		       struct odp_reason *why)
 {
@@ -134,7 +134,9 @@ static struct ibv_mr *try_way(struct odp_domain *d, const struct odp_reg_attr *a
 
 /* ---- policies ---- */
 
-/* The order of ways. words: why the first one, as a clause. */
+/*
+ * Choose the order of the two ways. @words becomes a clause that says why the first one is first.
+ */
 static void choose(const struct odp_reg_attr *a, enum way way[2], char *words, size_t size)
 {
 	size_t pin_max = a->pin_max ? a->pin_max : ODP_AUTO_PIN_MAX;
@@ -212,7 +214,7 @@ static int check_attr(const struct odp_domain *d, const struct odp_reg_attr *a,
 				  "%s from %p on go beyond the end of the address space "
 				  "(odp_implicit() covers all of it)",
 				  size_words(a->length, &s1), a->addr);
-	/* The kernel's rule for all devices: a page of the MR is a page of memory. */
+	/* A rule of the kernel for all devices: a page of the MR must be a page of memory. */
 	if ((a->flags & ODP_REG_IOVA) && (a->iova - (uintptr_t)a->addr) % page_size())
 		return reason_set(why, EINVAL,
 				  "the iova %#" PRIx64
@@ -325,7 +327,7 @@ ODP_PUBLIC struct odp_mr *odp_reg(struct odp_domain *domain, void *addr, size_t 
 
 /* ---- implicit MRs ---- */
 
-/* Under implicit_lock, so what is found stays. */
+/* Called under implicit_lock, so the MR that is found stays. */
 static struct odp_mr *implicit_find(struct odp_domain *d, unsigned int access)
 {
 	struct odp_mr *mr;
@@ -407,7 +409,7 @@ ODP_PUBLIC struct odp_mr *odp_implicit(struct odp_domain *domain, unsigned int a
 	return mr;
 }
 
-/* The last reference: the MR goes, and then what stands for it. */
+/* The last reference is given back: deregister the MR, then free what the library knows of it. */
 static int mr_end(struct odp_mr *mr)
 {
 	int ret = ibv_dereg_mr(mr->mr);
@@ -429,7 +431,7 @@ ODP_PUBLIC int odp_dereg(struct odp_mr *mr)
 	if (!mr->implicit)
 		return mr_end(mr);
 	/*
-	 * The lock is held over the system call, so that nobody finds an implicit MR that is being
+	 * Hold the lock during the system call, so that nobody finds an implicit MR that is being
 	 * deregistered.
 	 */
 	d = mr->domain;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Counters of the kernel: of an MR (driver.c, netlink.c), of a device (sysfs). */
+/* The kernel's counters of an MR (driver.c, netlink.c) and of a device (sysfs). */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -57,7 +57,7 @@ ODP_PUBLIC int odp_device_stats(struct ibv_context *context, struct odp_stats *s
 
 		return reason_set(why, err, "%s: %s", base, err_words(err, &et));
 	}
-	/* Some drivers have them for the device, others for each port. */
+	/* Some drivers have these counters for the device, others for each port. */
 	snprintf(dir, sizeof(dir), "%s/hw_counters", base);
 	read_dir(dir, stats);
 	if (!stats->have) {
@@ -85,7 +85,7 @@ ODP_PUBLIC int odp_mr_stats(struct odp_mr *mr, struct odp_stats *stats, struct o
 	memset(stats, 0, sizeof(*stats));
 	if (!mr->on_demand)
 		return reason_set(why, ENODATA, "the MR is pinned: it has no page faults to count");
-	/* The driver first: one call, and never a question which MR is meant. */
+	/* Ask the driver first: that is one call, and it is always clear which MR is meant. */
 	if (driver_mr_stats(mr, stats))
 		return 0;
 	ret = netlink_mr_stats(mr, stats, why);
