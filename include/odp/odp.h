@@ -2,19 +2,18 @@
 /*
  * libodp: on-demand paging for applications, on any verbs device.
  *
- * The library decides nothing behind the caller's back: what it did, and why, is in the object, or
- * in the struct odp_reason that the caller gave. It installs no malloc hooks and no exit handlers,
- * starts no threads and handles no signals.
+ * The library decides nothing behind the caller's back: each object, or the struct odp_reason that
+ * the caller gave, says what the library did and why. The library installs no malloc hooks and no
+ * exit handlers, starts no threads and handles no signals.
  *
- * Any thread may make any call at any time, unless the call's comment says otherwise. Two rules
- * remain for the caller: do not use an object while or after it is given back, and do not unmap a
- * range while the library is asked about it.
+ * Any thread may make any call at any time, unless the call's comment says otherwise. The caller
+ * must follow two rules: do not use an object while another thread gives it back, or after that;
+ * and do not unmap a range while a call about it is running.
  *
- * Calls that return int return 0 or a negative errno. Calls that return a pointer return NULL and
- * set errno. On failure, both fill the caller's struct odp_reason, if there is one. Lengths are in
- * bytes, times in milliseconds, ranges are half open: [addr, addr + length). A struct that the
- * caller fills in must be zeroed first: zero is always the default, and reserved fields must be
- * zero.
+ * Calls that return int return 0 or a negative errno. Calls that return a pointer return NULL on
+ * failure and set errno. On failure, both fill the caller's struct odp_reason, if it is not NULL.
+ * Lengths are in bytes, times in milliseconds, ranges are half open: [addr, addr + length). Zero a
+ * struct before you fill it in: zero is always the default, and reserved fields must be zero.
  */
 #ifndef ODP_ODP_H
 #define ODP_ODP_H
@@ -34,8 +33,9 @@ uint32_t odp_version(void);
 /* ---- reasons ---- */
 
 /*
- * Why a call failed, in words that can be shown to a user: one line, without a line end. It belongs
- * to the caller, so threads do not overwrite each other's. All calls take NULL for "not wanted".
+ * Why a call failed, in words that can be shown to a user: one line, without a newline. The caller
+ * owns the struct, so threads do not overwrite each other's reasons. All calls accept NULL if the
+ * reason is not wanted.
  */
 struct odp_reason {
 	int error; /* a positive errno; 0: nothing is wrong */
@@ -58,15 +58,15 @@ struct odp_caps {
 };
 
 /*
- * Ask the device. Succeeds on devices without on-demand paging as well: then caps->on_demand is 0.
- * Errors: -EINVAL (NULL), and those of ibv_query_device_ex().
+ * Ask the device for its capabilities. This succeeds on devices without on-demand paging, too: then
+ * caps->on_demand is 0. Errors: -EINVAL (NULL), and those of ibv_query_device_ex().
  */
 int odp_query(struct ibv_context *context, struct odp_caps *caps, struct odp_reason *why);
 
 /*
- * May on-demand memory take part in all of these operations (IBV_ODP_SUPPORT_* bits; 0: in any at
- * all) on QPs of this type? 0, or -EOPNOTSUPP with the reason. IBV_QPT_XRC_SEND and _RECV are both
- * XRC.
+ * Can on-demand memory be used for all of these operations on QPs of this type? @ops are
+ * IBV_ODP_SUPPORT_* bits; 0: does the device have on-demand paging at all? Returns 0, or
+ * -EOPNOTSUPP with the reason. IBV_QPT_XRC_SEND and IBV_QPT_XRC_RECV both mean XRC.
  */
 int odp_can(const struct odp_caps *caps, enum ibv_qp_type qp_type, uint32_t ops,
 	    struct odp_reason *why);
@@ -77,28 +77,28 @@ int odp_can(const struct odp_caps *caps, enum ibv_qp_type qp_type, uint32_t ops,
 struct odp_domain;
 
 /*
- * The domain of a PD. Opening the same PD again, from any thread or library of the process, gives
- * the same domain with one more reference. The PD stays the caller's and must outlive the domain.
- * Errors: EINVAL, ENOMEM, and those of odp_query().
+ * Get the domain of a PD. Opening the same PD again, from any thread or library of the process,
+ * returns the same domain with one more reference. The PD stays the caller's and must outlive the
+ * domain. Errors: EINVAL, ENOMEM, and those of odp_query().
  */
 struct odp_domain *odp_domain_open(struct ibv_pd *pd, struct odp_reason *why);
 
 /*
- * Give one reference back. The last one frees the domain. Its MRs must be gone by then: if not,
- * this returns -EBUSY, and the domain stays as it is. Call this before ibv_dealloc_pd().
+ * Give one reference back. The last one frees the domain. All its MRs must be deregistered by then:
+ * otherwise this returns -EBUSY, and the domain stays as it is. Call this before ibv_dealloc_pd().
  */
 int odp_domain_close(struct odp_domain *domain);
 
 /* ---- registration ---- */
 
 /*
- * How to register memory. Whether a fallback was taken, and why, is in odp_mr_info() and
- * odp_mr_reason().
+ * How to register memory. odp_mr_info() tells whether a fallback was taken, and odp_mr_reason()
+ * why.
  */
 enum odp_policy {
 	/*
-	 * Pinned if the memory is small (pin_max) and within the memlock limit, otherwise on
-	 * demand. If that is not possible, the other way.
+	 * Small memory (pin_max) within the memlock limit is pinned, all other memory is on demand.
+	 * If that is not possible, the other way is taken.
 	 */
 	ODP_AUTO,
 	ODP_PREFER,    /* on demand; pinned when that is not possible */
@@ -112,7 +112,7 @@ enum odp_policy {
 struct odp_mr;
 
 enum odp_reg_flags {
-	/* The MR begins at iova instead of at its address. Both have the same offset in a page. */
+	/* The MR starts at iova instead of addr. Both must have the same offset in a page. */
 	ODP_REG_IOVA = 1 << 0,
 };
 
@@ -123,8 +123,8 @@ struct odp_reg_attr {
 	enum odp_policy policy;
 	uint32_t flags; /* ODP_REG_* */
 	/*
-	 * What the memory is for. It can be on demand only if the device can do all of these
-	 * operations on such QPs. ops 0: not known, so not checked.
+	 * What the memory is for. It is registered on demand only if the device can do all of these
+	 * operations on QPs of this type. ops 0: not known, so this is not checked.
 	 */
 	enum ibv_qp_type qp_type;
 	uint32_t ops; /* IBV_ODP_SUPPORT_* */
@@ -137,10 +137,10 @@ struct odp_reg_attr {
  * Register [addr, addr + length). The memory stays the caller's. On-demand memory need not be
  * mapped yet.
  *
- * Errors: EINVAL (arguments) and EFAULT (memory to pin that is not mapped, or not writable): both
- * never lead to a fallback, because on demand, EFAULT would only come later. EOPNOTSUPP. ENOMEM,
- * among others for the memlock limit, with its figures in the reason. And any other error of
- * ibv_reg_mr(). If both ways failed, errno is that of the second, and the text has both.
+ * Errors: EINVAL (arguments) and EFAULT (memory to pin is not mapped, or not writable). These two
+ * never lead to a fallback: on demand, EFAULT would only come later. EOPNOTSUPP. ENOMEM, for
+ * example if the memlock limit is too low; then the reason has the figures. And any other error of
+ * ibv_reg_mr(). If both ways failed, errno is that of the second, and the reason has both.
  */
 struct odp_mr *odp_reg(struct odp_domain *domain, void *addr, size_t length, unsigned int access,
 		       enum odp_policy policy, struct odp_reason *why);
@@ -148,16 +148,15 @@ struct odp_mr *odp_reg_attr(struct odp_domain *domain, const struct odp_reg_attr
 			    struct odp_reason *why);
 
 /*
- * The MR that covers the whole address space with this access. There is one for each domain and
- * access; all who ask share it, and each has a reference to give back with odp_dereg(). Its keys
- * are good for every address, now and later: give its rkey only to peers that may see (or write)
- * all memory of this process.
- * Errors: EOPNOTSUPP, EINVAL, ENOMEM, and those of ibv_reg_mr().
+ * Get the MR that covers the whole address space with this access. There is one for each domain and
+ * access; all callers share it, and each gives its reference back with odp_dereg(). Its keys are
+ * valid for every address, now and later: give its rkey only to peers that may see (or write) all
+ * memory of this process. Errors: EOPNOTSUPP, EINVAL, ENOMEM, and those of ibv_reg_mr().
  */
 struct odp_mr *odp_implicit(struct odp_domain *domain, unsigned int access, struct odp_reason *why);
 
 /*
- * Give a reference back. An MR of odp_reg() is deregistered; an implicit one, when it was the last
+ * Give a reference back. An MR of odp_reg() is deregistered at once, an implicit MR with its last
  * reference. On failure (-EBUSY: memory windows are bound to it) the MR stays as it is. NULL is
  * allowed.
  */
@@ -170,28 +169,29 @@ struct odp_mr_info {
 	size_t length; /* SIZE_MAX for an implicit MR */
 	uint64_t iova;
 	uint32_t lkey, rkey;
-	unsigned int access; /* as registered: with ON_DEMAND, if it is */
+	unsigned int access; /* as registered; includes ON_DEMAND if it is on demand */
 	enum odp_policy policy;
 	uint32_t on_demand; /* 1: not pinned */
 	uint32_t implicit;
-	uint32_t fallback;  /* 1: not what the policy wanted first; odp_mr_reason() has why */
+	uint32_t fallback;  /* 1: not the way that the policy prefers; see odp_mr_reason() */
 	uint32_t references;
 	uint64_t reserved[8];
 };
 
+/* Returns 0, or -EINVAL (NULL). */
 int odp_mr_info(const struct odp_mr *mr, struct odp_mr_info *info);
 
-/* Why the MR is on demand or pinned: one line, never NULL or empty, valid as long as the MR. */
+/* Why the MR is on demand or pinned: one line, never NULL or empty. Valid as long as the MR. */
 const char *odp_mr_reason(const struct odp_mr *mr);
 
-/* For work requests. The ibv_mr stays the library's: never deregister or reregister it. */
+/* For work requests. The ibv_mr belongs to the library: never deregister or reregister it. */
 struct ibv_mr *odp_mr_verbs(const struct odp_mr *mr);
 uint32_t odp_lkey(const struct odp_mr *mr);
 uint32_t odp_rkey(const struct odp_mr *mr);
 
 /*
- * "auto", "prefer", "require", "pin-first", "never"; NULL for any other value. And back: 0 or
- * -EINVAL.
+ * The name of a policy: "auto", "prefer", "require", "pin-first", "never"; NULL for any other
+ * value. odp_policy_parse() is the reverse: it returns 0, or -EINVAL if there is no such name.
  */
 const char *odp_policy_name(enum odp_policy policy);
 int odp_policy_parse(const char *name, enum odp_policy *policy);
@@ -200,44 +200,45 @@ int odp_policy_parse(const char *name, enum odp_policy *policy);
 
 enum odp_prefetch_flags {
 	ODP_PREFETCH_WRITE = 1 << 0,    /* for transfers that write into the memory */
-	ODP_PREFETCH_ASYNC = 1 << 1,    /* only start it: what fails later is not reported */
+	ODP_PREFETCH_ASYNC = 1 << 1,    /* only start it; later failures are not reported */
 	ODP_PREFETCH_NO_FAULT = 1 << 2, /* only tell the device about pages that are in memory */
 };
 
 /*
  * Bring [addr, addr + length) into memory and into the device's tables, so that transfers do not
- * fault. The length may be any; the work is done in pieces.
+ * fault. Any length is allowed; the work is done in pieces.
  *
- * timeout_ms: stop after that long (CLOCK_MONOTONIC); negative: never. The time is checked between
- * pieces, which are of 1 MiB at first, and then as large as the time that is left allows. A piece
- * whose pages wait for a disk is waited for. *done (may be NULL) is how many bytes from addr on are
- * prefetched; if a page cannot be had, it is exact to this page.
+ * timeout_ms: stop after that time (CLOCK_MONOTONIC); negative: never. The time is checked between
+ * pieces. They start at 1 MiB and grow or shrink with the time that is left. If the pages of a
+ * piece have to be read from a disk, the call waits for them. *done (may be NULL) becomes the
+ * number of bytes from addr on that are prefetched; if a page cannot be had, it is exact to this
+ * page.
  *
- * Pinned memory needs no prefetch: 0 at once.
- * Errors: -ETIMEDOUT, -EFAULT (a page cannot be had: the reason says which and why), -EINVAL
- * (outside of the MR, flags), -EPERM (WRITE without IBV_ACCESS_LOCAL_WRITE), -EOPNOTSUPP (the
- * device, or its provider, has no ibv_advise_mr()).
+ * Pinned memory needs no prefetch: the call returns 0 at once. Errors: -ETIMEDOUT, -EFAULT (a page
+ * cannot be had: the reason says which and why), -EINVAL (outside of the MR, flags), -EPERM (WRITE
+ * without IBV_ACCESS_LOCAL_WRITE), -EOPNOTSUPP (the device, or its provider, has no
+ * ibv_advise_mr()).
  */
 int odp_prefetch(struct odp_mr *mr, void *addr, size_t length, unsigned int flags, int timeout_ms,
 		 size_t *done, struct odp_reason *why);
 
 enum odp_evict_how {
 	ODP_EVICT_PAGEOUT, /* write to swap or to its file, now: MADV_PAGEOUT. The contents stay. */
-	/* The first to go when memory becomes scarce: MADV_COLD. The contents stay. */
+	/* Let the kernel take it first when memory becomes scarce: MADV_COLD. The contents stay. */
 	ODP_EVICT_COLD,
 	/*
 	 * Free it: MADV_DONTNEED. The contents of private memory are LOST: the next access reads
-	 * zeroes, or its file.
+	 * zeroes, or the file.
 	 */
 	ODP_EVICT_DISCARD,
 };
 
 /*
- * Make room. Transfers to the range may go on: they fault it in again. PAGEOUT and COLD work on all
- * pages that the range touches, DISCARD only on those that are wholly in it.
+ * Make room in memory. Transfers to the range may go on: they fault it in again. PAGEOUT and COLD
+ * work on all pages that the range touches, DISCARD only on those that lie completely in it.
  *
- * *gone (may be NULL) is how many bytes of these pages are not in memory afterwards. Without swap,
- * anonymous pages stay: the call returns 0 all the same, and why->text says so (why->error is 0).
+ * *gone (may be NULL) becomes how many bytes of these pages are not in memory afterwards. Without
+ * swap, anonymous pages stay: the call still returns 0, and why->text says so (why->error is 0).
  * Errors: -EBUSY (pinned by this MR, or a part of it by another MR of this process that the library
  * knows), -EINVAL (outside of the MR; memory that the kernel does not page: locked, huge, a
  * device's), -ENOMEM (not mapped).
@@ -256,8 +257,8 @@ enum odp_stat_bits {
 };
 
 /*
- * The kernel's counters, in events or pages, as the driver counts them. Those with their bit in
- * have are valid.
+ * The kernel's counters, in events or pages, as the driver counts them. A counter is valid only if
+ * its bit is set in have.
  */
 struct odp_stats {
 	uint64_t have; /* ODP_STAT_* */
@@ -270,17 +271,17 @@ struct odp_stats {
 };
 
 /*
- * The counters of one MR. If its driver has a method for it (prxe has), this takes no privilege.
- * Otherwise RDMA netlink is asked, as by "rdma statistic show mr".
- * Errors: -ENODATA (the driver has no counters; the MR is pinned), -EPERM (netlink shows the keys
- * of MRs only to CAP_NET_ADMIN, and without them this MR cannot be told from others of the same
- * length), -EOPNOTSUPP (no RDMA netlink), and other errors of netlink.
+ * The counters of one MR. If its driver has a method for this (prxe has), no privilege is needed.
+ * Otherwise the library asks RDMA netlink, as "rdma statistic show mr" does. Errors: -ENODATA (the
+ * driver has no counters, or the MR is pinned), -EPERM (netlink shows the keys of MRs only to
+ * CAP_NET_ADMIN, and without them this MR cannot be told from others of the same length),
+ * -EOPNOTSUPP (no RDMA netlink), and other errors of netlink.
  */
 int odp_mr_stats(struct odp_mr *mr, struct odp_stats *stats, struct odp_reason *why);
 
 /*
- * The counters of a whole device, of all its ports and users, from sysfs (hw_counters).
- * Errors: -ENODATA (the device has none of these), and those of open(2).
+ * The counters of a whole device, summed over all its ports and users, from sysfs (hw_counters).
+ * Errors: -ENODATA (the device has none of these counters), and those of access(2).
  */
 int odp_device_stats(struct ibv_context *context, struct odp_stats *stats,
 		     struct odp_reason *why);
@@ -288,26 +289,27 @@ int odp_device_stats(struct ibv_context *context, struct odp_stats *stats,
 /* What the library itself did in a domain. */
 struct odp_usage {
 	uint64_t mrs_on_demand, mrs_pinned;     /* that exist now */
-	uint64_t bytes_on_demand, bytes_pinned; /* of those; implicit MRs count 0 bytes */
-	uint64_t registered;                    /* since it was opened */
-	uint64_t fallbacks;                     /* of those: not what the policy wanted first */
+	uint64_t bytes_on_demand, bytes_pinned; /* their bytes; an implicit MR counts 0 */
+	uint64_t registered;                    /* all MRs since the domain was opened */
+	uint64_t fallbacks;                     /* those not registered as the policy prefers */
 	uint64_t refused;                       /* registrations that failed */
 	uint64_t bytes_prefetched, bytes_evicted;
 	uint64_t reserved[8];
 };
+/* Returns 0, or -EINVAL (NULL). */
 int odp_domain_usage(struct odp_domain *domain, struct odp_usage *usage);
 
 /* ---- explanations ---- */
 
 enum odp_cause {
-	ODP_CAUSE_NONE,		/* keys, bounds, access and memory are in order (now) */
+	ODP_CAUSE_NONE,		/* keys, bounds, access and memory are in order now */
 	ODP_CAUSE_KEY_UNKNOWN,	/* no MR of this process that the library knows has this key */
 	ODP_CAUSE_KEY_KIND,	/* an lkey where an rkey belongs, or the reverse */
 	ODP_CAUSE_DEREGISTERED, /* the MR with this key was deregistered */
 	ODP_CAUSE_OTHER_PD,	/* the MR belongs to another protection domain */
 	ODP_CAUSE_BOUNDS,	/* not all of the range is in the MR */
-	ODP_CAUSE_ACCESS,	/* the MR was not registered for this */
-	ODP_CAUSE_FORKED,	/* the MR is that of the process this one was forked from */
+	ODP_CAUSE_ACCESS,	/* the MR was not registered for this access */
+	ODP_CAUSE_FORKED,	/* the MR belongs to the process from which this one was forked */
 	ODP_CAUSE_UNMAPPED,	/* nothing is mapped at a page of the range */
 	ODP_CAUSE_NO_READ,	/* mapped, but not readable */
 	ODP_CAUSE_READ_ONLY,	/* mapped, but not writable */
@@ -317,8 +319,8 @@ enum odp_cause {
 	ODP_CAUSE_LENGTH,	/* more data than the buffer has room for */
 	ODP_CAUSE_REMOTE,	/* at the target: only it can tell more (odp_check() there) */
 	ODP_CAUSE_PEER,		/* the peer does not answer, or has no receive request */
-	ODP_CAUSE_FLUSHED,	/* not the first to fail: look at the one that did */
-	ODP_CAUSE_OTHER,	/* nothing that the library can tell from memory */
+	ODP_CAUSE_FLUSHED,	/* not the first failure: look at the one before it */
+	ODP_CAUSE_OTHER,	/* nothing that can be told from memory */
 };
 
 struct odp_explanation {
@@ -333,32 +335,32 @@ struct odp_explanation {
 
 /*
  * Would an access with this key work now? need is IBV_ACCESS_REMOTE_READ, _REMOTE_WRITE or
- * _REMOTE_ATOMIC (then key is an rkey), or IBV_ACCESS_LOCAL_WRITE, or 0 to read locally (then key
- * is an lkey). Nothing is faulted in for the answer. A target can call this, too, for a request
- * that failed at its peer. The answer is out->cause. Returns 0, or -EINVAL.
+ * _REMOTE_ATOMIC (then key is an rkey), or IBV_ACCESS_LOCAL_WRITE, or 0 for a local read (then key
+ * is an lkey). The check faults nothing in. A target can call this, too, for a request that failed
+ * at its peer. The answer is out->cause. Returns 0, or -EINVAL.
  */
 int odp_check(struct odp_domain *domain, uint32_t key, uint64_t addr, uint64_t length,
 	      unsigned int need, struct odp_explanation *out);
 
 enum odp_explain_flags {
-	/* The target of the request is this process: look its memory up here. */
+	/* The target of the request is in this process: check its memory here. */
 	ODP_EXPLAIN_SAME_PROCESS = 1 << 0,
 };
 
 /*
  * Why did a work request fail? wc is its completion (status, vendor_err). wr is the request as it
- * was posted, with its SGE list; what wr->next points to is not looked at. wr may be NULL: then the
- * answer is only what the status says.
+ * was posted, with its SGE list; wr->next is not followed. wr may be NULL: then the answer is only
+ * what the status says.
  *
- * Memory is looked at as it is now. If it was wrong only then, out->cause is ODP_CAUSE_NONE, and
- * the text says so. Returns 0, or -EINVAL.
+ * Memory is checked as it is now. If it was wrong only when the request failed, out->cause is
+ * ODP_CAUSE_NONE, and the text says so. Returns 0, or -EINVAL.
  */
 int odp_explain_send(struct odp_domain *domain, const struct ibv_wc *wc,
 		     const struct ibv_send_wr *wr, unsigned int flags, struct odp_explanation *out);
 int odp_explain_recv(struct odp_domain *domain, const struct ibv_wc *wc,
 		     const struct ibv_recv_wr *wr, struct odp_explanation *out);
 
-/* "bounds", "read-only", ...; NULL for no such value. */
+/* The name of a cause: "bounds", "read-only", ...; NULL for any other value. */
 const char *odp_cause_name(enum odp_cause cause);
 
 #ifdef __cplusplus
