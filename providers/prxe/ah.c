@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Address handles. The kernel gives each a number, and WQEs have this number. An older kernel gives
- * none (0): then WQEs have the whole address vector.
+ * Address handles. The kernel gives each a number, and WQEs contain this number. An older kernel
+ * gives no number (0): then WQEs contain the whole address vector.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 #include <netinet/in.h>
 #include "prxe.h"
 
-/* The address that a RoCEv2 GID stands for. Returns its RXE_NETWORK_TYPE_*. */
+/* Fill in the IP address that a RoCEv2 GID stands for. Returns its RXE_NETWORK_TYPE_*. */
 static uint8_t gid_to_addr(const union ibv_gid *gid, struct sockaddr_in *v4,
 			   struct sockaddr_in6 *v6)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The user ABI as rdma-core sees it: the commands that have a part of the driver's, and how values
- * of the ABI become those of libibverbs. The ABI itself is in kernel/uapi.
+ * The user ABI as rdma-core sees it: the commands that have a part for the driver, and how values
+ * of the ABI are translated to those of libibverbs. The ABI itself is in kernel/uapi.
  */
 #ifndef PRXE_CMD_H
 #define PRXE_CMD_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The few calls into libibverbs whose arguments changed between provider ABIs 34 (rdma-core 34 to
- * 56) and 65. Nothing else here depends on the version.
+ * The few functions of libibverbs whose arguments changed between the provider ABIs 34 (rdma-core
+ * 34 to 56) and 65. Nothing else in the provider depends on the version.
  */
 #ifndef PRXE_COMPAT_H
 #define PRXE_COMPAT_H

@@ -8,7 +8,7 @@
 #include "compat.h"
 #include "prxe.h"
 
-/* The kernel writes struct ib_uverbs_wc, and polling copies it as a struct ibv_wc. */
+/* The kernel writes a struct ib_uverbs_wc; polling copies it as a struct ibv_wc. */
 #define same_place(user, kernel)						\
 	static_assert(offsetof(struct ibv_wc, user) ==				\
 			      offsetof(struct ib_uverbs_wc, kernel) &&		\
@@ -58,8 +58,8 @@ static struct prxe_cq *cq_create(struct ibv_context *context, struct ibv_cq_init
 
 err_destroy:
 	/*
-	 * Destroying waits for events under this mutex, which libibverbs initializes only after a
-	 * successful creation.
+	 * ibv_cmd_destroy_cq() waits for events under this mutex, which libibverbs initializes only
+	 * after a successful creation.
 	 */
 	pthread_mutex_init(&cq->vcq.cq.mutex, NULL);
 	ibv_cmd_destroy_cq(&cq->vcq.cq);
@@ -137,7 +137,7 @@ int prxe_poll_cq(struct ibv_cq *ibcq, int max, struct ibv_wc *wc)
 	int n = 0;
 
 	prxe_lock(&cq->lock);
-	if (prxe_unlikely(!q->ring)) {	/* lost: see prxe_resize_cq() */
+	if (prxe_unlikely(!q->ring)) {	/* no ring: prxe_resize_cq() failed to map it */
 		prxe_unlock(&cq->lock);
 		return -EIO;
 	}
@@ -155,8 +155,9 @@ int prxe_poll_cq(struct ibv_cq *ibcq, int max, struct ibv_wc *wc)
 }
 
 /*
- * All CQEs between the two indices belong to user space: those that stay move up to the producer,
- * and the consumer follows. The kernel writes only behind the producer meanwhile.
+ * All CQEs between the two indices belong to user space. Those that stay are moved up towards the
+ * producer, and the consumer index follows. Meanwhile the kernel writes only to the slots from the
+ * producer on.
  */
 void prxe_cq_drop_qp(struct prxe_cq *cq, uint32_t qp_num)
 {
@@ -186,8 +187,9 @@ out:
 }
 
 /*
- * The kernel moves the CQEs to the new ring: from then on, nobody may consume from the old one. If
- * the new ring cannot be mapped, the CQ is lost, and polling returns EIO.
+ * The kernel moves the CQEs to the new ring, so nobody may consume from the old one during the
+ * command. If the new ring cannot be mapped, the CQ cannot be used any more, and polling returns
+ * EIO.
  */
 int prxe_resize_cq(struct ibv_cq *ibcq, int cqe)
 {

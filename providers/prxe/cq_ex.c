@@ -68,7 +68,7 @@ static void cq_end_poll(struct ibv_cq_ex *cq_ex)
 	prxe_unlock(&cq->lock);
 }
 
-/* A reader of one member of the current CQE. */
+/* Define a reader of one member of the current CQE. */
 #define CQ_READ(type, name, member)				\
 static type cq_read_##name(struct ibv_cq_ex *cq_ex)		\
 {								\

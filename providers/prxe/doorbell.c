@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * The doorbell: an ioctl on a file of its own. If the kernel does not have it: a POST_SEND command
- * without work requests, written to the device's file.
+ * The doorbell: an ioctl on a file of its own. If the kernel does not have that, a POST_SEND
+ * command without work requests, written to the file of the device.
  */
 #include <errno.h>
 #include <rdma/rdma_user_ioctl_cmds.h>
@@ -24,7 +24,10 @@ void prxe_doorbell_open(struct prxe_context *ctx)
 		.fd = { .attr_id = PRXE_ATTR_DOORBELL_FD, .flags = UVERBS_ATTR_F_MANDATORY },
 	};
 
-	/* Another driver id (rxe_compat), an older kernel module: there is no such method. */
+	/*
+	 * It fails with another driver id (rxe_compat=1) and with an older module: they lack the
+	 * method.
+	 */
 	ctx->doorbell_fd = ioctl(ctx->vctx.context.cmd_fd, RDMA_VERBS_IOCTL, &cmd) ?
 				   -1 : (int)cmd.fd.data_s64;
 }
@@ -71,8 +74,8 @@ int prxe_doorbell(struct prxe_qp *qp)
 		if (errno != EACCES)
 			return errno;
 		/*
-		 * The kernel refuses write() to a process that changed its credentials, but not the
-		 * ioctl.
+		 * The kernel refuses write() from a process that changed its credentials. It still
+		 * accepts the same command as an ioctl, so use that from now on.
 		 */
 		atomic_store_explicit(&ctx->ioctl_doorbell, true, memory_order_relaxed);
 	}

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include "prxe.h"
 
-/* Finish a registration: the MR, or NULL and errno. */
+/* Finish a registration. Returns the MR, or NULL with errno set; then vmr is freed. */
 static struct ibv_mr *mr_done(struct verbs_mr *vmr, int ret)
 {
 	if (!ret)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Protection domains, thread domains, and parent domains, which join the two. The kernel knows
- * protection domains only: a parent domain is to it the protection domain in it.
+ * Protection domains, thread domains, and parent domains, which join the two. The kernel knows only
+ * protection domains: to the kernel, a parent domain is the protection domain in it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -29,7 +29,7 @@ struct ibv_pd *prxe_alloc_pd(struct ibv_context *context)
 
 /*
  * The allocators in *attr are for buffers that a provider allocates. They are never called, because
- * the kernel allocates all of them here.
+ * here the kernel allocates all buffers.
  */
 struct ibv_pd *prxe_alloc_parent_domain(struct ibv_context *context,
 					struct ibv_parent_domain_init_attr *attr)

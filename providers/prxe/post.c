@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
  * ibv_post_send(), ibv_post_recv(), ibv_post_srq_recv(), ibv_bind_mw(). WQEs are built in the ring
- * and published together; then the doorbell rings once, outside of the lock.
+ * and published together; then the doorbell is rung once, outside of the lock.
  */
 #include "wqe.h"
 
-/* Inline data or SGEs, as the flags say. */
+/* Set inline data or SGEs, whichever the flags ask for. */
 static int build_data(const struct prxe_sq *sq, struct rxe_send_wqe *wqe,
 		      const struct ibv_send_wr *wr)
 {
@@ -30,7 +30,7 @@ static int build_data(const struct prxe_sq *sq, struct rxe_send_wqe *wqe,
 	return 0;
 }
 
-/* Build one WQE. A failure leaves nothing but a slot that is used again. */
+/* Build one WQE. If this fails, it only leaves a slot that will be used again. */
 static int build_send(const struct prxe_qp *qp, struct rxe_send_wqe *wqe,
 		      const struct ibv_send_wr *wr)
 {
@@ -69,7 +69,7 @@ static int build_send(const struct prxe_qp *qp, struct rxe_send_wqe *wqe,
 		wqe->wr.ex.invalidate_rkey = wr->invalidate_rkey;
 		return 0;
 	case IBV_WR_BIND_MW:
-		/* Windows of type 1 are bound by ibv_bind_mw(). */
+		/* ibv_bind_mw() is for windows of type 1. */
 		if (prxe_unlikely(!wr->bind_mw.mw || wr->bind_mw.mw->type != IBV_MW_TYPE_2 ||
 				  wr->num_sge ||
 				  (!wr->bind_mw.bind_info.mr && wr->bind_mw.bind_info.length)))
@@ -83,9 +83,10 @@ static int build_send(const struct prxe_qp *qp, struct rxe_send_wqe *wqe,
 }
 
 /*
- * Ring for a batch of the send queue. EIO says that the device has gone, EINVAL that the QP is not
- * in a state to send (somebody else took it there): either way nobody looks at the queue. Then the
- * batch is taken back, so that nothing of it is sent in a later life of the QP.
+ * Ring for a batch of the send queue. EIO means that the device is gone, EINVAL that the state of
+ * the QP does not allow sending (somebody else changed it). In both cases the kernel does not look
+ * at the queue. Then take the batch back, so that nothing of it is sent after the QP is reset and
+ * used again.
  */
 int prxe_sq_ring(struct prxe_qp *qp, struct prxe_batch *batch)
 {
@@ -129,7 +130,7 @@ int prxe_post_send(struct ibv_qp *ibqp, struct ibv_send_wr *wr, struct ibv_send_
 
 	if (queued) {
 		err = prxe_sq_ring(qp, &batch);
-		/* None was taken, whatever stopped the list further on. */
+		/* The kernel took none of them, even if the list had a bad member further on. */
 		if (prxe_unlikely(err)) {
 			*bad_wr = first;
 			ret = err;
@@ -154,7 +155,7 @@ static int post_recv(struct prxe_rq *rq, struct ibv_recv_wr *wr, struct ibv_recv
 	int ret = 0;
 
 	prxe_lock(&rq->lock);
-	if (prxe_unlikely(!rq->queue.ring)) {	/* a QP on an SRQ, or an SRQ whose resize failed */
+	if (prxe_unlikely(!rq->queue.ring)) { /* a QP with an SRQ, or a resize of the SRQ failed */
 		prxe_unlock(&rq->lock);
 		*bad_wr = wr;
 		return EINVAL;
@@ -184,7 +185,10 @@ int prxe_post_recv(struct ibv_qp *ibqp, struct ibv_recv_wr *wr, struct ibv_recv_
 		return EINVAL;
 	}
 	ret = post_recv(&qp->rq, wr, bad_wr);
-	/* The QP is in error: what was posted is flushed. If nobody hears, there is no device. */
+	/*
+	 * The QP is in error, and the kernel flushes what was posted. Ignore an error of the
+	 * doorbell: it means that the device is gone.
+	 */
 	if (prxe_unlikely(prxe_queue_wants_doorbell(&qp->rq.queue)))
 		prxe_doorbell(qp);
 	return ret;
@@ -196,7 +200,7 @@ int prxe_post_srq_recv(struct ibv_srq *ibsrq, struct ibv_recv_wr *wr, struct ibv
 }
 
 /*
- * Bind a window of type 1. The new key counts from now on; if the bind completes in error, the
+ * Bind a window of type 1. The new key is valid from now on. If the bind completes in error, the
  * window has no valid key until it is bound again.
  */
 int prxe_bind_mw(struct ibv_qp *ibqp, struct ibv_mw *mw, struct ibv_mw_bind *bind)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Provider for prxe, the software RoCEv2 device that does not pin memory: matching of devices,
- * contexts, and queries of a device.
+ * The provider for prxe, the software RoCEv2 device that does not pin memory: matching devices,
+ * opening contexts, and queries of a device.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #include "prxe.h"
 #include "prxe-ioctl.h"
 
-/* Does the caller's struct, which may come from an older or newer libibverbs, have this member? */
+/* Does the caller's struct have this member? It may come from an older or newer libibverbs. */
 #define attr_has(size, member)							\
 	((size) >= offsetof(struct ibv_device_attr_ex, member) +		\
 		   sizeof(((struct ibv_device_attr_ex *)0)->member))
@@ -124,7 +124,7 @@ static const struct verbs_context_ops prxe_context_ops = {
 	.unimport_pd = prxe_unimport_pd,
 };
 
-/* Undo verbs_init_and_alloc_context(), which gave cmd_fd to the context. */
+/* Undo verbs_init_and_alloc_context(), which took over cmd_fd and closes it here. Sets errno. */
 static void context_discard(struct prxe_context *ctx, int ret)
 {
 	verbs_uninit_context(&ctx->vctx);
@@ -133,8 +133,8 @@ static void context_discard(struct prxe_context *ctx, int ret)
 }
 
 /*
- * Open the context under one driver id. If the kernel does not know the id (EINVAL) and keep_fd is
- * set, the file stays open, for a try with another id; on any other failure it is closed.
+ * Open the context with one driver id. If the kernel refuses the id (EINVAL) and keep_fd is set,
+ * the file stays open, to try another id; on any other failure it is closed.
  */
 static struct prxe_context *context_open(struct ibv_device *ibdev, int cmd_fd, uint32_t driver_id,
 					 bool keep_fd)
@@ -170,8 +170,9 @@ static struct verbs_context *prxe_alloc_context(struct ibv_device *ibdev, int cm
 	(void)private_data;
 	if (driver_id == RDMA_DRIVER_UNKNOWN) {
 		/*
-		 * The kernel did not tell its id, but wants the right one: RDMA_DRIVER_RXE with
-		 * rxe_compat=1. Otherwise only netlink was missing, and it is the private one.
+		 * The kernel did not tell its driver id, but accepts only the right one. With
+		 * rxe_compat=1 that is RDMA_DRIVER_RXE. Otherwise only netlink was missing, and it
+		 * is prxe's private id.
 		 */
 		ctx = context_open(ibdev, cmd_fd, RDMA_DRIVER_RXE, true);
 		if (!ctx && errno == EINVAL)
@@ -188,8 +189,8 @@ static struct verbs_context *prxe_alloc_context(struct ibv_device *ibdev, int cm
 }
 
 /*
- * A second context on the file of another process. Which features were granted there is not known
- * here, so none are used.
+ * Import a context: a second one on the file of another process. Nobody tells which features the
+ * kernel granted there, so none are used.
  */
 static struct verbs_context *prxe_import_context(struct ibv_device *ibdev, int cmd_fd)
 {
@@ -215,8 +216,8 @@ static struct verbs_context *prxe_import_context(struct ibv_device *ibdev, int c
 }
 
 /*
- * A kernel driver loaded with rxe_compat=1 tells user space no driver id at all: then the device's
- * name decides.
+ * A kernel driver that was loaded with rxe_compat=1 tells no driver id at all. Then the name of the
+ * device decides.
  */
 static const struct verbs_match_ent prxe_match_table[] = {
 	VERBS_DRIVER_ID(PRXE_DRIVER_ID),
@@ -229,8 +230,8 @@ static const struct verbs_match_ent prxe_match_table[] = {
 };
 
 /*
- * The name decides only if the kernel tells no driver id: a device of another driver may be called
- * prxe7 as well.
+ * Accept a match by name only if the kernel tells no driver id, because a device of another driver
+ * may be called prxe7 as well.
  */
 static bool prxe_match_device(struct verbs_sysfs_dev *sysfs_dev)
 {

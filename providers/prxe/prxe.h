@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The provider's objects, and what crosses its files.
+ * The provider's objects, and the functions that its files call in each other. All functions return
+ * what the verb of the same name returns, unless a comment says otherwise.
  */
 #ifndef PRXE_H
 #define PRXE_H
@@ -12,40 +13,40 @@
 
 struct prxe_device {
 	struct verbs_device vdev;
-	uint32_t driver_id;		/* RDMA_DRIVER_UNKNOWN if the kernel does not say */
+	uint32_t driver_id;		/* RDMA_DRIVER_UNKNOWN if the kernel does not tell it */
 };
 
 struct prxe_context {
 	struct verbs_context vctx;
-	uint64_t features;		/* PRXE_FEAT_*, granted */
+	uint64_t features;		/* PRXE_FEAT_* that the kernel granted */
 	int doorbell_fd;		/* -1: the kernel has none */
-	atomic_bool ioctl_doorbell;	/* the write() one is refused to this process */
+	atomic_bool ioctl_doorbell;	/* this process must ring by ioctl: write() is refused */
 };
 
 struct prxe_td {
 	struct ibv_td td;
-	atomic_uint refs;		/* parent domains */
+	atomic_uint refs;		/* parent domains that contain it */
 };
 
 struct prxe_pd {
 	struct ibv_pd pd;
-	atomic_uint refs;		/* parent domains of this one */
-	struct prxe_pd *parent_of;	/* in a parent domain: the protection domain in it */
-	struct prxe_td *td;		/* in a parent domain, or NULL */
+	atomic_uint refs;		/* parent domains that contain this one */
+	struct prxe_pd *parent_of;	/* parent domain only: the protection domain in it */
+	struct prxe_td *td;		/* parent domain only: its thread domain, or NULL */
 };
 
 struct prxe_cq {
 	struct verbs_cq vcq;
 	struct prxe_queue queue;
 	struct prxe_lock lock;
-	/* between start_poll and end_poll, with the lock held */
+	/* Valid between start_poll and end_poll, while the lock is held. */
 	uint32_t cur, producer;
 	const struct prxe_cqe *cqe;
 };
 
 struct prxe_ah {
 	struct ibv_ah ah;
-	uint32_t num;			/* the kernel's; 0: WQEs have the address vector instead */
+	uint32_t num;			/* the kernel's number; 0: WQEs have av instead */
 	struct rxe_av av;
 };
 
@@ -71,9 +72,9 @@ struct prxe_qp {
 	struct verbs_qp vqp;
 	struct prxe_sq sq;
 	struct prxe_rq rq;
-	struct ibv_post_send doorbell;	/* the command, made once */
+	struct ibv_post_send doorbell;	/* the POST_SEND command, built once */
 	struct ib_uverbs_post_send_resp doorbell_resp;
-	/* between wr_start and wr_complete, with the SQ's lock held */
+	/* Valid between wr_start and wr_complete, while the SQ's lock is held. */
 	struct prxe_batch batch;
 	struct rxe_send_wqe *wqe;
 	int wr_err;
@@ -93,7 +94,10 @@ PRXE_TO(to_prxe_ah, prxe_ah, struct ibv_ah, ah)
 PRXE_TO(to_prxe_srq, prxe_srq, struct ibv_srq, vsrq.srq)
 PRXE_TO(to_prxe_qp, prxe_qp, struct ibv_qp, vqp.qp)
 
-/* Objects made in a thread domain need no locks. */
+/*
+ * One thread at a time uses the objects that were created in a thread domain, so they need no
+ * locks.
+ */
 static inline bool prxe_pd_is_single_threaded(const struct ibv_pd *pd)
 {
 	return pd && to_prxe_pd(pd)->td;
@@ -126,13 +130,19 @@ struct ibv_cq *prxe_create_cq(struct ibv_context *context, int cqe,
 			      struct ibv_comp_channel *channel, int comp_vector);
 struct ibv_cq_ex *prxe_create_cq_ex(struct ibv_context *context, struct ibv_cq_init_attr_ex *attr);
 int prxe_poll_cq(struct ibv_cq *ibcq, int max, struct ibv_wc *wc);
-/* Remove a QP's CQEs that are not polled yet: they belong to the QP's past. */
+/*
+ * Remove the CQEs of a QP that were not polled yet, because they belong to its time before a reset
+ * or a destroy. Takes the lock of the CQ.
+ */
 void prxe_cq_drop_qp(struct prxe_cq *cq, uint32_t qp_num);
 int prxe_resize_cq(struct ibv_cq *ibcq, int cqe);
 int prxe_modify_cq(struct ibv_cq *ibcq, struct ibv_modify_cq_attr *attr);
 int prxe_destroy_cq(struct ibv_cq *ibcq);
 
-/* cq_ex.c: the extended polling interface; supplies what wc_flags (all supported) asks for. */
+/*
+ * cq_ex.c: set up the extended polling interface with the readers that wc_flags asks for. All flags
+ * in wc_flags must be supported.
+ */
 void prxe_cq_set_ops(struct prxe_cq *cq, uint64_t wc_flags);
 
 /* srq.c */
@@ -157,16 +167,23 @@ int prxe_post_recv(struct ibv_qp *ibqp, struct ibv_recv_wr *wr, struct ibv_recv_
 int prxe_post_srq_recv(struct ibv_srq *ibsrq, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad_wr);
 int prxe_bind_mw(struct ibv_qp *ibqp, struct ibv_mw *mw, struct ibv_mw_bind *bind);
 
-/* doorbell.c */
+/* doorbell.c: the context's doorbell file, if the kernel has doorbells; cannot fail. */
 void prxe_doorbell_open(struct prxe_context *ctx);
 void prxe_doorbell_close(struct prxe_context *ctx);
+/* Build the command that rings where the kernel has no doorbell file. At creation of a QP. */
 void prxe_doorbell_init(struct prxe_qp *qp);
-/* Tell the kernel about published WQEs. Never called under a lock. Returns an errno. */
+/*
+ * Tell the kernel about published WQEs. A system call, so never call it under a lock. Returns 0 or
+ * an errno.
+ */
 int prxe_doorbell(struct prxe_qp *qp);
-/* For a published batch; an error: nothing of it was taken. */
+/*
+ * post.c: ring for a published batch of the send queue. Returns 0, or an errno if the kernel took
+ * nothing of the batch. Not under the SQ's lock.
+ */
 int prxe_sq_ring(struct prxe_qp *qp, struct prxe_batch *batch);
 
-/* wr_api.c: ibv_wr_*() for the operations in flags (IBV_QP_EX_WITH_*). */
+/* wr_api.c: set up ibv_wr_*() for the operations in flags (IBV_QP_EX_WITH_*). */
 void prxe_qp_set_ops(struct prxe_qp *qp, uint64_t flags);
 
 /* ah.c */

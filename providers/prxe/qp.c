@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Queue pairs: creation, and what the kernel does with them. Posting is in post.c and wr_api.c.
+ * Queue pairs: creating, modifying, querying and destroying them. Posting is in post.c and
+ * wr_api.c.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,7 +11,10 @@
 
 #define OP(name)	(1U << IBV_WR_##name)
 
-/* What a QP type can post, for both posting interfaces: enum ibv_wr_opcode and IBV_QP_EX_WITH_*. */
+/*
+ * What a QP type can post by each of the two posting interfaces: as bits of enum ibv_wr_opcode, and
+ * as IBV_QP_EX_WITH_*.
+ */
 struct qp_type_ops {
 	uint32_t opcodes;
 	uint64_t send_ops;
@@ -57,8 +61,8 @@ static const struct qp_type_ops *type_ops(enum ibv_qp_type type)
 }
 
 /*
- * Map both rings of a QP that the kernel made with these capabilities. Returns an errno, and then
- * nothing is mapped.
+ * Map both rings of a QP that the kernel created with these capabilities. Returns 0, or an errno;
+ * then nothing is mapped.
  */
 static int qp_map(struct prxe_qp *qp, int cmd_fd, const struct rxe_create_qp_resp *resp,
 		  const struct ibv_qp_cap *cap)
@@ -178,8 +182,8 @@ static void qp_drop_cqes(struct ibv_qp *ibqp)
 }
 
 /*
- * After a reset, a QP must not get completions of what was posted before. Providers of hardware
- * drop them as well.
+ * After a reset, the CQs must not have completions of what was posted before. Providers of hardware
+ * devices drop them as well.
  */
 int prxe_modify_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask)
 {

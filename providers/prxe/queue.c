@@ -31,8 +31,8 @@ int prxe_queue_map(struct prxe_queue *q, int cmd_fd, const struct mminfo *mi, si
 	shift = ring->log2_elem_size;
 	mask = ring->index_mask;
 	/*
-	 * If the kernel describes a larger ring than it maps, this must not lead to writes past the
-	 * mapping.
+	 * Check the geometry: if the kernel described a larger ring than it maps, we must not write
+	 * past the mapping.
 	 */
 	if (shift > 20 || (mask & (mask + 1)) || elem_size > (1UL << shift) ||
 	    ((uint64_t)mask + 1) << shift > mi->size - sizeof(*ring)) {

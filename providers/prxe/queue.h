@@ -2,9 +2,9 @@
 /*
  * Locks, and the rings shared with the kernel.
  *
- * A ring has a power of two of slots and is full with one slot free. Its indices are always below
- * the number of slots. Only one side writes each index: user space the producer of a work queue and
- * the consumer of a completion queue.
+ * A ring has a power of two of slots, and is full when one slot is left. Its indices are always
+ * below the number of slots. Each index is written by one side only: user space writes the producer
+ * of a work queue and the consumer of a completion queue.
  */
 #ifndef PRXE_QUEUE_H
 #define PRXE_QUEUE_H
@@ -20,13 +20,13 @@
 
 /*
  * A lock that costs nothing where the application promised to use one thread at a time. It can also
- * be closed: the others then wait outside of the spinlock, so the one who closed it may make a
- * system call.
+ * be closed: then the other threads wait without the spinlock, so the thread that closed it may
+ * make a system call.
  */
 struct prxe_lock {
 	pthread_spinlock_t spin;
-	bool single;		/* a thread domain's, or a single-threaded CQ's: no locking */
-	bool closed;		/* guarded by spin */
+	bool single;		/* thread domain or single-threaded CQ: no locking */
+	bool closed;		/* protected by spin */
 };
 
 static inline void prxe_lock_init(struct prxe_lock *l, bool single)
@@ -59,7 +59,7 @@ static inline void prxe_unlock(struct prxe_lock *l)
 		pthread_spin_unlock(&l->spin);
 }
 
-/* Keep everybody out, without holding the spinlock, until prxe_lock_open(). */
+/* Keep all other threads out until prxe_lock_open(), without holding the spinlock. */
 static inline void prxe_lock_close(struct prxe_lock *l)
 {
 	prxe_lock(l);
@@ -75,9 +75,9 @@ static inline void prxe_lock_open(struct prxe_lock *l)
 	prxe_unlock(l);
 }
 
-/* A mapped ring. The geometry is read once, when it is mapped. */
+/* A mapped ring. Its geometry is read once, when it is mapped, and checked then. */
 struct prxe_queue {
-	struct prxe_ring *ring;		/* NULL: there is none */
+	struct prxe_ring *ring;		/* NULL: no ring */
 	uint8_t *data;
 	uint32_t mask;			/* slots - 1 */
 	uint32_t shift;			/* log2 of a slot's size */
@@ -89,11 +89,13 @@ struct prxe_queue {
  * mi->size is 0, there is no ring, which is no error. Returns an errno.
  */
 int prxe_queue_map(struct prxe_queue *q, int cmd_fd, const struct mminfo *mi, size_t elem_size);
+/* Unmap the ring, if there is one. */
 void prxe_queue_unmap(struct prxe_queue *q);
 
 /*
- * A receive queue whose kernel side sleeps. It was set well before the kernel went to sleep, so a
- * plain read after the producer was stored suffices.
+ * Must the doorbell be rung for this receive queue (a QP in error, see prxe-abi.h)? The kernel sets
+ * rq_doorbell well before it stops looking at the queue. So it is enough to read the word, without
+ * a barrier, after the producer was stored.
  */
 static inline bool prxe_queue_wants_doorbell(const struct prxe_queue *q)
 {
@@ -110,30 +112,34 @@ static inline uint32_t prxe_queue_next(const struct prxe_queue *q, uint32_t inde
 	return (index + 1) & q->mask;
 }
 
-/* The index that this side writes itself. */
+/* The index that this side writes: nobody else changes it. */
 static inline uint32_t prxe_ring_own(const __u32 *index)
 {
 	return __atomic_load_n(index, __ATOMIC_RELAXED);
 }
 
-/* The index that the kernel writes; what it published before may be read afterwards. */
+/*
+ * The index that the kernel writes. Acquire: what the kernel wrote before it may be read after
+ * this.
+ */
 static inline uint32_t prxe_ring_peer(const __u32 *index)
 {
 	return __atomic_load_n(index, __ATOMIC_ACQUIRE);
 }
 
-/* Publish everything up to the index. */
+/* Release: the kernel sees what was written before, when it sees the index. */
 static inline void prxe_ring_publish(__u32 *index, uint32_t value)
 {
 	__atomic_store_n(index, value, __ATOMIC_RELEASE);
 }
 
 /*
- * Fills a work queue: slots are taken one after another, and published together by one store.
+ * Fills a work queue: takes slots one after another, and publishes them together by one store.
+ * Under the lock of the queue.
  */
 struct prxe_batch {
 	struct prxe_queue *queue;
-	uint32_t first, next;		/* producer: published, and after this batch */
+	uint32_t first, next;		/* producer: as published, and after this batch */
 	uint32_t consumer;
 };
 
@@ -166,7 +172,7 @@ static inline void prxe_batch_add(struct prxe_batch *b)
 	b->next = prxe_queue_next(b->queue, b->next);
 }
 
-/* True if there was something to publish. */
+/* Returns true if there was something to publish. */
 static inline bool prxe_batch_publish(struct prxe_batch *b)
 {
 	if (b->next == b->first)
@@ -175,7 +181,10 @@ static inline bool prxe_batch_publish(struct prxe_batch *b)
 	return true;
 }
 
-/* Take a published batch back, unless another one stands behind it. Nobody looks at the queue. */
+/*
+ * Take a published batch back, unless another batch was published behind it. Only while the kernel
+ * does not look at the queue.
+ */
 static inline void prxe_batch_withdraw(struct prxe_batch *b)
 {
 	if (prxe_ring_own(&b->queue->ring->producer) == b->next)

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include "prxe.h"
 
-/* The kernel's SRQ is there: map its ring, or take it away again. */
+/* The kernel has created the SRQ: map its ring, or destroy it again. */
 static struct ibv_srq *srq_finish(struct prxe_srq *srq, int cmd_fd,
 				  const struct rxe_create_srq_resp *resp, uint32_t max_sge,
 				  bool single)
@@ -82,9 +82,9 @@ struct ibv_srq *prxe_create_srq_ex(struct ibv_context *context, struct ibv_srq_i
 }
 
 /*
- * A resize makes a new ring: the kernel describes it through a pointer in the command, and moves
- * the posted WQEs there. Meanwhile, posting threads wait. If the new ring cannot be mapped, the SRQ
- * accepts no more receives.
+ * A resize creates a new ring. The kernel describes it through a pointer in the command, and moves
+ * the posted WQEs to it. Meanwhile, threads that post wait. If the new ring cannot be mapped, the
+ * SRQ accepts no more receives.
  */
 int prxe_modify_srq(struct ibv_srq *ibsrq, struct ibv_srq_attr *attr, int mask)
 {

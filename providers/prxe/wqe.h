@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Writing work requests into ring slots: exactly what the kernel reads, each member once. A slot
- * holds leftovers of an older WQE, so every builder sets all members that belong to its opcode.
+ * Writing work requests into slots of a ring: exactly what the kernel reads, each member once. A
+ * slot still has the contents of an older WQE, so every function here sets all members that its
+ * opcode uses.
  */
 #ifndef PRXE_WQE_H
 #define PRXE_WQE_H
@@ -10,7 +11,7 @@
 #include <string.h>
 #include "prxe.h"
 
-/* Flags that mean something to the kernel. Inline is set where the data is copied. */
+/* The flags that the kernel uses. The inline flag is set when the data are copied. */
 #define WQE_SEND_FLAGS	(IBV_SEND_FENCE | IBV_SEND_SIGNALED | IBV_SEND_SOLICITED)
 
 static_assert(sizeof(struct ibv_sge) == sizeof(struct rxe_sge) &&
@@ -31,7 +32,7 @@ static inline void wqe_set_dma(struct rxe_dma_info *dma, uint32_t length, uint32
 	dma->sge_offset = 0;
 }
 
-/* What every send WQE has. No data: the WQE is complete for a transfer of zero bytes. */
+/* Set what every send WQE has. It has no data yet: it is complete for a transfer of zero bytes. */
 static inline void wqe_start(struct rxe_send_wqe *wqe, uint64_t wr_id, uint32_t opcode,
 			     uint32_t send_flags)
 {
@@ -40,7 +41,9 @@ static inline void wqe_start(struct rxe_send_wqe *wqe, uint64_t wr_id, uint32_t 
 	wqe->wr.opcode = opcode;
 	wqe->wr.send_flags = send_flags & WQE_SEND_FLAGS;
 	wqe->wr.ex.imm_data = 0;
-	/* Protocol state, which rxe's ABI lets the kernel keep here: a fresh request. */
+	/*
+	 * Protocol state, which rxe's ABI lets the kernel keep in the WQE: that of a fresh request.
+	 */
 	wqe->status = 0;
 	wqe->state = 0;
 	wqe->iova = 0;
@@ -76,7 +79,7 @@ static inline void wqe_set_ud(struct rxe_send_wqe *wqe, const struct prxe_ah *ah
 		wqe->wr.wr.ud.av = ah->av;
 }
 
-/* A bind without MR, of length 0, takes the window's memory away. */
+/* To unbind a window, bind it without MR and with length 0. */
 static inline void wqe_set_bind(struct rxe_send_wqe *wqe, const struct ibv_mw *mw, uint32_t rkey,
 				const struct ibv_mw_bind_info *info)
 {
@@ -89,8 +92,8 @@ static inline void wqe_set_bind(struct rxe_send_wqe *wqe, const struct ibv_mw *m
 }
 
 /*
- * Copy SGEs, summing up. The caller checked num against the queue's max_sge. EINVAL if the sum does
- * not fit.
+ * Copy the SGEs and add up their lengths. The caller has checked num against the queue's max_sge.
+ * Returns 0, or EINVAL if the sum is 4 GiB or more.
  */
 static inline int wqe_set_sges(struct rxe_dma_info *dma, const struct ibv_sge *sg, uint32_t num)
 {
@@ -107,7 +110,7 @@ static inline int wqe_set_sges(struct rxe_dma_info *dma, const struct ibv_sge *s
 	return 0;
 }
 
-/* Append inline data at *used. EINVAL if it does not fit. */
+/* Append inline data at *used. Returns 0, or EINVAL if they do not fit. */
 static inline int wqe_add_inline(struct rxe_send_wqe *wqe, uint32_t max_inline, uint32_t *used,
 				 const void *data, size_t length)
 {
@@ -124,7 +127,7 @@ static inline void wqe_end_inline(struct rxe_send_wqe *wqe, uint32_t used)
 	wqe_set_dma(&wqe->dma, used, 0);
 }
 
-/* Only these carry data from the requester that it may give inline. */
+/* Only these operations send data that may be inline in the WQE. */
 static inline bool wqe_opcode_may_inline(uint32_t opcode)
 {
 	return (1U << opcode) &
@@ -133,8 +136,8 @@ static inline bool wqe_opcode_may_inline(uint32_t opcode)
 }
 
 /*
- * Send work requests are refused until the QP is in RTS (or behind it); the application moves it
- * there through this library.
+ * Refuse send work requests before RTS. The library knows the state, because the application
+ * changes it through this library.
  */
 static inline bool qp_can_send(const struct prxe_qp *qp)
 {

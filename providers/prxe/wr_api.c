@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * The ibv_wr_*() interface. wr_start takes the send queue's lock, which wr_complete or wr_abort
- * gives back. An operation takes a slot and writes a WQE without data; a setter adds data or an
- * address to the last one. After an error nothing of the batch counts, and wr_complete says why.
+ * The ibv_wr_*() interface. wr_start takes the lock of the send queue; wr_complete or wr_abort
+ * releases it. An operation takes a slot and writes a WQE without data; a setter adds data or an
+ * address to the last WQE. After an error nothing of the batch is posted, and wr_complete returns
+ * the error.
  */
 #include "wqe.h"
 
@@ -25,7 +26,8 @@ static int wr_complete(struct ibv_qp_ex *qp_ex)
 {
 	struct prxe_qp *qp = ex_qp(qp_ex);
 	int ret = qp->wr_err;
-	struct prxe_batch batch = qp->batch;	/* the next one's, once the lock is open */
+	/* A copy, because another thread may use qp->batch after the unlock. */
+	struct prxe_batch batch = qp->batch;
 	bool queued = false;
 
 	if (!prxe_unlikely(ret))
@@ -39,7 +41,7 @@ static void wr_abort(struct ibv_qp_ex *qp_ex)
 	prxe_unlock(&ex_qp(qp_ex)->sq.lock);
 }
 
-/* Begin a WQE. NULL, and the batch has an error, if there is no slot for it. */
+/* Begin a WQE. If there is no slot, sets the error of the batch and returns NULL. */
 static struct rxe_send_wqe *wr_next(struct ibv_qp_ex *qp_ex, enum ibv_wr_opcode opcode)
 {
 	struct prxe_qp *qp = ex_qp(qp_ex);
@@ -58,7 +60,7 @@ static struct rxe_send_wqe *wr_next(struct ibv_qp_ex *qp_ex, enum ibv_wr_opcode 
 	return wqe;
 }
 
-/* The WQE that a setter completes, or NULL after an error. */
+/* The WQE that a setter works on; NULL after an error. */
 static struct rxe_send_wqe *wr_current(struct prxe_qp *qp)
 {
 	if (prxe_unlikely(!qp->wr_err && !qp->wqe))
@@ -132,7 +134,7 @@ static void wr_atomic_fetch_add(struct ibv_qp_ex *qp_ex, uint32_t rkey, uint64_t
 		wqe_set_atomic(wqe, remote_addr, rkey, add, 0);
 }
 
-/* The data are always the eight bytes given here. */
+/* The data are always the eight bytes at @data. */
 static void wr_atomic_write(struct ibv_qp_ex *qp_ex, uint32_t rkey, uint64_t remote_addr,
 			    const void *data)
 {
@@ -180,7 +182,7 @@ static void wr_bind_mw(struct ibv_qp_ex *qp_ex, struct ibv_mw *mw, uint32_t rkey
 
 	if (!wqe)
 		return;
-	/* Windows of type 1 are bound by ibv_bind_mw(). */
+	/* ibv_bind_mw() is for windows of type 1. */
 	if (mw->type != IBV_MW_TYPE_2 || (!info->mr && info->length)) {
 		ex_qp(qp_ex)->wr_err = EINVAL;
 		return;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * Tests of what the provider itself decides: queues, locks, doorbells, refusals, both posting and
- * both polling interfaces. Everything runs between two QPs of one process.
+ * both polling interfaces. All transfers run between two QPs of this process.
  *
- * provider_test DEVICE GID_INDEX [TEST]   exit status 0: all passed; 1: a line "not ok ..." says
- * which did not
+ * provider_test DEVICE GID_INDEX [TEST]
+ *
+ * Exit status 0: all passed; 1: a line "not ok ..." names the test that failed.
  *
  * Build: cc -Wall -Wextra -o provider_test provider_test.c -libverbs -lpthread
  */
@@ -47,7 +48,7 @@ static void fatal(const char *what)
 	exit(1);
 }
 
-/* Every byte is a function of where it is and of the transfer. */
+/* Every byte depends on its position and on the transfer. */
 static uint8_t pattern(size_t offset, unsigned int seq)
 {
 	return (uint8_t)(offset * 31 + (offset >> 8) * 7 + seq * 101 + 13);
@@ -149,7 +150,7 @@ static int to_rts(struct ibv_qp *qp, uint32_t dest)
 	return ibv_modify_qp(qp, &a, mask);
 }
 
-/* Two QPs in RESET. A pd of a thread domain makes them free of locks. */
+/* Create two QPs in RESET. If pd is in a thread domain, they take no locks. */
 static void pair_create(struct pair *p, enum ibv_qp_type type, struct ibv_pd *on, uint64_t send_ops,
 			int ex_cq)
 {
@@ -284,7 +285,7 @@ static void test_refusals(void)
 	pair_destroy(&ud);
 }
 
-/* A list is executed up to its first bad member, which bad_wr names. */
+/* A list is executed up to its first bad member, to which bad_wr points. */
 static void test_partial_list(void)
 {
 	struct ibv_sge s[3] = { local(0, 100), local(1000, 100), local(2000, 100) };
@@ -328,7 +329,7 @@ static void test_receive_queue_full(void)
 		;
 	CHECK(recv_one(p.r, HALF, 256) == ENOMEM, "a full receive queue");
 	CHECK(n >= p.cap.max_recv_wr && n < 100000, "%u fit, %u promised", n, p.cap.max_recv_wr);
-	/* what is consumed is free again, around the ring more than once */
+	/* Consumed slots are free again: go around the ring more than once. */
 	for (i = 0; i < 3 * n; i++) {
 		struct ibv_sge sge = local(0, 64 + i % 100);
 		struct ibv_send_wr wr = { .sg_list = &sge,
@@ -368,7 +369,7 @@ static void test_wr_api(void)
 	for (i = 0; i < 4; i++)
 		CHECK(!recv_one(p.r, HALF + i * 1000, 500), "post_recv");
 
-	/* aborted: nothing of it may ever be seen */
+	/* Aborted: nothing of it may be sent later. */
 	ibv_wr_start(p.sx);
 	p.sx->wr_id = 1;
 	p.sx->wr_flags = IBV_SEND_SIGNALED;
@@ -376,7 +377,7 @@ static void test_wr_api(void)
 	ibv_wr_set_sge(p.sx, mr->lkey, (uintptr_t)buf, 77);
 	ibv_wr_abort(p.sx);
 
-	/* an error drops the whole batch */
+	/* An error drops the whole batch. */
 	ibv_wr_start(p.sx);
 	ibv_wr_send(p.sx);
 	ibv_wr_set_sge(p.sx, mr->lkey, (uintptr_t)buf, 77);
@@ -385,7 +386,7 @@ static void test_wr_api(void)
 	CHECK(ibv_wr_complete(p.sx), "too much inline data");
 
 	ibv_wr_start(p.sx);
-	/* wr_flags without IBV_SEND_INLINE: the setter says it. */
+	/* wr_flags without IBV_SEND_INLINE: the setter itself makes the data inline. */
 	p.sx->wr_id = 2;
 	ibv_wr_send(p.sx);
 	ibv_wr_set_inline_data(p.sx, buf, 33);
@@ -421,7 +422,7 @@ static void test_wr_api(void)
 	usleep(20000);
 	CHECK(ibv_poll_cq(p.cq, 1, wc) == 0, "something of a dropped batch completed");
 
-	/* more than the ring holds: refused as a whole */
+	/* More than the ring holds: the batch is refused as a whole. */
 	ibv_wr_start(p.sx);
 	for (i = 0; i < 100000; i++)
 		ibv_wr_rdma_write(p.sx, mr->rkey, (uintptr_t)buf + HALF);
@@ -475,14 +476,14 @@ static void test_cq_ex(void)
 		ibv_end_poll(p.cq_ex);
 	}
 	CHECK(seen == 20, "saw %d", seen);
-	/* nobody holds the lock, nothing was counted twice */
+	/* No thread holds the lock any more, and no completion was counted twice. */
 	pthread_create(&thread, NULL, poll_empty, p.cq);
 	pthread_join(thread, &empty);
 	CHECK(!empty, "the old interface sees completions again");
 	pair_destroy(&p);
 }
 
-/* The time in a CQE is the wall clock's, between post and poll, and does not run backwards. */
+/* The time in a CQE is wall-clock time, between post and poll, and does not go backwards. */
 static void test_timestamps(void)
 {
 	struct ibv_cq_init_attr_ex ca = {
@@ -545,7 +546,7 @@ static void test_timestamps(void)
 	CHECK(!ibv_destroy_qp(qp) && !ibv_destroy_cq(ibv_cq_ex_to_cq(cq)), "destroy");
 }
 
-/* The receiver is told about the key that went, in user space's numbers. */
+/* The receiver is told which key was invalidated, by user space's flag values. */
 static void test_send_with_invalidate(void)
 {
 	struct ibv_mw_bind_info info = { .mr = NULL, .addr = 0, .length = 4096,
@@ -577,7 +578,7 @@ static void test_send_with_invalidate(void)
 	bind.bind_mw.mw = mw;
 	bind.bind_mw.bind_info = info;
 	bind.bind_mw.rkey = mw->rkey;
-	for (i = 0; i < 2; i++) {		/* the second time after the invalidation */
+	for (i = 0; i < 2; i++) {		/* bind again after the invalidation */
 		bind.bind_mw.rkey = ibv_inc_rkey(bind.bind_mw.rkey);
 		CHECK(!ibv_post_send(p.r, &bind, &bad), "post of a bind");
 		CHECK(poll_n(p.cq, &wc, 1) == 1 && !wc.status && wc.opcode == IBV_WC_BIND_MW,
@@ -596,7 +597,7 @@ static void test_send_with_invalidate(void)
 		      "flags %x rkey %x", wc.wc_flags, wc.invalidated_rkey);
 		CHECK(poll_n(p.cq, &wc, 1) == 1 && !wc.status, "completion");
 		if (!strncmp(ibv_get_device_name(ctx->device), "rxe", 3))
-			/* rdma_rxe wants ibv_mw's key to be updated by hand. */
+			/* With rdma_rxe the caller must update ibv_mw's key itself. */
 			break;
 	}
 	CHECK(!ibv_dealloc_mw(mw) && !ibv_dereg_mr(bindable), "dealloc");
@@ -620,7 +621,7 @@ static void test_reset_drops_cqes(void)
 	pair_connect(&p);
 	wr.wr.rdma.remote_addr = (uintptr_t)buf + HALF;
 	wr.wr.rdma.rkey = mr->rkey;
-	for (i = 0; i < 10; i++) {		/* alternately from both: they share the send CQ */
+	for (i = 0; i < 10; i++) {		/* both QPs in turn: they share the send CQ */
 		wr.wr_id = i;
 		CHECK(!ibv_post_send(i % 2 ? p.r : p.s, &wr, &bad), "post_send");
 		usleep(2000);
@@ -635,7 +636,7 @@ static void test_reset_drops_cqes(void)
 	pair_destroy(&p);
 }
 
-/* Completions are neither lost nor doubled while the CQ is resized under a poller. */
+/* No completion is lost or doubled while the CQ is resized during polling. */
 struct poller {
 	struct ibv_cq *cq;
 	unsigned int want, seen;
@@ -827,8 +828,8 @@ static void test_ud(void)
 }
 
 /*
- * A daemon that opened the device and then gave up its privileges: write() is refused to it by the
- * kernel. Runs last.
+ * A daemon opened the device and then gave up its privileges: the kernel refuses its write(). Runs
+ * last.
  */
 static void test_credentials(void)
 {
