@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * A buffer bigger than memory: the client fills all of it and reads all of it back, while the
- * kernel swaps the server's pages out and in as it would for any program. Pinned, this cannot be
- * registered. It wants swap.
+ * A buffer larger than memory: the client fills all of it and reads all of it back, while the
+ * kernel swaps the server's pages out and in, as it does for any program. Such a buffer cannot be
+ * registered if it is pinned. The server needs swap.
  *
  *   odp-bigger -n 65536 &     odp-bigger HOST        -n MiB
  */
@@ -32,8 +32,8 @@ static void server(const struct options *o)
 	getrusage(RUSAGE_SELF, &use);
 	printf("served %zu MiB, with at most %ld MiB in memory\n", size >> 20, use.ru_maxrss >> 10);
 	/*
-	 * A program can evict what it will not need soon, before memory becomes scarce. Transfers
-	 * may go on meanwhile.
+	 * A program can evict memory that it will not need soon, before memory becomes scarce.
+	 * Transfers to it may go on.
 	 */
 	if (!odp_evict(mr, buf, size, ODP_EVICT_PAGEOUT, &gone, &c.why))
 		printf("%zu MiB are out of memory now. %s\n", gone >> 20, c.why.text);

@@ -51,7 +51,7 @@ static const struct rdma_conn_param params = {
 	.responder_resources = 4, /* RDMA READs at a time */
 	.initiator_depth = 4,
 	.retry_count = 7,
-	.rnr_retry_count = 7, /* wait for a page as long as it takes */
+	.rnr_retry_count = 7, /* no limit: a fault of the peer may take long */
 };
 
 static struct rdma_cm_id *endpoint(const char *host, const char *port)
@@ -213,7 +213,7 @@ static uint8_t pattern_byte(uint64_t position)
 	return (uint8_t)(pattern_word(position / 8) >> position % 8 * 8);
 }
 
-/* Words where both are aligned: these run over hundreds of megabytes. */
+/* Compare words where both are aligned, because this runs over hundreds of megabytes. */
 void pattern_fill(void *p, size_t length, uint64_t position)
 {
 	uint8_t *b = p;

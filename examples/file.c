@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * A file served by RDMA without reading it first: it is mapped and registered at once, however long
- * it is, and comes from the disk page by page as clients ask for it. The page cache is the only
+ * A file is served by RDMA without reading it first. It is mapped and registered at once, however
+ * long it is, and its pages come from the disk as clients ask for them. The page cache is the only
  * cache.
  *
  *   odp-file -f FILE &     odp-file -f COPY HOST       -n BYTES: only the last BYTES of the file
@@ -45,7 +45,7 @@ static void server(const struct options *o)
 	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED)
 		die("mmap: %s", strerror(errno));
-	posix_madvise(p, (size_t)st.st_size, POSIX_MADV_RANDOM); /* only what is asked for */
+	posix_madvise(p, (size_t)st.st_size, POSIX_MADV_RANDOM); /* read only what is asked for */
 	conn_wait(&c, o->port);
 	mr = must_register(&c, p, (size_t)st.st_size, IBV_ACCESS_REMOTE_READ, ODP_REQUIRE);
 	printf("in memory before: %zu pages\n", pages_in_memory(p, (size_t)st.st_size));

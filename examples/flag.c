@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Pinned or not, by one flag: the client writes into a buffer of the server.
+ * Pinned or on demand, by one flag: the client writes into a buffer of the server.
  *
  *   odp-flag -m never &              odp-flag -m never HOST      pinned: as every RDMA program does
  *   odp-flag -m require &            odp-flag -m require HOST    on demand: no limit, no lock

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * An implicit MR: one registration for all memory that a process has, now and later. Nothing is
- * registered for each buffer, so the client sends from its stack, from a literal and from a fresh
+ * An implicit MR: one registration for all memory that a process has, now and later. No buffer is
+ * registered by itself, so the client sends from its stack, from a literal and from a fresh
  * malloc(), and the server's mailbox is just a part of its heap.
  *
  *   odp-implicit &     odp-implicit HOST

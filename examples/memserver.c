@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * A memory server over userfaultfd: the client reads a huge memory that does not exist. Each page
- * is made by a thread of the server when a transfer touches it: it could come from a disk, be
- * decompressed, or be fetched from another machine. The device waits.
+ * A memory server over userfaultfd: the client reads a huge memory that does not exist. When a
+ * transfer touches a page, a thread of the server makes the page: it could also read it from a
+ * disk, decompress it, or fetch it from another machine. The device waits for the page.
  *
  *   odp-memserver -n 64 &     odp-memserver HOST       -n GiB
  *
- * Faults of a device are the kernel's: this wants CAP_SYS_PTRACE, or 1 in
+ * The kernel handles the faults of a device, so this needs CAP_SYS_PTRACE, or 1 in
  * /proc/sys/vm/unprivileged_userfaultfd.
  */
 #define _GNU_SOURCE
@@ -45,7 +45,7 @@ static void *pager(void *arg)
 		pattern_fill(page, PAGE, at - base);
 		if (!ioctl(uffd, UFFDIO_COPY, &copy))
 			made++;
-		else if (errno != EEXIST) /* two faults on one page: the other was first */
+		else if (errno != EEXIST) /* two faults on one page: the other one was first */
 			die("UFFDIO_COPY: %s", strerror(errno));
 	}
 	return NULL;
@@ -96,7 +96,7 @@ static void client(const struct options *o)
 	mr = must_register(&c, buf, 2 * PAGE, IBV_ACCESS_LOCAL_WRITE, ODP_AUTO);
 	srand(1);
 	for (int i = 0; i < READS; i++) {
-		/* Anywhere, and most of these over the end of a page. */
+		/* Any address, so most reads cross the end of a page. */
 		uint64_t at = (((uint64_t)rand() << 31) + (uint64_t)rand()) %
 			      (c.remote.length - PAGE);
 
