@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# The benchmarks, side by side with their peers, in one VM. Each goal with its figure, on the
-# terminal and in build/report.
+# The benchmarks, side by side with their peers, in one VM. Each goal is printed with its figure on
+# the terminal, and written to build/report.
 #
 #   bench.sh [--kernel K] [--pairs N] [--seconds S] [--no-build]
 #            [--parts "local wire odp reg copy paging data count"]
@@ -62,7 +62,7 @@ rm -rf "$raw" && mkdir -p "$raw" || die "cannot make $raw"
 rc=$?
 case " ${PRXE_BENCH_PARTS:-count} " in
 *" count "*)
-	# Emulated on every machine: a count of instructions has no noise.
+	# Always emulated: counting instructions has no noise.
 	"$TOP/run" sh --kernel "$kernel" --no-build --icount --share "$raw" --timeout 900 -- \
 		/src/tools/bench/guest-count.sh /mnt/share || rc=1
 	sed 's/^/n_/' "$raw/count.tsv" >>"$raw/samples.tsv"
@@ -128,7 +128,7 @@ versus() { # TITLE METRIC SIZE VARIANT TO [UNIT]: a figure without a goal; UNIT'
 
 ops="WRITE:8 READ:8 SEND:8 WRITE:4096 WRITE:65536 WRITE:1048576 READ:65536 SEND:65536"
 
-# From post to completion: 1.05 of the time is 0.95 of the bandwidth.
+# Measured from post to completion: 1.05 of the time is 0.95 of the bandwidth.
 op_rows() { # PREFIX UNIT
 	local o t s
 	for o in $ops; do
@@ -273,7 +273,7 @@ touch_table >"$raw/touch.tsv"
 data >"$raw/data-table.tsv"
 rp_csv >"$report/bench.csv"
 
-# Lines for rp_bars; a series is NAME=VARIANT, or the name of a variant.
+# Lines for rp_bars. A series is NAME=VARIANT, or just the name of a variant.
 bars() { # GROUP METRIC SIZE SERIES...
 	local v
 	for v in "${@:4}"; do

@@ -21,7 +21,7 @@
 
 #define AREA (1UL << 20)
 
-static uint8_t *src, *dst; /* dst: private after the fork, so the same address in the child */
+static uint8_t *src, *dst; /* the same address in the child: private memory, mapped before fork() */
 static pid_t child;
 
 static void copy(bool vm, size_t size)
@@ -36,7 +36,7 @@ static void copy(bool vm, size_t size)
 	}
 }
 
-/* Copies for about @seconds. Returns the seconds for one copy. */
+/* Copy for about @seconds. Returns the seconds that one copy took. */
 static double measure(bool vm, size_t size, double seconds)
 {
 	unsigned long n = 0, batch = size > 65536 ? 1 : 16;

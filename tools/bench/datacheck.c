@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Does what arrives equal what was sent?  72 transfers for each operation, over fresh memory, each
- * with a payload in which every byte follows from its position and the transfer's number.
+ * Does what arrives equal what was sent?  72 transfers for each operation, over fresh memory. In
+ * each payload, every byte follows from its position and from the number of the transfer.
  *
- * Works on any verbs device: the wrong bytes of a broken device are counted, not feared.
+ * Works on any verbs device. Wrong bytes of a broken device are counted, and do not end the test.
  */
 #include "t.h"
 
@@ -29,7 +29,7 @@ static const struct {
 static const unsigned offsets[] = { 0, 1, 64, 1000, 2048, 4095, 4096 + 13, 8192 + 4088 };
 static const unsigned lengths[] = { 1, 8, 100, 1024, 4096, 5000, 9000, 65536, (1 << 20) + 3 };
 #define CASES (ARRAY_LEN(offsets) * ARRAY_LEN(lengths))
-#define MARGIN (16 * T_PAGE) /* of memory beyond the payload, on each side of a transfer */
+#define MARGIN (16 * T_PAGE) /* memory around the payload, on each side of a transfer */
 #define OTHER_IOVA 0x7000123000ULL
 
 struct count {
@@ -92,7 +92,7 @@ static bool complete(struct count *c, struct ibv_cq *cq, const char *what)
 	return true;
 }
 
-/* Old value and sum of one FETCH_ADD at an aligned place of B. */
+/* One FETCH_ADD at an aligned place of B: checks the old value and the sum. */
 static void fetch_add(struct count *c, uint8_t *src, struct ibv_mr *ms, uint8_t *dst,
 		      struct ibv_mr *md, uint64_t seq)
 {
@@ -183,7 +183,7 @@ static bool one(struct count *c, enum op op, bool odp, unsigned off, unsigned le
 		dst = src;
 		tm = am;
 	}
-	/* The rest of the target's memory is as untouched as before: no byte went astray. */
+	/* The rest of the target's memory must still be zero: no byte was written elsewhere. */
 	bad = wrong_bytes(dst, len, seq, 0) + nonzero_bytes(tm, (size_t)(dst - tm)) +
 	      nonzero_bytes(dst + len, side - len - (size_t)(dst - tm));
 	if (bad) {

@@ -52,7 +52,7 @@ static void out(const char *metric, size_t size, const char *variant, int pair, 
 	fflush(stdout);
 }
 
-/* Private memory that starts at a huge page's boundary; @small: without huge pages. */
+/* Private memory that starts at the boundary of a huge page. @small: without huge pages. */
 static uint8_t *fresh(size_t size, bool small)
 {
 	uint8_t *p = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE,
@@ -79,7 +79,7 @@ static void make_resident(uint8_t *p)
 		p[i * T_PAGE] = (uint8_t)(i + 1);
 }
 
-/* Page all of it out to the swap device. False: some of it stays in memory. */
+/* Page all of it out to the swap device. Returns false if some of it stays in memory. */
 static bool page_out(uint8_t *p)
 {
 	uint64_t before = t_status_kb("VmSwap");
@@ -106,7 +106,10 @@ static uint8_t *make_pages(enum state st)
 	return p;
 }
 
-/* The CPU writes to each page: seconds for a page, less what an access without a fault costs. */
+/*
+ * The CPU writes to each page. Returns seconds for each page, less those of an access without a
+ * fault.
+ */
 static double cpu_faults(enum state st)
 {
 	double t0, t1, t2;
@@ -115,8 +118,8 @@ static double cpu_faults(enum state st)
 
 	if (st == RESIDENT) {
 		/*
-		 * What it costs the CPU to find a page that is in memory: a page of the page cache,
-		 * in a new mapping.
+		 * What a minor fault costs the CPU: the page is in the page cache, the mapping is
+		 * new.
 		 */
 		fd = memfd_create("faultbench", 0);
 		if (fd < 0 || ftruncate(fd, PAGES * T_PAGE))
@@ -154,7 +157,7 @@ struct answer {
 	int32_t ok;
 };
 
-/* The target's side, in another process or in ours. */
+/* The side of the target, in another process or in this one. */
 struct target {
 	struct t_dev *d;
 	uint8_t *p;
@@ -172,7 +175,7 @@ static struct answer target_make(struct target *t, enum state st)
 	return (struct answer){ .addr = (uintptr_t)t->p, .rkey = t->mr->rkey, .ok = 1 };
 }
 
-/* Check what was written: 8 bytes in each page, which follow from the page's index. */
+/* Check what was written: 8 bytes in each page, which follow from the index of the page. */
 static void target_done(struct target *t)
 {
 	for (size_t i = 0; i < PAGES; i++) {
@@ -215,7 +218,7 @@ static int serve(void)
 	return t_fails != 0;
 }
 
-/* WRITEs of 8 bytes to each page, one after the other: seconds for a page. */
+/* WRITE 8 bytes to each page, one after the other. Returns seconds for each page. */
 static double write_pages(struct t_ep *e, uint64_t *src, struct ibv_mr *ms, const struct answer *a)
 {
 	double t = t_now();
@@ -233,7 +236,7 @@ static double write_pages(struct t_ep *e, uint64_t *src, struct ibv_mr *ms, cons
 	return (t_now() - t) / PAGES;
 }
 
-/* The time that a fault adds: the first WRITE to each page less the second. */
+/* The time that a fault adds: the first WRITE to each page less the second one. */
 static double rdma_faults(struct t_ep *e, uint64_t *src, struct ibv_mr *ms, struct target *own,
 			  enum state st)
 {
@@ -312,7 +315,7 @@ static void bench_faults(void)
 
 /* ---- first touch ---- */
 
-/* @op for all of [p, p + size), against a pinned buffer of one chunk: seconds. */
+/* Run @op over all of [p, p + size), against a pinned buffer of one chunk. Returns seconds. */
 static double transfer(struct t_ep *e, enum ibv_wr_opcode op, uint8_t *p, struct ibv_mr *mr,
 		       uint8_t *other, struct ibv_mr *mo, size_t size)
 {
@@ -325,7 +328,10 @@ static double transfer(struct t_ep *e, enum ibv_wr_opcode op, uint8_t *p, struct
 			uint8_t *at = p + posted * CHUNK;
 			int rc;
 
-			/* Bytes go to the fresh memory: remote for a WRITE, local for a READ. */
+			/*
+			 * The fresh memory is written: the remote side for a WRITE, the local side
+			 * for a READ.
+			 */
 			rc = op == IBV_WR_RDMA_WRITE ?
 				     t_post_one(e, op, other, CHUNK, mo->lkey, (uintptr_t)at,
 						mr->rkey, posted) :
@@ -428,7 +434,10 @@ static void map_once(struct t_dev *d, size_t size, bool small, bool mirrored, in
 		if (mirrored)
 			prefetch(d, mr, p, size);
 		forks[i] = time_fork();
-		/* The fork has taken away the device's translations and our right to write. */
+		/*
+		 * fork() has removed the device's translations and write-protected our pages: touch
+		 * all again.
+		 */
 		for (size_t o = 0; o < size; o += T_PAGE)
 			p[o] = (uint8_t)i;
 	}
@@ -497,7 +506,9 @@ static void bench_mrs(void)
 	memset(p, 1, size);
 	for (int pair = 1; pair <= opt.pairs; pair++) {
 		many(d, mr, opt.mrs, p, size, each, true, pair);
-		/* A hundredth of them: as many pinned ones as ODP ones would take minutes. */
+		/*
+		 * A hundredth of them: to pin as many MRs as there are ODP ones would take minutes.
+		 */
 		many(d, mr, opt.mrs / 100 ? opt.mrs / 100 : 1, p, size, each, false, pair);
 	}
 	free(mr);

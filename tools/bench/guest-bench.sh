@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# The benchmarks, in the guest: prxe and its peers in one machine, runs interleaved.
+# The benchmarks, in the guest: prxe and its peers in one machine, with interleaved runs.
 #
 # guest-bench.sh OUTDIR
 #   PRXE_BENCH_PAIRS (5)     interleaved pairs of each measurement
@@ -23,17 +23,18 @@ has() { case " $parts " in *" $1 "*) ;; *) return 1 ;; esac; }
 try() { "$@" || failed=1; }
 
 bench_init "$1"
-# rdma_rxe first: before 6.15 it takes the initial network namespace's UDP port when it loads.
+# Load rdma_rxe first: before Linux 6.15 it takes the UDP port of the initial network namespace when
+# it is loaded.
 bench_dev_dummy rxe rxeL dumr 10.101.0.1
 bench_dev_dummy "$type" prxeL dump 10.102.0.1 px
 bench_machine
 
-odp_of() { # DEV: does its RC WRITE go through ODP MRs?
+odp_of() { # DEV: does its RC WRITE use ODP MRs?
 	ibv_devinfo -v -d "$1" 2>/dev/null | sed -n '/rc_odp_caps/,/uc_odp_caps/p' |
 		grep -q SUPPORT_WRITE
 }
 
-versus() { # the lines of a series: prxe and rdma_rxe on the same host
+versus() { # prints the lines of a series: prxe and rdma_rxe on the same host
 	printf 'prxe prxeL prxeL\nrdma_rxe rxeL rxeL\n'
 }
 
@@ -65,8 +66,8 @@ if has odp; then
 	note "ODP against pinned, after the first touch ..."
 	odp_lines() { printf 'pinned prxeL prxeL\nodp prxeL prxeL --odp\n'; }
 	if odp_of prxeL; then
-		# Pinned and ODP take turns, a few milliseconds each, in nine processes: where a
-		# process's memory happens to lie makes more of a difference than what is measured.
+		# Pinned and ODP take turns, a few milliseconds each, in nine processes: where the
+		# memory of a process happens to lie makes more difference than what is measured.
 		for run in 0 1 2 3 4 5 6 7 8; do
 			timeout -k 2 60 prxe-opbench --dev prxeL --gid "$GID" --pairs 5 |
 				awk -F'\t' -v OFS='\t' -v from=$((5 * run)) \
@@ -119,8 +120,9 @@ if has reg; then
 	try timeout -k 2 300 prxe-regbench --dev prxeL --gid "$GID" --pairs "$pairs" --reg $regs \
 		--touch $touches >>"$OUT/samples.tsv"
 	remember "prxe-regbench --dev prxe0 --gid $GID --pairs $pairs --reg $regs --touch $touches"
-	# The peer's ODP has a table entry for each page: no sizes that the guest's memory could not
-	# hold. Where the peer fails, its figures are missing; that is no failure of this script.
+	# The peer's ODP has a table entry for each page, so leave out sizes whose table does not
+	# fit into the guest's memory. If the peer fails, its figures are missing; this script does
+	# not fail then.
 	timeout -k 2 200 prxe-regbench --dev rxeL --gid "$GID" --pairs 3 --reg 4K,1M,64M,1G \
 		--touch '' |
 		sed 's/^reg\t/rxe_reg\t/; s/^dereg\t/rxe_dereg\t/' >>"$OUT/samples.tsv"

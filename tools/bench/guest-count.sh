@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# What operations, registration and faults cost in instructions: in a guest whose clock counts them
-# (./run sh --icount), one a nanosecond. The figures are the same every time, so few pairs do.
+# What operations, registration and faults cost in instructions, in a guest whose clock counts them,
+# one each nanosecond (./run sh --icount). The figures are the same every time, so a few pairs are
+# enough.
 #
 # guest-count.sh OUTDIR
 set -u -o pipefail

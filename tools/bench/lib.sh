@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash
-# Measurements with perftest, in the guest: one server process and one client process, one pair
-# after the other.
+# Measurements with perftest, in the guest: each pair is one server process and one client process,
+# and pairs run one after the other.
 #
 #   bench_init OUTDIR            where samples.tsv, commands.txt, machine.txt and logs go
 #   bench_dev_dummy TYPE NAME NETDEV ADDR [NETNS]     a device on a dummy netdev
@@ -90,7 +90,7 @@ bench_link() { # TYPE NAME NETDEV NETNS
 	in_ns "$4" rdma link add "$2" type "$1" netdev "$3" ||
 		bench_die "rdma link add $2 type $1 netdev $3 failed"
 	wait_active "$2"
-	sleep 0.3 # its GIDs come from a work queue
+	sleep 0.3 # its GIDs are added by a work queue
 }
 
 bench_ns() { # NETNS
@@ -131,7 +131,7 @@ port_open() { # PORT
 	grep -qsE ": [0-9A-F]+:$hex [0-9A-F]+:0000 0A" /proc/net/tcp /proc/net/tcp6
 }
 
-# Keep the command, without what differs from run to run, for the report; each only once.
+# Keep the command for the report, without what differs from run to run; each command only once.
 remember() { # COMMAND
 	[ -n "${CMD_SEEN[$1]:-}" ] && return
 	CMD_SEEN[$1]=1
@@ -147,7 +147,7 @@ perf_fail() { # WHAT
 	return 1
 }
 
-# The timeouts end both processes. The server's device and the client's may be the same.
+# Run one pair. The timeouts end both processes. Server and client may use the same device.
 perf() { # TOOL DEV0 DEV1 OPTION...
 	local tool=$1 d0=$2 d1=$3 i rc pid line
 	shift 3
@@ -181,7 +181,7 @@ perf() { # TOOL DEV0 DEV1 OPTION...
 		perf_fail "$tool on $d0 $*: the server's exit status is $?"
 		return 1
 	}
-	# The line after the one that begins with #bytes.
+	# The results are in the line after the one that begins with #bytes.
 	line=$(awk '/^ *#bytes/ { on = 1; next } on && $1 ~ /^[0-9]+$/ { print; exit }' \
 		"$LOGS/client")
 	case $tool in
@@ -200,7 +200,7 @@ perf() { # TOOL DEV0 DEV1 OPTION...
 	[ -n "$BW$LAT" ] || perf_fail "$tool: its output has no line of results"
 }
 
-# How many messages take that many seconds: known from a short run. Sets COUNT.
+# How many messages take that many seconds? Estimated from a short run. Sets COUNT.
 count_for() { # SECONDS TOOL DEV0 DEV1 SIZE OPTION...
 	local seconds=$1 tool=$2 d0=$3 d1=$4 size=$5 probe=300
 	shift 5
@@ -222,11 +222,11 @@ count_for() { # SECONDS TOOL DEV0 DEV1 SIZE OPTION...
 	[ "$COUNT" -le 2000000 ] || COUNT=2000000
 }
 
-# Interleaved runs of variants: lines "name dev0 dev1 options" on standard input. METRIC tells which
-# of the values that perf sets is taken.
+# Run variants interleaved; standard input has their lines, "name dev0 dev1 options". METRIC says
+# which of the values that perf sets is recorded.
 #   series METRIC TOOL SIZE PAIRS SECONDS COMMON-OPTIONS <<VARIANTS
-# With SERIES_BUDGET (seconds) a fast machine takes up to three times as many pairs: as many as
-# begin within that time.
+# With SERIES_BUDGET (seconds), a fast machine runs more pairs: as many as begin within that time,
+# at most three times PAIRS.
 series() {
 	local metric=$1 tool=$2 size=$3 pairs=$4 seconds=$5 common=$6 v p unit value failed=0 end
 	local -a names=() d0=() d1=() opts=() counts=()

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Memory over time: what a process whose buffer is a target of RDMA has in memory, while transfers
- * come and while the kernel wants memory back.
+ * Memory over time: how much memory a process has whose buffer is a target of RDMA, while transfers
+ * arrive and while the kernel wants memory back.
  *
  *   pressure   register, WRITE half of the buffer, have the kernel reclaim the process's memory,
  *              READ a part of it back. The steps begin at the same times for both variants.
@@ -70,7 +70,10 @@ static void group_limit(size_t bytes)
 	group_must_write("memory.max", bytes ? text : "max");
 }
 
-/* Ask for all of the buffer. There is less to be had, and the kernel says so: no failure. */
+/*
+ * Ask the kernel to reclaim as many bytes as the buffer has. Less than that can be reclaimed, so
+ * the kernel may return EAGAIN; that is no failure.
+ */
 static void group_reclaim(void)
 {
 	char text[32];
@@ -85,8 +88,8 @@ static void group_reclaim(void)
 static struct {
 	pthread_t thread;
 	pid_t pid;
-	int counter; /* of page faults (-1: this device has none), and its first value */
-	unsigned long long faults;
+	int counter; /* fd of the counter page_faults; -1: the device has none */
+	unsigned long long faults; /* its first value */
 	double from;
 	atomic_bool stop;
 } sampler;
@@ -102,7 +105,7 @@ static void event(const char *what)
 	fflush(stdout);
 }
 
-/* The core may answer with what it read at most 10 ms ago. */
+/* The core may return a value that is up to 10 ms old. */
 static unsigned long long read_faults(void)
 {
 	char text[32] = "";
@@ -136,7 +139,7 @@ static void take_sample(void)
 	close(fd);
 	status[n > 0 ? n : 0] = 0;
 	if (!strstr(status, "RssAnon:"))
-		return; /* killed, and not waited for */
+		return; /* killed, but its parent has not waited for it yet */
 	printf("at\t%s\t%s\t%.3f\t%lu\t%lu\t%lu\t%llu\n", scene, variant, seconds(),
 	       field(status, "RssAnon:"), field(status, "VmPin:"), field(status, "VmSwap:"),
 	       read_faults() - sampler.faults);
@@ -185,7 +188,7 @@ struct answer {
 
 static const struct t_opt qp = { .depth = 4 };
 
-/* Registers when it is told to, and is not asked for anything else until the end. */
+/* Registers when it is told to. After that it does nothing until the end. */
 static int serve(int sock)
 {
 	unsigned acc = T_ALL_ACCESS | (opt.pinned ? 0 : IBV_ACCESS_ON_DEMAND);
@@ -257,7 +260,7 @@ static void client_close(void)
 	t_dev_close(c.d);
 }
 
-/* NULL, or why not. */
+/* Returns NULL, or why the registration failed. */
 static const char *far_register(void)
 {
 	char go = 0;
@@ -269,7 +272,7 @@ static const char *far_register(void)
 	return c.far.err ? strerror(c.far.err) : NULL;
 }
 
-/* Each page says where it belongs, and compresses well: the swap may be in memory as well. */
+/* Each page says where it belongs, and compresses well, because the swap may be in memory, too. */
 static void fill(uint8_t *p, size_t at)
 {
 	for (size_t i = 0; i < CHUNK; i += T_PAGE) {
@@ -299,7 +302,7 @@ static void wait_until(double when)
 		usleep((useconds_t)(left * 1e6));
 }
 
-/* A chunk each `pace` seconds, or as fast as it goes. */
+/* Write a chunk every `pace` seconds, or as fast as possible if that is slower. */
 static void write_to(size_t size, double pace)
 {
 	double from = seconds();
@@ -329,7 +332,7 @@ static void read_back(size_t size, double pace)
 	}
 }
 
-/* Idle times between the steps, and a pace of the transfers, that an emulated machine keeps. */
+/* The idle times between the steps, and the pace, are such that an emulated machine keeps them. */
 static const char *pressure(void)
 {
 	const double pace = 0.5 / (double)(opt.size / 2 / CHUNK);

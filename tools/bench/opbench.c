@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * What one operation costs its poster, from ibv_post_send() to the completion. Both ends are in one
- * process and one thread, so that nothing but the operation is measured. Pinned and on-demand
- * memory take turns, after the first touch.
+ * process and one thread, so that only the operation is measured. Pinned and on-demand memory take
+ * turns, after the first touch.
  *
- * Meant for a clock that counts instructions (./run sh --icount), where it gives the same figures
+ * Made for a clock that counts instructions (./run sh --icount): there it gives the same figures
  * every time.
  *
  * Output, tab separated: metric (op_write, op_read, op_send), size, variant (pinned, odp), pair,
@@ -73,14 +73,14 @@ static void once(struct rig *r, enum ibv_wr_opcode op, uint32_t size, const stru
 		t_die("a receive of %u bytes: %s", size, ibv_wc_status_str(wc.status));
 }
 
-/* Microseconds for one operation. Checks that the payload arrived. */
+/* Microseconds for one operation. Also checks that the payload arrived. */
 static double measure(struct rig *r, size_t i, bool odp, uint64_t seq)
 {
 	const struct mem *src = &r->src[odp], *dst = &r->dst[odp];
 	int n = ops[i].size > 65536 ? 20 : 400;
 	double t;
 
-	/* A READ's local side is where its data go. */
+	/* The data of a READ arrive at its local side. */
 	if (ops[i].op == IBV_WR_RDMA_READ) {
 		src = &r->dst[odp];
 		dst = &r->src[odp];

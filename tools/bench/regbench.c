@@ -67,7 +67,10 @@ static void out(const char *metric, size_t size, const char *variant, int pair, 
 	fflush(stdout);
 }
 
-/* Fresh memory, at a huge page's boundary so that every run sees the same mixture of page sizes. */
+/*
+ * Fresh memory that starts at the boundary of a huge page, so that every run has the same mixture
+ * of page sizes.
+ */
 static uint8_t *fresh(size_t size, int prot)
 {
 	size_t all = size + HUGE_PAGE;
@@ -87,7 +90,7 @@ static uint8_t *fresh(size_t size, int prot)
 /* ---- registration ---- */
 
 #define SIZES 16 /* of --reg, at most */
-#define REGS 25 /* registrations that make one number, at most */
+#define REGS 25 /* at most so many registrations make one figure */
 
 struct region {
 	size_t size;
@@ -121,8 +124,8 @@ static bool reg_once(struct t_dev *d, struct region *r, enum variant v, int i)
 }
 
 /*
- * Measure all sizes in turn, again and again: if the machine is slower for some milliseconds, it is
- * slower for all of them.
+ * Measure all sizes in turn, again and again: if the machine is slower for some milliseconds, that
+ * affects all of them.
  */
 static void bench_reg(struct t_dev *d)
 {
@@ -179,7 +182,7 @@ struct answer {
 };
 static int sock;
 
-/* Which part of the source goes to that chunk: neighbours differ. */
+/* The part of the source that is sent to that chunk. Neighbours get different parts. */
 static size_t chunk_src(size_t chunk)
 {
 	return chunk * 7919 * 8 % (SRC_SIZE - CHUNK);
@@ -210,7 +213,7 @@ static int prefetch(struct t_dev *d, struct ibv_mr *mr, uint8_t *p, size_t size)
 	return 0;
 }
 
-/* The target's side. */
+/* The side of the target. */
 static int serve(void)
 {
 	struct t_dev *d = t_dev_open(opt.dev, opt.gid);

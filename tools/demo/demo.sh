@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# The demo: pinned against ODP over perftest. A table on the terminal, and a page and a CSV in
-# build/report.
+# The demo: pinned against ODP, measured with perftest. It prints a table on the terminal, and
+# writes a page and a CSV file to build/report.
 #
 #   demo.sh [--kernel K] [--dev prxe|rxe] [--pairs N] [--no-build]
 set -u -o pipefail
@@ -67,7 +67,7 @@ row() { # METRIC SIZE TITLE us|''
 	printf '%s\t%s\t%s\t%s\t%s\n' "$3" "$p" "$o" "$r" "$(rp_pairs "$1" "$2" odp pinned)"
 }
 
-# For a row whose pairs disagree (rp_is_sure).
+# Printed for a row whose pairs disagree (rp_is_sure).
 too_busy="too busy: now this one was faster, now that one, by more than two: the machine had other
   work. Try again later, or take more pairs: ./run demo --pairs 9"
 unsure=0
@@ -96,13 +96,14 @@ verdict() {
 
 # ---- memory over time (prxe-memtrace says what is in memory.tsv) ----
 
-# The field of a scene's result: 4 the buffer, 5 the limit, 6 bytes, 7 wrong ones, 8 why not.
+# A field of a scene's result: 4 the buffer, 5 the limit, 6 the bytes transferred, 7 the wrong
+# bytes, 8 why it failed.
 result() { # SCENE VARIANT FIELD
 	awk -F'\t' -v s="$1" -v v="$2" -v f="$3" '
 		$1 == "result" && $2 == s && $3 == v { print $f }' "$raw/memory.tsv"
 }
 
-# What a process has in memory (RssAnon) when the kernel has asked for all of it.
+# How much memory (RssAnon) a process keeps after the kernel has asked for all of it.
 kept() { # VARIANT
 	awk -F'\t' -v v="$1" '
 		$1 == "event" && $2 == "pressure" && $3 == v { step = $5 }
@@ -110,7 +111,7 @@ kept() { # VARIANT
 		END { printf "%.1f MiB\n", kib / 1024 }' "$raw/memory.tsv"
 }
 
-# What a scene's failure left out is not told of.
+# Nothing is said about what is missing because a scene failed.
 memory_text() {
 	local pinned odp
 	if [ -n "$(result pressure odp 6)" ] && [ -z "$(result pressure odp 8)" ] &&
@@ -176,12 +177,12 @@ touch=$(rp_median touch 67108864 memset)
 	rp_machine
 } | tee "$raw/table.txt"
 
-both() { # GROUP METRIC SIZE: the two kinds of memory, as lines for rp_bars
+both() { # GROUP METRIC SIZE: both kinds of memory, as lines for rp_bars
 	rp_bar "$1" pinned "$2" "$3" pinned
 	rp_bar "$1" ODP "$2" "$3" odp
 }
 
-# Pinned, 1 TiB is not tried (prxe-regbench): there is no such machine.
+# prxe-regbench does not try to pin 1 TiB, because no machine has that much.
 no_room() {
 	awk -F'\t' '{ print $3 != "" ? $0 : $1 "\t" $2 "\t\t\t\tmore than there is memory" }'
 }

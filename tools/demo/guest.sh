@@ -3,7 +3,7 @@
 # The demo's measurements, in the guest: guest.sh OUTDIR. Pinned against ODP, runs interleaved.
 #
 #   PRXE_BENCH_DEV (prxe)      link type
-#   PRXE_BENCH_PAIRS (3)       pairs; without it, more of perftest where the machine is fast
+#   PRXE_BENCH_PAIRS (3)       pairs; if it is not set, a fast machine runs more of perftest
 #   PRXE_BENCH_SECONDS (0.4)   length of each run
 set -u -o pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -23,8 +23,8 @@ bench_machine
 
 kinds() { printf 'pinned %s %s\nodp %s %s --odp\n' "$dev" "$dev" "$dev" "$dev"; }
 
-# Memory of a virtual machine that its host has not backed yet takes five times as long to touch.
-# Touch it all now, so that the first measurement does not pay for it.
+# The first touch of memory that the host has not backed yet takes five times as long. Touch all of
+# it now, so that the first measurement does not pay for that.
 fill=/tmp/prxe-demo-fill
 head -c 1G /dev/zero >$fill || note "  the guest's memory is not warmed up: first touches differ"
 rm -f $fill
@@ -49,7 +49,8 @@ reg=(prxe-regbench --dev "$dev" --gid "$GID" --pairs "$pairs" --reg "4K,1M,1G,1T
 timeout -k 2 100 "${reg[@]}" >>"$OUT/samples.tsv" || failed=1
 remember "${reg[*]}"
 
-# Memory over time, in a control group, with swap. What the kernel does not have is left out.
+# Memory over time, in a control group, with swap. If the kernel lacks something for it, it is left
+# out.
 group=/sys/fs/cgroup/prxe-demo
 zram=/sys/block/zram0
 memory() { # OPTION... SCENE
@@ -73,7 +74,7 @@ else
 	note "  memory over time is not measured: no swap on zram, or no memory control groups"
 fi
 
-# What the device counted: faults, invalidations, transfers.
+# What the device has counted: faults, invalidations, transfers.
 { rdma -p statistic show link "$dev/1" || rdma statistic show link "$dev/1"; } \
 	>"$OUT/counters.txt" 2>/dev/null
 exit $failed

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash
-# Build natively, in the root file systems that the guests run, so that binaries match their kernels
-# and libraries.
+# Build in the root file systems that the guests run, so that the binaries match their kernels and
+# libraries.
 #
 #   build_module K     build/K/prxe.ko (build/K/kernel/prxe.ko has the debugging information)
 #   build_user         build/user/stage/: the provider, libodp, tools and test programs, laid out
 #                      as they are put over a guest's root
 #   build_all K        both
 #
-# Sources are not written to: kernel/ is copied to build/K/kernel (only what changed), everything
-# else builds with an OUT directory:
+# Nothing is written into the sources: kernel/ is copied to build/K/kernel (only what changed),
+# everything else builds with an OUT directory:
 #   providers/prxe/build.sh RDMA_CORE_SRC OUT   leaves *.so and *.driver in OUT
 #   make -C DIR OUT=OUT                         for each tests/*/ and tools/*/ with a Makefile;
 #                                               leaves programs in OUT/bin
@@ -18,7 +18,7 @@
 
 BUILD_JOBS=$(nproc)
 
-# The sources' names, sizes and times, and the root they are built in.
+# A stamp of the sources (names, sizes, times) and of the root in which they are built.
 source_stamp() { # PATH...
 	{ echo "$ROOT" && find "$@" -type f -printf '%p %s %T@\n' 2>/dev/null | sort; } | hash_of
 }
@@ -29,7 +29,7 @@ build_lock() {
 	flock 8
 }
 
-# Build a part unless its stamp says that nothing changed.
+# Build a part, unless its stamp says that nothing changed.
 build_part() { # NAME STAMP CMD...
 	local name=$1 stamp=$2 file=$TOP/build/.stamp-$1
 	shift 2
@@ -39,7 +39,7 @@ build_part() { # NAME STAMP CMD...
 	step "building $name" "$@" && printf '%s\n' "$stamp" >"$file"
 }
 
-# Copy files that differ; drop those that the source does not have any more. Objects in DST stay, so
+# Copy files that differ, and delete those that the source no longer has. Objects in DST stay, so
 # that builds are incremental.
 sync_sources() { # SRC DST
 	local f
@@ -99,7 +99,7 @@ make_programs() { # DIR: relative to the project
 	return $rc
 }
 
-# Without the module and the provider: here they are parts of their own.
+# Without the module and the provider, which are parts of their own here.
 make_cmake() {
 	# shellcheck disable=SC2016
 	chroot_run "$ROOT" --bind "$TOP:/src" -- bash -ec '
@@ -137,8 +137,8 @@ build_user() {
 
 build_all() { # K
 	local rc=0
-	# Before taking the lock: making a kernel's root may take minutes, and another run may want
-	# to build for a kernel that is there.
+	# Do this before taking the lock: making a kernel's root may take minutes, and meanwhile
+	# another run may want to build for a kernel whose root exists.
 	ensure_kernel "$1"
 	build_lock
 	build_user || rc=1

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash
-# What is slow to make lives in CACHE, one directory for each entry, called NAME-KEY; the key is a
-# hash of the recipe for the content. An entry is made under a temporary name and renamed when it is
-# complete, under a lock: a killed run leaves no half-made entry, and two runs do not make the same
-# entry twice.
+# What takes long to make is kept in CACHE: one directory for each entry, called NAME-KEY, where KEY
+# is a hash of the recipe. An entry is made under a temporary name and renamed when it is complete,
+# under a lock. So a killed run leaves no incomplete entry, and two runs do not make the same entry
+# twice.
 #
 #   cache_entry NAME KEY MIB DESC BUILDER   print the entry's directory; if it is not there, make it
 #                                           first with: BUILDER DIR

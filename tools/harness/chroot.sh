@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash disable=SC2016,SC2034
-# Run a command in a root file system, with mounts of its own that vanish with it. The root itself
-# is not written to.
+# Run a command in a root file system, with mounts of its own, which vanish with it. The root itself
+# is not changed.
 #
 #   chroot_run ROOT [--bind SRC:DST[:ro]]... -- CMD...
 #   chroot_apt_setup DIR SUITE [TYPE]    apt state in DIR (bind it as /apt), for downloads that do
@@ -42,7 +42,7 @@ chroot_apt_setup() { # DIR SUITE [TYPE]
 		debian_sources "$2" "${3:-deb}" >"$1/sources.list"
 }
 
-# A root must be able to run programs of this machine's architecture, in its own mount namespace.
+# This machine must be able to run a root's programs, in a mount namespace of their own.
 need_chroot() {
 	unshare -m --propagation private mount --bind / /mnt 2>/dev/null ||
 		die "this needs the right to mount (CAP_SYS_ADMIN): run it on a machine, in a VM" \

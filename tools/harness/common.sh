@@ -29,7 +29,7 @@ seconds_since() { # START_MS
 
 hash_of() { sha256sum | cut -c1-16; }
 
-# The log of a step stays in LOG_DIR, so that a failure can be read in full.
+# Run a step. Its log stays in LOG_DIR, so that a failure can be read in full.
 step() { # DESC CMD...
 	local desc=$1 start log rc
 	shift

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash
-# What the kernel must never say.
+# Kernel messages that are always errors.
 #
 #   kernel_reports FILE [ALLOW]   print the reports (with context) in a guest's kernel log. Status
 #                                 0: there are none. Only what comes after the job's start counts,

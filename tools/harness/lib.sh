@@ -5,8 +5,8 @@
 #
 #   . "$(dirname "$0")/../harness/lib.sh"
 #
-# It sets TOP (the project), CACHE and LOG_DIR. These are the functions most used; the head of the
-# file in brackets has the whole list:
+# It sets TOP (the project), CACHE and LOG_DIR. These are the functions that are used most; the head
+# of the file in brackets has the whole list:
 #
 #   msg TEXT, die TEXT, step DESC CMD...    messages, timed steps, on standard error   (common.sh)
 #   need_space DIR MIB WHAT                 stop early when a disk is full             (common.sh)

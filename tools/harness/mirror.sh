@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash
-# Where Debian's packages come from: the mirror that this machine's own apt uses.
+# Where Debian packages come from: the mirrors that this machine's own apt uses.
 #
 #   host_sources                 "URI SUITE" lines of the machine's binary package sources
 #   debian_sources SUITE [TYPE]  sources.list lines for that release (TYPE deb or deb-src)
@@ -43,7 +43,7 @@ host_sources() {
 	done
 }
 
-# A "mirror+file:/etc/apt/mirrors/x.list" source names a list of mirrors: take its first.
+# A source "mirror+file:/etc/apt/mirrors/x.list" names a list of mirrors: take the first one.
 plain_uri() { # URI
 	local uri=$1 list
 	case $uri in

@@ -18,14 +18,14 @@
 #   # allow-dmesg: REGEX              kernel log lines that are this test's purpose and no failure
 #
 # Guest tests with the same memory, parameters and disk share one boot; if one kills the guest, the
-# others go on in a fresh one. After each batch the module is unloaded ("teardown"). Any kernel
-# report in a test's time fails that test. Outputs stay in build/test/K/.
+# others go on in a new guest. After each batch the module is unloaded ("teardown"). A kernel report
+# while a test runs fails that test. Outputs stay in build/test/K/.
 #
-# For oldstable the module is built (the test "build"), and nothing is run.
+# For oldstable the module is only built (the test "build"); no test runs.
 #
-# There are two tiers: what every change must pass, in minutes, and, with --all, everything. A test
-# that takes only a sample in the first (PRXE_TIER is 1 there, 2 with --all) takes another one every
-# day. PRXE_DAY is the day's number; PRXE_DAY=N ./run test runs what day N ran.
+# There are two tiers: tests that every change must pass, in minutes, and, with --all, all tests. In
+# the first tier (PRXE_TIER is 1 there, 2 with --all) some tests take only a sample, another one
+# every day. PRXE_DAY is the number of the day; PRXE_DAY=N ./run test runs what day N ran.
 #
 #   test_run KERNELS PATTERN     run what matches ('': all); prints "N passed, N failed"; status 0:
 #                                nothing failed and something passed
@@ -35,7 +35,7 @@ TEST_PASSED=0
 TEST_FAILED=0
 TEST_BUILD=1
 TEST_ALL=0
-# Two NUMA nodes, for tests of page migration and of memory policies. Pages stay where they are
+# Two NUMA nodes, for tests of page migration and of memory policies. Pages stay where they are,
 # unless a test turns balancing on.
 TEST_KERNEL_ARGS="numa=fake=2 numa_balancing=disable"
 
@@ -45,8 +45,8 @@ test_header() { # FILE KEY DEFAULT
 	printf '%s\n' "${v:-$3}"
 }
 
-# Does it run on K? On a kernel in "more", or whose day it is not, only with --all, or when a
-# pattern asks for the test.
+# Does it run on K? With --all, or when a pattern asks for the test, also on a kernel in "more", and
+# on a kernel whose day it is not.
 test_runs_on() { # FILE K PATTERN
 	local words word turn all=1
 	[ "$TEST_ALL" = 0 ] && [ -z "$3" ] && all=0
@@ -90,7 +90,7 @@ test_result() { # pass|fail|skip K NAME SECONDS
 	esac
 }
 
-# Judge one test by its status and its part of the kernel log.
+# Judge one test by its exit status and its part of the kernel log.
 test_judge() { # K NAME RC SECONDS OUT DMESG ALLOW
 	local reports why=''
 	reports=$(kernel_reports "$6" "$7")
@@ -104,7 +104,7 @@ test_judge() { # K NAME RC SECONDS OUT DMESG ALLOW
 	if [ -n "$why" ]; then
 		test_result fail "$1" "$2" "$4"
 		printf '      %s\n' "$why"
-		# The cause first: whoever passes this on may cut it.
+		# Print the cause first: whoever passes this output on may cut it.
 		grep -E '^FAIL|FAILED' "$5" | head -n 10 | sed 's/^/      | /'
 		printf '      the end of its output (all of it: %s):\n' "${5#"$TOP"/}"
 		tail -n 40 "$5" | sed 's/^/      | /'
@@ -136,7 +136,7 @@ test_seconds() { # START_MS
 	printf '%d.%d\n' $((ms / 1000)) $((ms % 1000 / 100))
 }
 
-# Run a batch: tests that can share a boot. Boots again after a test that killed its guest.
+# Run a batch: tests that can share a boot. Boots again if a test killed its guest.
 test_batch() { # K MEM MODARGS DISK LEAKS NAME...
 	local k=$1 mem=$2 modargs=$3 disk=$4 leaks=$5
 	local job i limit total scale=1 pid names opts=() link
@@ -184,7 +184,7 @@ test_batch() { # K MEM MODARGS DISK LEAKS NAME...
 	done
 }
 
-# Print results as they come. Sets TEST_NEXT, the first test without one, and TEST_TORN_DOWN.
+# Print results as they arrive. Sets TEST_NEXT, the first test without a result, and TEST_TORN_DOWN.
 test_follow() { # K PID JOB
 	local f name out
 	TEST_NEXT=0 TEST_TORN_DOWN=''
@@ -212,13 +212,14 @@ test_follow() { # K PID JOB
 	done
 }
 
-# The guest ended before all tests were run. The test that ran fails; if none ran, the guest did not
-# boot, and all fail.
+# The guest ended before all tests were run. The test that was running fails. If none was, the guest
+# did not boot, and all fail.
 test_died() {
 	local why="the guest died while it ran"
 	if [ ! -e "$job/t/$i.start" ]; then
 		if [ "$i" -gt 0 ]; then
-			# Between two tests: after an unkillable test, the guest is not used again.
+			# It ended between two tests: after a test that cannot be killed, the guest
+			# is not used again.
 			return
 		fi
 		why="the guest did not start its tests"
@@ -251,7 +252,8 @@ test_kernel() { # K PATTERN NAME...
 	[ ${#groups[@]} -gt 0 ] || return 0
 	ensure_kernel "$k"
 	vm_accel
-	# One build for all batches; a part that fails is a failed test, and the others go on.
+	# One build for all batches. If a part fails to build, that is a failed test, and the others
+	# go on.
 	if [ "$TEST_BUILD" = 1 ] && ! build_all "$k"; then
 		test_result fail "$k" build 0.0
 		[ -e "$TOP/build/$k/prxe.ko" ] || return 0
@@ -264,7 +266,7 @@ test_kernel() { # K PATTERN NAME...
 	done
 }
 
-# A kernel that is only built for: no guest runs it.
+# Only build for this kernel: no guest runs it.
 test_builds() { # K PATTERN
 	local start rc=pass
 	[ "$TEST_BUILD" = 1 ] && grep -qE -- "$2" <<<build || return 0

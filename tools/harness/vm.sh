@@ -19,13 +19,13 @@
 #     --env N=V        set in the guest (every PRXE_* variable of the environment is, too)
 #     --qemu ARG       one more QEMU argument (repeat it)
 #   Exit status: CMD's; 124 when the time limit was reached; 125 when the guest died (the end of its
-#   console is printed). The kernel's complaints during the job, if any, are printed (see dmesg.sh);
-#   they do not change the exit status.
+#   console is printed). Errors in the guest's kernel log, if any, are printed (see dmesg.sh); they
+#   do not change the exit status.
 
 VM_TIMEOUT=${PRXE_VM_TIMEOUT:-900}
 VM_BOOT_LIMIT=${PRXE_VM_BOOT_LIMIT:-240} # seconds; 15 to 60 are usual. Twice as many for debug.
 
-# Commas are doubled in QEMU's option values.
+# In QEMU's option values a comma is written twice.
 qemu_path() { printf '%s\n' "${1//,/,,}"; }
 
 vm_share() { # TAG DIR MORE
@@ -34,7 +34,7 @@ vm_share() { # TAG DIR MORE
 		-device "virtio-9p-pci,fsdev=$1,mount_tag=$1"
 }
 
-# KVM may be there and still not run a kernel: boot to the initramfs once with a short limit, and
+# /dev/kvm may exist and still not run a kernel: boot once to the initramfs with a short limit, and
 # keep the answer until this machine boots again.
 vm_accel() {
 	local key file out
@@ -112,7 +112,7 @@ vm_run() ( # K [OPTION]... [-- CMD...]
 	kvm) accel=(-accel kvm -cpu host) ;;
 	*) accel=(-accel tcg,thread=multi,tb-size=512 -cpu max,-erms,-fsrm) ;;
 	esac
-	# The guest's clock is its count of instructions, one a nanosecond: a measurement gives the
+	# The guest's clock counts its instructions, one each nanosecond, so a measurement gives the
 	# same result every time.
 	[ $icount = 0 ] || VM_ACCEL=icount accel=(-accel tcg,thread=single,tb-size=512
 		-icount shift=0,sleep=off -cpu max,-erms,-fsrm)
@@ -134,7 +134,7 @@ vm_run() ( # K [OPTION]... [-- CMD...]
 	fi
 )
 
-# The job's directory: what the guest reads, and where it leaves its results.
+# Make the job's directory: what the guest reads, and where it writes its results.
 vm_job() {
 	local v
 	if [ -n "$keep" ]; then
@@ -175,19 +175,19 @@ vm_batch() {
 	trap 'pkill -P $watch; kill $pid $running 2>/dev/null; wait $pid
 		vm_cleanup; exit 130' INT TERM
 	self=$BASHPID
-	# No guest outlives a killed ./run.
+	# End the guest when ./run was killed.
 	{ tail -s 1 -f --pid=$$ /dev/null && pkill -P "$self"; } 2>/dev/null &
 	watch=$!
-	# The readers of the output end, after a last look, when this process does.
+	# The readers of the output end when this process does, after they have read what is left.
 	setpriv --pdeathsig KILL sleep infinity &
 	running=$!
 	tail -q -c +1 -f -s 0.1 --pid=$running "$job/stdout" 2>/dev/null &
 	tails+=($!)
 	tail -q -c +1 -f -s 0.1 --pid=$running "$job/stderr" >&2 2>/dev/null &
 	tails+=($!)
-	# On a busy machine an emulated kernel may miss its own deadlines while it starts, and QEMU
-	# has been seen to lose the timer of a second processor there. Nothing of ours runs before
-	# "up".
+	# On a busy machine an emulated kernel may miss its own deadlines while it boots, and QEMU
+	# has been seen to lose the timer of a second processor then. Booting again is safe, because
+	# nothing of ours runs before "up".
 	for try in 1 2 3; do
 		vm_start
 		vm_came_up
@@ -205,8 +205,8 @@ vm_batch() {
 	return $rc
 }
 
-# Wait for the guest's first process, or for the guest's end. A guest that takes longer than a boot
-# ever takes is killed. Sets hung.
+# Wait for the guest's first process, or for the guest's end. A guest that takes longer than any
+# boot is killed. Sets hung.
 vm_came_up() {
 	local end=$((SECONDS + VM_BOOT_LIMIT))
 	hung=''

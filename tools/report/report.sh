@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash
-# From samples to tables, CSV and a page with plots. Needs bash and awk only.
+# Make tables, CSV and a page with plots from samples. Needs only bash and awk.
 #
 #   rp_open DIR                 the measurements: DIR/samples.tsv, machine.txt, commands.txt
 #   rp_median METRIC SIZE VARIANT            the median of the runs, '' when there is none
 #   rp_ratio METRIC SIZE VARIANT TO          VARIANT's median by that of TO
-#   rp_pairs METRIC SIZE VARIANT TO          the lowest and the highest ratio of runs side by side
+#   rp_pairs METRIC SIZE VARIANT TO          the lowest and the highest ratio of the single pairs
 #   rp_is_sure METRIC SIZE VARIANT TO        do the ratios of the pairs agree within a factor of 2,
 #                                            or are all at most 0.5, or all at least 2?
 #   rp_num VALUE / rp_us MICROSECONDS / rp_size BYTES      for people
@@ -113,7 +113,7 @@ rp_machine() { awk -F'\t' '{ printf "  %-12s %s\n", $1, $2 }' "$RP/machine.txt";
 
 rp_escape() { sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g'; }
 
-# The lowest and the highest of the runs, tab separated: for rp_bars.
+# The lowest and the highest value of the runs, tab separated, for rp_bars.
 rp_spread() { # METRIC SIZE VARIANT
 	awk -F'\t' -v m="$1" -v s="$2" -v v="$3" '$1 == m && $2 == s && $3 == v { print $6 }' \
 		"$RP/samples.tsv" | sort -g |
@@ -125,8 +125,8 @@ rp_bar() { # GROUP SERIES METRIC SIZE VARIANT: a line for rp_bars
 		"$(rp_spread "$3" "$4" "$5")"
 }
 
-# For both kinds of plot, in awk: the distance of the ticks of an axis that ends at max, 1, 2 or 5
-# times a power of ten, so that there are 3 to 7 of them.
+# For both kinds of plot, in awk: the distance of the ticks of an axis that ends at max. It is 1, 2
+# or 5 times a power of ten, such that there are 3 to 7 ticks.
 # shellcheck disable=SC2016 # $ is awk's
 RP_AWK='
 	function step(max,  s) {
@@ -135,7 +135,7 @@ RP_AWK='
 		return max < 1.5 * s ? s / 5 : max < 3 * s ? s / 2 : max < 6 * s ? s : 2 * s
 	}'
 
-# Plots after this one have no legend of their own. It stays in sight.
+# One legend for all plots after it, instead of one in each. It stays in sight.
 rp_legend() { # SERIES...
 	local i=0 name
 	RP_LEGEND=page
@@ -399,7 +399,7 @@ rp_commands_html() {
 	echo "</pre>"
 }
 
-# Standard input: cells separated by tabs, the first line is the head.
+# A table from standard input: cells are separated by tabs, the first line is the head.
 rp_table() {
 	rp_escape | awk -F'\t' '
 		BEGIN { print "<div class=\"scroll\"><table>" }
@@ -417,7 +417,7 @@ rp_table() {
 		END { print "</table></div>" }'
 }
 
-# The same lines for a terminal, and for a README.
+# The same lines as text, for a terminal and for a README.
 rp_text() {
 	awk -F'\t' '
 		{
@@ -451,7 +451,7 @@ rp_markdown() {
 		}'
 }
 
-# The machine that the guest ran on, and what was measured.
+# Describe the machine that the guest ran on, and what was measured.
 rp_host() {
 	local commit
 	commit=$(git -C "$TOP" describe --always --dirty 2>/dev/null)
