@@ -166,7 +166,7 @@ vm_job() {
 			printf 'PRXE_TERM=%q PRXE_STTY=%q\n' "${TERM:-vt100}" \
 				"$(stty size | awk '{ print "rows", $1, "cols", $2 }')"
 		printf 'PRXE_SHARE=%q PRXE_INTERACTIVE=%q\n' "${share:+1}" "$interactive"
-		[ "$leaks" = 0 ] || printf 'export PRXE_LEAKS=1\n'
+		[ "$k" != debug ] || [ "$leaks" = 0 ] || printf 'export PRXE_LEAKS=1\n'
 	} >"$job/env"
 }
 
