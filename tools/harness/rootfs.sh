@@ -22,6 +22,7 @@ package_list() { sed 's/#.*//' "$TOP/tests/vm/packages" | xargs -n1 | paste -sd,
 # The text of functions, as a part of a key. A continued line counts as one line, so that wrapping
 # a script changes no key.
 recipe() { # FUNCTION...
+	declare -F "$@" >/dev/null || die "recipe: not all of these are functions: $*"
 	declare -f "$@" | sed -e :a -e '/\\$/{N;s/\\\n[[:blank:]]*//;ta' -e '}'
 }
 
@@ -105,9 +106,9 @@ make_root_latest() { root_unpack_kernel "$1" "$SUITE" "$SUITE-backports"; }
 
 make_root_oldstable() { root_unpack_kernel "$1" bookworm bookworm; }
 
-# The debug kernel: trixie's source, a tiny configuration and tests/vm/debug.config. Its objects are
-# dropped after the build: only what modules need to be built against it stays. The function's text
-# is its key: to wrap a line of the script means to build the kernel again.
+# The debug kernel: trixie's source with tests/vm/debug.config, and nothing else that could be left
+# out (allnoconfig): what no test uses only takes time to build. Its objects are dropped after the
+# build: only what modules need to be built against it stays.
 make_kernel_debug() { # DIR
 	mkdir -p "$1/tree" "$1/apt" && chroot_apt_setup "$1/apt" "$SUITE" &&
 		cp "$TOP/tests/vm/debug.config" "$1/apt/debug.config" &&
@@ -118,23 +119,23 @@ make_kernel_debug() { # DIR
 			apt-get "$@" update
 			apt-get "$@" download linux-source-6.12
 			dpkg-deb -x linux-source-6.12*.deb /apt/cache/deb
-			tar -C /src --strip-components=1 -xf /apt/cache/deb/usr/src/linux-source-6.12.tar.xz
+			tar -C /src --strip-components=1 \
+				-xf /apt/cache/deb/usr/src/linux-source-6.12.tar.xz
 			rm -rf /apt/cache
 			cd /src
-			make -s tinyconfig
-			scripts/kconfig/merge_config.sh -m .config /apt/debug.config >/apt/merge.log
-			make -s olddefconfig
-			while read -r want; do
-				case $want in
-				CONFIG_*) grep -qx "$want" .config || echo "not in the configuration: $want" ;;
-				esac
-			done </apt/debug.config
+			KCONFIG_ALLCONFIG=/apt/debug.config make -s allnoconfig
+			grep "^CONFIG_" /apt/debug.config | while read -r want; do
+				grep -qx "$want" .config ||
+					{ echo "not in the configuration: $want"; exit 1; }
+			done
 			make -s -j"$(nproc)" bzImage modules
-			make -s modules_install INSTALL_MOD_PATH=/apt/modules DEPMOD=/usr/sbin/depmod
+			make -s modules_install INSTALL_MOD_PATH=/apt/modules \
+				DEPMOD=/usr/sbin/depmod
 			make -s kernelrelease >/apt/kver
 			cp arch/x86/boot/bzImage /apt/vmlinuz
 			find . -type f ! -path "./scripts/*" ! -path "./tools/*" \
-				\( -name "*.o" -o -name "*.a" -o -name "*.ko" -o -name "*.mod" -o -name ".*.cmd" \) -delete
+				\( -name "*.o" -o -name "*.a" -o -name "*.ko" -o -name "*.mod" \
+				-o -name ".*.cmd" \) -delete
 			rm -rf vmlinux* .tmp_* Documentation drivers/gpu drivers/net/ethernet' \
 			debug "${CHROOT_APT[@]}" &&
 		mv "$1/apt/kver" "$1/apt/vmlinuz" "$1/apt/modules" "$1" && rm -rf "$1/apt"
@@ -151,11 +152,13 @@ make_root_debug() { # DIR
 		root_finish "$1"
 }
 
-stable_key() { { package_list && recipe make_root_stable root_finish; } | hash_of; }
+stable_key() {
+	{ echo "$SUITE" && package_list && recipe make_root_stable root_finish; } | hash_of
+}
 
 ensure_stable() {
 	[ -n "${STABLE_DIR:-}" ] && return
-	STABLE_KEY=$(stable_key)
+	STABLE_KEY=$(stable_key) || exit 1
 	STABLE_DIR=$(cache_entry root-stable "$STABLE_KEY" 4000 \
 		"root file system with the stable kernel" make_root_stable) || exit 1
 }
@@ -177,19 +180,20 @@ ensure_kernel() { # K
 		key=$({
 			echo "$STABLE_KEY" &&
 				recipe "make_root_$k" root_unpack_kernel root_without_kernel
-		} | hash_of)
+		} | hash_of) || exit 1
 		dir=$(cache_entry "root-$k" "$key" 2000 \
 			"root file system with the $k kernel" "make_root_$k") || exit 1
 		;;
 	debug)
 		key=$({
-			cat "$TOP/tests/vm/debug.config" && declare -f make_kernel_debug
-		} | hash_of)
+			echo "$SUITE" && grep "^CONFIG_" "$TOP/tests/vm/debug.config" &&
+				recipe make_kernel_debug
+		} | hash_of) || exit 1
 		DEBUG_DIR=$(cache_entry kernel-debug "$key" 6000 \
-			"debug kernel (about 8 minutes on two cores)" make_kernel_debug) || exit 1
+			"debug kernel (some minutes)" make_kernel_debug) || exit 1
 		key=$({
 			echo "$STABLE_KEY $key" && recipe make_root_debug root_without_kernel
-		} | hash_of)
+		} | hash_of) || exit 1
 		dir=$(cache_entry root-debug "$key" 1000 \
 			"root file system with the debug kernel" make_root_debug) || exit 1
 		;;
@@ -200,7 +204,7 @@ ensure_kernel() { # K
 	INITRD_DIR=$dir
 	key=$({
 		echo "$key" && cat "$TOP/tests/vm/guest/initramfs-init" && recipe make_initrd
-	} | hash_of)
+	} | hash_of) || exit 1
 	INITRD=$(cache_entry "initrd-$k" "$key" 50 \
 		"initramfs for the $k kernel" make_initrd)/initrd || exit 1
 }
@@ -251,7 +255,7 @@ ensure_qemu() {
 	[ -z "${QEMU_DIR:-}" ] || return 0
 	ensure_stable
 	local key dir lib=usr/lib/x86_64-linux-gnu root=$STABLE_DIR/root
-	key=$({ echo "$STABLE_KEY" && recipe make_qemu; } | hash_of)
+	key=$({ echo "$STABLE_KEY" && recipe make_qemu; } | hash_of) || exit 1
 	dir=$(cache_entry qemu "$key" 500 "QEMU" make_qemu) || exit 1
 	QEMU_DIR=$dir/files
 	QEMU=(env "QEMU_MODULE_DIR=$QEMU_DIR/$lib/qemu" "$root/usr/lib64/ld-linux-x86-64.so.2"
@@ -270,8 +274,9 @@ make_rdma_core() { # DIR
 			cat /apt/settings.conf >/apt/apt.conf
 			apt-get "$@" update
 			cd /apt/cache
-			# The upstream tarball is all that is needed, and is checked here against the signed index: not every
-			# mirror has the rest of an older source package.
+			# The upstream tarball is all that is needed, and is checked here against
+			# the signed index: not every mirror has the rest of an older source
+			# package.
 			apt-get "$@" source --download-only "rdma-core=$ver" \
 				|| apt-get "$@" source --download-only rdma-core ||
 				echo "apt-get source was not complete"
@@ -288,7 +293,7 @@ ensure_rdma_core() {
 	[ -n "${RDMA_CORE:-}" ] && return
 	ensure_stable
 	local key dir
-	key=$({ echo "$STABLE_KEY" && recipe make_rdma_core; } | hash_of)
+	key=$({ echo "$STABLE_KEY" && recipe make_rdma_core; } | hash_of) || exit 1
 	dir=$(cache_entry rdma-core "$key" 200 "rdma-core source" make_rdma_core) || return 1
 	RDMA_CORE=$dir/src
 }
