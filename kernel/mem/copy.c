@@ -14,17 +14,18 @@
 
 /* ---- one side of a copy ---- */
 
+/* The source or the destination of a copy. */
 struct side {
 	struct prxe_cursor *cur;
 	bool write;
 	/* ODP only: */
-	unsigned long need;		/* bits of an entry that can be used at once */
-	struct prxe_leaf *leaf;		/* of the cursor's position; NULL when there is none */
-	unsigned long no;		/* its number */
-	/* Its translations when it was looked at last: one for each page, or one for all of it. */
+	unsigned long need;		/* flags that an entry needs for the fast path */
+	struct prxe_leaf *leaf;		/* the leaf at the cursor's position, or NULL */
+	unsigned long no;		/* addr >> PRXE_LEAF_SHIFT of that leaf */
+	/* The leaf's table as last read: an entry for each page, or one for the whole leaf. */
 	unsigned long *table;
-	unsigned long pages, offset;	/* masks: of an index, of a byte in an entry's memory */
-	unsigned long *entry;		/* what side_map() found */
+	unsigned long pages, offset;	/* masks: index in the table, offset in an entry's memory */
+	unsigned long *entry;		/* the entry that side_map() used */
 };
 
 #define SIDE(c, w)	{ .cur = (c), .write = (w), .no = ULONG_MAX, .need = side_need(w) }
@@ -35,7 +36,10 @@ static __always_inline unsigned long side_need(bool write)
 	       (unlikely(READ_ONCE(prxe_force_fault)) ? PRXE_ENTRY_FRESH : 0);
 }
 
-/* Bytes that one window may move here: to the end of the page. Those of a fast MR may be small. */
+/*
+ * How many bytes one hazard window may move on this side: up to the end of the page. The pages of a
+ * fast MR may be smaller than PAGE_SIZE.
+ */
 static __always_inline size_t side_room(const struct side *s)
 {
 	size_t unit = min(PAGE_SIZE, 1UL << s->cur->mr->page_shift);
@@ -43,7 +47,10 @@ static __always_inline size_t side_room(const struct side *s)
 	return unit - (s->cur->addr & (unit - 1));
 }
 
-/* The leaf may get another table at any time; what an entry says is valid inside a window only. */
+/*
+ * Read which table the leaf has. It may get another one at any time; what an entry says is valid
+ * only inside a hazard window.
+ */
 static __always_inline void side_table(struct side *s)
 {
 	unsigned long size;
@@ -53,7 +60,10 @@ static __always_inline void side_table(struct side *s)
 	s->offset = size - 1;
 }
 
-/* Before the window is opened: find what it has to name. False: nothing is there. */
+/*
+ * Before the hazard window opens: find the leaf that it has to name. False: there is no leaf, so a
+ * fault is needed.
+ */
 static __always_inline bool side_find(struct side *s)
 {
 	unsigned long no;
@@ -71,8 +81,8 @@ static __always_inline bool side_find(struct side *s)
 }
 
 /*
- * Slow path, inside the window: the table may have moved, or only ACCESSED is missing (then set
- * it). Returns the entry, or 0 if a fault is needed.
+ * Slow path of side_map(), inside the hazard window: the table may have moved, or only ACCESSED is
+ * missing (then set it). Returns the entry, or 0 if a fault is needed.
  */
 static noinline unsigned long side_again(struct side *s)
 {
@@ -83,13 +93,19 @@ static noinline unsigned long side_again(struct side *s)
 	e = READ_ONCE(*s->entry);
 	if ((e & need) != need)
 		return 0;
-	/* Not on what was cleared meanwhile: a bit alone would be nobody's to clear. */
+	/*
+	 * cmpxchg(): an entry that was cleared meanwhile stays empty. An entry with nothing but
+	 * ACCESSED would never be cleared.
+	 */
 	if (!(e & PRXE_ENTRY_ACCESSED))
 		cmpxchg(s->entry, e, e | PRXE_ENTRY_ACCESSED);
 	return e;
 }
 
-/* Inside the window: where is it? NULL: a fault is needed; ERR_PTR(-ESTALE). */
+/*
+ * Inside the hazard window: the kernel address of the cursor's position. NULL: a fault is needed;
+ * ERR_PTR(-ESTALE): the grant is void.
+ */
 static __always_inline void *side_map(struct side *s)
 {
 	const struct prxe_cursor *cur = s->cur;
@@ -116,7 +132,10 @@ static __always_inline void *side_map(struct side *s)
 	}
 }
 
-/* Inside the window, when all sides are there: with force_fault the next use is a fault again. */
+/*
+ * Inside the hazard window, when every side has its address. With force_fault, FRESH is cleared
+ * here, so that the next use of the entry is a fault again.
+ */
 static __always_inline void side_use(struct side *s)
 {
 	if (unlikely(s->need & PRXE_ENTRY_FRESH) && s->cur->mr->kind == PRXE_MR_ODP)
@@ -129,17 +148,23 @@ static __always_inline void side_advance(struct side *s, size_t n)
 	s->cur->len -= n;
 }
 
-/* Outside the window; @len of the operation are left from here on. */
+/*
+ * Fill *miss for a fault at the cursor. Outside the hazard window. @len: how many bytes this call
+ * has still to move.
+ */
 static noinline void side_miss(const struct side *s, size_t len, u64 ahead, struct prxe_miss *miss)
 {
 	struct prxe_mr *mr = s->cur->mr;
 
-	/* No mirror: a kernel consumer's address 0. No reference: the MR is going; see ESTALE. */
+	/*
+	 * Without a mirror (address 0 of a DMA MR), or when the mirror is being freed, report no
+	 * miss: the caller returns -ESTALE.
+	 */
 	if (!mr->mirror || !prxe_mirror_tryget(mr->mirror))
 		return;
 	miss->mirror = mr->mirror;
 	miss->va = s->cur->addr;
-	/* @ahead is bounded by the other side, too; all that was granted here will be wanted. */
+	/* The other side bounds @ahead, but all that was granted on this side will be needed. */
 	ahead = min_t(u64, ahead, PRXE_FAULT_MAX);
 	miss->len = min_t(u64, max_t(u64, len + ahead, s->cur->len), PRXE_FAULT_MAX);
 	miss->write = s->write;
@@ -150,9 +175,16 @@ static noinline void side_miss(const struct side *s, size_t len, u64 ahead, stru
 
 /* ---- moving ---- */
 
-/* @d, @s: kernel addresses of a side, NULL when it is not an MR's. 0 or -EHWPOISON. */
+/*
+ * Move @n bytes. @d, @s: kernel addresses, NULL for a side that is not an MR; @done: how many bytes
+ * of the call were moved before; @arg: what stands for the other side. 0 or an error.
+ */
 typedef int (*move_fn)(void *d, const void *s, size_t n, size_t done, const void *arg);
 
+/*
+ * Move @len bytes with @fn, page by page, each in a hazard window of its own. @dst or @src is NULL
+ * if that side is not an MR.
+ */
 static __always_inline ssize_t move(struct prxe_cursor *dst, struct prxe_cursor *src, size_t len,
 				    u64 ahead, struct prxe_miss *miss, move_fn fn, const void *arg)
 {
@@ -229,7 +261,7 @@ static __always_inline ssize_t move(struct prxe_cursor *dst, struct prxe_cursor 
 	return done ? done : ret;
 }
 
-/* The page may be poisoned: say so instead of crashing, where the architecture can. */
+/* The source page may be poisoned: return an error instead of crashing, where the CPU can. */
 static __always_inline int copy_from_page(void *d, const void *s, size_t n)
 {
 	return copy_mc_to_kernel(d, s, n) ? -EHWPOISON : 0;
@@ -312,7 +344,7 @@ static __always_inline int move_atomic(void *d, const void *s, size_t n, size_t 
 		*a->orig = atomic64_fetch_add(a->swap_add, d);
 		break;
 	case PRXE_ATOMIC_WRITE:
-		/* All 8 bytes at once, after what was written before. */
+		/* One store of all 8 bytes, after everything that was written before. */
 		smp_store_release((u64 *)d, a->swap_add);
 		*a->orig = 0;
 		break;
@@ -329,7 +361,10 @@ int prxe_copy_atomic(struct prxe_cursor *dst, enum prxe_atomic_op op, u64 compar
 	miss->mirror = NULL;
 	if (dst->len < sizeof(u64))
 		return -EACCES;
-	/* Pages are aligned, so the bytes in the page are, too; and one word is in one page. */
+	/*
+	 * Pages are aligned: so an aligned cursor means an aligned kernel address, and all 8 bytes
+	 * are in one page.
+	 */
 	if (dst->addr & (sizeof(u64) - 1))
 		return -EINVAL;
 	n = move(dst, NULL, sizeof(u64), 0, miss, move_atomic, &a);
@@ -350,7 +385,7 @@ ssize_t prxe_copy_probe(struct prxe_cursor *cur, bool write, size_t len, u64 ahe
 		return 0;
 	if (WARN_ON_ONCE(len > cur->len))
 		return -EACCES;
-	/* Nothing is touched, so that no window is needed: RCU keeps what is looked at. */
+	/* No memory is touched, so no hazard window is needed; RCU keeps the leaf and its table. */
 	if (READ_ONCE(at.key->seq) != at.seq)
 		return -ESTALE;
 	if (at.mr->kind != PRXE_MR_ODP)

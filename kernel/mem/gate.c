@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * THE access gate. It uses the table of keys (key.h), and is told who asks (who.h); it knows no QP.
+ * THE access gate. It looks keys up in their table (key.h), and is told who asks (who.h); it knows
+ * no QP.
  *
- * The gate reads a key's description without a lock. That is safe because of the key's seq: it
- * changes whenever the description changes, the cursor keeps the one that it was granted under, and
- * copy.c compares it inside each window before it touches memory. So a grant from a description
- * that was changing, or that has changed since, moves no byte.
+ * The gate reads the description of an MR or memory window without a lock. That is safe because of
+ * its seq, which changes whenever the description changes. The cursor keeps the seq of the grant,
+ * and copy.c compares it, inside each hazard window, before it touches memory. So a grant that was
+ * made from a description that was changing, or that has changed since, moves no byte.
  */
 #include "base/prxe.h"
 #include "mem/gate.h"
 #include "mem/key.h"
 #include "mem/who.h"
 
-/* What @key stands for, if it may be used for @access at all; read under *seq. */
+/*
+ * Look @key up, and check everything but its bounds. Returns its MR or memory window, or NULL if
+ * the access is forbidden. *seq: the value of its seq when the checks were made.
+ */
 static __always_inline struct prxe_mr *gate_key(const struct prxe_who *who, u32 key, bool remote,
 						int access, unsigned int *seq)
 {
@@ -20,7 +24,7 @@ static __always_inline struct prxe_mr *gate_key(const struct prxe_who *who, u32 
 
 	if (!mr)
 		return NULL;
-	*seq = smp_load_acquire(&mr->seq);	/* the description is read after it */
+	*seq = smp_load_acquire(&mr->seq);	/* acquire: the description is read after seq */
 	if (!(*seq & 1) || READ_ONCE(mr->pd) != who->pd)
 		return NULL;
 	if (key != (remote ? READ_ONCE(mr->rkey) : READ_ONCE(mr->lkey)))
@@ -28,7 +32,7 @@ static __always_inline struct prxe_mr *gate_key(const struct prxe_who *who, u32 
 	if ((READ_ONCE(mr->access) & access) != access)
 		return NULL;
 	if (mr->kind == PRXE_MR_MW) {
-		u32 qpn = READ_ONCE(mr->mw_qpn);	/* type 2: of the one QP that may use it */
+		u32 qpn = READ_ONCE(mr->mw_qpn);	/* type 2: the one QP that may use it */
 
 		if (!remote || (qpn && qpn != who->qpn))
 			return NULL;
@@ -62,8 +66,11 @@ int prxe_gate(const struct prxe_who *who, u32 key, bool remote, u64 iova, u64 le
 	if (mr->kind == PRXE_MR_MW) {
 		under = READ_ONCE(mr->under);
 		if (!under)
-			return -EACCES;	/* unbound just now */
-		/* An offset in the MR now; the MR does not change while the window is bound. */
+			return -EACCES;	/* another CPU has just unbound it */
+		/*
+		 * From here on, @off is an offset in the MR under the window. That MR does not
+		 * change while the window is bound to it.
+		 */
 		off += READ_ONCE(mr->va) - under->iova;
 		if (off > under->length || len > under->length - off)
 			return -EACCES;
@@ -84,11 +91,14 @@ int prxe_mem_flush(const struct prxe_who *who, u32 rkey, u64 iova, u64 len, int 
 	mr = gate_key(who, rkey, true, access, &seq);
 	if (!mr || access & IB_ACCESS_FLUSH_PERSISTENT || !(whole || gate_bounds(mr, iova, len)))
 		return -EACCES;
-	/* Checked against one description, not half of an old one? No window compares it here. */
+	/*
+	 * Was everything above checked against one description? A FLUSH opens no hazard window in
+	 * which seq would be compared later.
+	 */
 	smp_rmb();
 	if (READ_ONCE(mr->seq) != seq)
 		return -EACCES;
-	/* What was copied is visible before the answer, to devices too. */
+	/* Earlier copies are visible before the response is, to devices as well. */
 	wmb();
 	return 0;
 }

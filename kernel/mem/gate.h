@@ -2,10 +2,10 @@
 /*
  * THE access gate: the one place that decides whether a key may be used.
  *
- * Whoever moves bytes calls prxe_mem_begin(), the gate, the functions of copy.h, prxe_mem_end().
- * Between begin and end RCU is held and BH are off: nothing sleeps, cursors stay valid, and at most
- * PRXE_MEM_CHUNK bytes are moved. A cursor is not used after prxe_mem_end(): after a wait the gate
- * is asked again.
+ * Code that moves bytes calls, in this order: prxe_mem_begin(), prxe_gate(), functions of copy.h,
+ * and prxe_mem_end(). Between begin and end the caller is in an RCU read-side section with BH off:
+ * nothing sleeps, cursors stay valid, and at most PRXE_MEM_CHUNK bytes are moved. A cursor must not
+ * be used after prxe_mem_end(): whoever has waited asks the gate again.
  */
 #ifndef PRXE_GATE_H
 #define PRXE_GATE_H
@@ -22,14 +22,20 @@ struct prxe_who;
 
 /* What the gate has granted. */
 struct prxe_cursor {
-	struct prxe_mr *mr;	/* holds the memory; of a memory window, the MR under it */
-	struct prxe_mr *key;	/* what the key stands for: mr itself, or the memory window */
-	/* Position. ODP: user VA; pinned, fast: offset into the page table; DMA: kernel VA. */
+	/* the MR that holds the memory; for a memory window, the MR under it */
+	struct prxe_mr *mr;
+	struct prxe_mr *key;	/* what the key names: mr itself, or the memory window */
+	/*
+	 * Position. ODP: user VA; pinned, fast: byte offset in the memory of page[]; DMA: kernel
+	 * VA.
+	 */
 	u64 addr;
-	u64 len;		/* bytes left of what was granted */
-	unsigned int seq;	/* key->seq when it was granted; if it differs, the grant is void */
+	u64 len;		/* bytes of the grant that are left */
+	/* key->seq at the time of the grant; once that has changed, the grant is void */
+	unsigned int seq;
 };
 
+/* Enter and leave the section that the head of this file describes. Any context but hardirq. */
 static inline void prxe_mem_begin(void)
 {
 	rcu_read_lock();
@@ -44,21 +50,27 @@ static inline void prxe_mem_end(void)
 
 /*
  * May @who use @key for @len bytes at @iova with all rights of @access (IB_ACCESS_LOCAL_WRITE,
- * IB_ACCESS_REMOTE_*; 0: local read)? @remote: @key is an rkey, else an lkey. Memory windows have
- * rkeys only, and one of type 2 is for its own QP only. 0 with *cur filled; or -EACCES if the key,
- * its PD, its state, its rights or its bounds do not allow it. If @len is 0 the key is not looked
- * at: IBTA has no check of the R_Key for an RDMA of no bytes, and an SGE of no bytes needs none.
+ * IB_ACCESS_REMOTE_*; 0: local read)? @remote: @key is an rkey, else an lkey. A memory window has
+ * an rkey only, and one of type 2 may be used by the QP that bound it only. Inside
+ * prxe_mem_begin().
+ *
+ * 0 with *cur filled; -EACCES if the key, its PD, its state, its rights or its bounds forbid the
+ * access. If @len is 0, @key is not checked: IBTA has no R_Key check for an RDMA of no bytes, and
+ * an SGE of no bytes needs no memory.
  */
 int prxe_gate(const struct prxe_who *who, u32 key, bool remote, u64 iova, u64 len, int access,
 	      struct prxe_cursor *cur);
 
 /*
- * A FLUSH that a QP's peer asks for, of @len bytes at @iova or, with @whole, of all that @rkey
- * names. @access: IB_ACCESS_FLUSH_GLOBAL, IB_ACCESS_FLUSH_PERSISTENT; the caller has checked that
- * the QP takes such requests. Everything before the FLUSH has been executed, so it is in memory,
- * and memory is coherent: nothing is touched, and nothing faults. 0; or -EACCES for the key, its
- * rights or its bounds, which are checked for no bytes, too. No memory here is persistent: no
- * registration grants that.
+ * Execute a FLUSH that the peer of a QP has requested, for @len bytes at @iova or, with @whole, for
+ * the whole MR or memory window of @rkey. @access: IB_ACCESS_FLUSH_GLOBAL,
+ * IB_ACCESS_FLUSH_PERSISTENT; the caller has checked that the QP accepts such requests. Inside
+ * prxe_mem_begin().
+ *
+ * Everything before the FLUSH has been executed, so its bytes are in memory, and memory is
+ * coherent: no page is touched, and no fault happens. 0; -EACCES for the key, its rights or its
+ * bounds. Unlike prxe_gate(), this checks them for no bytes, too. No registration grants
+ * IB_ACCESS_FLUSH_PERSISTENT, because no memory here is persistent.
  */
 int prxe_mem_flush(const struct prxe_who *who, u32 rkey, u64 iova, u64 len, int access, bool whole);
 

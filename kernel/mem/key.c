@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * From a key to its MR or MW, for every packet and every SGE: what this CPU found last, and the
- * device's table behind it.
+ * The lookup of a key's MR or memory window, for every packet and every SGE: in a cache of this CPU
+ * first, then in the device's table.
  *
- * What a CPU remembers of a device is true as long as no key was taken out of its table since,
- * which dev->key_removals tells: a number that is new, never used before, after each removal. A
- * reader inside RCU that finds the number as it was began before the removal's grace period did, so
- * what it remembers is not freed before it is done; one that begins later finds another number.
- * What the key allows is not remembered: the gate reads it, and the window compares seq.
+ * A cached pointer is valid if the number stored with it equals dev->key_removals. Whoever removes
+ * a key first erases it from the table, then stores a number there that was never used before, and
+ * then frees the MR by RCU. A reader that still sees the old number therefore began its RCU section
+ * before the grace period, and the MR outlives that section; a reader that begins later sees
+ * another number. What a key allows is not cached: the gate reads it each time, and seq is compared
+ * inside the hazard window.
  *
  * Memory: the lowest file of mem/, which calls none of the others. mr.c and mw.c fill the table,
  * gate.c looks keys up.
@@ -21,7 +22,7 @@
 #include "base/prxe.h"
 #include "mem/key.h"
 
-#define KEY_CACHE	16	/* a power of two: MRs made one after the other do not collide */
+#define KEY_CACHE	16	/* entries; MRs registered one after the other use different ones */
 
 struct key_cache {
 	const struct prxe_dev *dev;
@@ -31,7 +32,10 @@ struct key_cache {
 };
 
 static DEFINE_PER_CPU_ALIGNED(struct key_cache[KEY_CACHE], key_caches);
-/* What numbers are drawn from, so that a device at the address of an old one has others. */
+/*
+ * The numbers for key_removals come from this counter, which all devices share: so a device at the
+ * address of a freed one never has a number that some CPU has cached for the old one.
+ */
 static atomic_long_t key_numbers;
 
 struct prxe_mr *prxe_mr_hit(struct prxe_dev *dev, u32 key)
@@ -42,7 +46,10 @@ struct prxe_mr *prxe_mr_hit(struct prxe_dev *dev, u32 key)
 	struct key_cache *c;
 	struct prxe_mr *mr;
 
-	/* Nobody else looks on this CPU meanwhile. */
+	/*
+	 * Nobody else uses this CPU's cache meanwhile: BH are off, and so is preemption, which
+	 * PREEMPT_RT leaves on when BH are off.
+	 */
 	lockdep_assert_in_softirq();
 	preempt_disable();
 	c = this_cpu_ptr(&key_caches[0]) + index % KEY_CACHE;
@@ -50,7 +57,7 @@ struct prxe_mr *prxe_mr_hit(struct prxe_dev *dev, u32 key)
 		mr = c->mr;
 	} else {
 		mr = prxe_mr_find(dev, key);
-		/* NULL is not worth remembering: a registration will change it. */
+		/* Do not cache that there is none: a registration does not change the number. */
 		c->dev = mr ? dev : NULL;
 		c->index = index;
 		c->removals = removals;
@@ -84,8 +91,9 @@ int prxe_mr_publish(struct prxe_mr *mr, gfp_t gfp)
 	if (ret < 0)
 		return ret == -EBUSY ? -ENOSPC : ret;
 	/*
-	 * It is not live yet, so the gate does not look at the key. The variant is random, so that
-	 * nobody guesses the key from one that the index had before.
+	 * The MR is in the table already, but it is not live, so the gate does not compare its keys
+	 * before they are set here. The variant is random, so that a peer cannot guess the new key
+	 * from an old one of the same index.
 	 */
 	mr->lkey = mr->index << 8 | get_random_u8();
 	mr->rkey = mr->lkey;
@@ -106,9 +114,9 @@ void prxe_mr_unpublish(struct prxe_mr *mr)
 
 	xa_erase(&dev->keys, mr->index);
 	/*
-	 * Two at once may store theirs in any order: each number is stored once. A full barrier,
-	 * and exchanged, so that who finds the later one also finds what the earlier one's store
-	 * came after.
+	 * Two removals at once may store their numbers in either order: both numbers are new.
+	 * xchg() is a full barrier, and it reads what it replaces: so a reader that sees the later
+	 * number also sees the table without the MR that the earlier removal erased.
 	 */
 	xchg(&dev->key_removals, atomic_long_inc_return(&key_numbers));
 }

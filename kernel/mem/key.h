@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * What a key stands for: memory regions and memory windows, and the table from one to the other.
+ * Memory regions and memory windows, and the table that maps a key to one of them.
  *
  * A key is an index and, in its low 8 bits, a variant; prxe_dev.keys (xarray, RCU) maps the index
  * to a struct prxe_mr. MRs and the key part of memory windows are both struct prxe_mr, freed by
- * RCU. Who finds one takes no reference: it is inside RCU, and names the MR in its window
- * (mmu/window.h).
+ * RCU. A lookup takes no reference: the caller is inside RCU, and names the MR in its hazard window
+ * (mmu/window.h) before it touches memory.
  */
 #ifndef PRXE_KEY_H
 #define PRXE_KEY_H
@@ -19,43 +19,51 @@ struct ib_umem;
 struct prxe_mirror;
 
 enum prxe_mr_kind {
-	PRXE_MR_PINNED,		/* umem, page[] of kernel addresses */
-	PRXE_MR_ODP,		/* bounds over a mirror */
-	PRXE_MR_DMA,		/* everything, kernel addresses: kernel PDs only */
-	PRXE_MR_FAST,		/* alloc_mr: page[] set by map_mr_sg, enabled by REG_MR */
+	PRXE_MR_PINNED,		/* user memory, pinned by umem; page[] has its addresses */
+	PRXE_MR_ODP,		/* bounds only; the translations are in a mirror */
+	PRXE_MR_DMA,		/* all of kernel memory, by kernel address; kernel PDs only */
+	PRXE_MR_FAST,		/* of alloc_mr: map_mr_sg sets page[], REG_MR makes it live */
 	PRXE_MR_MW,		/* a window over another MR */
 };
 
 enum prxe_mr_state {
 	PRXE_MR_DEAD,
-	PRXE_MR_FREE,		/* not usable until it is bound or registered */
+	PRXE_MR_FREE,		/* exists, but is not bound or registered: not usable */
 	PRXE_MR_LIVE,
 };
 
 struct prxe_mr {
 	struct ib_mr ibmr;		/* first; unused by an MW */
 	struct prxe_dev *dev;
-	struct ib_pd *pd;		/* changes with rereg only, under window sync */
+	struct ib_pd *pd;		/* rereg changes it, after prxe_window_sync() */
 	enum prxe_mr_kind kind;
 	int state;			/* enum prxe_mr_state; under lock */
-	/* Odd: LIVE. Grows when the MR goes into LIVE or out of it; compared inside each window. */
+	/*
+	 * Odd while the MR is LIVE. It grows when the MR becomes LIVE and when it ceases to be;
+	 * each copy compares it inside its hazard window.
+	 */
 	unsigned int seq;
 	int access;			/* IB_ACCESS_* */
 	u32 index;			/* in dev->keys */
 	u32 lkey, rkey;			/* current values, variants included */
 	u64 iova, length;
-	u64 va;				/* of iova: ODP: user VA; else offset in the 1st page */
+	/*
+	 * Where iova is. ODP: user VA; pinned, fast: offset in the first page; memory window:
+	 * address in the iova range of the MR under it; DMA: 0.
+	 */
+	u64 va;
 	struct prxe_mirror *mirror;	/* ODP */
 	struct ib_umem *umem;		/* pinned */
 	unsigned long *page;		/* pinned, fast: kernel addresses of its pages */
-	unsigned int page_shift;
+	unsigned int page_shift;	/* log2 of the bytes of a page in page[] */
 	u32 npages, max_pages;		/* fast */
 	struct prxe_mr *under;		/* MW: the MR that it is bound to */
 	u32 mw_qpn;			/* type 2 MW: the QP that bound it; else 0 */
 	bool mw_type2;
-	atomic_t bound;			/* MWs bound to this MR */
-	spinlock_t lock;		/* changes of state, key and binding; BH off */
-	atomic64_t faults, prefetches;	/* of this MR: pages missed, pages asked for by advise_mr */
+	atomic_t bound;			/* how many MWs are bound to this MR */
+	spinlock_t lock;		/* guards state, keys and binding; BH off */
+	/* misses of transfers, and pages that advise_mr asked for, in this MR */
+	atomic64_t faults, prefetches;
 	struct rcu_head rcu;
 };
 
@@ -64,30 +72,47 @@ static inline struct prxe_mr *to_prxe_mr(struct ib_mr *ibmr)
 	return container_of(ibmr, struct prxe_mr, ibmr);
 }
 
-/* FREE, with keys that nobody finds yet. */
+/*
+ * A new MR or memory window of @kind in state FREE. It has no keys before prxe_mr_publish().
+ * Sleeps. NULL: no memory. The caller frees it.
+ */
 struct prxe_mr *prxe_mr_alloc(struct ib_pd *pd, enum prxe_mr_kind kind, int access);
-/* Allocate the index, so that keys are found. */
+/*
+ * Give @mr its index and keys, and put it into the table: lookups find it from here on, but the
+ * gate refuses it until it is LIVE. Process context; sleeps if @gfp allows it. 0; -ENOSPC: no index
+ * is free; -ENOMEM.
+ */
 int prxe_mr_publish(struct prxe_mr *mr, gfp_t gfp);
-/* Inside RCU; any state, any variant. */
+/*
+ * The MR or memory window at the index of @key, or NULL. The caller checks its state, and that the
+ * variant is the right one. Inside RCU.
+ */
 static inline struct prxe_mr *prxe_mr_find(struct prxe_dev *dev, u32 key)
 {
 	return xa_load(&dev->keys, key >> 8);
 }
 
-/* The same, from what this CPU found last; BH off too. */
+/*
+ * As prxe_mr_find(), but looks at what this CPU found last before it searches the table. Inside
+ * RCU, BH off.
+ */
 struct prxe_mr *prxe_mr_hit(struct prxe_dev *dev, u32 key);
-/* An empty table, at the device's birth. */
+/* Set up an empty table for a new device, before anybody can find it. */
 void prxe_mr_keys_init(struct prxe_dev *dev);
-/* Out of the table: nobody new finds it. */
+/*
+ * Take @mr out of the table, so that no lookup that begins later finds it. A reader that has found
+ * it may use it until its RCU section ends. Process context; does not sleep.
+ */
 void prxe_mr_unpublish(struct prxe_mr *mr);
 /*
- * Into LIVE: the description is complete. Out of it: then the caller calls prxe_window_sync(mr).
- * Under mr->lock.
+ * Change the state, under mr->lock. Before set_live() the description is complete. After
+ * set_not_live() the caller calls prxe_window_sync(mr): when that returns, no byte moves through
+ * @mr.
  */
 static inline void prxe_mr_set_live(struct prxe_mr *mr)
 {
 	mr->state = PRXE_MR_LIVE;
-	/* After the description: who sees an odd number sees that. */
+	/* Release: whoever reads the odd seq reads the description that belongs to it. */
 	smp_store_release(&mr->seq, mr->seq + 1);
 }
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Memory regions: the verbs that make, change and end them, and advice. It uses the table of keys
- * (key.h) and an address space's mirror (mmu/), which holds the translations of ODP MRs.
+ * Memory regions: the verbs that create, change and destroy them, and advice. It uses the table of
+ * keys (key.h) and an address space's mirror (mmu/), which holds the translations of ODP MRs.
  *
- * An MR dies in three steps. Dead: its state and seq change under its lock, its index is erased.
- * Synchronised: prxe_window_sync() has seen every CPU leave the windows that name it; from then on
- * no byte moves through it. Freed: what it holds is given back, and its own memory is freed by RCU,
- * because the gate looks at it without a reference.
+ * An MR is destroyed in three steps. Dead: its state and seq change under its lock, and its index
+ * is erased. Synchronised: prxe_window_sync() has seen every CPU leave the hazard windows that name
+ * it; from then on no byte moves through it. Freed: what it holds is given back, and its own memory
+ * is freed by RCU, because the gate looks at it without a reference.
  */
 #include <linux/log2.h>
 #include <linux/mm.h>
@@ -27,7 +27,7 @@
 			 IB_ACCESS_REMOTE_ATOMIC | IB_ACCESS_MW_BIND | IB_ACCESS_ON_DEMAND | \
 			 IB_ACCESS_HUGETLB | IB_ACCESS_FLUSH_GLOBAL)
 
-/* Complete: let the gate find it. */
+/* @mr is complete: give it its keys, and let the gate grant them. */
 static int mr_go_live(struct prxe_mr *mr)
 {
 	int ret = prxe_mr_publish(mr, GFP_KERNEL_ACCOUNT);
@@ -40,14 +40,14 @@ static int mr_go_live(struct prxe_mr *mr)
 	return 0;
 }
 
-/* What the MR holds, and the MR. Nothing moves through it any more. */
+/* Free the MR and what it holds. No byte can move through it any more. */
 static void mr_free(struct prxe_mr *mr)
 {
 	if (mr->umem)
 		ib_umem_release(mr->umem);
 	kvfree(mr->page);
 	if (mr->kind == PRXE_MR_ODP && mr->mirror)
-		prxe_mirror_unuse(mr->mirror);	/* its memory stays for RCU, as the MR's does */
+		prxe_mirror_unuse(mr->mirror);	/* the mirror is freed by RCU, as the MR is */
 	kfree_rcu(mr, rcu);
 }
 
@@ -70,7 +70,7 @@ int prxe_dereg_mr(struct ib_mr *ibmr, struct ib_udata *udata)
 	return 0;
 }
 
-/* ---- DMA: everything, for kernel PDs ---- */
+/* ---- DMA MRs: all of kernel memory, for kernel PDs ---- */
 
 struct ib_mr *prxe_get_dma_mr(struct ib_pd *pd, int access)
 {
@@ -91,8 +91,8 @@ struct ib_mr *prxe_get_dma_mr(struct ib_pd *pd, int access)
 /* ---- user memory ---- */
 
 /*
- * The mirror of current->mm, counted for one MR. The context keeps it too, so that a program that
- * registers and deregisters in a loop does not build it each time.
+ * The mirror of current->mm, with one more user: the MR. The context is a user of it, too, so that
+ * a program that registers and deregisters in a loop does not have it built each time.
  */
 static struct prxe_mirror *context_mirror(struct ib_pd *pd)
 {
@@ -100,7 +100,8 @@ static struct prxe_mirror *context_mirror(struct ib_pd *pd)
 	struct prxe_ucontext *uctx;
 
 	if (!pd->uobject)
-		return prxe_mirror_get_current();	/* a kernel consumer for its caller */
+		/* a kernel consumer registers memory of its caller */
+		return prxe_mirror_get_current();
 
 	uctx = to_prxe_ucontext(pd->uobject->context);
 	if (mutex_lock_killable(&uctx->lock))
@@ -114,8 +115,9 @@ static struct prxe_mirror *context_mirror(struct ib_pd *pd)
 	if (IS_ERR(mirror))
 		goto out;
 	/*
-	 * Another process with an inherited context has a mirror of its own. A context whose
-	 * process went on with exec() keeps the new one.
+	 * A process that inherited the context has a mirror of its own, which the context does not
+	 * keep. But if the process of the context called exec(), its old mirror is dead, and the
+	 * context keeps the new one.
 	 */
 	if (!uctx->mirror || READ_ONCE(uctx->mirror->dead)) {
 		old = uctx->mirror;
@@ -135,7 +137,7 @@ static int mr_init_odp(struct prxe_mr *mr, u64 start, u64 length, u64 iova)
 	u64 va = untagged_addr(start);
 
 	if (!start && length == U64_MAX) {
-		/* Implicit: the whole address space. What is not there is found by faulting. */
+		/* An implicit MR: the whole address space. A fault finds out what memory it has. */
 		if (iova || (mr->access & IB_ACCESS_HUGETLB))
 			return -EINVAL;
 	} else if (!length || va >= TASK_SIZE || length > TASK_SIZE - va) {
@@ -218,10 +220,10 @@ struct ib_mr *prxe_reg_user_mr(struct ib_pd *pd, u64 start, u64 length, u64 iova
 }
 
 /*
- * PD and access change in place: the MR is made unusable, synchronised, and live again with the
- * same keys; who uses it meanwhile is refused. New translations, another kind of memory, or write
- * access to pages that were pinned for reading make a new MR, which replaces the old one in the
- * core.
+ * A change of PD or access is made in place: the MR is made unusable, synchronised, and made live
+ * again with the same keys; accesses meanwhile are refused. New translations, another kind of
+ * memory, or write access to pages that were pinned for reading need a new MR, which the core puts
+ * in the place of the old one.
  */
 struct ib_mr *prxe_rereg_user_mr(struct ib_mr *ibmr, int flags, u64 start, u64 length, u64 iova,
 				 int access, struct ib_pd *pd, struct ib_udata *udata)
@@ -258,7 +260,10 @@ struct ib_mr *prxe_rereg_user_mr(struct ib_mr *ibmr, int flags, u64 start, u64 l
 		return ERR_PTR(-EBUSY);
 	}
 	prxe_mr_set_not_live(mr, PRXE_MR_FREE);
-	/* Whoever is in a window waits for nothing, so we may wait for it with our lock held. */
+	/*
+	 * A CPU inside a hazard window waits for nothing, so waiting for it with our lock held
+	 * cannot deadlock.
+	 */
 	prxe_window_sync(mr);
 	WRITE_ONCE(mr->pd, pd);
 	WRITE_ONCE(mr->access, access);
@@ -296,7 +301,7 @@ static int set_page_fast(struct ib_mr *ibmr, u64 addr)
 
 	if (mr->npages == mr->max_pages)
 		return -ENOMEM;
-	/* The device has no DMA of its own: what the core mapped are kernel addresses. */
+	/* There is no DMA device: the core's DMA addresses are kernel addresses. */
 	mr->page[mr->npages++] = addr;
 	return 0;
 }
@@ -345,7 +350,11 @@ out:
 
 /* ---- advice ---- */
 
-/* One SGE of advise_mr: 0 with its mirror (a reference) and VA, or what the manual says. */
+/*
+ * Check one SGE of advise_mr; the errors are those of ibv_advise_mr(3), and -ESRCH: the mirror is
+ * being freed. If @mirror is not NULL, count the prefetch, and return the mirror, with a reference,
+ * and the VA.
+ */
 static int advise_find(struct ib_pd *pd, const struct ib_sge *sge, bool write,
 		       struct prxe_mirror **mirror, u64 *va)
 {
@@ -412,7 +421,7 @@ int prxe_advise_mr(struct ib_pd *pd, enum ib_uverbs_advise_mr_advice advice, u32
 
 	if (advice == IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH_NO_FAULT)
 		how = FAULT_PRESENT;
-	/* All or nothing, as far as that can be told before. */
+	/* Check every SGE before the first one is faulted in, so that a wrong one has no effect. */
 	for (i = 0; i < num_sge; i++) {
 		ret = advise_find(pd, &sg[i], write, NULL, NULL);
 		if (ret)
@@ -428,7 +437,7 @@ int prxe_advise_mr(struct ib_pd *pd, enum ib_uverbs_advise_mr_advice advice, u32
 		if (ret)
 			return ret;
 		trace_prxe_prefetch(mirror, va, sg[i].length, advice, flags);
-		/* The core holds a lock that removal of the device waits for: see fault.h. */
+		/* The core holds a lock that device removal waits for: see prefetch.h. */
 		if (how == FAULT_PRESENT || (flags & IB_UVERBS_ADVISE_MR_FLAG_FLUSH))
 			ret = prxe_fault_advise(dev, mirror, va, sg[i].length, how);
 		else

@@ -3,8 +3,9 @@
  * Memory windows, and the work requests that change keys.
  *
  * An MR does not change while a memory window is bound to it: its deregistration, reregistration
- * and invalidation are refused. So a CPU that uses a memory window names and checks only that, not
- * the MR. Lock order: the memory window's lock, then the MR's.
+ * and invalidation are refused. So a CPU that copies through a memory window names only that in its
+ * hazard window, and compares only its seq, not the MR's. Lock order: the memory window's lock,
+ * then the MR's.
  */
 #include <linux/random.h>
 #include <linux/slab.h>
@@ -38,12 +39,15 @@ int prxe_alloc_mw(struct ib_mw *ib, struct ib_udata *udata)
 	return 0;
 }
 
-/* When it returns, no byte moves through the memory window any more, and its MR is not bound. */
+/* When this returns, no byte moves through the memory window, and it is not bound any more. */
 static void mw_unbind(struct prxe_mr *mw, enum prxe_mr_state state)
 {
 	lockdep_assert_held(&mw->lock);
 	prxe_mr_set_not_live(mw, state);
-	/* Whoever is inside a window waits for nothing, so we may wait for it here. */
+	/*
+	 * A CPU inside a hazard window waits for nothing, so waiting for it with our lock held
+	 * cannot deadlock.
+	 */
 	prxe_window_sync(mw);
 	if (mw->under) {
 		atomic_dec(&mw->under->bound);
@@ -63,7 +67,7 @@ int prxe_dealloc_mw(struct ib_mw *ib)
 	return 0;
 }
 
-/* mr->lock held: may the window of @b be laid over @mr? */
+/* May the memory window of @b be bound to @mr? Under mr->lock. 0; -EINVAL; -EACCES. */
 static int bind_check(const struct prxe_who *who, const struct prxe_mw_bind *b,
 		      const struct prxe_mr *mr)
 {
@@ -86,7 +90,10 @@ static int bind_check(const struct prxe_who *who, const struct prxe_mw_bind *b,
 int prxe_mw_bind(const struct prxe_who *who, const struct prxe_mw_bind *b)
 {
 	struct prxe_mr *mw, *mr = NULL;
-	/* Applications pass their MR's flags: of a window, local access and hints mean nothing. */
+	/*
+	 * Applications pass the flags of their MR, too: local access and optional flags mean
+	 * nothing for a window, so they are ignored.
+	 */
 	int access = b->access & ~(IB_ACCESS_LOCAL_WRITE | IB_ACCESS_OPTIONAL);
 	int ret = -EINVAL;
 
@@ -107,12 +114,15 @@ int prxe_mw_bind(const struct prxe_who *who, const struct prxe_mw_bind *b)
 	if (mw->state == PRXE_MR_DEAD || mw->pd != who->pd)
 		goto unlock;
 	/*
-	 * An application keeps the first key of a type 2 window in its ibv_mw, even if the window
-	 * was bound with others since: only the index counts.
+	 * A type 2 window is named by any key with its index: an application may still have the
+	 * window's first key in its ibv_mw, although the window was bound with others since.
 	 */
 	if (!mw->mw_type2 && mw->rkey != b->mw_rkey)
 		goto unlock;
-	/* The window's own index with another variant: who knows the old key only is locked out. */
+	/*
+	 * The new key has the window's index; its variant is the application's choice. With a new
+	 * variant, a peer that knows only the old key is refused.
+	 */
 	if (b->rkey >> 8 != mw->index)
 		goto unlock;
 	if (mw->mw_type2) {
@@ -125,7 +135,8 @@ int prxe_mw_bind(const struct prxe_who *who, const struct prxe_mw_bind *b)
 		spin_lock_nested(&mr->lock, SINGLE_DEPTH_NESTING);
 		ret = bind_check(who, b, mr);
 		if (!ret)
-			atomic_inc(&mr->bound);	/* under its lock: from here on it stays as it is */
+			/* under mr->lock: the MR does not change from here on */
+			atomic_inc(&mr->bound);
 		spin_unlock(&mr->lock);
 		if (ret)
 			goto unlock;
@@ -135,7 +146,7 @@ int prxe_mw_bind(const struct prxe_who *who, const struct prxe_mw_bind *b)
 	mw->rkey = b->rkey;
 	mw->access = access & ~IB_ZERO_BASED;
 	mw->iova = access & IB_ZERO_BASED ? 0 : b->addr;
-	mw->va = b->addr;		/* of the MR's */
+	mw->va = b->addr;		/* in the MR's iova range */
 	mw->length = b->length;
 	mw->mw_qpn = mw->mw_type2 ? who->qpn : 0;
 	if (mr) {
@@ -165,7 +176,7 @@ int prxe_key_invalidate(const struct prxe_who *who, u32 key, bool remote)
 		goto unlock;
 	switch (mr->kind) {
 	case PRXE_MR_MW:
-		/* Type 1 windows are unbound by binding them to nothing. */
+		/* A type 1 window is unbound by binding it with length 0. */
 		if (!mr->mw_type2 || mr->state != PRXE_MR_LIVE || mr->mw_qpn != who->qpn)
 			goto unlock;
 		mw_unbind(mr, PRXE_MR_FREE);
@@ -181,7 +192,7 @@ int prxe_key_invalidate(const struct prxe_who *who, u32 key, bool remote)
 		prxe_window_sync(mr);
 		ret = 0;
 		break;
-	default:	/* registered by a verb: only a verb ends it */
+	default:	/* registered by a verb: only a verb can end it */
 		break;
 	}
 unlock:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Messages as byte ranges over SGE lists: one walk, and what is done at each SGE. It uses the gate
- * and the copies only; what a WQE is it does not know (transport/gather.c does).
+ * Messages as byte ranges over SGE lists: the functions that the walk of sgl.h calls for each SGE.
+ * It uses only the gate and the copies; it does not know what a WQE is (transport/gather.c does).
  */
 #include "mem/copy.h"
 #include "mem/gate.h"

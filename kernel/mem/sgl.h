@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Messages as byte ranges over SGE lists. Positions are bytes from the message's beginning.
+ * Messages as byte ranges over SGE lists. Positions are bytes from the beginning of the message.
  *
- * All functions: inside prxe_mem_begin(). They ask the gate for each SGE that they enter (@access
- * as of prxe_gate()), move at most PRXE_MEM_CHUNK bytes, and return the number of bytes moved:
- * fewer than asked for with *miss filled, or, when nothing was moved before it, a negative error
- * (-EACCES from the gate, or what copy.h says).
+ * All functions are called inside prxe_mem_begin(). They ask the gate for each SGE that they enter
+ * (@access as for prxe_gate()) and move at most PRXE_MEM_CHUNK bytes. They return the number of
+ * bytes moved: fewer than asked for with *miss filled; or a negative error, if it came before the
+ * first byte (-EACCES from the gate, or an error of copy.h).
  */
 #ifndef PRXE_SGL_H
 #define PRXE_SGL_H
@@ -25,17 +25,17 @@ struct prxe_sgl {
 };
 
 /*
- * What is done with the part of an SGE that @cur grants; returns as prxe_copy(). @done: bytes of
- * the walk before it.
+ * Handle the part of an SGE that @cur grants, @len bytes; returns as prxe_copy(). @done: how many
+ * bytes the walk has moved before; @ahead: how many of the SGE follow.
  */
 typedef ssize_t (*prxe_sge_fn)(struct prxe_cursor *cur, u32 done, u32 len, u64 ahead, void *arg,
 			       struct prxe_miss *miss);
 /*
- * Call @fn for each SGE that has a part of [pos, pos + len). @ahead: bytes of the message behind
- * it. Only the bytes that are touched are put before the gate: an SGE may be longer than the memory
- * behind it as long as the message is not.
+ * Call @fn for each SGE that has a part of [pos, pos + len). @ahead: how many bytes of the message
+ * follow behind that. The gate is asked only for bytes that are touched: an SGE may be longer than
+ * its MR, as long as the message is not.
  *
- * Inlined into its few callers, so that @fn is no indirect call: it is run for every message.
+ * Inlined into its few callers, so that the call of @fn is a direct one: it runs for every message.
  */
 static __always_inline ssize_t
 prxe_sgl_walk(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, u32 len, u64 ahead,
@@ -68,13 +68,16 @@ prxe_sgl_walk(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, u32 len,
 			return done;
 		pos = 0;
 	}
-	/* A list shorter than the message is found before; this is the last line of defence. */
+	/* Callers refuse a list that is shorter than the message; this is a second check. */
 	if (done < len && !done)
 		return -EACCES;
 	return done;
 }
 
-/* Into an SGE list (receive WQE, landing of a READ) from kernel memory, a payload, an MR. */
+/*
+ * Write @len bytes into an SGE list (of a receive WQE, or of the WQE of a READ), from kernel
+ * memory; from @off in a packet; or from an MR, whose cursor @src advances.
+ */
 ssize_t prxe_sgl_scatter(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, const void *src,
 			 u32 len, struct prxe_miss *miss);
 ssize_t prxe_sgl_scatter_skb(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos,
@@ -82,7 +85,10 @@ ssize_t prxe_sgl_scatter_skb(const struct prxe_who *who, struct prxe_sgl sgl, u6
 			     struct prxe_miss *miss);
 ssize_t prxe_sgl_scatter_from(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos,
 			      struct prxe_cursor *src, u32 len, struct prxe_miss *miss);
-/* Are [pos, pos + len) of the list there, granted and (for @write) writable? */
+/*
+ * Are the bytes [pos, pos + len) of the list granted, present and, if @access has
+ * IB_ACCESS_LOCAL_WRITE, writable? Moves no byte; returns how many of them are.
+ */
 ssize_t prxe_sgl_probe(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, u32 len,
 		       int access, struct prxe_miss *miss);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Who asks for memory: all that the gate and the work requests on keys need to know of a QP.
+ * On whose behalf memory is used: everything that the gate, and the work requests that change keys,
+ * need to know about a QP.
  */
 #ifndef PRXE_WHO_H
 #define PRXE_WHO_H
@@ -10,11 +11,11 @@
 struct ib_pd;
 struct prxe_dev;
 
-/* Embedded in a QP; it does not change as long as the QP is not dead. */
+/* Embedded in a QP; set when the QP is created, and used until the QP is dead. */
 struct prxe_who {
-	struct prxe_dev *dev;	/* whose keys are looked at */
-	struct ib_pd *pd;	/* that the key must be of */
-	u32 qpn;		/* type 2 windows belong to one QP */
+	struct prxe_dev *dev;	/* keys are looked up in its table */
+	struct ib_pd *pd;	/* the key must belong to it */
+	u32 qpn;		/* a type 2 memory window is for the QP that bound it */
 };
 
 #endif
