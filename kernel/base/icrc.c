@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * The ICRC. Which CRC-32 is fast depends on the kernel (its library is accelerated or not, the
- * crypto API may be) and on the machine (carry-less multiplication is slow where it is emulated),
- * so the candidates are measured once.
+ * The ICRC. Which CRC-32 is the fastest depends on the kernel (whether its library is accelerated,
+ * whether the crypto API is) and on the machine (carry-less multiplication is slow where it is
+ * emulated). So they are measured once, and the fastest is used.
  *
- * Base: calls nothing else of this driver but the lengths of packet.h; carrier/wire_in.c and
- * wire_out.c call it.
+ * Base: of this driver it uses only the lengths of packet.h; carrier/wire_in.c and wire_out.c call
+ * it.
  */
 #include <crypto/hash.h>
 #include <linux/crc32.h>
@@ -18,10 +18,13 @@
 
 #define POLY	0xedb88320
 
-/* The CRC of 8 bytes of ones, begun with ones: the LRH that RoCEv2 does not have. */
+/*
+ * The CRC-32 of 8 bytes of ones, started with ones: they stand for the LRH, which RoCEv2 does not
+ * have.
+ */
 #define SEED	0xdebb20e3
 
-static u32 table[16][256];	/* table[k][b]: byte b with k zero bytes behind it */
+static u32 table[16][256];	/* table[k][b]: CRC of byte b with k zero bytes behind it */
 static struct crypto_shash *shash;
 static u32 (*crc32_best)(u32 crc, const void *p, size_t len);
 
@@ -69,8 +72,8 @@ static u32 crc32_lib(u32 crc, const void *p, size_t len)
 }
 
 /*
- * The crypto API's "crc32" keeps its running value as the first word of its state. That is checked
- * before it is relied on.
+ * The crypto API's "crc32" keeps its running value in the first word of its state. The driver
+ * relies on that only after shash_works() has checked it.
  */
 static u32 crc32_shash(u32 crc, const void *p, size_t len)
 {
@@ -152,11 +155,14 @@ void prxe_icrc_exit(void)
 
 u32 prxe_crc32(u32 crc, const void *p, size_t len)
 {
-	/* For some bytes the table beats any set-up. */
+	/* For a few bytes the table is faster, because it needs no set-up. */
 	return len < 64 ? crc32_table(crc, p, len) : crc32_best(crc, p, len);
 }
 
-/* The headers with what routers may change set to ones: up to the end of the BTH. */
+/*
+ * The CRC of the headers up to the end of the BTH, with every field that a router may change set to
+ * ones.
+ */
 static u32 icrc_headers(const void *ip, bool v6, const void *bth)
 {
 	u8 buf[sizeof(struct ipv6hdr) + sizeof(struct udphdr) + PRXE_BTH_BYTES];

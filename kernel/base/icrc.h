@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* The invariant CRC of RoCEv2 packets (IBTA annex A17.3.3), by this machine's fastest CRC-32. */
+/*
+ * The invariant CRC (ICRC) of RoCEv2 packets (IBTA annex A17.3.3), computed with the fastest CRC-32
+ * of this machine.
+ */
 #ifndef PRXE_ICRC_H
 #define PRXE_ICRC_H
 
@@ -7,20 +10,28 @@
 
 struct sk_buff;
 
-int prxe_icrc_init(void);	/* measures the candidates; before any packet */
+/*
+ * Module init, before the first packet: measures the implementations and chooses one. Sleeps. 0 or
+ * -ENOMEM. prxe_icrc_exit(): after the last packet.
+ */
+int prxe_icrc_init(void);
 void prxe_icrc_exit(void);
 
-/* CRC-32 (IEEE, reflected), neither inverted before nor after. Any context. */
+/*
+ * CRC-32 (IEEE, reflected), continued from @crc. Neither @crc nor the result is inverted. Any
+ * context.
+ */
 u32 prxe_crc32(u32 crc, const void *p, size_t len);
 /*
- * The ICRC of a packet in contiguous memory: @bytes bytes at @bth, from the BTH to the
- * payload's end, behind the IP header (20 or 40 bytes) at @ip and a UDP header. It is stored in
- * little-endian order.
+ * The ICRC of a packet in contiguous memory: @bytes bytes at @bth, from the BTH to the end of the
+ * payload, with the IP header (20 or 40 bytes, without options) at @ip and the UDP header behind
+ * that. The caller stores it in little-endian order. Any context.
  */
 u32 prxe_icrc(const void *ip, bool v6, const void *bth, size_t bytes);
 /*
- * Check a received packet. Its data begin at the BTH, with the IP and UDP headers in front of it;
- * the last 4 bytes are the ICRC.
+ * Is the ICRC of a received packet right? Its data begin at the BTH, and the last 4 bytes are the
+ * ICRC; its network header is the IP header, and a UDP header follows that. The skb may have
+ * fragments, and has the BTH in its linear part. Any context.
  */
 bool prxe_icrc_good(const struct sk_buff *skb, bool v6);
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * RoCEv2 transport headers between bytes and host form.
+ * RoCEv2 transport headers: conversion between wire format and host form.
  *
  * Each opcode is a set of flags, and the flags say which extended headers follow the BTH and in
  * which order (IBTA 9.3). So the parser, the builder and the lengths use one table.
  *
- * Base: pure, calls nothing, and is compiled for user space as well. The wire builds and parses its
- * packets by it.
+ * Base: pure, calls nothing, and is compiled for user space as well. The wire carrier builds and
+ * parses its packets with it.
  */
 #include "base/packet.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * RoCEv2 packets (IBTA vol. 1 chapter 9, annex A17): headers between bytes and host form. Plain
- * functions on memory, which call nothing: they compile in user space too, for the unit tests.
+ * RoCEv2 packets (IBTA vol. 1 chapter 9, annex A17): conversion of headers between wire format and
+ * host form. Plain functions on memory, which call nothing, in any context: they are compiled for
+ * user space too, for the unit tests.
  */
 #ifndef PRXE_PACKET_H
 #define PRXE_PACKET_H
@@ -33,8 +34,8 @@ enum prxe_op_flags {
 };
 
 /*
- * Opcodes, as IB_OPCODE_RC_* (some kernels lack the last two); for UC and UD with PRXE_UC or
- * PRXE_UD added.
+ * Opcodes, with the values of IB_OPCODE_RC_* (some kernels lack the last two). For UC and UD, add
+ * PRXE_UC or PRXE_UD.
  */
 enum prxe_opcode {
 	PRXE_SEND_FIRST, PRXE_SEND_MIDDLE, PRXE_SEND_LAST, PRXE_SEND_LAST_IMM,
@@ -51,9 +52,9 @@ enum prxe_opcode {
 #define PRXE_UC	0x20
 #define PRXE_UD	0x60
 
-/* Flags of an 8-bit opcode; 0 when it is not one of ours. Table lookup, safe for any value. */
+/* PRXE_OPF_* of an opcode; 0 for an opcode that this driver does not know. */
 u32 prxe_op_flags(u8 opcode);
-/* Bytes of all transport headers (BTH and extended), 0 when unknown. */
+/* Length in bytes of all transport headers, BTH and extended; 0 for an unknown opcode. */
 unsigned int prxe_op_hdr_len(u8 opcode);
 
 /* AETH syndromes (IBTA 9.7.5.2.1) */
@@ -72,11 +73,14 @@ enum prxe_nak {
 
 #define PRXE_AETH_UNLIMITED	0x1f	/* credits: no end-to-end flow control */
 
-/* FLUSH (IBTA A19.4), in FETH and work request. Types are flags; one of them at least. */
-#define PRXE_FLUSH_GLOBAL	1U	/* visible to everybody */
+/*
+ * FLUSH (IBTA A19.4), in the FETH and in the work request. The types are flags, at least one of
+ * them set.
+ */
+#define PRXE_FLUSH_GLOBAL	1U	/* make the bytes visible to all of the host */
 #define PRXE_FLUSH_PERSISTENT	2U
 #define PRXE_FLUSH_RANGE	0U	/* the bytes that the RETH names */
-#define PRXE_FLUSH_WHOLE	1U	/* all that its R_Key names */
+#define PRXE_FLUSH_WHOLE	1U	/* the whole MR or memory window of its R_Key */
 #define PRXE_FETH(type, level)	((level) << 4 | (type))
 #define PRXE_FETH_TYPE(feth)	((feth) & 0xf)
 #define PRXE_FETH_LEVEL(feth)	((feth) >> 4 & 3)
@@ -86,14 +90,14 @@ static inline bool prxe_flush_known(u32 type, u32 level)
 	       level <= PRXE_FLUSH_WHOLE;
 }
 
-/* A packet in host order. Members past psn are valid as its opcode says. */
+/* A packet in host byte order. The opcode says which of the members after psn are valid. */
 struct prxe_pkt {
 	u8 opcode;
 	u32 flags;		/* prxe_op_flags(opcode) */
 	u8 se, ackreq, pad;
 	u16 pkey;
 	u32 qpn, psn;
-	u64 va; u32 rkey, dma_len;		/* RETH, AtomicETH: va and rkey */
+	u64 va; u32 rkey, dma_len;		/* RETH; of the AtomicETH, va and rkey */
 	u64 compare, swap_add;			/* AtomicETH */
 	u8 syndrome; u32 msn;			/* AETH */
 	u64 orig;				/* AtomicAckETH */
@@ -101,26 +105,27 @@ struct prxe_pkt {
 	u32 ieth;
 	u32 feth;				/* FLUSH: placement type and selectivity */
 	u32 qkey, src_qp;			/* DETH */
-	u32 payload_off, payload_len;		/* from the BTH on; without pad and ICRC */
+	u32 payload_off, payload_len;		/* offset from the BTH; length without pad, ICRC */
 };
 
 #define PRXE_BTH_BYTES		12
-#define PRXE_MAX_HDR_BYTES	64	/* of BTH and extended headers, more than any has */
+#define PRXE_MAX_HDR_BYTES	64	/* room for BTH and extended headers of any opcode */
 #define PRXE_ICRC_BYTES		4
 
 /*
- * Parse @len bytes that begin with the BTH and end with the ICRC. The first @avail of them are at
- * @hdr: all headers, at least prxe_op_hdr_len() bytes. 0; or -EINVAL: too short, an unknown opcode,
- * a bad version, a pad that is larger than the payload.
+ * Parse a packet of @len bytes, which begin with the BTH and end with the ICRC. The first @avail of
+ * them are at @hdr: at least all headers (prxe_op_hdr_len()). 0; -EINVAL: too short, an unknown
+ * opcode, a bad version, a pad that is larger than the payload, or a payload where the opcode has
+ * none.
  */
 int prxe_pkt_parse(struct prxe_pkt *pkt, const u8 *hdr, u32 avail, u32 len);
 /*
- * Write BTH and extended headers for pkt->opcode at @hdr; returns their length. The pad is computed
- * from payload_len.
+ * Write the BTH and extended headers of pkt->opcode at @hdr, which has room for PRXE_MAX_HDR_BYTES;
+ * returns their length. Computes the flags, and the pad from payload_len.
  */
 unsigned int prxe_pkt_build(struct prxe_pkt *pkt, u8 *hdr);
 
-/* PSN arithmetic, modulo 2^24 (IBTA 9.7.1): <0, 0, >0 as a is before, at or after b. */
+/* PSN arithmetic, modulo 2^24 (IBTA 9.7.1): < 0, 0 or > 0 when a is before, at or after b. */
 #define PRXE_PSN_MASK 0xffffff
 static inline s32 prxe_psn_cmp(u32 a, u32 b)
 {
@@ -133,8 +138,8 @@ static inline u32 prxe_psn_add(u32 psn, u32 n)
 }
 
 /*
- * Nanoseconds of a 5-bit RNR timer code (IBTA table 45) and of a 5-bit ACK timeout (4.096 us * 2^t;
- * 0: none).
+ * Nanoseconds for a 5-bit RNR timer code (IBTA table 45), and for a 5-bit ACK timeout t: 4.096 us *
+ * 2^t; t = 0 means no timeout.
  */
 u64 prxe_rnr_ns(u8 code);
 static inline u64 prxe_timeout_ns(u8 t)
@@ -142,7 +147,7 @@ static inline u64 prxe_timeout_ns(u8 t)
 	return t ? 4096ULL << t : 0;
 }
 
-/* Packets that a message of @len bytes takes at this MTU; one when empty. */
+/* How many packets a message of @len bytes needs at this MTU; an empty one needs one. */
 static inline u32 prxe_pkts(u32 len, u32 mtu_shift)
 {
 	return len ? ((len - 1) >> mtu_shift) + 1 : 1;

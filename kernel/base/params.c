@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Module parameters, and the workqueue of all layers, declared in prxe.h. In the lowest layer,
- * because every layer reads them; this file calls nothing. main.c makes and destroys the workqueue.
+ * Module parameters, and the workqueue that all layers share, declared in prxe.h. They are in the
+ * lowest layer because every layer reads them; this file calls nothing. main.c creates and destroys
+ * the workqueue.
  */
 #include <linux/module.h>
 #include <linux/workqueue.h>
@@ -20,7 +21,10 @@ bool prxe_force_fault;
 module_param_named(force_fault, prxe_force_fault, bool, 0644);
 MODULE_PARM_DESC(force_fault, "every access to ODP memory takes a page fault first; for tests");
 
-/* 1 to 1000, at most half the ACK timeout. 0: an eighth of the ACK timeout, from 1 to 16. */
+/*
+ * From 1 to 1000 ms, at most half the ACK timeout. 0: an eighth of the ACK timeout, from 1 to 16
+ * ms. carrier/wire_park.c has the exact rule.
+ */
 unsigned int prxe_park_ms;
 module_param_named(park_ms, prxe_park_ms, uint, 0644);
 MODULE_PARM_DESC(park_ms,

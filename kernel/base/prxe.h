@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/*
- * The device, and what every file needs.
- */
+/* The device, its limits, and declarations that every layer uses. */
 #ifndef PRXE_H
 #define PRXE_H
 
@@ -27,7 +25,7 @@
 #define PRXE_MAX_MSG		(1U << 31)
 #define PRXE_MAX_FAST_PAGES	512
 #define PRXE_GID_TABLE		1024
-#define PRXE_MAX_AH		32767	/* of a user's context */
+#define PRXE_MAX_AH		32767	/* for each user context */
 #define PRXE_MAX_KEYS		(1U << 24)	/* indices of keys: MRs and MWs together */
 
 struct prxe_net;
@@ -36,9 +34,9 @@ struct rhashtable;
 struct prxe_dev {
 	struct ib_device ib;		/* first */
 	struct net_device *ndev;	/* held until dealloc_driver */
-	struct prxe_net *pnet;		/* its namespace's UDP sockets; one reference */
+	struct prxe_net *pnet;		/* the UDP sockets of its namespace; a reference */
 	struct list_head node;		/* all devices; registry.c */
-	/* Read by every message. key.c: another number after each removal of a key. */
+	/* Read for every message. It gets a new number after each removal of a key: mem/key.c. */
 	unsigned long key_removals ____cacheline_aligned_in_smp;
 	struct prxe_stats __percpu *stats;
 	/* index -> struct prxe_mr; XA_FLAGS_ALLOC1, RCU reads */
@@ -48,12 +46,12 @@ struct prxe_dev {
 	u32 next_qpn;
 	struct xarray ahs;		/* ah_num -> struct prxe_ah; RCU reads */
 	u32 next_ah, next_kernel_ah;
-	bool was_up;			/* what consumers were told of the port last */
-	bool unregistering;		/* out of the list, or about to be: no new work */
-	bool users_removed;		/* by the core: user QPs are in error, and stay there */
+	bool was_up;			/* the port state that consumers were told last */
+	bool unregistering;		/* it leaves the list, or has left it: no new work */
+	bool users_removed;		/* the core removes its users: user QPs stay in ERR */
 	u8 mac[ETH_ALEN];
 	__be64 guid;
-	spinlock_t mcast_lock;		/* writers of multicast groups and their members; mcast.c */
+	spinlock_t mcast_lock;		/* for changes of groups and members; mcast.c */
 	struct rhashtable *mcast;	/* groups by GID; RCU reads */
 	unsigned int mcast_groups;
 	atomic_t num_srq, num_cq;
@@ -68,11 +66,14 @@ static inline struct prxe_dev *to_prxe_dev(struct ib_device *ib)
 struct prxe_ucontext {
 	struct ib_ucontext ib;		/* first */
 	struct prxe_dev *dev;
-	struct mutex lock;		/* of mirror: for registration, never inside mmap() */
-	/* Of the process that registered ODP memory first; kept until the context closes. */
+	struct mutex lock;		/* guards mirror; never taken inside mmap() */
+	/*
+	 * Of the first process that registered ODP memory; kept until the context is closed, or
+	 * until another mirror takes the place of a dead one.
+	 */
 	struct prxe_mirror *mirror;
 	u64 features;
-	atomic_t num_ah, num_mcast;	/* AHs and multicast memberships, limited for each */
+	atomic_t num_ah, num_mcast;	/* AHs and multicast memberships, which are limited */
 };
 
 struct prxe_pd {
@@ -85,12 +86,12 @@ static inline struct prxe_ucontext *to_prxe_ucontext(struct ib_ucontext *ib)
 }
 
 /* Module parameters (params.c) */
-extern bool prxe_force_wire;		/* writable at run time; read when a QP goes to RTR */
+extern bool prxe_force_wire;		/* read when a QP goes to RTR */
 extern bool prxe_rxe_compat;
-extern bool prxe_ageing;		/* reclaim's questions are answered */
-extern unsigned int prxe_park_ms;	/* a wire request waits that long for a fault */
-extern bool prxe_force_fault;		/* every ODP access goes through a fault; for tests */
+extern bool prxe_ageing;		/* the MM is told which pages transfers have used */
+extern unsigned int prxe_park_ms;	/* how long a wire request waits for a fault */
+extern bool prxe_force_fault;		/* tests: every access to ODP memory faults first */
 
-extern struct workqueue_struct *prxe_wq;	/* WQ_MEM_RECLAIM | WQ_UNBOUND: transport work */
+extern struct workqueue_struct *prxe_wq;	/* WQ_MEM_RECLAIM | WQ_UNBOUND; of all layers */
 
 #endif

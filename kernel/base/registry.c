@@ -2,8 +2,8 @@
 /*
  * The list of all devices, and the state and MTU of their ports. It is in the lowest layer because
  * addresses (obj), QPs (transport) and received packets (carrier) all look for a device here.
- * verbs/device.c fills the list; this file calls nothing above it, and tells of a link's change by
- * the core's events only.
+ * verbs/device.c fills the list. This file calls nothing above it: it reports a link change by an
+ * event of the core.
  */
 #include <linux/netdevice.h>
 #include <linux/rculist.h>
@@ -15,7 +15,7 @@
 #define HEADER_ROOM	80
 
 static LIST_HEAD(devs);
-static DEFINE_SPINLOCK(devs_lock);	/* writers of devs; readers are inside RCU */
+static DEFINE_SPINLOCK(devs_lock);	/* for changes of devs; readers are inside RCU */
 
 struct list_head *prxe_devs(void)
 {

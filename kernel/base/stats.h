@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The counters of a device: each is one word for each CPU, and verbs/hw_stats.c sums them. In the
- * lowest layer, because every layer counts. docs/counters.md says what they mean.
+ * The counters of a device. Each is one word for each CPU; verbs/hw_stats.c sums them. They are in
+ * the lowest layer because every layer counts. docs/counters.md says what each one counts.
  */
 #ifndef PRXE_STATS_H
 #define PRXE_STATS_H
@@ -29,7 +29,7 @@ struct prxe_stats {
 	u64 v[PRXE_STAT_NUM];
 };
 
-/* Any context; @dev is a struct prxe_dev *, @name one of PRXE_STATS. */
+/* Add 1, or @n, to the counter @name (of PRXE_STATS) of @dev (a struct prxe_dev *). Any context. */
 #define prxe_count(dev, name)		this_cpu_inc((dev)->stats->v[PRXE_STAT_##name])
 #define prxe_count_add(dev, name, n)	this_cpu_add((dev)->stats->v[PRXE_STAT_##name], (n))
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Tracepoints of the secondary MMU: perf trace -e 'prxe:*', or /sys/kernel/tracing/events/prxe.
- * "mirror" tells address spaces apart.
+ * Tracepoints of the secondary MMU (the mirrors): perf trace -e 'prxe:*', or
+ * /sys/kernel/tracing/events/prxe. The field "mirror" tells address spaces apart.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM prxe
@@ -11,7 +11,10 @@
 
 #include <linux/tracepoint.h>
 
-/* A fault is over, in the poster's context or a thread's. flags: see mmu/fault.h. */
+/*
+ * A fault has ended, in the context of the poster or of a fault thread. flags: FAULT_* of
+ * mmu/fault.h.
+ */
 TRACE_EVENT(prxe_fault,
 	TP_PROTO(const void *mirror, unsigned long va, unsigned long len, unsigned int flags,
 		 int result),
@@ -34,7 +37,10 @@ TRACE_EVENT(prxe_fault,
 		  __entry->mirror, __entry->va, __entry->len, __entry->flags, __entry->result)
 );
 
-/* Translations were published (result 0), or an invalidation came first. */
+/*
+ * A fault published translations (result 0: count of them), or could not, mostly because an
+ * invalidation came first (-EAGAIN).
+ */
 TRACE_EVENT(prxe_publish,
 	TP_PROTO(const void *mirror, unsigned long va, unsigned int npages, unsigned int count,
 		 bool write, int result),
@@ -61,8 +67,8 @@ TRACE_EVENT(prxe_publish,
 );
 
 /*
- * The MM took away [start, last], which touches leaves. event: an enum mmu_notifier_event; cleared:
- * translations; waited: for windows of other CPUs.
+ * The MM invalidated [start, last], where the mirror has leaves. event: an enum mmu_notifier_event;
+ * cleared: how many translations; waited: for hazard windows of other CPUs.
  */
 TRACE_EVENT(prxe_invalidate,
 	TP_PROTO(const void *mirror, unsigned long start, unsigned long last, unsigned int event,
@@ -89,7 +95,7 @@ TRACE_EVENT(prxe_invalidate,
 		  __entry->cleared, __entry->waited)
 );
 
-/* advise_mr, one SGE. */
+/* advise_mr begins with one SGE. */
 TRACE_EVENT(prxe_prefetch,
 	TP_PROTO(const void *mirror, unsigned long va, unsigned long len, unsigned int advice,
 		 unsigned int flags),
