@@ -22,7 +22,7 @@ struct prxe_who;
 
 /* What the gate has granted. */
 struct prxe_cursor {
-	/* the MR that holds the memory; for a memory window, the MR under it */
+	/* The MR that holds the memory; for a memory window, the MR under it. */
 	struct prxe_mr *mr;
 	struct prxe_mr *key;	/* what the key names: mr itself, or the memory window */
 	/*
@@ -31,7 +31,7 @@ struct prxe_cursor {
 	 */
 	u64 addr;
 	u64 len;		/* bytes of the grant that are left */
-	/* key->seq at the time of the grant; once that has changed, the grant is void */
+	/* key->seq at the time of the grant; once that has changed, the grant is void. */
 	unsigned int seq;
 };
 

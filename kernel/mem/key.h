@@ -62,7 +62,7 @@ struct prxe_mr {
 	bool mw_type2;
 	atomic_t bound;			/* how many MWs are bound to this MR */
 	spinlock_t lock;		/* guards state, keys and binding; BH off */
-	/* misses of transfers, and pages that advise_mr asked for, in this MR */
+	/* Misses of transfers, and pages that advise_mr asked for, in this MR. */
 	atomic64_t faults, prefetches;
 	struct rcu_head rcu;
 };

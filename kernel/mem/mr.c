@@ -100,7 +100,7 @@ static struct prxe_mirror *context_mirror(struct ib_pd *pd)
 	struct prxe_ucontext *uctx;
 
 	if (!pd->uobject)
-		/* a kernel consumer registers memory of its caller */
+		/* A kernel consumer registers memory of its caller. */
 		return prxe_mirror_get_current();
 
 	uctx = to_prxe_ucontext(pd->uobject->context);

@@ -135,7 +135,7 @@ int prxe_mw_bind(const struct prxe_who *who, const struct prxe_mw_bind *b)
 		spin_lock_nested(&mr->lock, SINGLE_DEPTH_NESTING);
 		ret = bind_check(who, b, mr);
 		if (!ret)
-			/* under mr->lock: the MR does not change from here on */
+			/* Under mr->lock: the MR does not change from here on. */
 			atomic_inc(&mr->bound);
 		spin_unlock(&mr->lock);
 		if (ret)

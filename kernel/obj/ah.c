@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Address handles. A WQE names one by number; the address behind the number is replaced as a whole
- * and freed by RCU. It uses av.h.
+ * Address handles (AHs). A WQE names one by its number; the address behind the number is replaced
+ * as a whole, and freed by RCU. Objects: uses av.h; the send side looks addresses up here.
  */
 #include <linux/random.h>
 #include <linux/slab.h>
@@ -11,9 +11,9 @@
 #include "obj/ah.h"
 
 /*
- * Numbers: those of users and those of the kernel are apart, so that no user keeps the connection
- * manager from answering. How many a user has, its context limits, the rdma cgroup (hca_object) and
- * the memory cgroup.
+ * AH numbers of users and those of the kernel are in separate ranges: a user who takes all numbers
+ * cannot keep the connection manager from answering. How many AHs a user has is limited for each
+ * context, and by the rdma cgroup (hca_object) and the memory cgroup.
  */
 #define USER_NUMBERS	XA_LIMIT(1, (1U << 24) - 1)
 #define KERNEL_NUMBERS	XA_LIMIT(1U << 24, (1U << 25) - 1)
@@ -23,7 +23,7 @@ static struct prxe_ah *to_prxe_ah(struct ib_ah *ib)
 	return container_of(ib, struct prxe_ah, ib);
 }
 
-/* Without the core's reference on the source GID. */
+/* Keep @attr for query_ah(), without sgid_attr: the reference on that is the core's. */
 static void keep_attr(struct prxe_ah *ah, const struct rdma_ah_attr *attr)
 {
 	ah->attr = *attr;
@@ -51,7 +51,7 @@ int prxe_create_ah(struct ib_ah *ib, struct rdma_ah_init_attr *init, struct ib_u
 	struct prxe_dev *dev = to_prxe_dev(ib->device);
 	struct prxe_ah *ah = to_prxe_ah(ib);
 	struct rxe_create_ah_resp resp = {};
-	/* Kernel consumers make them in atomic context, under locks that interrupts take. */
+	/* Kernel consumers create AHs in atomic context, too, under locks that interrupts take. */
 	gfp_t gfp = init->flags & RDMA_CREATE_AH_SLEEPABLE ? GFP_KERNEL : GFP_ATOMIC;
 	struct prxe_ah_obj *obj;
 	int err = -ENOMEM;
@@ -108,7 +108,7 @@ int prxe_modify_ah(struct ib_ah *ib, struct rdma_ah_attr *attr)
 	xa_lock_irqsave(&dev->ahs, flags);
 	old = ah->obj;
 	obj->num = old->num;
-	/* The slot is there: nothing is allocated. */
+	/* The slot exists already, so this allocates nothing and cannot fail. */
 	__xa_store(&dev->ahs, obj->num, obj, GFP_ATOMIC);
 	WRITE_ONCE(ah->obj, obj);
 	xa_unlock_irqrestore(&dev->ahs, flags);

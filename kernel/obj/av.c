@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Addresses: from verbs attributes to what a packet needs, and whether they lead to this host.
+ * Addresses: converted from verbs attributes to what a packet needs; and whether they are addresses
+ * of this host.
  *
  * Objects: asks the core for GIDs and base/ for the list of devices. AHs, QPs and both carriers
  * call it.
@@ -76,7 +77,10 @@ out:
 	return err;
 }
 
-/* Is the address one of this namespace's own? *ndev: the netdev that has it, when that is known. */
+/*
+ * Is av->dgid an address of this namespace? *ndev: the netdev that has it, or NULL if that is not
+ * known. Inside RCU.
+ */
 static bool addr_is_local(struct net *net, const struct prxe_av *av, const struct prxe_dev *dev,
 			  const struct net_device **ndev)
 {
@@ -90,7 +94,7 @@ static bool addr_is_local(struct net *net, const struct prxe_av *av, const struc
 	if (!IS_ENABLED(CONFIG_IPV6))
 		return false;
 	in6 = (const struct in6_addr *)av->dgid.raw;
-	/* A link-local address means something on its own link only. */
+	/* A link-local address is valid on its own link only. */
 	if (ipv6_addr_type(in6) & IPV6_ADDR_LINKLOCAL) {
 		*ndev = dev->ndev;
 		return ipv6_chk_addr(net, in6, dev->ndev, 1);
@@ -113,7 +117,10 @@ struct prxe_dev *prxe_av_local_dev(struct prxe_dev *dev, const struct prxe_av *a
 		if (av->family == AF_INET6)
 			return NULL;
 	}
-	/* An address of a VLAN or of another upper netdev: whose GID is it? */
+	/*
+	 * The address is that of a VLAN or of another upper netdev: find the device that has it as
+	 * a GID.
+	 */
 	list_for_each_entry_rcu(d, prxe_devs(), node) {
 		const struct ib_gid_attr *gid;
 

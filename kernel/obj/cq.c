@@ -2,8 +2,8 @@
 /*
  * Completion queues.
  *
- * Objects: uses rings (queue.c), and calls whom it is told to (watch.c). Transport posts
- * completions here; it knows no QP but the number in them.
+ * Objects: uses rings (queue.c), and calls the watchers that layers above have registered
+ * (watch.c). Transport posts completions here; of a QP, this file knows only the number in them.
  */
 #include <linux/timekeeping.h>
 #include "base/prxe.h"
@@ -13,6 +13,7 @@
 static_assert(sizeof(struct prxe_cqe) == 64);
 static_assert(offsetof(struct prxe_cqe, timestamp) == 48);
 
+/* Calls a kernel consumer's completion handler. */
 static void cq_work(struct work_struct *work)
 {
 	struct prxe_cq *cq = container_of(work, struct prxe_cq, work);
@@ -70,8 +71,8 @@ int prxe_destroy_cq(struct ib_cq *ib, struct ib_udata *udata)
 	struct prxe_cq *cq = to_prxe_cq(ib);
 
 	/*
-	 * No QP uses it any more (the core counts them), so nothing is posted; only the handler's
-	 * work may still be queued.
+	 * No QP uses the CQ any more (the core counts them), so no completion is posted; only the
+	 * work that calls the handler may still be queued.
 	 */
 	WRITE_ONCE(cq->dying, true);
 	cancel_work_sync(&cq->work);
@@ -81,22 +82,23 @@ int prxe_destroy_cq(struct ib_cq *ib, struct ib_udata *udata)
 	return 0;
 }
 
-/* Where the consumer is: from shared memory, masked. */
+/* The consumer index, read from shared memory, and masked so that it is inside the ring. */
 static u32 cq_consumer(const struct prxe_queue *q)
 {
-	/* Acquire: what is read here comes before the slot is written again. */
+	/* Acquire: the consumer has read a CQE before we write to its slot again. */
 	return smp_load_acquire(&q->ring->consumer) & q->mask;
 }
 
 /*
- * Fill @q with the CQEs that user space has not taken out of the present ring, and put it in its
- * place. What stands between consumer and producer does not change, so most of it is copied without
- * the lock; only the few CQEs that were added meanwhile are copied under it. (User space that moves
- * the consumer meanwhile finds CQEs twice, or is refused; all indices stay inside the rings.)
+ * Copy the CQEs that user space has not yet consumed from the present ring to @q, and put @q in its
+ * place. CQEs between consumer and producer index do not change, so most of them are copied without
+ * the lock; only the few that were added meanwhile are copied under it. If user space moves the
+ * consumer index meanwhile, it finds CQEs a second time, or the resize fails; all indices stay
+ * inside the rings.
  */
 static int cq_replace(struct prxe_cq *cq, struct prxe_queue *q)
 {
-	struct prxe_queue *old = cq->queue;	/* only a resize changes it */
+	struct prxe_queue *old = cq->queue;	/* only a resize changes it, under resize_mutex */
 	struct prxe_queue_move move = { .dst = q, .src = old, .from = cq_consumer(old) };
 	int err;
 
@@ -107,7 +109,7 @@ static int cq_replace(struct prxe_cq *cq, struct prxe_queue *q)
 		err = prxe_queue_move_rest(&move, (old->index - move.from) & old->mask);
 		if (!err) {
 			q->index = move.copied;
-			/* The elements first. */
+			/* Release: the CQEs are visible before their index. */
 			smp_store_release(&q->ring->producer, move.copied);
 			cq->queue = q;
 			cq->ib.cqe = q->mask;
@@ -160,9 +162,10 @@ static u32 user_flags(int flags)
 }
 
 /*
- * Of a datagram: is it from IPv4 or IPv6? The completion says so (IBTA A17.4.5.1), but libibverbs
- * has no field for it. A service level has no meaning on Ethernet, so mlx5 reports it there: 8 for
- * RoCE v2 (UDP), plus 1 for IPv6 or 2 for IPv4. UCX finds its own address in the GRH by that.
+ * The sl of a user's CQE. That of a datagram says whether it came by IPv4 or IPv6. The completion
+ * has to say so (IBTA A17.4.5.1), but libibverbs has no field for it. On Ethernet a service level
+ * has no meaning, so mlx5 uses sl: 8 for RoCE v2 (UDP), plus 1 for IPv6 or 2 for IPv4. UCX needs
+ * that to find its own address in the GRH.
  */
 #define USER_SL_ROCE_V2		8
 #define USER_SL_IPV6		1
@@ -183,7 +186,7 @@ static void fill_user(const struct prxe_cq *cq, struct prxe_cqe *e, const struct
 	e->wc.opcode = wc->opcode;
 	e->wc.vendor_err = wc->vendor_err;
 	e->wc.byte_len = wc->byte_len;
-	e->wc.ex.imm_data = wc->ex.imm_data;	/* or the invalidated rkey */
+	e->wc.ex.imm_data = wc->ex.imm_data;	/* the same word holds an invalidated rkey */
 	e->wc.qp_num = wc->qp->qp_num;
 	e->wc.src_qp = wc->src_qp;
 	e->wc.wc_flags = user_flags(wc->wc_flags);
@@ -220,7 +223,7 @@ int prxe_cq_post(struct prxe_cq *cq, const struct ib_wc *wc, bool solicited)
 		else
 			memcpy(prxe_queue_at(q, q->index), wc, sizeof(*wc));
 		q->index = next;
-		smp_store_release(&q->ring->producer, next);	/* the element first */
+		smp_store_release(&q->ring->producer, next);	/* after the CQE */
 		if (cq->notify & IB_CQ_NEXT_COMP ||
 		    (cq->notify & IB_CQ_SOLICITED && (solicited || wc->status != IB_WC_SUCCESS))) {
 			cq->notify = 0;
@@ -229,7 +232,10 @@ int prxe_cq_post(struct prxe_cq *cq, const struct ib_wc *wc, bool solicited)
 	}
 	spin_unlock_irqrestore(&cq->lock, flags);
 
-	/* The caller's QP holds the CQ here until it gives up its ownership or resp.lock. */
+	/*
+	 * The CQ cannot be destroyed here: the caller owns the send side, or holds the resp.lock,
+	 * of a QP that uses it.
+	 */
 	if (lost) {
 		struct ib_event ev = {
 			.device = cq->ib.device,
@@ -250,7 +256,7 @@ int prxe_cq_post(struct prxe_cq *cq, const struct ib_wc *wc, bool solicited)
 	return 0;
 }
 
-/* Kernel consumers; a user's CQ is polled in its memory. */
+/* For kernel consumers only: a user polls its CQ in the shared ring. */
 int prxe_poll_cq(struct ib_cq *ib, int num, struct ib_wc *wc)
 {
 	struct prxe_cq *cq = to_prxe_cq(ib);
@@ -266,7 +272,7 @@ int prxe_poll_cq(struct ib_cq *ib, int num, struct ib_wc *wc)
 	cons = q->ring->consumer & q->mask;
 	for (n = 0; n < num && cons != q->index; n++, cons = prxe_queue_next(q, cons))
 		memcpy(wc++, prxe_queue_at(q, cons), sizeof(*wc));
-	smp_store_release(&q->ring->consumer, cons);	/* they were read */
+	smp_store_release(&q->ring->consumer, cons);	/* release: the CQEs were read before */
 	spin_unlock_irqrestore(&cq->lock, flags);
 	return n;
 }
@@ -295,7 +301,10 @@ int prxe_req_notify_cq(struct ib_cq *ib, enum ib_cq_notify_flags flags)
 	int missed;
 
 	spin_lock_irqsave(&cq->lock, irq);
-	/* What is armed for every completion stays so (IBTA 11.4.2.2). */
+	/*
+	 * A CQ that is armed for every completion stays armed for that, if it is now armed for
+	 * solicited ones, too (IBTA 11.4.2.2).
+	 */
 	cq->notify |= flags & IB_CQ_SOLICITED_MASK;
 	missed = flags & IB_CQ_REPORT_MISSED_EVENTS && cq_count(cq->queue);
 	spin_unlock_irqrestore(&cq->lock, irq);

@@ -2,7 +2,7 @@
 /*
  * Rings shared with user space: their memory, its charge, and how a process maps it.
  *
- * Objects: the lowest file of obj/. Everything in the shared memory is hostile (queue.h).
+ * Objects: the lowest file of obj/. User space may write anything to the shared memory (queue.h).
  */
 #include <linux/log2.h>
 #include <linux/slab.h>
@@ -17,9 +17,9 @@ static_assert(offsetof(struct prxe_ring, consumer) ==
 static_assert(offsetof(struct prxe_ring, data) == offsetof(struct rxe_queue_buf, data));
 static_assert(sizeof(struct rxe_sge) == sizeof(struct ib_sge));
 
-#define MIN_ELEM_SHIFT	6	/* an element is at least a cache line, as the ABI has it */
+#define MIN_ELEM_SHIFT	6	/* an element has at least 64 bytes: rxe's ABI */
 
-/* A ring that a user may map. It outlives the queue if an mmap() of it is under way. */
+/* A ring that a user may map. If an mmap() of it is under way, it outlives the queue. */
 struct ring_mmap {
 	struct rdma_user_mmap_entry entry;	/* first */
 	struct prxe_ring *ring;
@@ -39,11 +39,11 @@ struct prxe_queue *prxe_queue_create(struct prxe_dev *dev, u32 *elems, u32 size,
 	q = kzalloc(sizeof(*q), GFP_KERNEL_ACCOUNT);
 	if (!q)
 		return ERR_PTR(-ENOMEM);
-	/* One slot stays empty: full and empty look different. */
+	/* One slot stays empty, so that a full ring does not look like an empty one. */
 	q->mask = roundup_pow_of_two(*elems + 1) - 1;
 	q->shift = max_t(u32, ilog2(roundup_pow_of_two(size)), MIN_ELEM_SHIFT);
 	bytes = PAGE_ALIGN(sizeof(struct prxe_ring) + ((u64)(q->mask + 1) << q->shift));
-	if (bytes > U32_MAX)	/* mminfo's size has 32 bits */
+	if (bytes > U32_MAX)	/* the size in struct mminfo has 32 bits */
 		goto err_free;
 	q->bytes = bytes;
 	/* Single pages, so that each can be mapped; charged to the caller's memory cgroup. */
@@ -93,13 +93,13 @@ void prxe_mmap_free(struct rdma_user_mmap_entry *entry)
 {
 	struct ring_mmap *m = container_of(entry, struct ring_mmap, entry);
 
-	vfree(m->ring);	/* pages that a process maps live on in its mapping */
+	vfree(m->ring);	/* a mapping keeps its pages */
 	kfree(m);
 }
 
 /*
- * The pages are inserted one by one and counted by the mapping. So it needs nothing of ours
- * afterwards: the queue, the device and this module may all go before it.
+ * The pages are inserted one by one, and the mapping has a reference on each. So it does not depend
+ * on the queue, the device or this module: they may all go before it.
  */
 int prxe_mmap(struct ib_ucontext *uctx, struct vm_area_struct *vma)
 {
@@ -130,7 +130,7 @@ out:
 
 /* ---- resizing ---- */
 
-/* Elements that are copied while a spinlock is held: 16 KiB at most. */
+/* How many elements may be copied with a spinlock held: 16 KiB at most. */
 #define COPY_STEP	16U
 
 static void copy_elems(const struct prxe_queue_move *m, u32 at, u32 n)
@@ -166,8 +166,8 @@ int prxe_queue_move_rest(struct prxe_queue_move *m, u32 n)
 /* ---- receive WQEs ---- */
 
 /*
- * User space may write to the element while this reads: each member is read once, into @out, and
- * checked there.
+ * User space may write to the element while it is read here. So each member is read once, into
+ * @out, and checked there.
  */
 int prxe_rq_take(struct prxe_queue *q, u32 max_sge, struct prxe_rwqe *out)
 {
@@ -196,7 +196,7 @@ int prxe_rq_take(struct prxe_queue *q, u32 max_sge, struct prxe_rwqe *out)
 	return 0;
 }
 
-/* Into the ring that user space would fill by itself. */
+/* Writes to a kernel consumer's ring what user space writes to its own. */
 int prxe_queue_post_recv(struct prxe_queue *q, spinlock_t *lock, u32 max_sge,
 			 const struct ib_recv_wr *wr, const struct ib_recv_wr **bad)
 {
@@ -220,7 +220,7 @@ int prxe_queue_post_recv(struct prxe_queue *q, spinlock_t *lock, u32 max_sge,
 		wqe->wr_id = wr->wr_id;
 		wqe->dma.num_sge = wr->num_sge;
 		memcpy(wqe->dma.sge, wr->sg_list, wr->num_sge * sizeof(*wr->sg_list));
-		/* After the WQE: pairs with prxe_queue_pending_from(). */
+		/* Release, after the WQE: pairs with prxe_queue_pending_from(). */
 		smp_store_release(&q->ring->producer, prxe_queue_next(q, prod));
 	}
 	spin_unlock_irqrestore(lock, flags);

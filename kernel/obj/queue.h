@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * Rings shared with user space, in rxe's published layout. User space may write anything to the
- * shared memory: so the kernel keeps its own indices, sizes and masks here, and reads no more than
- * a producer (or consumer) index from it, masked.
+ * shared memory. So the kernel keeps its own indices, sizes and masks here; of the header, it reads
+ * only the index that the other side writes, and masks it.
  */
 #ifndef PRXE_QUEUE_H
 #define PRXE_QUEUE_H
@@ -17,14 +17,15 @@
 /* A receive WQE taken from the RQ or SRQ, copied and checked. */
 struct prxe_rwqe {
 	bool valid;
-	u64 no;				/* its own number: another one for each that is taken */
-	u64 fill;			/* of the message whose bytes stand in it; 0: nobody's */
+	u64 no;				/* unique: a new number for each WQE that is taken */
+	u64 fill;			/* number of the message that has written to it; 0: none */
 	u64 wr_id;
 	u32 num_sge;
 	u64 length;			/* of all SGEs */
 	struct ib_sge sge[PRXE_MAX_SGE];
 };
 
+/* A ring, of a kernel consumer or of a user. */
 struct prxe_queue {
 	struct prxe_ring *ring;		/* vmalloc memory, charged to its owner */
 	size_t bytes;			/* of ring, page aligned */
@@ -35,35 +36,45 @@ struct prxe_queue {
 };
 
 /*
- * A queue for at least *elems elements of @size bytes; *elems becomes its capacity (slots - 1). If
- * @uctx is not NULL, its process can map the ring; the offset and size for mmap() are written to
- * *mi. Returns an ERR_PTR on failure. Sleeps.
+ * Create a queue for at least *elems elements of @size bytes; *elems becomes its capacity (slots -
+ * 1). If @uctx is not NULL, its process can map the ring: *mi gets the offset and size for mmap().
+ * Sleeps. ERR_PTR(-EINVAL): a size out of range; ERR_PTR(-ENOMEM).
  */
 struct prxe_queue *prxe_queue_create(struct prxe_dev *dev, u32 *elems, u32 size,
 				     struct ib_ucontext *uctx, struct mminfo *mi);
-/* The kernel's mapping goes; a user's mapping keeps its pages. Sleeps. */
+/*
+ * Free the queue (NULL: nothing to do). If a process has mapped the ring, its mapping keeps the
+ * pages. Sleeps.
+ */
 void prxe_queue_destroy(struct prxe_queue *q);
+/*
+ * As in struct ib_device_ops; process context, under mmap_lock. prxe_mmap() sleeps: 0; -EINVAL: no
+ * such ring, or a mapping that is private, executable or of another size; -ENOMEM. prxe_mmap_free()
+ * frees the ring.
+ */
 int prxe_mmap(struct ib_ucontext *uctx, struct vm_area_struct *vma);
 void prxe_mmap_free(struct rdma_user_mmap_entry *entry);
 
 /*
- * Take a receive WQE out of @q into kernel memory. 0; -EAGAIN there is none; -EINVAL it makes no
- * sense: it was taken, and only its wr_id is valid. Under the consumer's lock (resp.lock, or
- * srq->lock).
+ * Copy the next receive WQE of @q into kernel memory, and consume it. 0; -EAGAIN: there is none;
+ * -EINVAL: it has too many SGEs. It is consumed then, too, but only its wr_id is valid. Under the
+ * consumer's lock (resp.lock, or srq->lock).
  */
 int prxe_rq_take(struct prxe_queue *q, u32 max_sge, struct prxe_rwqe *out);
 
 /*
- * Kernel consumers' receive WRs into @q, an RQ or SRQ; @lock serialises the posters. As
- * ib_post_recv(). Any context.
+ * Write a kernel consumer's receive WRs into @q, an RQ or SRQ; @lock serialises the posters. 0;
+ * -EINVAL: too many SGEs; -ENOMEM: the ring is full; *@bad is then the first WR that was not
+ * posted. Any context.
  */
 int prxe_queue_post_recv(struct prxe_queue *q, spinlock_t *lock, u32 max_sge,
 			 const struct ib_recv_wr *wr, const struct ib_recv_wr **bad);
 
 /*
- * A resize: the elements of one ring, from index @from on, into another one from index 0 on. Both
- * rings have elements of the same size. Most are copied without a lock while the old ring is still
- * in use; only the last few, which came meanwhile, are copied under the lock that guards the ring:
+ * A resize: copy the elements of one ring, from index @from on, to another ring, from index 0 on.
+ * Both rings have elements of the same size. Most elements are copied without a lock while the old
+ * ring is still in use; only the last few, which were added meanwhile, are copied under the lock
+ * that guards the ring:
  *
  *	do {
  *		prxe_queue_move_most(&move);
@@ -74,24 +85,25 @@ int prxe_queue_post_recv(struct prxe_queue *q, spinlock_t *lock, u32 max_sge,
  *		unlock
  *	} while (err == -EAGAIN);
  *
- * What stands in the old ring from @from on must not change meanwhile; more may come.
+ * Meanwhile the elements of the old ring from @from on must not change; new ones may be added.
  */
 struct prxe_queue_move {
 	struct prxe_queue *dst;
 	const struct prxe_queue *src;
 	u32 from;
-	u32 found, copied;	/* elements; 0 in the beginning */
+	u32 found, copied;	/* numbers of elements; both 0 before the first call */
 };
 
-/* Copy what prxe_queue_move_rest() has found. Sleeps. */
+/* Copy the elements that prxe_queue_move_rest() has found. Sleeps. */
 void prxe_queue_move_most(struct prxe_queue_move *m);
 /*
- * There are @n elements now. 0: all of them are in the new ring. -EAGAIN: too many are left to copy
- * them under a spinlock. -EINVAL: they do not fit, or there are fewer than before.
+ * There are @n elements now: copy the rest. Under the lock; does not sleep. 0: all are in the new
+ * ring. -EAGAIN: too many are left to be copied under a spinlock. -EINVAL: they do not fit, or
+ * there are fewer than before.
  */
 int prxe_queue_move_rest(struct prxe_queue_move *m, u32 n);
 
-/* The kernel's own view: addresses are inside the ring whatever user space wrote. */
+/* The element at @index. Its address is inside the ring whatever user space wrote. */
 static inline void *prxe_queue_at(const struct prxe_queue *q, u32 index)
 {
 	return q->ring->data + ((size_t)(index & q->mask) << q->shift);
@@ -102,22 +114,22 @@ static inline u32 prxe_queue_next(const struct prxe_queue *q, u32 index)
 	return (index + 1) & q->mask;
 }
 
-/* Elements that the other side produced after @index. */
+/* How many elements the other side has produced from @index on. */
 static inline u32 prxe_queue_pending_from(const struct prxe_queue *q, u32 index)
 {
-	/* Before the elements: pairs with the other side's release of the producer. */
+	/* Acquire, before the elements are read: pairs with the other side's release. */
 	return (smp_load_acquire(&q->ring->producer) - index) & q->mask;
 }
 
-/* Give everything up to @index back to the producer. */
+/* Give the slots in front of @index back to the producer. Under the consumer's lock. */
 static inline void prxe_queue_consume_to(struct prxe_queue *q, u32 index)
 {
 	q->index = index;
-	/* After the last look at the elements: the producer may overwrite them now. */
+	/* Release, after the elements were read: the producer may overwrite them now. */
 	smp_store_release(&q->ring->consumer, index);
 }
 
-/* Give back everything that was posted: it is forgotten. */
+/* Discard everything that was posted. Under the consumer's lock. */
 static inline void prxe_queue_consume_all(struct prxe_queue *q)
 {
 	prxe_queue_consume_to(q, (q->index + prxe_queue_pending_from(q, q->index)) & q->mask);

@@ -2,7 +2,7 @@
 /*
  * Shared receive queues.
  *
- * Objects: uses rings (queue.c). The receive side of a QP takes WQEs here; it knows no QP.
+ * Objects: uses rings (queue.c). The receive side of a QP takes WQEs here; this file knows no QP.
  */
 #include "base/prxe.h"
 #include "obj/queue.h"
@@ -61,15 +61,15 @@ int prxe_create_srq(struct ib_srq *ib, struct ib_srq_init_attr *init, struct ib_
 }
 
 /*
- * Fill @q with what was posted to the present ring, and put it in its place. QPs go on taking
- * receive WQEs meanwhile: taking leaves the slot as it is, so everything from the first index on is
- * copied without the lock, and what was taken by then is skipped in the new ring by its consumer
- * index. Only a few late ones are copied under the lock. The producer is user space's: its count is
- * read again each time, and bounded.
+ * Copy the receive WQEs from the present ring to @q, and put @q in its place. QPs go on taking
+ * receive WQEs meanwhile. Taking one does not change its slot: so every WQE from the first index on
+ * is copied without the lock, and then the new ring's consumer index skips those that were taken
+ * meanwhile. Only the few that were posted late are copied under the lock. The producer index is
+ * user space's: it is read again each time, and bounded.
  */
 static int srq_replace(struct prxe_srq *srq, struct prxe_queue *q)
 {
-	struct prxe_queue *old = srq->rq;	/* only a resize changes it */
+	struct prxe_queue *old = srq->rq;	/* only a resize changes it, under resize_mutex */
 	struct prxe_queue_move move = { .dst = q, .src = old, .from = READ_ONCE(old->index) };
 	int err;
 
@@ -82,7 +82,7 @@ static int srq_replace(struct prxe_srq *srq, struct prxe_queue *q)
 			u32 taken = (old->index - move.from) & old->mask;
 
 			prxe_queue_consume_to(q, min(taken, move.copied));
-			/* The elements first. */
+			/* Release: the WQEs are visible before their index. */
 			smp_store_release(&q->ring->producer, move.copied);
 			srq->rq = q;
 			srq->max_wr = q->mask;
@@ -195,11 +195,11 @@ int prxe_srq_take(struct prxe_srq *srq, struct prxe_rwqe *out)
 	err = prxe_rq_take(srq->rq, srq->max_sge, out);
 	if (err != -EAGAIN && srq->limit &&
 	    prxe_queue_pending_from(srq->rq, srq->rq->index) < srq->limit) {
-		srq->limit = 0;	/* once, until it is armed again */
+		srq->limit = 0;	/* one event only, until the limit is set again */
 		event = true;
 	}
 	spin_unlock_bh(&srq->lock);
-	/* The SRQ cannot go: the caller holds the resp.lock of a QP that uses it. */
+	/* The SRQ cannot be destroyed here: the caller holds the resp.lock of a QP that uses it. */
 	if (event && srq->ib.event_handler) {
 		struct ib_event ev = {
 			.device = srq->ib.device,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* The VLAN that a datagram came by, for its completion. */
+/* The VLAN by which a datagram came, for its completion. */
 #ifndef PRXE_VLAN_H
 #define PRXE_VLAN_H
 
@@ -9,13 +9,15 @@
 struct prxe_dev;
 
 /*
- * The VLAN whose netdev has the address @gid of @dev's host, with priority @prio, as a tag control
- * word; 0: none. Inside RCU. For a message that no netdev has received.
+ * The tag control word of the VLAN whose netdev has the address @gid, in the namespace of @dev,
+ * with priority @prio; 0: no VLAN has it. For a message of the local carrier, which no netdev has
+ * received. Inside RCU.
  */
 u16 prxe_av_vlan(const struct prxe_dev *dev, const union ib_gid *gid, u32 prio);
 /*
- * Of a UD or GSI receive: the VLAN that it came by, and its priority as SL. The core looks for the
- * GID of an answer on that VLAN only, and without it on none.
+ * Put the VLAN by which a UD or GSI message came into its completion, and its priority as the SL.
+ * The core looks for the source GID of an answer on that VLAN only; if the completion names no
+ * VLAN, it looks on none.
  */
 static inline void prxe_wc_set_vlan(struct ib_wc *wc, u16 tci)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * The watchers of a CQ: called by a worker when the CQ's consumer asks for completion events. They
- * are layers above, which register themselves; so this file calls nothing but what it is told to.
- * Nothing here is on the way of a completion.
+ * The watchers of a CQ: a worker calls them when the CQ's consumer asks for completion events.
+ * Watchers are in layers above and register themselves, so this file calls nothing but their
+ * functions. Posting a completion does not come through here.
  */
 #include <linux/jiffies.h>
 #include <linux/lockdep.h>
@@ -10,11 +10,11 @@
 #include "base/prxe.h"
 #include "obj/watch.h"
 
-/* A consumer that asks for events all the time has the watchers called that often. */
+/* The watchers are called at most once in this time, however often the consumer asks. */
 #define ASK_JIFFIES	max(HZ / 50, 1)
-#define ASK_STEP	64U	/* watchers called in one section of the lock */
+#define ASK_STEP	64U	/* watchers called before the lock is dropped for a moment */
 
-/* One section of the lock: the first @n of the list are called and go to its end. */
+/* Call the first @n watchers of the list, and move them to its end. */
 static void call_some(struct prxe_watch *watch, unsigned int n)
 {
 	lockdep_assert_held(&watch->lock);

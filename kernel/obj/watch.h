@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Whom a CQ tells that its consumer is about to wait for completions. A watcher registers itself;
- * the CQ knows nothing of it but a function to call.
+ * The watchers of a CQ, which are told that its consumer is about to wait for completions. A
+ * watcher registers itself; of a watcher, the CQ knows only the function to call.
  */
 #ifndef PRXE_WATCH_H
 #define PRXE_WATCH_H
@@ -10,7 +10,7 @@
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
 
-/* Embedded in what watches; one list at a time. */
+/* Embedded in the object that watches; on one list at a time. */
 struct prxe_watcher {
 	struct list_head node;		/* prxe_watch.watchers, or empty */
 	void (*look)(struct prxe_watcher *w);	/* BH off, under prxe_watch.lock: must not sleep */
@@ -22,16 +22,17 @@ struct prxe_watch {
 	struct list_head watchers;
 	unsigned int num;
 	struct delayed_work work;
-	unsigned long next;		/* jiffies: the work does not run before that */
+	unsigned long next;		/* jiffies before which the work does not run */
 };
 
+/* Set @watch up, with no watcher. */
 void prxe_watch_init(struct prxe_watch *watch);
-/* Nobody watches any more; waits for calls that are under way. Sleeps. */
+/* The CQ is being destroyed, and no watcher is left: waits for calls that are under way. Sleeps. */
 void prxe_watch_exit(struct prxe_watch *watch);
-/* Have every watcher called soon, by a worker, but not more often than each 20 ms. Any context. */
+/* Have a worker call every watcher soon, but not more often than once in 20 ms. Any context. */
 void prxe_watch_ask(struct prxe_watch *watch);
 
-/* @w is in no list. */
+/* Set @w up, on no list. */
 static inline void prxe_watcher_init(struct prxe_watcher *w,
 				     void (*look)(struct prxe_watcher *w))
 {
@@ -40,8 +41,9 @@ static inline void prxe_watcher_init(struct prxe_watcher *w,
 }
 
 /*
- * Add @w to the list, or take it out; does nothing if it is there already, or not there. When
- * prxe_watch_remove() returns, @w is not being called and will not be. BH on, or off.
+ * Add @w to the list, or take it off; each does nothing if that is so already. When
+ * prxe_watch_remove() returns, @w is not being called and will not be. Any context but hardirq;
+ * they do not sleep.
  */
 void prxe_watch_add(struct prxe_watch *watch, struct prxe_watcher *w);
 void prxe_watch_remove(struct prxe_watch *watch, struct prxe_watcher *w);
