@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Faulting once: bringing pages into an address space, and their translations into its mirror.
+ * Faulting once: bringing pages into an address space, and publishing their translations in its
+ * mirror.
  *
- * One round: take mmap_lock, begin a walk of the leaf, look at the VMAs, take a snapshot of the
- * page tables. If something is missing, fault it and start again; else publish the snapshot under
- * the leaf's update lock, unless an invalidation of these pages came between. If one is in flight,
- * wait for its end before the next round. No lock of ours is held while the MM works.
+ * One round: take mmap_lock, begin a walk of the leaf, check the VMAs, take a snapshot of the page
+ * tables. If a page is missing, fault it in and start again; else publish the snapshot under the
+ * leaf's lock, unless an invalidation of these pages came between. If an invalidation of them is in
+ * flight, wait for its end before the next round. No lock of ours is held while the MM works.
  *
  * Uses leaf.c to pin, walk and publish, and inflight.c to wait. Called by posters, by prefetch.c,
  * and by the threads of pool.c.
@@ -25,8 +26,8 @@
 #include "mmu/leaf.h"
 
 /*
- * Rounds for a leaf: snapshots that are taken, or given up because an invalidation is in flight.
- * Then -EBUSY. After WIDE_ROUNDS only the page that somebody waits for is looked at.
+ * How many rounds are made for a leaf before -EBUSY: a round ends with a snapshot, or because an
+ * invalidation is in flight. After WIDE_ROUNDS, only the page that is needed now is looked at.
  */
 #define MAX_ROUNDS	32
 #define WIDE_ROUNDS	4
@@ -34,10 +35,16 @@
 /* Snapshots up to this many pages are kept on the stack. */
 #define FEW_PAGES	16
 
-/* No driver's private pages have this owner, so a snapshot shows none of them. */
+/*
+ * No driver's device-private pages have this owner, so hmm_range_fault() reports none of them as
+ * usable.
+ */
 static char no_owner;
 
-/* How tables are allocated, charged to the owner; those who may not wait get -ENOMEM instead. */
+/*
+ * How a leaf's tables are allocated, charged to the owner. With FAULT_NOWAIT an allocation fails
+ * instead of waiting.
+ */
 static gfp_t gfp_of(unsigned int flags)
 {
 	if (flags & FAULT_NOWAIT)
@@ -50,19 +57,19 @@ static gfp_t gfp_of(unsigned int flags)
 struct walk {
 	struct prxe_mirror *mirror;
 	struct prxe_leaf *leaf;
-	unsigned long start, end;	/* in the leaf, page aligned */
+	unsigned long start, end;	/* inside the leaf, page aligned */
 	unsigned int flags;
 	unsigned long *pfns;
 	bool locked;			/* mmap_lock is held, for reading */
-	bool looked;			/* one page was faulted, and a new snapshot taken since */
-	bool tried;			/* every missing page was faulted once */
+	bool looked;			/* a page was faulted in; the tables are looked at again */
+	bool tried;			/* each missing page was faulted once */
 };
 
 /*
- * Users' files may be used: those of tmpfs (memfd, SysV and other shared memory are kernel mounts
- * of it), of hugetlbfs, and of what can be mounted. Files of the kernel's own pseudo file systems
- * may not: their pages need not be in the kernel's mapping (memfd_secret, guest_memfd), or are the
- * kernel's own (the rings of AIO and io_uring, dma-bufs).
+ * Files that users may create or open are usable: those of tmpfs (memfd, SysV and other shared
+ * memory are on kernel mounts of it), of hugetlbfs, and of file systems that can be mounted. Files
+ * of the kernel's own pseudo file systems are not: their pages need not be in the kernel's mapping
+ * (memfd_secret, guest_memfd), or belong to the kernel (the rings of AIO and io_uring, dma-bufs).
  */
 static bool file_may_be_used(const struct file *file)
 {
@@ -72,14 +79,14 @@ static bool file_may_be_used(const struct file *file)
 	       !(sb->s_flags & SB_NOUSER);
 }
 
-/* May transfers use memory of this VMA so? */
+/* May transfers read or, with @write, write memory of this VMA? 0 or -EFAULT. */
 static int vma_check(const struct vm_area_struct *vma, bool write)
 {
 	if (vma->vm_flags & (VM_IO | VM_PFNMAP))
 		return -EFAULT;
 	if (!(vma->vm_flags & VM_READ) || (write && !(vma->vm_flags & VM_WRITE)))
 		return -EFAULT;
-	/* As in GUP: only the processor writes to a shadow stack, by calls. */
+	/* As in GUP: only the CPU writes to a shadow stack, when it executes a call. */
 	if (write && (vma->vm_flags & VM_SHADOW_STACK))
 		return -EFAULT;
 	if (vma->vm_file && !file_may_be_used(vma->vm_file))
@@ -88,8 +95,8 @@ static int vma_check(const struct vm_area_struct *vma, bool write)
 }
 
 /*
- * Cut the walk where memory ends that may be used. With FAULT_STRICT all of it must be usable, else
- * the first page: -EFAULT.
+ * Cut the walk in front of the first VMA that may not be used. -EFAULT: the first page may not be
+ * used or, with FAULT_STRICT, any page; -EAGAIN: looking would have to wait.
  */
 static int walk_vmas(struct walk *w)
 {
@@ -102,7 +109,7 @@ static int walk_vmas(struct walk *w)
 
 		if (!vma || vma_check(vma, w->flags & FAULT_WRITE))
 			break;
-		/* A walk of hugetlbfs memory may wait for whoever clears a huge page. */
+		/* hmm_range_fault() on hugetlbfs memory may wait for whoever clears a huge page. */
 		if ((w->flags & FAULT_NOWAIT) && is_vm_hugetlb_page(vma))
 			return -EAGAIN;
 		addr = min(vma->vm_end, w->end);
@@ -121,9 +128,10 @@ static bool usable(unsigned long pfn, bool write)
 }
 
 /*
- * May a poster fault this memory itself? RETRY_NOWAIT keeps the MM from waiting for userfaultfd,
- * swap and page locks in anonymous memory only. A file system may read, or wait until it is thawed;
- * shared memory waits for its swap, whatever the flags say; hugetlbfs takes a mutex.
+ * May a poster (FAULT_NOWAIT) fault this memory itself? RETRY_NOWAIT keeps the MM from waiting for
+ * userfaultfd, swap and page locks, but only in anonymous memory. A file system may read, or wait
+ * until it is thawed; shared memory waits for its swap, whatever the flags say; hugetlbfs takes a
+ * mutex.
  */
 static bool poster_may_fault(struct vm_area_struct *vma)
 {
@@ -131,8 +139,8 @@ static bool poster_may_fault(struct vm_area_struct *vma)
 }
 
 /*
- * Would the MM have to read this page of a file? Then a fault without waiting is not tried: where
- * no readahead is done, the page would be read at once, RETRY_NOWAIT or not, and with mmap_lock
+ * Would the MM have to read this page of a file? Then no fault without waiting is tried: if the
+ * file gets no readahead, the MM reads the page at once, in spite of RETRY_NOWAIT, with mmap_lock
  * held.
  */
 static bool must_read(struct vm_area_struct *vma, unsigned long addr)
@@ -143,7 +151,10 @@ static bool must_read(struct vm_area_struct *vma, unsigned long addr)
 	if (!vma->vm_file || is_vm_hugetlb_page(vma))
 		return false;
 	inode = file_inode(vma->vm_file);
-	/* Only a look. A value stands for a page that is not in memory; tmpfs has it in swap. */
+	/*
+	 * Only a look: the answer may change at once. A value entry stands for a page that is not
+	 * in memory; pages of tmpfs that have no entry are only zeroed, not read.
+	 */
 	entry = xa_load(&vma->vm_file->f_mapping->i_pages, linear_page_index(vma, addr));
 	if (!entry)
 		return inode->i_sb->s_magic != TMPFS_MAGIC;
@@ -151,9 +162,9 @@ static bool must_read(struct vm_area_struct *vma, unsigned long addr)
 }
 
 /*
- * Fault one page, with mmap_lock held; unless @nowait, it may be dropped (w->locked). @again: not
- * the first try. 0: look at the page tables again; -EAGAIN: it would wait, or was interrupted; else
- * a final error.
+ * Fault one page. mmap_lock is held; without @nowait, it may be dropped (then w->locked is false).
+ * @again: this is not the first try. 0: look at the page tables again; -EAGAIN: it would have to
+ * wait, or was interrupted; else a final error.
  */
 static int fault_page(struct walk *w, unsigned long addr, bool nowait, bool again)
 {
@@ -191,8 +202,8 @@ static int fault_page(struct walk *w, unsigned long addr, bool nowait, bool agai
 }
 
 /*
- * The same, but wait for as long as it takes, killably. If it returns 0, mmap_lock is held again;
- * else w->locked tells.
+ * As fault_page(), but waits for as long as it takes, killably. If this returns 0, mmap_lock is
+ * held again; else w->locked says whether it is.
  */
 static int fault_page_wait(struct walk *w, unsigned long addr)
 {
@@ -209,15 +220,15 @@ static int fault_page_wait(struct walk *w, unsigned long addr)
 			w->locked = true;
 		}
 	} while (ret == -EAGAIN && ++tries < 16);
-	/* After so many tries let the caller look at the page tables, and come back. */
+	/* After so many tries, let the caller look at the page tables and call this again. */
 	return ret == -EAGAIN ? 0 : ret;
 }
 
 /*
- * Fault what the snapshot lacks: first every page without waiting, which at least starts reading
- * from swap, in parallel; then, if waiting is allowed, wait for the first page, or with
- * FAULT_STRICT for each. 0: look again. -EAGAIN: it would wait, and may not. Other errors are
- * final.
+ * Fault the pages that the snapshot lacks. First each page is faulted without waiting, which at
+ * least starts reads from swap, in parallel. Then, if waiting is allowed, wait for the first page.
+ * With FAULT_STRICT, each page is waited for in turn. 0: look again; -EAGAIN: it would have to
+ * wait, and may not; other errors are final.
  */
 static int walk_fault(struct walk *w)
 {
@@ -242,10 +253,13 @@ static int walk_fault(struct walk *w)
 		} else if (ret) {
 			if (addr == w->start || strict)
 				return ret;
-			w->end = addr;	/* this page is not needed: stop before it */
+			w->end = addr;	/* this page is optional: stop in front of it */
 			break;
 		} else if (!w->looked) {
-			/* A huge page, or the MM's own fault-around, may have brought more. */
+			/*
+			 * Look at the page tables again now: the MM may have mapped more, by a huge
+			 * page or by its own fault-around.
+			 */
 			w->looked = true;
 			return 0;
 		}
@@ -258,8 +272,9 @@ static int walk_fault(struct walk *w)
 }
 
 /*
- * Take a snapshot of the page tables, without faulting. The leaf's walk knows whether an
- * invalidation has overtaken it; the notifier's own seq never moves, so HMM finds nothing.
+ * Take a snapshot of the page tables, without faulting. The leaf's walk finds out whether an
+ * invalidation came between: the sequence number of our interval notifier never changes, so HMM
+ * itself notices nothing.
  */
 static int walk_snapshot(struct walk *w)
 {
@@ -278,12 +293,13 @@ static int walk_snapshot(struct walk *w)
 }
 
 /*
- * Look up a single page of the running process as its CPU would, which costs a third of a snapshot.
- * This finds no page that needs a closer look: a special one (the zero page), a secret one, one
- * that is protected from this process. The reference that it takes is dropped at once: the leaf's
- * walk keeps the translation right, as for any snapshot. True: w->pfns[0] is the answer; an empty
- * one has the page faulted. False: take a snapshot, also of a large folio, of which more than a
- * page may be published.
+ * Look up a single page of the running process with GUP, as its CPU would find it: a third of the
+ * cost of a snapshot. GUP refuses the pages that need a closer look: special ones (the zero page),
+ * secret ones, and those that this process may not access. The reference that it takes is dropped
+ * at once; the leaf's walk keeps the translation right, as for any snapshot.
+ *
+ * True: w->pfns[0] is the answer; if it is empty, the page is faulted next. False: take a snapshot.
+ * That is needed, too, for a large folio, of which more than a page may be published.
  */
 static bool walk_own(struct walk *w)
 {
@@ -305,7 +321,7 @@ static bool walk_own(struct walk *w)
 	return !large;
 }
 
-/* Can the snapshot be published? 1; 0: something has to be faulted first; or a final error. */
+/* Can the snapshot be published? 1: yes; 0: something must be faulted first; < 0: final error. */
 static int walk_ready(const struct walk *w)
 {
 	unsigned long n = (w->end - w->start) >> PAGE_SHIFT;
@@ -314,13 +330,16 @@ static int walk_ready(const struct walk *w)
 
 	if (w->flags & FAULT_PRESENT)
 		return 1;
-	/* The CPU has one entry for all of them: the others are like the first. */
+	/* The CPU maps all of the leaf by one entry: the other pages are like the first. */
 	if (usable(w->pfns[0], w->flags & FAULT_WRITE) && prxe_leaf_is_whole(w->pfns[0]))
 		return 1;
 	for (i = 0; i < n; i++) {
 		struct page *page = prxe_leaf_page(w->pfns[i]);
 
-		/* A fault may mend an ERROR entry, once; it does not mend the wrong memory. */
+		/*
+		 * An ERROR entry may be mended by a fault, which is tried once; a page of the wrong
+		 * kind is not.
+		 */
 		bool final = w->tried || !(w->pfns[i] & HMM_PFN_ERROR);
 
 		if (IS_ERR(page) && final && (!i || (w->flags & FAULT_STRICT)))
@@ -333,7 +352,7 @@ static int walk_ready(const struct walk *w)
 	return w->tried && !(w->flags & FAULT_STRICT) && usable(w->pfns[0], w->flags & FAULT_WRITE);
 }
 
-/* Is there anything in the snapshot that can be published? */
+/* Does the snapshot have any page that can be published? */
 static bool walk_shows(const struct walk *w)
 {
 	unsigned long n = (w->end - w->start) >> PAGE_SHIFT;
@@ -345,17 +364,17 @@ static bool walk_shows(const struct walk *w)
 	return false;
 }
 
-/* How a round ended, beside 0 (published) and errors. */
+/* How a round ended, if not with 0 (published) or an error. */
 enum {
 	LOOK_MISSING = 1,	/* something has to be faulted first */
-	LOOK_STALE,		/* an invalidation came between */
+	LOOK_STALE,		/* an invalidation came between: the snapshot is stale */
 	LOOK_BUSY,		/* an invalidation is in flight */
 };
 
-/* One round, under mmap_lock. Never sleeps for an invalidation. */
+/* One round, under mmap_lock. Never waits for an invalidation. 0, LOOK_* or an error. */
 static int walk_look(struct walk *w)
 {
-	struct prxe_leaf_walk walk __uninitialized;	/* begun below */
+	struct prxe_leaf_walk walk __uninitialized;	/* prxe_leaf_begin() fills it in */
 	int ret;
 
 	if (prxe_leaf_begin(w->leaf, &walk, w->start, w->end))
@@ -373,7 +392,7 @@ static int walk_look(struct walk *w)
 	}
 	if (w->flags & FAULT_PRESENT && !walk_shows(w)) {
 		prxe_leaf_end(w->leaf, &walk);
-		return 0;	/* nothing is there, so no table is needed */
+		return 0;	/* no page is present, so the leaf needs no table */
 	}
 	ret = prxe_leaf_publish(w->leaf, &walk, w->start, (w->end - w->start) >> PAGE_SHIFT,
 				w->pfns, w->flags & FAULT_WRITE, gfp_of(w->flags));
@@ -393,8 +412,8 @@ static int walk_lock(struct walk *w)
 }
 
 /*
- * Cut the walk to its first page: the pages behind it are no reason to wait, or to fail. False: it
- * is no longer than that, or may not be cut.
+ * Cut the walk to its first page, so that the others are no reason to wait or to fail. False: it
+ * has one page only, or may not be cut.
  */
 static bool walk_narrow(struct walk *w)
 {
@@ -404,7 +423,10 @@ static bool walk_narrow(struct walk *w)
 	return true;
 }
 
-/* These pages are being invalidated: wait, with no lock held. 0: look again. */
+/*
+ * An invalidation of these pages is in flight: wait for its end, with no lock held, or cut the walk
+ * instead. 0: look again.
+ */
 static int walk_wait(struct walk *w)
 {
 	if (walk_narrow(w))
@@ -427,7 +449,7 @@ static int walk_leaf(struct walk *w)
 			return ret;
 		ret = walk_look(w);
 		if (ret && ret != LOOK_BUSY && ret != LOOK_STALE && w->flags & FAULT_LOOK)
-			ret = -EAGAIN;	/* a thread finds out what it is */
+			ret = -EAGAIN;	/* let a fault thread find out the real reason */
 		if (ret == LOOK_MISSING)
 			ret = walk_fault(w) ?: LOOK_MISSING;
 		if (w->locked)
@@ -443,8 +465,8 @@ static int walk_leaf(struct walk *w)
 }
 
 /*
- * For FAULT_PRESENT, before a leaf is made: is there anything to publish? 1, 0, or an error. So a
- * range that nobody has touched gets no tables.
+ * For FAULT_PRESENT: is any page present? Asked before the leaf is created, so that a range that
+ * nobody has touched gets no tables. 1, 0, or an error.
  */
 static int walk_probe(struct walk *w)
 {
@@ -480,14 +502,14 @@ static int fault_leaf(struct walk *w)
 }
 
 /*
- * Fault [va, va + len), leaf by leaf. Without FAULT_STRICT only the first page must be had. The
- * owner's mm_users are held.
+ * Fault [va, va + len), leaf by leaf. Without FAULT_STRICT, only the first page is required. The
+ * caller holds the owner's mm_users.
  */
 static int fault_pages(struct prxe_mirror *mirror, unsigned long va, unsigned long len,
 		       unsigned int flags)
 {
 	unsigned long start = va & PAGE_MASK;
-	unsigned long few[FEW_PAGES] __uninitialized;	/* each snapshot clears what it uses */
+	unsigned long few[FEW_PAGES] __uninitialized;	/* each snapshot clears its part */
 	unsigned long end, n;
 	struct walk w = { .mirror = mirror, .flags = flags, .pfns = few };
 	bool first = true;
@@ -522,7 +544,7 @@ static int fault_pages(struct prxe_mirror *mirror, unsigned long va, unsigned lo
 		first = false;
 		start = stop;
 		if (flags & FAULT_NOWAIT)
-			break;	/* one leaf is enough for those who may not wait */
+			break;	/* callers that may not wait get one leaf only */
 	}
 	if (w.pfns != few)
 		kvfree(w.pfns);
@@ -534,7 +556,7 @@ int prxe_fault_once(struct prxe_mirror *mirror, unsigned long va, unsigned long 
 {
 	int ret = fault_pages(mirror, va, len, flags);
 
-	/* The error of a wait that was cut short says nothing about the memory, even EFAULT. */
+	/* The error of a wait that a signal ended, even -EFAULT, says nothing about the memory. */
 	if (ret && fatal_signal_pending(current))
 		ret = -EINTR;
 	trace_prxe_fault(mirror, va, len, flags, ret);
@@ -547,9 +569,9 @@ int prxe_fault_nowait(struct prxe_mirror *mirror, unsigned long va, unsigned lon
 	int ret;
 
 	/*
-	 * A fault allocates memory that is charged to the owner, and may wait for the owner's
-	 * memory cgroup: the owner itself or a thread does that. Anybody may look up what the page
-	 * tables show already.
+	 * A fault allocates memory that is charged to the owner's memory cgroup, and may wait
+	 * there: only the owner itself or a fault thread may do that. Anybody may publish what the
+	 * page tables show already.
 	 */
 	if ((current->flags & (PF_KTHREAD | PF_EXITING)) || current->mm != mirror->mm)
 		flags |= FAULT_LOOK;
@@ -557,7 +579,7 @@ int prxe_fault_nowait(struct prxe_mirror *mirror, unsigned long va, unsigned lon
 		return -ESRCH;
 	ret = prxe_fault_once(mirror, va, len, flags | FAULT_NOWAIT);
 	mmput_async(mirror->mm);
-	/* These may be over in a moment: a thread finds out. */
+	/* These may be over in a moment: let a fault thread try. */
 	return ret == -EBUSY || ret == -ENOMEM || ret == -EINTR ? -EAGAIN : ret;
 }
 
@@ -565,7 +587,7 @@ int prxe_fault_try(const struct prxe_miss *miss)
 {
 	int ret;
 
-	/* A softirq has the interrupted process as current: that is not the owner's context. */
+	/* In a softirq, current is the interrupted process: that is not the owner's context. */
 	if (!in_task() || in_softirq() || irqs_disabled())
 		return -EAGAIN;
 	ret = prxe_fault_nowait(miss->mirror, miss->va, miss->len, miss->write ? FAULT_WRITE : 0);

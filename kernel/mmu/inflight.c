@@ -2,10 +2,10 @@
 /*
  * The invalidations of an address space that are in flight.
  *
- * There are as many as there are threads, of the process or of reclaim, inside of one. The table
- * grows with them, by allocations that never wait, because reclaim itself may start one. Where an
- * allocation fails, the range counts as covering everything: faults wait for it without need, and
- * that is all.
+ * There are as many as there are threads, of the process or of reclaim, inside an invalidation. The
+ * table grows with them, by allocations that never wait, because reclaim itself may start an
+ * invalidation. If an allocation fails, the range counts as covering everything: the only harm is
+ * that faults wait for it without need.
  *
  * Calls nothing else of this driver. mirror.c starts and ends ranges, leaf.c and fault.c look for
  * them and wait.
@@ -34,7 +34,7 @@ void prxe_inflight_free(struct prxe_inflight *in)
 	range_free(in, in->range);
 }
 
-/* The table was full, with @room: make it larger, unless another thread has done that. */
+/* The table was full, with @room ranges: double it, unless another thread has done so. */
 static void inflight_grow(struct prxe_inflight *in, unsigned int room)
 {
 	struct prxe_inflight_range *new, *old;
@@ -54,7 +54,7 @@ static void inflight_grow(struct prxe_inflight *in, unsigned int room)
 	range_free(in, old);
 }
 
-/* False: the table is full, with *@room. */
+/* Add a range to the table. False: the table is full; *@room is its size. */
 static bool inflight_add(struct prxe_inflight *in, unsigned long first, unsigned long last,
 			 unsigned int *room)
 {
@@ -89,11 +89,11 @@ static void inflight_list(struct prxe_inflight *in, unsigned long first, unsigne
 void prxe_inflight_start(struct prxe_inflight *in, unsigned long first, unsigned long last)
 {
 	inflight_list(in, first, last);
-	/* Before the caller looks for leaves. Pairs with the one in leaf_store(). */
+	/* Full barrier, before the caller looks for leaves. Pairs with the one in leaf_store(). */
 	smp_mb();
 }
 
-/* The oldest of this range; in->num when there is none. */
+/* The index of the oldest range that equals this one; in->num if there is none. */
 static unsigned int inflight_find(const struct prxe_inflight *in, unsigned long first,
 				  unsigned long last)
 {
@@ -123,7 +123,7 @@ void prxe_inflight_end(struct prxe_inflight *in, unsigned long first, unsigned l
 		in->unlisted--;
 		in->unlisted_ended++;
 	}
-	/* Who reads the lower count finds the page tables as the MM has left them. */
+	/* Release: whoever reads the lower count finds the page tables as the MM has left them. */
 	smp_store_release(&in->active, in->num + in->unlisted);
 	spin_unlock(&in->lock);
 	if (wq_has_sleeper(&in->ended))
@@ -136,9 +136,10 @@ static bool touches(const struct prxe_inflight_range *r, unsigned long first, un
 }
 
 /*
- * Does a range cover a byte of [first, last] that started with @ticket or before, or have fewer
- * than @unlisted of the unlisted ones ended? Which of those has ended is not known, only how many:
- * so the number of ends bounds the wait also where unlisted ones overlap each other all the time.
+ * Is there a range, with @ticket or an older one, that covers a byte of [first, last]; or have
+ * fewer than @unlisted unlisted ranges ended so far? It is not known which of the unlisted ranges
+ * have ended, only how many. Counting the ends bounds the wait, even if unlisted ranges overlap
+ * each other all the time.
  */
 static bool covers(struct prxe_inflight *in, unsigned long first, unsigned long last, u64 ticket,
 		   u64 unlisted)
@@ -187,7 +188,7 @@ int prxe_inflight_wait(struct prxe_inflight *in, unsigned long first, unsigned l
 	unlisted = in->unlisted_ended + in->unlisted;
 	spin_unlock(&in->lock);
 	do {
-		/* With a timeout, so that nothing depends on a single wakeup. */
+		/* With a timeout, so that a lost wakeup does no harm. */
 		left = wait_event_killable_timeout(in->ended, READ_ONCE(*dead) ||
 						   !covers(in, first, last, ticket, unlisted),
 						   HZ);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * What the MM tells a mirror about pages: it takes them away, or asks whether they were used.
+ * What the MM tells a mirror about pages: that it takes them away, and the question whether they
+ * were used.
  *
- * Uses leaf.c, and window.c below it; mirror.c, which has the notifiers, calls it. The MM calls us
- * under its own locks, down to page table locks for ageing: an invalidation takes idle_lock and
- * leaf->lock, never populate; ageing takes no lock.
+ * Uses leaf.c, and window.c below it; mirror.c, which has the notifiers, calls this file. The MM
+ * calls us under its own locks, for ageing even under page table locks: an invalidation takes
+ * idle_lock and leaf->lock, never populate; ageing takes no lock.
  */
 #include <linux/mmu_notifier.h>
 #include "base/prxe.h"
@@ -18,13 +19,16 @@
 struct invalidation {
 	struct prxe_mirror *mirror;
 	unsigned long first, last;	/* bytes */
-	bool syncing;			/* it has raised mirror->syncing */
-	unsigned int leaves, handled;	/* leaves of the range; those where it cleared something */
+	bool syncing;			/* this invalidation has raised mirror->syncing */
+	unsigned int leaves, handled;	/* leaves in the range; leaves where it cleared something */
 	unsigned int cleared;		/* entries */
-	struct prxe_leaf *leaf;		/* the last one where it cleared something */
+	struct prxe_leaf *leaf;		/* the last leaf where it cleared something */
 };
 
-/* Tell the faults at work on this leaf that what they look at changes. */
+/*
+ * Tell every walk of this leaf that the leaf is being invalidated; those that look at a page of
+ * [first, last] become stale.
+ */
 static void walks_spoil(struct prxe_leaf *leaf, unsigned long first, unsigned long last)
 {
 	struct prxe_leaf_walk *walk;
@@ -38,14 +42,14 @@ static void walks_spoil(struct prxe_leaf *leaf, unsigned long first, unsigned lo
 
 static void entry_clear(unsigned long *entry, struct invalidation *inv)
 {
-	/* Raised before an entry is cleared: who finds the entry empty finds the count. */
+	/* Raise the count first: whoever finds the entry empty then finds the count. */
 	if (!inv->syncing)
 		atomic_inc(&inv->mirror->syncing);
 	inv->syncing = true;
 	WRITE_ONCE(*entry, 0);
 }
 
-/* Clear the translations of [first, last] in the leaf; returns how many there were. */
+/* Clear the translations of [first, last] in the leaf; returns how many were cleared. */
 static unsigned int entries_clear(struct prxe_leaf *leaf, unsigned long first, unsigned long last,
 				  struct invalidation *inv)
 {
@@ -56,8 +60,8 @@ static unsigned int entries_clear(struct prxe_leaf *leaf, unsigned long first, u
 	lockdep_assert_held(&leaf->lock);
 	if (READ_ONCE(leaf->whole) & PRXE_ENTRY_VALID) {
 		/*
-		 * Also when only a part of it goes: the MM is about to split the huge page that it
-		 * was taken from, and the next fault finds what is left.
+		 * Clear the one entry also if only a part of its memory is invalidated: the MM is
+		 * about to split the huge page, and the next fault finds what is left.
 		 */
 		entry_clear(&leaf->whole, inv);
 		cleared++;
@@ -73,7 +77,7 @@ static unsigned int entries_clear(struct prxe_leaf *leaf, unsigned long first, u
 	return cleared;
 }
 
-/* Inside RCU, so that the leaf stays. */
+/* Invalidate one leaf's part of the range. Inside RCU, so that the leaf is not freed. */
 static void leaf_invalidate(struct prxe_leaf *leaf, struct invalidation *inv)
 {
 	unsigned long first = max(inv->first, leaf->base);
@@ -120,9 +124,9 @@ static void leaves_invalidate(struct invalidation *inv, bool may_sleep)
 }
 
 /*
- * Wait once for the windows that use what was cleared. If we cleared nothing, somebody else may
- * have cleared the same entries before us, and still be waiting: our caller may free the pages when
- * we return, so we wait as well. Returns true if it waited.
+ * Wait once, for the hazard windows in which CPUs use what was cleared. If we cleared nothing,
+ * another caller may have cleared the same entries before us and still be waiting: our own caller
+ * may free the pages as soon as we return, so we wait as well. Returns true if it waited.
  */
 static bool windows_wait(struct invalidation *inv)
 {
@@ -130,11 +134,11 @@ static bool windows_wait(struct invalidation *inv)
 	const struct prxe_leaf *what = NULL;
 	int syncing;
 
-	/* Pairs with the lock under which entries were cleared, or with xa_erase() of the leaf. */
+	/* Pairs with the leaf's lock, under which entries are cleared, or with xa_erase(). */
 	smp_mb();
 	syncing = atomic_read(&mirror->syncing);
 	if (!syncing) {
-		/* What the others have waited for comes before what our caller does. */
+		/* The copies that the others waited for come before what our caller does next. */
 		smp_mb();
 		return false;
 	}
@@ -142,7 +146,9 @@ static bool windows_wait(struct invalidation *inv)
 		prxe_window_sync_leaves(mirror->cpus, NULL);
 		return true;
 	}
-	/* Nobody else clears, and we did in one leaf: wait only for windows that name it. */
+	/*
+	 * Nobody else is clearing, and we cleared in one leaf: wait for windows that name it only.
+	 */
 	if (syncing == 1 && inv->handled == 1)
 		what = inv->leaf;
 	prxe_leaf_sync_end(mirror, what);

@@ -2,12 +2,12 @@
 /*
  * The leaves of a mirror: finding, pinning and publishing them, and removing those that are empty.
  *
- * Uses window.c (to wait for CPUs that copy) and inflight.c (to ask what is being invalidated), and
- * calls nothing else of this driver. Who calls it: hits (mem/), faults (fault.c), invalidations
- * (invalidate.c) and the mirror's life (mirror.c).
+ * Uses window.c (to wait for CPUs that copy) and inflight.c (to ask which ranges are being
+ * invalidated), and calls nothing else of this driver. Its callers: copies (mem/), faults
+ * (fault.c), invalidations (invalidate.c) and the mirror's life (mirror.c).
  *
- * Lock order: populate, then idle_lock, then leaf->lock; inflight.lock stands alone. leaf->lock is
- * never taken with BH off, because marking a page dirty under it takes locks that are not safe
+ * Lock order: populate, then idle_lock, then leaf->lock; inflight.lock is taken alone. leaf->lock
+ * is never taken with BH off, because marking a page dirty under it takes locks that are not safe
  * against softirqs.
  */
 #include <linux/memcontrol.h>
@@ -18,14 +18,14 @@
 #include "mmu/leaf.h"
 #include "mmu/window.h"
 
-/* Emptied leaves stay for a while: what was paged out is often wanted again. */
+/* Emptied leaves stay for a while: pages that were reclaimed are often wanted again. */
 #define REAP_DELAY	HZ
-/* Removed at a time: faults that want populate wait for no more. */
+/* How many leaves are removed before populate is dropped, so that faults wait no longer for it. */
 #define REAP_BATCH	64
 
-static atomic_long_t removal_numbers;	/* what mirror->removals is drawn from */
+static atomic_long_t removal_numbers;	/* mirror->removals gets its numbers from here */
 
-/* ---- references, and the work that the last one and empty leaves cause ---- */
+/* ---- references, and the works that free a mirror and remove its leaves ---- */
 
 void prxe_mirror_put(struct prxe_mirror *mirror)
 {
@@ -39,7 +39,7 @@ void prxe_mirror_reap_later(struct prxe_mirror *mirror, unsigned long delay)
 	refcount_inc(&mirror->ref);
 	if (delay ? !queue_delayed_work(mirror->wq, &mirror->reap, delay) :
 		    mod_delayed_work(mirror->wq, &mirror->reap, 0))
-		prxe_mirror_put(mirror);	/* it was pending, with a reference of its own */
+		prxe_mirror_put(mirror);	/* it was pending, and had a reference already */
 }
 
 void prxe_mirror_count_fault(struct prxe_mirror *mirror, bool handled)
@@ -64,7 +64,7 @@ void prxe_leaves_free(struct prxe_mirror *mirror)
 	unsigned long no = 0;
 
 	WARN_ON_ONCE(xa_find(&mirror->leaves, &no, ULONG_MAX, XA_PRESENT));
-	xa_destroy(&mirror->leaves);	/* a store that found no memory leaves empty nodes */
+	xa_destroy(&mirror->leaves);	/* empty nodes, left by a store that got no memory */
 	prxe_inflight_free(&mirror->inflight);
 }
 
@@ -73,18 +73,21 @@ DEFINE_PER_CPU_ALIGNED(struct prxe_leaf_cache[2][PRXE_LEAF_CACHE], prxe_leaf_cac
 noinline struct prxe_leaf *prxe_mirror_find(struct prxe_mirror *mirror, unsigned long va,
 					    struct prxe_leaf_cache *c)
 {
-	/* Read the number before the search: what is remembered is then not older than it. */
+	/*
+	 * Acquire: the number is read before the search, so the leaf is at least as new as the
+	 * number.
+	 */
 	unsigned long removals = smp_load_acquire(&mirror->removals);
 	struct prxe_leaf *leaf = prxe_mirror_leaf(mirror, va);
 	int cpu = smp_processor_id();
 
 	/*
-	 * Set the bit before a window with the leaf opens: its full barrier stands between the bit
-	 * and any use of the leaf.
+	 * Set the bit before a hazard window with the leaf opens. The window's full barrier orders
+	 * it before any use of the leaf, so prxe_window_sync_leaves() looks at this CPU.
 	 */
 	if (!cpumask_test_cpu(cpu, mirror->cpus))
 		cpumask_set_cpu(cpu, mirror->cpus);
-	/* That there is none is not worth remembering: a fault will change it. */
+	/* Do not cache that there is none: a fault that makes one does not change the number. */
 	if (leaf)
 		*c = (struct prxe_leaf_cache){
 			.mirror = mirror,
@@ -117,13 +120,16 @@ void prxe_leaf_idle(struct prxe_leaf *leaf)
 void prxe_leaf_sync_end(struct prxe_mirror *mirror, const struct prxe_leaf *what)
 {
 	prxe_window_sync_leaves(mirror->cpus, what);
-	/* Release: who reads the lower count relies on it that nothing is in use any more. */
+	/*
+	 * Release: whoever reads the lower count knows that nobody uses those translations any
+	 * more.
+	 */
 	atomic_dec_return_release(&mirror->syncing);
 }
 
 /* ---- pinning ---- */
 
-/* Takes populate, or does not wait for it where @gfp may not block. */
+/* Take populate. False: it is not free, and @gfp forbids to wait for it. */
 static bool populate_lock(struct prxe_mirror *mirror, gfp_t gfp)
 {
 	if (!gfpflags_allow_blocking(gfp))
@@ -132,7 +138,7 @@ static bool populate_lock(struct prxe_mirror *mirror, gfp_t gfp)
 	return true;
 }
 
-/* The leaf of @va, pinned; NULL when there is none. */
+/* Find the leaf of @va and pin it. NULL: there is none; ERR_PTR(-ESRCH). */
 static struct prxe_leaf *leaf_pin_locked(struct prxe_mirror *mirror, unsigned long va)
 {
 	struct prxe_leaf *leaf;
@@ -140,7 +146,7 @@ static struct prxe_leaf *leaf_pin_locked(struct prxe_mirror *mirror, unsigned lo
 	lockdep_assert_held(&mirror->populate);
 	if (READ_ONCE(mirror->dead))
 		return ERR_PTR(-ESRCH);
-	/* A removal takes populate: the leaf stays, and so does the removal number. */
+	/* A removal needs populate, which we hold: the leaf stays, and the cache stays valid. */
 	local_bh_disable();
 	preempt_disable();
 	leaf = prxe_mirror_hit(mirror, va, false);
@@ -151,7 +157,7 @@ static struct prxe_leaf *leaf_pin_locked(struct prxe_mirror *mirror, unsigned lo
 	return leaf;
 }
 
-/* A leaf for @va that nobody can find yet, with one pin. */
+/* A new leaf for @va, which nobody can find yet, with one pin. NULL: no memory. */
 static struct prxe_leaf *leaf_alloc(struct prxe_mirror *mirror, unsigned long va, gfp_t gfp)
 {
 	struct prxe_leaf *leaf = kzalloc(sizeof(*leaf), gfp);
@@ -168,8 +174,9 @@ static struct prxe_leaf *leaf_alloc(struct prxe_mirror *mirror, unsigned long va
 }
 
 /*
- * One attempt to store @new: the leaf of @new's address, pinned, which is @new unless another
- * thread was faster. NULL: the table needs memory, which xas_nomem() allocates.
+ * Try once to store @new in the table. Returns the leaf of its address, pinned: @new, or the one
+ * that another thread has stored meanwhile. NULL: the table needs memory, which xas_nomem()
+ * allocates.
  */
 static struct prxe_leaf *leaf_store(struct xa_state *xas, struct prxe_leaf *new, gfp_t gfp)
 {
@@ -186,9 +193,9 @@ static struct prxe_leaf *leaf_store(struct xa_state *xas, struct prxe_leaf *new,
 		if (!xas_error(xas))
 			leaf = new;
 		/*
-		 * The leaf is in the table before anybody looks for what is in flight, also before
-		 * a thread does that finds it there: that one takes populate after us.
-		 * prxe_leaf_begin() says why.
+		 * The leaf is in the table before any fault looks for invalidations in flight:
+		 * before we do, and before another thread that finds this leaf, because it takes
+		 * populate after us. prxe_leaf_begin() says why this is needed.
 		 */
 		smp_mb();
 	}
@@ -197,9 +204,10 @@ static struct prxe_leaf *leaf_store(struct xa_state *xas, struct prxe_leaf *new,
 }
 
 /*
- * The slow part of prxe_leaf_pin(): there was no leaf. Memory is allocated without populate: it may
- * be reclaimed for that, and faults on other leaves of the process would wait so long. It is
- * charged to the memory cgroup of @mirror's process, even when a thread of ours allocates it.
+ * Slow path of prxe_leaf_pin(): create the leaf. Memory is allocated without populate, because the
+ * allocation may wait for reclaim, and faults on other leaves of the process would wait for
+ * populate as long. The memory is charged to the memory cgroup of the mirror's process, even when a
+ * fault thread allocates it.
  */
 static noinline struct prxe_leaf *leaf_create(struct prxe_mirror *mirror, unsigned long va,
 					      gfp_t gfp)
@@ -233,15 +241,16 @@ struct prxe_leaf *prxe_leaf_pin(struct prxe_mirror *mirror, unsigned long va, gf
 	return leaf ? leaf : leaf_create(mirror, va, gfp);
 }
 
-/* Unpin a leaf that may have to be removed: list it for that, unless it is pinned or listed. */
+/* Unpin a leaf that may have to be removed. If this was the last pin, put it on the idle list. */
 static noinline void leaf_unpin_idle(struct prxe_leaf *leaf)
 {
-	struct prxe_mirror *mirror = leaf->mirror;	/* the caller uses it */
+	struct prxe_mirror *mirror = leaf->mirror;	/* the caller has a reference */
 	bool dying, listed = false;
 
 	/*
-	 * idle_lock makes this one step for who removes leaves: it either finds the leaf pinned and
-	 * leaves it to us, or finds it listed. Once we drop the lock the leaf may be gone.
+	 * With idle_lock held, unpinning and listing are one step for the remover: it finds the
+	 * leaf either pinned, and leaves it to us, or listed. After the lock is dropped, the leaf
+	 * may be freed.
 	 */
 	spin_lock(&mirror->idle_lock);
 	dying = READ_ONCE(mirror->dying);
@@ -262,10 +271,10 @@ void prxe_leaf_unpin(struct prxe_leaf *leaf)
 	bool stays;
 
 	/*
-	 * A leaf with translations stays, and who clears the last of them lists it. Only a dying
-	 * mirror loses such leaves as well. Who removes them looks at this one under its lock: if
-	 * that was before us, dying was set before it, and we see it; else it finds the leaf
-	 * unpinned.
+	 * A leaf with translations stays in the table, and whoever clears the last one lists it.
+	 * Only a dying mirror loses such leaves, too. Its remover looks at this leaf under
+	 * leaf->lock. If it did that before us, it found the leaf pinned, but dying was set
+	 * earlier, so we see it; if it does that after us, it finds the leaf unpinned.
 	 */
 	spin_lock(&leaf->lock);
 	stays = leaf->populated && !READ_ONCE(leaf->mirror->dying);
@@ -278,7 +287,10 @@ void prxe_leaf_unpin(struct prxe_leaf *leaf)
 
 /* ---- walks, and what they publish ---- */
 
-/* Slow path of prxe_leaf_begin(): something is in flight, perhaps in this leaf or these pages. */
+/*
+ * Slow path of prxe_leaf_begin(): an invalidation is in flight, perhaps of these pages or of this
+ * leaf.
+ */
 static noinline int leaf_begin_busy(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk)
 {
 	switch (prxe_inflight_look(&leaf->mirror->inflight, walk->start, walk->end - 1,
@@ -296,15 +308,15 @@ static noinline int leaf_begin_busy(struct prxe_leaf *leaf, struct prxe_leaf_wal
 
 /*
  * Why no invalidation is missed. An invalidation counts itself as in flight, executes a full
- * barrier, and looks for leaves in the table, and for walks under the lock of each leaf.
+ * barrier, and then looks for leaves in the table, and for walks under the lock of each leaf.
  *
- * If it finds our leaf, one of us takes the leaf's lock second, and finds the other: it finds our
- * walk, or we find its count, because we read that after we took the lock. If it does not find our
- * leaf, the leaf was stored later, with a full barrier after that, so all who pin it find the
- * count.
+ * If it finds our leaf, then both of us take the leaf's lock, and the second one sees the first:
+ * either it finds our walk, or we find its count, because we read the count after we took the lock.
+ * If it does not find our leaf, then the leaf was stored later, with a full barrier after that, so
+ * that whoever pins the leaf finds the count.
  *
- * If it has ended when we read the count, we read from the page tables what it left there: the
- * count falls by a release, and is read by an acquire.
+ * If it has ended when we read the count, we find the page tables as it has left them: it lowers
+ * the count by a release, and we read the count by an acquire.
  */
 int prxe_leaf_begin(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk, unsigned long start,
 		    unsigned long end)
@@ -322,7 +334,7 @@ int prxe_leaf_begin(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk, unsigne
 	return leaf_begin_busy(leaf, walk);
 }
 
-/* No invalidation finds @walk any more. */
+/* From here on, no invalidation finds @walk. */
 static void walk_unlist(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk)
 {
 	lockdep_assert_held(&leaf->lock);
@@ -337,9 +349,9 @@ void prxe_leaf_end(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk)
 }
 
 /*
- * The first page of all of a leaf's memory, which the CPU maps by one entry: @pfn is that of page
- * number @index of the leaf. NULL: not all of it can be used. The snapshot is good, and the update
- * lock is held: so what is mapped is not split meanwhile.
+ * The first page of a leaf's memory, all of which the CPU maps by one entry. @pfn: the snapshot's
+ * entry of page number @index of the leaf. NULL: not all of the memory can be used. The walk is not
+ * stale, and the leaf's lock is held, so the huge page cannot be split meanwhile.
  */
 static struct page *leaf_whole(struct prxe_leaf *leaf, unsigned long pfn, unsigned int index)
 {
@@ -350,14 +362,17 @@ static struct page *leaf_whole(struct prxe_leaf *leaf, unsigned long pfn, unsign
 	if (IS_ERR_OR_NULL(page))
 		return NULL;
 	folio = page_folio(page);
-	/* If a page of it has poison, it is published by pages, so that the others work. */
+	/* If one page is poisoned, publish single pages, so that the others can be used. */
 	if (!folio_test_large(folio) || folio_test_hwpoison(folio) ||
 	    folio_test_has_hwpoisoned(folio))
 		return NULL;
 	return pfn_to_page(page_to_pfn(page) - index);
 }
 
-/* Make the table of pages, unless there is one. Sleeps as @gfp allows; two faults may do it. */
+/*
+ * Give the leaf its table of pages, unless it has one. Sleeps as @gfp allows. Two faults may do
+ * this at the same time: the second one frees its table.
+ */
 static int leaf_make_entries(struct prxe_leaf *leaf, gfp_t gfp)
 {
 	struct mem_cgroup *memcg, *old;
@@ -382,13 +397,15 @@ static int leaf_make_entries(struct prxe_leaf *leaf, gfp_t gfp)
 /* What one call of prxe_leaf_publish() does. */
 struct publication {
 	struct prxe_leaf *leaf;
-	bool write, fresh;		/* entries become WRITE; FRESH */
-	unsigned long used;		/* ACCESSED for the first page, else 0 */
-	struct folio *dirtied;		/* the last one that was marked */
-	unsigned int count;		/* entries */
+	bool write, fresh;		/* new entries get WRITE; FRESH */
+	unsigned long used;		/* ACCESSED for the first page; then 0 */
+	struct folio *dirtied;		/* the last folio that was marked dirty */
+	unsigned int count;		/* entries that were published */
 };
 
-/* Set *@entry to the memory that starts with @page, of which the snapshot says @pfn. */
+/*
+ * Let *@entry translate to the memory that starts with @page. @pfn: what the snapshot says of it.
+ */
 static void publish_entry(struct publication *p, unsigned long *entry, struct page *page,
 			  unsigned long pfn)
 {
@@ -398,9 +415,9 @@ static void publish_entry(struct publication *p, unsigned long *entry, struct pa
 	lockdep_assert_held(&p->leaf->lock);
 	if (p->write && (pfn & HMM_PFN_WRITE) && !WARN_ON_ONCE(page == ZERO_PAGE(0))) {
 		/*
-		 * The page is dirty before the translation can be used. It cannot leave its mapping
-		 * meanwhile: that starts with an invalidation, which either waits for our lock, or
-		 * came before it, and then the walk is stale.
+		 * Mark the page dirty before the translation can be used. The page cannot be taken
+		 * out of its mapping meanwhile: that starts with an invalidation, which either
+		 * waits for our lock, or came earlier, and then the walk is stale.
 		 */
 		if (!(old & PRXE_ENTRY_WRITE) && page_folio(page) != p->dirtied) {
 			set_page_dirty(page);
@@ -413,7 +430,10 @@ static void publish_entry(struct publication *p, unsigned long *entry, struct pa
 	if (!(old & PRXE_ENTRY_VALID))
 		p->leaf->populated++;
 	else if (!WARN_ON_ONCE(PRXE_ENTRY_ADDR(old) != PRXE_ENTRY_ADDR(new)))
-		/* It keeps its rights: had they gone, an invalidation would have cleared it. */
+		/*
+		 * The entry keeps its flags: if a right had been taken away, an invalidation would
+		 * have cleared the entry.
+		 */
 		new |= old & (PRXE_ENTRY_WRITE | PRXE_ENTRY_ACCESSED);
 	WRITE_ONCE(*entry, new);
 	p->count++;
@@ -430,7 +450,10 @@ int prxe_leaf_publish(struct prxe_leaf *leaf, struct prxe_leaf_walk *walk, unsig
 	};
 	struct prxe_mirror *mirror = leaf->mirror;
 	unsigned int first = prxe_leaf_index(start);
-	/* All of a leaf only when nothing of it changes; else the pages that were asked for. */
+	/*
+	 * Publish all of a leaf only if no invalidation of it is in flight; else only the pages
+	 * that were asked for.
+	 */
 	bool is_whole = prxe_leaf_is_whole(pfns[0]) && !walk->leaf_busy;
 	bool dropped = false;
 	unsigned long *entry;
@@ -464,18 +487,21 @@ again:
 		publish_entry(&p, &leaf->whole, whole, pfns[0]);
 		goto out;
 	}
-	/* The one entry of the leaf would hide those of pages, whose rights may differ now. */
+	/*
+	 * A valid entry for the whole leaf would hide the entries of pages, whose rights may differ
+	 * now.
+	 */
 	if (READ_ONCE(leaf->whole) & PRXE_ENTRY_VALID) {
 		/*
-		 * CPUs may still use it, and the next invalidation does not find it any more: the
-		 * count makes that one wait for them.
+		 * CPUs may still use this entry, but the next invalidation does not find it any
+		 * more. mirror->syncing makes that one wait for those CPUs.
 		 */
 		atomic_inc(&mirror->syncing);
 		dropped = true;
 		WRITE_ONCE(leaf->whole, 0);
 		leaf->populated--;
 	}
-	entry = READ_ONCE(leaf->entry);	/* made above, and never changed after that */
+	entry = READ_ONCE(leaf->entry);	/* set above, and never changed after that */
 	for (i = 0; i < npages; i++) {
 		struct page *page = prxe_leaf_page(pfns[i]);
 
@@ -496,8 +522,9 @@ traced:
 /* ---- removal ---- */
 
 /*
- * Take @leaf out of the table, onto @gone, if it is to go and nobody has pinned it; populate keeps
- * it so. Else who unpins or empties it lists it again.
+ * Take @leaf out of the table and put it onto @gone, if it is to be removed and nobody has pinned
+ * it; nobody can pin it now, because we hold populate. If it stays, whoever unpins or empties it
+ * lists it again.
  */
 static void reap_leaf(struct prxe_mirror *mirror, struct prxe_leaf *leaf, struct list_head *gone)
 {
@@ -510,7 +537,7 @@ static void reap_leaf(struct prxe_mirror *mirror, struct prxe_leaf *leaf, struct
 	spin_unlock(&leaf->lock);
 	list_del_init(&leaf->idle);
 	if (remove)
-		list_add_tail(&leaf->idle, gone);	/* nobody lists it again */
+		list_add_tail(&leaf->idle, gone);	/* so nobody lists it again */
 	spin_unlock(&mirror->idle_lock);
 	if (remove)
 		xa_erase(&mirror->leaves, leaf->base >> PRXE_LEAF_SHIFT);
@@ -520,14 +547,17 @@ static struct prxe_leaf *first_idle(struct prxe_mirror *mirror)
 {
 	struct prxe_leaf *leaf;
 
-	lockdep_assert_held(&mirror->populate);	/* it stays: a removal takes populate */
+	lockdep_assert_held(&mirror->populate);	/* keeps the leaf: a removal needs it */
 	spin_lock(&mirror->idle_lock);
 	leaf = list_first_entry_or_null(&mirror->idle, struct prxe_leaf, idle);
 	spin_unlock(&mirror->idle_lock);
 	return leaf;
 }
 
-/* The next one to be looked at: an idle leaf; then, of a dying mirror, any leaf from *@no on. */
+/*
+ * The next leaf to be looked at: an idle one. If there is none and the mirror is dying, any leaf
+ * from number *@no on.
+ */
 static struct prxe_leaf *reap_next(struct prxe_mirror *mirror, unsigned long *no)
 {
 	struct prxe_leaf *leaf = first_idle(mirror);
@@ -539,7 +569,7 @@ static struct prxe_leaf *reap_next(struct prxe_mirror *mirror, unsigned long *no
 	return leaf;
 }
 
-/* Remove up to REAP_BATCH leaves; false: there are no more. */
+/* Look at up to REAP_BATCH leaves, and remove those that can go. False: there are no more. */
 static bool reap_batch(struct prxe_mirror *mirror, unsigned long *no)
 {
 	struct prxe_leaf *leaf, *next;
@@ -552,12 +582,15 @@ static bool reap_batch(struct prxe_mirror *mirror, unsigned long *no)
 	if (!list_empty(&gone)) {
 		unsigned long number = atomic_long_inc_return(&removal_numbers);
 
-		/* After the leaves are out of the table: prxe_mirror_hit() has the acquire. */
+		/*
+		 * Release: after the leaves were erased. Pairs with the acquire in
+		 * prxe_mirror_hit().
+		 */
 		smp_store_release(&mirror->removals, number);
 	}
 	mutex_unlock(&mirror->populate);
 
-	/* Hits and invalidations may use them until their RCU sections end. */
+	/* Copies and invalidations may use the leaves until their RCU sections end. */
 	list_for_each_entry_safe(leaf, next, &gone, idle)
 		call_rcu(&leaf->rcu, leaf_free_rcu);
 	return n > REAP_BATCH;

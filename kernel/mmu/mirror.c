@@ -2,8 +2,9 @@
 /*
  * The life of a mirror: set-up, users, the notifiers of its address space, its end.
  *
- * The top of this folder: uses leaf.c and invalidate.c for the tables, inflight.c for what is being
- * invalidated, and pool.c for the threads of a mirror; none of them calls it.
+ * The top of this folder: uses leaf.c and invalidate.c for the tables, inflight.c for the ranges
+ * that are being invalidated, and pool.c for a mirror's fault threads; none of them calls this
+ * file.
  */
 #include <linux/completion.h>
 #include <linux/hashtable.h>
@@ -16,19 +17,19 @@
 #include "mmu/mirror.h"
 #include "mmu/pool.h"
 
-/* How often and how long mmap_lock is asked for: see mmap_lock_try(). */
+/* How often mmap_lock is tried, and the pauses between two tries: see mmap_lock_try(). */
 #define LOCK_TRIES	16
 #define LOCK_PAUSES	4U	/* 1 ms .. 16 ms */
 #define LOCK_WAITERS	16
 
-static DEFINE_HASHTABLE(mirrors, 6);	/* by mm: those with users */
-static DEFINE_SPINLOCK(mirrors_lock);	/* the table, and the step of users from 1 to 0 */
-static atomic_t mirrors_live;		/* structures not freed yet */
+static DEFINE_HASHTABLE(mirrors, 6);	/* mirrors that have users, by mm */
+static DEFINE_SPINLOCK(mirrors_lock);	/* guards mirrors, and the step of users from 1 to 0 */
+static atomic_t mirrors_live;		/* mirrors that were not freed yet */
 static DECLARE_WAIT_QUEUE_HEAD(mirrors_gone);
 static struct workqueue_struct *mirror_wq;
-static atomic_t lock_waiters;		/* work that waits for the mmap_lock of some process */
+static atomic_t lock_waiters;		/* works that sleep until they get an mmap_lock */
 
-/* ---- counters: those of mirrors that are gone, and of the others on demand ---- */
+/* ---- counters: a sum for mirrors without users; the others are added when asked ---- */
 static struct prxe_mirror_counts gone_counts;	/* under mirrors_lock */
 
 static void counts_add(struct prxe_mirror_counts *c, const struct prxe_mirror *m)
@@ -68,7 +69,7 @@ static void mirror_free(struct work_struct *work)
 	prxe_leaves_free(mirror);
 	prxe_fault_pool_destroy(mirror->pool);
 	mmdrop(mirror->mm);
-	/* Hits that found an MR before it died may still look into the table. */
+	/* A copy that found an MR before it died may still look into the table. */
 	call_rcu(&mirror->rcu, mirror_free_rcu);
 	if (atomic_dec_and_test(&mirrors_live))
 		wake_up_all(&mirrors_gone);
@@ -77,11 +78,11 @@ static void mirror_free(struct work_struct *work)
 /* ---- what the MM calls ---- */
 
 /*
- * Will mirror_range_end() hear the end of this invalidation? Only if it starts after our plain
- * notifier was registered. That happens under all locks of the address space, when none is in
- * flight, so the answer is the same at the start and at the end of an invalidation. The one at the
- * end of the address space has no end; and one that may not block may fail after us, and then has
- * none either.
+ * Will mirror_range_end() be called for this invalidation? Only if it starts after our plain
+ * notifier was registered. The registration happens under all locks of the address space, when no
+ * invalidation is in flight, so the answer is the same at the start and at the end of an
+ * invalidation. The invalidation at the end of the address space has no end. One that may not block
+ * may be refused by a notifier after ours, and then has no end either.
  */
 static bool has_end(const struct prxe_mirror *mirror, const struct mmu_notifier_range *range)
 {
@@ -90,9 +91,9 @@ static bool has_end(const struct prxe_mirror *mirror, const struct mmu_notifier_
 }
 
 /*
- * The MM takes pages away, or changes what may be done with them. When this returns, no CPU uses
- * the old translations, and until the end of the invalidation none is published. Does not sleep for
- * ranges that may not block.
+ * The MM takes pages away, or changes their protection. When this returns, no CPU uses the old
+ * translations, and none is published until the invalidation ends. Does not sleep for ranges that
+ * may not block.
  */
 static bool mirror_invalidate(struct mmu_interval_notifier *ni,
 			      const struct mmu_notifier_range *range, unsigned long cur_seq)
@@ -104,10 +105,10 @@ static bool mirror_invalidate(struct mmu_interval_notifier *ni,
 		prxe_inflight_start(&mirror->inflight, range->start, range->end - 1);
 	else if (!blockable || range->event == MMU_NOTIFY_RELEASE)
 		/*
-		 * The OOM killer reaps the address space, or it ends: either way no fault may bring
-		 * anything back. The full barrier, as prxe_inflight_start() has one, comes before
-		 * we look for leaves: who stores a leaf later finds the mirror dead when it
-		 * publishes.
+		 * The OOM killer reaps the address space, or the address space ends: in both cases
+		 * no fault may bring anything back. The full barrier, like the one of
+		 * prxe_inflight_start(), comes before we look for leaves: whoever stores a leaf
+		 * later finds the mirror dead when it publishes.
 		 */
 		smp_store_mb(mirror->dead, true);
 	prxe_leaves_invalidate(mirror, range->start, range->end - 1, range->event, blockable);
@@ -140,7 +141,7 @@ static prxe_young_t mirror_test_young(struct mmu_notifier *mn, struct mm_struct 
 	return prxe_leaves_young(mirror, address, address + PAGE_SIZE, false);
 }
 
-/* The address space ends; all of it was invalidated just before, and nobody can fault any more. */
+/* The address space ends. All of it was invalidated just before, and nobody can fault any more. */
 static void mirror_release(struct mmu_notifier *mn, struct mm_struct *mm)
 {
 	struct prxe_mirror *mirror = container_of(mn, struct prxe_mirror, mn);
@@ -157,7 +158,7 @@ static void mirror_free_notifier(struct mmu_notifier *mn)
 static const struct mmu_notifier_ops mirror_ops = {
 	.release = mirror_release,
 	.invalidate_range_end = mirror_range_end,
-	.clear_flush_young = mirror_clear_young,	/* there is no TLB to be flushed */
+	.clear_flush_young = mirror_clear_young,	/* nothing to flush: a mirror has no TLB */
 	.clear_young = mirror_clear_young,
 	.test_young = mirror_test_young,
 	.free_notifier = mirror_free_notifier,
@@ -166,11 +167,11 @@ static const struct mmu_notifier_ops mirror_ops = {
 /* ---- removal of leaves, and of the interval notifier ---- */
 
 /*
- * mmap_lock for writing, for work in mirror_wq. The work of all processes shares the workqueue's
- * threads, and a process may hold its own lock for as long as it likes: so the lock is tried, and
- * the work comes back after mmap_lock_pause(). Where many threads take the lock all the time, a try
- * may never succeed: after LOCK_TRIES the work waits for the lock, but only LOCK_WAITERS works of
- * the module do that at a time.
+ * Take mmap_lock for writing, for a work of mirror_wq. The works for all processes share the
+ * threads of the workqueue, and a process may hold its own lock for as long as it likes. So the
+ * lock is only tried, and the work runs again after mmap_lock_pause(). Where many threads take the
+ * lock all the time, a try may never succeed: after LOCK_TRIES the work sleeps until it gets the
+ * lock, but at most LOCK_WAITERS works of the module do that at a time.
  */
 static bool mmap_lock_try(struct mm_struct *mm, unsigned int *tries)
 {
@@ -192,15 +193,16 @@ static unsigned long mmap_lock_pause(unsigned int tries)
 }
 
 /*
- * Remove the interval notifier of a dying mirror. The removal waits until nothing is in flight:
- * with mmap_lock held, whatever needs that lock has ended, and stays out. False: try again later.
+ * Remove the interval notifier of a dying mirror. The MM's function for that sleeps until no
+ * invalidation is in flight. So it is called with mmap_lock held: every invalidation that needs
+ * that lock has ended, and no other of that kind starts. False: try again later.
  */
 static bool interval_remove(struct prxe_mirror *mirror)
 {
 	/*
-	 * The next try may wait, for as long as a living process holds the lock, and the module's
-	 * exit would wait as long, unkillably. With a reference rmmod says "in use" instead. (If
-	 * the exit has begun, there is none to be had.)
+	 * The next try may sleep for as long as a living process holds the lock, and the module's
+	 * exit would then sleep as long, unkillably. With a reference on the module, rmmod says "in
+	 * use" instead. (If the exit has begun, there is no reference to be had.)
 	 */
 	if (mirror->lock_tries + 1 >= LOCK_TRIES && !mirror->keeps_module)
 		mirror->keeps_module = try_module_get(THIS_MODULE);
@@ -209,22 +211,22 @@ static bool interval_remove(struct prxe_mirror *mirror)
 	mmu_interval_notifier_remove(&mirror->ni);
 	mmap_write_unlock(mirror->mm);
 	mirror->ni_removed = true;
-	prxe_mirror_put(mirror);	/* the interval's */
+	prxe_mirror_put(mirror);	/* the interval notifier's */
 	return true;
 }
 
-/* Have the reap run in @delay, also where it was to run later. */
+/* Have the reap work run after @delay, also if it was to run later or earlier. */
 static void reap_again(struct prxe_mirror *mirror, unsigned long delay)
 {
 	refcount_inc(&mirror->ref);
 	if (mod_delayed_work(mirror_wq, &mirror->reap, delay))
-		prxe_mirror_put(mirror);	/* it was pending, with a reference of its own */
+		prxe_mirror_put(mirror);	/* it was pending, and had a reference already */
 }
 
 /*
- * Remove leaves that are empty; of a dying mirror all, and then the notifier. Without it nothing is
- * invalidated any more, which does no harm, because no key reaches a dying mirror. Pinned leaves
- * are left to those who unpin them.
+ * Remove the leaves that are empty; of a dying mirror remove all, and then the interval notifier.
+ * After that no invalidation is seen, which does no harm, because no key leads to a dying mirror.
+ * Pinned leaves are left to whoever unpins them.
  */
 static void mirror_reap(struct work_struct *work)
 {
@@ -238,14 +240,14 @@ static void mirror_reap(struct work_struct *work)
 	if (kept)
 		mirror->keeps_module = false;
 	prxe_mirror_put(mirror);
-	/* Last, as in setup_finish(). */
+	/* The last statement, as in setup_finish(). */
 	if (kept)
 		module_put(THIS_MODULE);
 }
 
 /* ---- set-up ---- */
 
-/* The mirror of @mm with one more user, or NULL. */
+/* The mirror of @mm, with one more user; NULL: there is none, or it is dead. */
 static struct prxe_mirror *mirror_find(struct mm_struct *mm)
 {
 	struct prxe_mirror *m;
@@ -263,13 +265,14 @@ out:
 }
 
 /*
- * Register both notifiers, in this order, so that who hears the end of an invalidation has heard
- * its start. While the second one is registered every lock of the address space is held, and no
- * invalidation is in flight. So if the second hears the end of one, that has started later. The
- * first has heard its start, because it is in the interval tree by then: an insertion while
- * invalidations are in flight is put off, but only until the last of them has ended. One that
- * started earlier found the second not registered, which is what has_end() looks at. If the second
- * fails, the caller removes the first.
+ * Register both notifiers, the interval notifier first: so if mirror_range_end() is called for an
+ * invalidation, mirror_invalidate() was called for its start. While the second notifier is
+ * registered, every lock of the address space is held and no invalidation is in flight. So an
+ * invalidation whose end the second notifier hears has started later. Its start reached the first
+ * notifier, which is in the interval tree by then: the MM puts an insertion off while invalidations
+ * are in flight, but only until the last of them has ended. An invalidation that started earlier
+ * found the second notifier unregistered, which is what has_end() checks. If the second
+ * registration fails, the caller removes the first notifier.
  */
 static int mirror_register(struct prxe_mirror *mirror, struct mm_struct *mm)
 {
@@ -279,11 +282,11 @@ static int mirror_register(struct prxe_mirror *mirror, struct mm_struct *mm)
 	ret = mmu_interval_notifier_insert_locked(&mirror->ni, mm, 0, ULONG_MAX, &interval_ops);
 	if (ret)
 		return ret;
-	refcount_inc(&mirror->ref);		/* the interval's */
+	refcount_inc(&mirror->ref);		/* the interval notifier's */
 	return __mmu_notifier_register(&mirror->mn, mm);
 }
 
-/* A mirror that nobody can find, with one reference and one user. */
+/* A new mirror, which nobody can find yet, with one reference and one user. NULL: no memory. */
 static struct prxe_mirror *mirror_alloc(struct mm_struct *mm)
 {
 	struct prxe_mirror *mirror = kzalloc(sizeof(*mirror), GFP_KERNEL);
@@ -300,7 +303,7 @@ static struct prxe_mirror *mirror_alloc(struct mm_struct *mm)
 	mirror->mn.ops = &mirror_ops;
 	mmgrab(mm);
 	mirror->mm = mm;
-	refcount_set(&mirror->ref, 1);		/* the notifier's */
+	refcount_set(&mirror->ref, 1);		/* the plain notifier's */
 	atomic_set(&mirror->users, 1);
 	INIT_DELAYED_WORK(&mirror->reap, mirror_reap);
 	INIT_WORK(&mirror->free, mirror_free);
@@ -315,9 +318,9 @@ err_free:
 }
 
 /*
- * Make @mirror the one of its address space, unless there is one by now: that is returned then, or
- * an error. mmap_lock is held for writing, and dropped. The caller's reference becomes the
- * notifier's, or is given back.
+ * Make @mirror the mirror of its address space. Returns it; the one that the address space has got
+ * meanwhile; or an error. mmap_lock is held for writing, and is dropped. The caller's reference
+ * becomes the plain notifier's, or is given back.
  */
 static struct prxe_mirror *mirror_publish(struct prxe_mirror *mirror)
 {
@@ -349,19 +352,19 @@ static struct prxe_mirror *mirror_publish(struct prxe_mirror *mirror)
 }
 
 /*
- * Set-up runs in a worker: taking all locks of an address space fails on any pending signal of the
- * caller, and an application whose timer ticks is not to see that.
+ * Set-up runs in a worker. Registration takes all locks of the address space, and fails if the
+ * caller has any signal pending; an application with a ticking timer should not see that.
  */
 struct setup {
 	struct delayed_work work;
 	struct completion done;
 	struct kref ref;
-	struct mm_struct *mm;		/* mm_users held by the worker's half */
-	struct prxe_mirror *mirror;	/* to be published, the worker's */
+	struct mm_struct *mm;		/* mm_users is held until the worker has finished */
+	struct prxe_mirror *mirror;	/* to be published; only the worker uses it */
 	unsigned int lock_tries;
 	struct prxe_mirror *result;
-	bool abandoned;			/* the caller was killed; under mirrors_lock */
-	bool finished;			/* there is a result; under mirrors_lock */
+	bool abandoned;			/* the caller was killed and has left; under mirrors_lock */
+	bool finished;			/* @result is set; under mirrors_lock */
 };
 
 static void setup_free(struct kref *ref)
@@ -383,7 +386,10 @@ static void setup_finish(struct setup *s, struct prxe_mirror *result)
 	mmput_async(s->mm);
 	complete(&s->done);
 	kref_put(&s->ref, setup_free);
-	/* Last. This text stays until destroy_workqueue(mirror_wq) has waited for its return. */
+	/*
+	 * The last statement: from here on only destroy_workqueue(mirror_wq), which waits for the
+	 * return of this work, keeps the module's text.
+	 */
 	module_put(THIS_MODULE);
 }
 
@@ -422,9 +428,10 @@ struct prxe_mirror *prxe_mirror_get_current(void)
 	if (!s)
 		return ERR_PTR(-ENOMEM);
 	/*
-	 * The worker may outlast a caller that is killed, and then ends a mirror, which queues work
-	 * in the workqueue that prxe_fault_exit() destroys. So until it is over rmmod says "in
-	 * use". A caller may have come after the exit began: contexts do not hold the module.
+	 * The worker may run longer than a caller that is killed. It then ends a mirror, which
+	 * queues work in the workqueue that prxe_fault_exit() destroys. So until the worker has
+	 * finished, a reference makes rmmod say "in use". A caller may come after the module's exit
+	 * has begun, because contexts do not hold the module.
 	 */
 	if (!try_module_get(THIS_MODULE)) {
 		kfree(s);
@@ -441,7 +448,7 @@ struct prxe_mirror *prxe_mirror_get_current(void)
 	if (!wait_for_completion_killable(&s->done)) {
 		mirror = s->result;
 	} else {
-		/* A fatal signal. The worker undoes what it does, unless it has finished. */
+		/* A fatal signal. The worker undoes what it has done, unless it has finished. */
 		spin_lock_bh(&mirrors_lock);
 		WRITE_ONCE(s->abandoned, true);
 		finished = s->finished;
@@ -472,7 +479,7 @@ void prxe_mirror_unuse(struct prxe_mirror *mirror)
 	counts_add(&gone_counts, mirror);
 	spin_unlock_bh(&mirrors_lock);
 
-	/* No key reaches the mirror any more: each MR has waited for that before it went. */
+	/* No key leads to the mirror any more: each MR waited for that before it was freed. */
 	WRITE_ONCE(mirror->dead, true);
 	WRITE_ONCE(mirror->dying, true);
 	prxe_fault_pool_kill(mirror->pool);
@@ -490,8 +497,8 @@ void prxe_mirror_exit(void)
 {
 	mmu_notifier_synchronize();
 	/*
-	 * References of notifiers that are about to be dropped, and work, are left. The module may
-	 * not go before both are over.
+	 * References that notifiers are about to drop, and work, may be left. The module may not go
+	 * before both have ended.
 	 */
 	while (!wait_event_timeout(mirrors_gone, !atomic_read(&mirrors_live), 60 * HZ))
 		pr_err("waiting for %d mirrored address spaces\n", atomic_read(&mirrors_live));

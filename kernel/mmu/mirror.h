@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The life of a mirror: who may use it, from when and until when. What a mirror is, and its tables,
- * are in leaf.h, which this header includes for all users of mirrors.
+ * The life of a mirror: how it is found or created, its users, and its end. leaf.h, which this
+ * header includes for all users of mirrors, says what a mirror is, and has its tables.
  */
 #ifndef PRXE_MIRROR_H
 #define PRXE_MIRROR_H
@@ -9,27 +9,33 @@
 #include "mmu/leaf.h"
 
 /*
- * The mirror of current->mm, with one more user. Process context, may sleep; no lock that our
- * mmap() path takes may be held. A pending signal that does not kill is no error. ERR_PTR(-EINTR):
- * killed; -ENOMEM; -EINVAL: there is no address space.
+ * The mirror of current->mm, created if there is none, with one more user. Process context, sleeps;
+ * the caller holds no lock that our mmap() path takes. A pending signal is no error unless it
+ * kills. ERR_PTR(-EINTR): killed; ERR_PTR(-EINVAL): there is no address space; ERR_PTR(-ENODEV):
+ * the module is being unloaded; ERR_PTR(-ENOMEM).
  */
 struct prxe_mirror *prxe_mirror_get_current(void);
-/* One more user of a mirror that the caller uses already. Any context. */
+/* Add a user to a mirror of which the caller is a user already. Any context. */
 void prxe_mirror_use(struct prxe_mirror *mirror);
 /*
- * One user less. After the last one the mirror is dying: waits for faults are killed, and a worker
- * removes the leaves. Process context; never waits for a fault.
+ * Remove a user. After the last one the mirror is dying: fault threads that wait are killed, and a
+ * worker removes the leaves. Process context; never waits for a fault.
  */
 void prxe_mirror_unuse(struct prxe_mirror *mirror);
 
-/* What all mirrors of the module have counted, for the statistics of devices. */
+/* The sums over all mirrors that the module has or had, for the statistics of devices. */
 struct prxe_mirror_counts {
 	u64 faults, faults_handled, invalidations, invalidations_handled;
 };
 
+/* Process context or softirq; does not sleep. */
 void prxe_mirror_counts(struct prxe_mirror_counts *counts);
 
-int prxe_mirror_init(void);	/* module init */
-void prxe_mirror_exit(void);	/* module exit: no mirror has a user; waits until all are gone */
+/*
+ * Module init and exit; both sleep. prxe_mirror_init(): 0 or -ENOMEM. When prxe_mirror_exit() is
+ * called, no mirror has a user; it waits until all are freed.
+ */
+int prxe_mirror_init(void);
+void prxe_mirror_exit(void);
 
 #endif

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * The threads of a mirror: they serve its queued faults, for those who must not sleep.
+ * The fault threads of a mirror. They serve its queued faults, for callers that must not sleep.
  *
- * Each request is tried quickly first, without waiting for whoever has to bring a page
- * (userfaultfd, a swap device, a file system). If it would have to wait, a thread may wait for it,
+ * Each request is first tried quickly, without waiting for whoever has to bring a page
+ * (userfaultfd, a swap device, a file system). If it would have to wait, a thread may wait for it;
  * but only a limited number of threads wait at a time, so that some are left for requests that need
- * no waiting. Without a thread the request sleeps, and is tried quickly again from time to time.
- * That needs no memory but the request's own, so any number of requests may sleep.
+ * no waiting. A request that gets no thread to wait in sleeps, and is tried quickly again from time
+ * to time. A sleeping request needs no memory but its own, so any number of them may sleep.
  *
- * A userfaultfd server hears of a fault only from a thread that waits. So each request gets its
- * turn: when others want a thread to wait in, the watch ends the longest waits, by a SIGKILL that
- * the thread survives, and their requests sleep. A server may not have read the message by then, so
+ * A userfaultfd server hears of a fault only if a thread waits for it. So each request gets such a
+ * thread in turn: when others want one, the watch ends the longest waits, by a SIGKILL that the
+ * thread survives, and their requests sleep. A server may not have read the message by then, so
  * such a request gets a thread to wait in again, at growing intervals.
  *
- * A thread holds mm_users while it faults. If nobody else holds mm_users, the owner has exited:
- * the watch ends every wait, and the address space goes.
+ * A thread holds mm_users while it faults. If nobody else holds mm_users, the owner has exited: the
+ * watch ends every wait, and the address space can be taken down.
  *
- * Uses request.c for the requests, fault.c to fault, and leaf.c; mirror.c, above it, makes pools
+ * Uses request.c for the requests, fault.c to fault, and leaf.c; mirror.c, above it, creates pools
  * and ends them.
  */
 #include <linux/completion.h>
@@ -35,38 +35,39 @@
 #include "mmu/request.h"
 
 #define IDLE_TIME	(5 * HZ)
-#define RETRY_TIME	(HZ / 10)	/* no thread could be made */
+#define RETRY_TIME	(HZ / 10)	/* until another try to start a thread */
 
-#define QUICK_TIME	msecs_to_jiffies(10)	/* what was to be quick and is not, waits */
-#define SLICE		msecs_to_jiffies(40)	/* a wait may end when others want its thread */
-#define STUCK_TIME	(HZ / 10)	/* a wait that does not end when it should */
-#define KEEP_TIME	HZ	/* such a wait, when the mirror is gone: it may last for ever */
+#define QUICK_TIME	msecs_to_jiffies(10)	/* a quick try that takes longer counts as a wait */
+#define SLICE		msecs_to_jiffies(40)	/* longer waits may be ended for others */
+#define STUCK_TIME	(HZ / 10)	/* a thread that does not end its wait in time is stuck */
+#define KEEP_TIME	HZ	/* after which a stuck thread of a dying mirror holds the module */
 
 enum thread_state { IDLE, QUICK, WAITING };
 
 struct fault_thread {
-	struct prxe_fault_pool *pool;	/* a reference on its mirror */
+	struct prxe_fault_pool *pool;	/* with a reference on its mirror */
 	struct task_struct *task;	/* with a reference; set before the thread runs */
 	struct list_head node;		/* pool->list */
-	struct list_head all;		/* all_threads, until it was joined */
+	struct list_head all;		/* all_threads, until threads_join() frees it */
 	struct completion exited;
 	/* Under pool->lock: */
 	enum thread_state state;
-	u8 class;			/* of the request that it serves */
+	u8 class;			/* class of the request that it serves */
 	bool holds;			/* it holds mm_users */
-	bool ended;			/* it was told to end its wait */
-	bool stuck;			/* and does not, as on a frozen file system */
-	bool keeps_module;		/* it outlasts its mirror, with a reference on the module */
-	unsigned long since;		/* when its state changed, or when it was told */
+	bool ended;			/* it was told (by SIGKILL) to end its wait */
+	bool stuck;			/* told, but does not end, as on a frozen file system */
+	bool keeps_module;		/* it holds a reference on the module; see threads_keep() */
+	unsigned long since;		/* when it entered its state, or was told to end */
 };
 
 static LIST_HEAD(all_threads);
 static DEFINE_MUTEX(all_threads_lock);
-static atomic_t threads_over;	/* that were not joined yet */
+static atomic_t threads_over;	/* threads that have ended and were not freed yet */
 static struct workqueue_struct *fault_wq;
 
 /* ---- one thread ---- */
 
+/* The thread begins to serve a request of @class. */
 static void thread_enter(struct fault_thread *t, unsigned int class, enum thread_state state)
 {
 	struct prxe_fault_pool *pool = t->pool;
@@ -78,14 +79,16 @@ static void thread_enter(struct fault_thread *t, unsigned int class, enum thread
 	pool->class[class].running++;
 	if (state == WAITING)
 		pool->class[class].waiting++;
-	/* Without mm_users thread_try() ends the request with -ESRCH. */
+	/* Without mm_users, thread_try() ends the request with -ESRCH. */
 	t->holds = !READ_ONCE(pool->mirror->dead) && mmget_not_zero(pool->mirror->mm);
 	if (t->holds)
 		pool->holders++;
 	prxe_pool_work_later(pool, FAULT_WATCH);
 }
 
-/* It counts as waiting from now on: it is about to wait, or its quick try does not come back. */
+/*
+ * The thread counts as waiting from now on: it is about to wait, or its quick try takes too long.
+ */
 static void thread_waits(struct fault_thread *t)
 {
 	lockdep_assert_held(&t->pool->lock);
@@ -102,7 +105,10 @@ static void thread_uncount(struct fault_thread *t)
 		c->waiting--;
 }
 
-/* The try is over. True: the caller gives mm_users back, which no longer counts as held. */
+/*
+ * The thread has ended its try. True: it holds mm_users, and the caller gives them back;
+ * pool->holders does not count them any more.
+ */
 static bool thread_leave(struct fault_thread *t)
 {
 	struct prxe_fault_pool *pool = t->pool;
@@ -114,8 +120,9 @@ static bool thread_leave(struct fault_thread *t)
 	else
 		thread_uncount(t);
 	/*
-	 * A thread is told under the lock, too, so this signal is for the wait that is over, and
-	 * for no other. The end of the pool is not lost with it: that sets pool->dying.
+	 * A thread is told under this lock, so a signal that is pending here was sent for the wait
+	 * that has ended, and for no other. The end of the pool is not lost with it: pool->dying
+	 * says that.
 	 */
 	if (t->ended)
 		flush_signals(current);
@@ -128,7 +135,10 @@ static bool thread_leave(struct fault_thread *t)
 	return held;
 }
 
-/* Tell a thread to end its wait: it does at the next place where a fatal signal is looked at. */
+/*
+ * Tell a thread to end its wait. It does so at the next place where the kernel checks for a fatal
+ * signal.
+ */
 static void thread_end_wait(struct fault_thread *t)
 {
 	lockdep_assert_held(&t->pool->lock);
@@ -139,7 +149,7 @@ static void thread_end_wait(struct fault_thread *t)
 	send_sig(SIGKILL, t->task, 1);
 }
 
-/* What this thread is to do next, and how. */
+/* Take the next request for this thread, and note whether it waits or tries quickly. NULL: none. */
 static struct prxe_fault_req *thread_take(struct fault_thread *t)
 {
 	bool waits = false;
@@ -150,7 +160,7 @@ static struct prxe_fault_req *thread_take(struct fault_thread *t)
 	return req;
 }
 
-/* The next request; NULL: this thread is to end, and the pool has forgotten it. */
+/* Wait for the next request. NULL: this thread is to end, and is off the pool's list. */
 static struct prxe_fault_req *thread_next(struct fault_thread *t)
 {
 	struct prxe_fault_pool *pool = t->pool;
@@ -161,7 +171,7 @@ static struct prxe_fault_req *thread_next(struct fault_thread *t)
 	spin_lock_bh(&pool->lock);
 	for (;;) {
 		req = pool->dying ? NULL : thread_take(t);
-		/* One thread stays: making a thread takes longer than most faults. */
+		/* The last thread stays: starting one takes longer than most faults. */
 		if (req || pool->dying || (timeout && pool->threads > 1))
 			break;
 		pool->idle++;
@@ -175,7 +185,7 @@ static struct prxe_fault_req *thread_next(struct fault_thread *t)
 	if (!req) {
 		pool->threads--;
 		list_del_init(&t->node);
-		/* End the watch now: no timer of the pool may outlive the module. */
+		/* Run the watch now: no timer of the pool may outlive the module. */
 		if (pool->dying && !pool->threads)
 			prxe_pool_work_later(pool, 0);
 	}
@@ -183,7 +193,7 @@ static struct prxe_fault_req *thread_next(struct fault_thread *t)
 	return req;
 }
 
-/* Has another fault brought what @miss needs? */
+/* Has another fault published the translation that @miss lacks? */
 static bool miss_is_over(const struct prxe_miss *miss)
 {
 	unsigned long need = PRXE_ENTRY_VALID | (miss->write ? PRXE_ENTRY_WRITE : 0);
@@ -215,7 +225,7 @@ static int thread_try(const struct fault_thread *t, const struct prxe_fault_req 
 			       req->flags | (wait ? 0 : FAULT_QUICK));
 }
 
-/* A quick try would have had to wait: may this thread wait, at once? */
+/* The thread's quick try would have to wait. May it wait now? If so, it counts as waiting. */
 static bool thread_may_wait(struct fault_thread *t)
 {
 	struct prxe_fault_pool *pool = t->pool;
@@ -238,7 +248,10 @@ static void thread_serve(struct fault_thread *t, struct prxe_fault_req *req)
 	int ret = -EAGAIN;
 	bool held, again, waited;
 
-	/* A thread that is to wait counts as waiting already; only thread_leave() ends that. */
+	/*
+	 * The watch may set WAITING, and only thread_leave(), below, ends it: so the state may be
+	 * read without the lock.
+	 */
 	if (READ_ONCE(t->state) == QUICK)
 		ret = thread_try(t, req, false);
 	if (ret == -EAGAIN && (READ_ONCE(t->state) == WAITING || thread_may_wait(t)))
@@ -253,13 +266,13 @@ static void thread_serve(struct fault_thread *t, struct prxe_fault_req *req)
 	else if (prxe_fault_goes_on(req, ret))
 		ret = pool->dying ? -EINTR : -ESRCH;
 	/*
-	 * This thread goes on with the next request itself; a second one may have been held back by
-	 * this one's wait.
+	 * This thread takes the next request itself. If there is one more, wake another thread for
+	 * it: it may have been held back by this thread's wait.
 	 */
 	if (pool->idle && prxe_pool_ready(pool) > 1)
 		wake_up(&pool->wait);
 	spin_unlock_bh(&pool->lock);
-	/* Async: if it is the last one, it takes the address space down, which takes long. */
+	/* mmput_async(): the last mmput() takes the address space down, which takes long. */
 	if (held)
 		mmput_async(mirror->mm);
 	if (again)
@@ -275,15 +288,16 @@ static int fault_thread(void *arg)
 	struct prxe_mirror *mirror = t->pool->mirror;
 	struct prxe_fault_req *req;
 
-	/* Before the first request: SIGKILL is what ends a wait. */
+	/* Before the first request, because SIGKILL is how a wait is ended. */
 	allow_kernel_signal(SIGKILL);
 	while ((req = thread_next(t)))
 		thread_serve(t, req);
 	prxe_mirror_put(mirror);
 	atomic_inc(&threads_over);
 	/*
-	 * Both exits end in the kernel's text, so that nothing of the module runs after the
-	 * completion that prxe_fault_exit() waits for, or without the reference on the module.
+	 * Both ways to exit end in the kernel's own text: so no code of the module runs after the
+	 * completion that prxe_fault_exit() waits for, or after the reference on the module is
+	 * dropped.
 	 */
 	if (!t->keeps_module)
 		kthread_complete_and_exit(&t->exited, 0);
@@ -291,7 +305,10 @@ static int fault_thread(void *arg)
 	module_put_and_kthread_exit(0);
 }
 
-/* Free what threads that have ended leave behind; @all: kill all, and wait until they have. */
+/*
+ * Free the structures of threads that have ended. With @all, kill every thread, and wait for its
+ * end.
+ */
 static void threads_join(bool all)
 {
 	struct fault_thread *t, *next;
@@ -338,7 +355,7 @@ static int thread_start(struct prxe_fault_pool *pool)
 
 	refcount_inc(&pool->mirror->ref);
 	spin_lock_bh(&pool->lock);
-	/* If the pool is dying by now, the thread sees that, and ends. */
+	/* If the pool is dying by now, the thread finds that out, and ends. */
 	pool->threads++;
 	list_add_tail(&t->node, &pool->list);
 	spin_unlock_bh(&pool->lock);
@@ -346,9 +363,9 @@ static int thread_start(struct prxe_fault_pool *pool)
 	return 0;
 }
 
-/* ---- the watch: pool->work makes threads, ends waits, and wakes requests that sleep ---- */
+/* ---- the watch: pool->work starts threads, ends waits, and wakes requests that sleep ---- */
 
-/* End the @n longest waits of a class that have had their time. */
+/* End the @n longest waits of a class, but none that is shorter than SLICE. */
 static void end_waits(struct prxe_fault_pool *pool, unsigned int class, unsigned int n)
 {
 	while (n--) {
@@ -366,10 +383,10 @@ static void end_waits(struct prxe_fault_pool *pool, unsigned int class, unsigned
 }
 
 /*
- * Has the owner gone? Then only our threads hold mm_users. Each holder that is counted keeps its
- * mm_users for as long as we hold the lock, so if there are no more users than holders, there is no
- * other user; and no process comes back to an address space. If somebody who looks (/proc) holds it
- * for a moment, the next look tells.
+ * Has the owner exited? Then only our threads hold mm_users. The holders cannot change while we
+ * hold the lock, and each keeps its mm_users. So if mm_users is not larger than their number, there
+ * is no other user; and no process comes back to an address space. Somebody who reads /proc may
+ * hold mm_users for a moment: then the next look tells.
  */
 static bool owner_gone(const struct prxe_fault_pool *pool)
 {
@@ -388,7 +405,7 @@ static void pool_watch(struct prxe_fault_pool *pool)
 	list_for_each_entry(t, &pool->list, node) {
 		if (READ_ONCE(pool->mirror->dead))
 			thread_end_wait(t);
-		/* A quick try that is not over by now waits, whatever it was meant to do. */
+		/* A quick try that takes so long does wait, whatever it was meant to do. */
 		if (t->state == QUICK && !t->stuck && !time_before(jiffies, t->since + QUICK_TIME))
 			thread_waits(t);
 		if (t->ended && !t->stuck && !time_before(jiffies, t->since + STUCK_TIME)) {
@@ -402,9 +419,9 @@ static void pool_watch(struct prxe_fault_pool *pool)
 }
 
 /*
- * The pool is dying. A thread that stays may stay for ever, and the module's exit would wait as
- * long: with a reference, rmmod says "in use" instead. Is there any without one, to be looked at
- * again?
+ * The pool is dying. A thread that is stuck may be stuck for ever, and the module's exit would wait
+ * as long for it: so such a thread gets a reference on the module, and rmmod says "in use" instead.
+ * Returns true if a thread is left without one, so that this has to be called again.
  */
 static bool threads_keep(struct prxe_fault_pool *pool)
 {
@@ -483,7 +500,9 @@ void prxe_fault_pool_kill(struct prxe_fault_pool *pool)
 void prxe_fault_pool_orphan(struct prxe_fault_pool *pool)
 {
 	spin_lock_bh(&pool->lock);
-	/* Of a dying one the requests end anyway, and the module's exit may be ahead of us. */
+	/*
+	 * The requests of a dying pool end anyway, and the module's exit may have begun before us.
+	 */
 	if (!pool->dying)
 		prxe_pool_work_later(pool, 0);
 	spin_unlock_bh(&pool->lock);
@@ -502,7 +521,7 @@ int prxe_fault_init(void)
 
 void prxe_fault_exit(void)
 {
-	/* Every pool is dying by now, so that its work starts no thread. */
+	/* Every pool is dying by now, so its work starts no thread. */
 	flush_workqueue(fault_wq);
 	threads_join(true);
 	destroy_workqueue(fault_wq);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* The threads of a mirror, which serve its queued faults: from mirror.c's side. */
+/*
+ * The pool of a mirror: the fault threads that serve its queued faults. This header is for mirror.c
+ * and the module's init and exit.
+ */
 #ifndef PRXE_POOL_H
 #define PRXE_POOL_H
 
@@ -7,21 +10,25 @@ struct prxe_fault_pool;
 struct prxe_mirror;
 
 /*
- * A pool lives as long as its mirror's memory. Threads come when there are requests, and go when
- * they are idle. NULL: no memory. Process context.
+ * Create a mirror's pool, which lives as long as the mirror's memory. Threads are started when
+ * there are requests, and end when they are idle. NULL: no memory. Process context; sleeps.
  */
 struct prxe_fault_pool *prxe_fault_pool_create(struct prxe_mirror *mirror);
 /*
- * The mirror is dying: requests end with -EINTR, threads are killed out of what they wait for, and
- * end by themselves. Waits for nothing; any context but hardirq.
+ * The mirror is dying: its requests end with -EINTR, its threads are killed out of what they wait
+ * for, and end. Waits for nothing; any context but hardirq.
  */
 void prxe_fault_pool_kill(struct prxe_fault_pool *pool);
-/* The mirror is dead: requests end with -ESRCH. Waits for nothing; any context but hardirq. */
+/* The mirror is dead: its requests end with -ESRCH. Waits for nothing; any context but hardirq. */
 void prxe_fault_pool_orphan(struct prxe_fault_pool *pool);
-/* The mirror's memory goes; neither a thread nor work of the pool is left. */
+/* Free a pool, with its mirror. It has neither a thread nor work any more. */
 void prxe_fault_pool_destroy(struct prxe_fault_pool *pool);
 
-int prxe_fault_init(void);	/* module init */
-void prxe_fault_exit(void);	/* module exit: kills every fault thread, and waits for its end */
+/*
+ * Module init and exit; both sleep. prxe_fault_init(): 0 or -ENOMEM. prxe_fault_exit() kills every
+ * fault thread, and waits for its end.
+ */
+int prxe_fault_init(void);
+void prxe_fault_exit(void);
 
 #endif

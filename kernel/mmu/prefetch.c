@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * advise_mr: faulting memory in before it is used, in the caller's context as far as that goes
- * without waiting, and by the threads of the mirror.
+ * advise_mr: faulting memory in before it is used. What needs no waiting is done in the caller's
+ * context, the rest by the threads of the mirror.
  *
- * Uses fault.c for the caller's part and request.c for the threads'; nothing in this folder calls
- * it.
+ * Uses fault.c for the caller's part and request.c for the threads' part; nothing in this folder
+ * calls this file.
  */
 #include <linux/completion.h>
 #include <linux/refcount.h>
@@ -16,7 +16,7 @@
 #include "mmu/prefetch.h"
 #include "mmu/request.h"
 
-#define PREFETCHES_MAX	256	/* under way, of a mirror */
+#define PREFETCHES_MAX	256	/* under way for one mirror */
 
 /* ---- prefetch without waiting ---- */
 
@@ -40,12 +40,12 @@ static void queue_part(struct prxe_fault_req *req, struct prxe_mirror *mirror, u
 	prxe_fault_queue_class(req, &miss, flags, FAULT_AHEAD);
 }
 
-/* One that is under way: its request is for one leaf after the other. */
+/* A prefetch that is under way. Its request faults one leaf after the other. */
 struct prefetch {
 	struct prxe_fault_req req;
 	struct prxe_mirror *mirror;	/* a reference */
 	unsigned long va;
-	u64 len;			/* left, from va on */
+	u64 len;			/* bytes that are left, from va on */
 	unsigned int flags;
 };
 
@@ -56,7 +56,7 @@ static void prefetch_done(struct prxe_fault_req *req)
 
 	p->va += part;
 	p->len -= part;
-	/* It goes on after a leaf without memory, but not in a dead mirror. */
+	/* Go on after a leaf that has no memory, but not in a dead mirror. */
 	if (p->len && (!req->result || req->result == -EFAULT) && !READ_ONCE(p->mirror->dead)) {
 		queue_part(&p->req, p->mirror, p->va, p->len, p->flags);
 		return;
@@ -66,7 +66,7 @@ static void prefetch_done(struct prxe_fault_req *req)
 	kfree(p);
 }
 
-/* Fault in what needs no waiting, in the caller's context. */
+/* Fault in what needs no waiting, in the caller's context. 0; -EAGAIN: something was left out. */
 static int prefetch_here(const struct prxe_dev *dev, struct prxe_mirror *mirror, unsigned long va,
 			 u64 len, bool write)
 {
@@ -113,14 +113,14 @@ int prxe_fault_prefetch(const struct prxe_dev *dev, struct prxe_mirror *mirror, 
 
 /* ---- advice that is waited for ---- */
 
-/* A part of it that a thread does. The caller may leave before the request is over. */
+/* A part of the advice that a thread serves. The caller may return before the request ends. */
 struct advice {
 	struct prxe_fault_req req;
 	refcount_t ref;			/* the request's, and the caller's */
 	struct completion done;
-	struct list_head node;		/* in waiting, until the caller goes on */
+	struct list_head node;		/* in the list waiting, until the caller goes on */
 	const struct prxe_dev *dev;
-	bool users_removed;		/* the device's; so the caller goes on */
+	bool users_removed;		/* the device's users are removed: the caller goes on */
 };
 
 static LIST_HEAD(waiting);
@@ -154,8 +154,8 @@ void prxe_fault_advise_end(const struct prxe_dev *dev)
 }
 
 /*
- * False: the device's users are being removed. prxe_fault_advise_end() takes the lock after
- * dev->users_removed was set: so either we see that, or it finds us in the list.
+ * Put @a into the list. False: the device's users are being removed. prxe_fault_advise_end() takes
+ * the lock after dev->users_removed was set: so either we see that, or it finds @a in the list.
  */
 static bool advice_list(struct advice *a)
 {
@@ -185,8 +185,9 @@ static int advice_wait(struct advice *a)
 }
 
 /*
- * Have a thread do it, because the caller is in a section of the core's that the device's removal
- * waits for: there it may wait for a thread, but not for memory.
+ * Have a fault thread do it, and wait. The caller is inside a section of the core that the removal
+ * of the device waits for. There it may wait for a thread, which prxe_fault_advise_end() can end,
+ * but not for memory.
  */
 static int advise_by_thread(const struct prxe_dev *dev, struct prxe_mirror *mirror,
 			    unsigned long va, u64 len, unsigned int flags)
@@ -222,7 +223,7 @@ int prxe_fault_advise(const struct prxe_dev *dev, struct prxe_mirror *mirror, un
 
 		if (ret == -EAGAIN)
 			ret = advise_by_thread(dev, mirror, va, part, flags);
-		/* What is present may end before the range does. */
+		/* FAULT_PRESENT: present memory may end before the range does; that is no error. */
 		if (ret == -EFAULT && (flags & FAULT_PRESENT) && !first)
 			return 0;
 		if (ret)

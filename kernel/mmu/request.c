@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Queued faults of a mirror: which is tried next, which sleeps until when, which wants a thread to
- * wait in. No thread is made, told or ended here; pool.c has them, and calls this file.
+ * The queued faults of a mirror: which one is tried next, which sleep and how long, which want a
+ * thread to wait in. This file does not start, signal or end threads; pool.c, which calls it, does.
  *
  * Uses leaf.c for a mirror's reference, and fault.c to drop a miss.
  */
@@ -10,18 +10,23 @@
 #include "mmu/leaf.h"
 #include "mmu/request.h"
 
-/* While few threads are ready for the next request, one is made at once; else after GROW_DELAY. */
-#define THREADS_READY	4	/* neither waiting nor prefetching */
-#define THREADS_MAX	20	/* but for those that are stuck */
-#define THREADS_HARD	64
+/*
+ * While fewer than THREADS_READY threads serve transfers without waiting, a new thread is started
+ * at once; else after GROW_DELAY.
+ */
+#define THREADS_READY	4
+#define THREADS_MAX	20	/* threads that are not stuck */
+#define THREADS_HARD	64	/* threads, stuck ones included */
 #define GROW_DELAY	msecs_to_jiffies(10)
 
-#define TURN_TIME	msecs_to_jiffies(10)	/* while requests want a thread to wait in */
-#define ANNOUNCE_TIME	(HZ / 10)	/* until it is announced again; doubled up to 6.4 s */
+/* How often pool->work runs while requests want a thread to wait in. */
+#define TURN_TIME	msecs_to_jiffies(10)
+/* Until a request gets a thread to wait in again; doubled each time, up to 6.4 s. */
+#define ANNOUNCE_TIME	(HZ / 10)
 #define ANNOUNCE_MAX	6
-#define WAKE_BATCH	64	/* requests that one look at the time makes ready */
+#define WAKE_BATCH	64	/* sleeping requests of a level that are woken at a time */
 
-/* How many threads may serve a class, and how many of them may wait in it. */
+/* How many threads may serve each class, and how many of those may wait. */
 static const struct {
 	unsigned int running, waiting;
 } limit[FAULT_CLASSES] = {
@@ -49,7 +54,6 @@ void prxe_fault_finish(struct prxe_fault_req *req, int result)
 	req->result = result;
 	prxe_miss_drop(&req->miss);
 	req->done(req);
-	/* @req is its owner's again, or gone. */
 }
 
 void prxe_pool_work_later(struct prxe_fault_pool *pool, unsigned long delay)
@@ -63,7 +67,10 @@ void prxe_pool_work_later(struct prxe_fault_pool *pool, unsigned long delay)
 	pool->at = at;
 	refcount_inc(&pool->mirror->ref);
 	if (mod_delayed_work(pool->wq, &pool->work, delay))
-		/* It was pending, with a reference: not the last one, the caller has one. */
+		/*
+		 * It was pending, and had a reference already. This is not the last one: the caller
+		 * has one.
+		 */
 		WARN_ON_ONCE(refcount_dec_and_test(&pool->mirror->ref));
 }
 
@@ -107,7 +114,7 @@ void prxe_pool_call(struct prxe_fault_pool *pool)
 		prxe_pool_work_later(pool, TURN_TIME);
 	else if (ready > pool->idle)
 		prxe_pool_work_later(pool, few ? 0 : GROW_DELAY);
-	/* Wake under the lock: without it the request may be over, and the mirror gone. */
+	/* Under the lock: without it, the request may end, and the mirror be freed. */
 	if (ready && pool->idle)
 		wake_up(&pool->wait);
 }
@@ -132,7 +139,7 @@ static void req_want(struct prxe_fault_pool *pool, struct prxe_fault_req *req)
 	c->wanted++;
 }
 
-/* Take @req off every list. */
+/* Take @req off all lists. */
 static void req_take(struct prxe_fault_pool *pool, struct prxe_fault_req *req)
 {
 	struct fault_class *c = &pool->class[req->class];
@@ -149,8 +156,8 @@ static void req_take(struct prxe_fault_pool *pool, struct prxe_fault_req *req)
 }
 
 /*
- * Put @req to sleep until it is tried again: longer each time, and longer the more of them sleep,
- * so that they never take a whole CPU.
+ * Put @req to sleep. It sleeps longer each time, and longer the more requests sleep, so that trying
+ * them never takes a whole CPU.
  */
 static void req_sleep(struct prxe_fault_pool *pool, struct prxe_fault_req *req)
 {
@@ -174,7 +181,7 @@ void prxe_fault_again(struct prxe_fault_pool *pool, struct prxe_fault_req *req, 
 		req->announced = min(req->announced + 1, ANNOUNCE_MAX);
 	}
 	if (ret == -EBUSY && !req->level) {
-		req_enqueue(pool, req);	/* the first time it is tried again at once */
+		req_enqueue(pool, req);	/* the first time, try it again at once */
 	} else {
 		req_sleep(pool, req);
 		if (would_wait && !time_before(jiffies, req->announce)) {
@@ -189,7 +196,7 @@ bool prxe_fault_goes_on(const struct prxe_fault_req *req, int ret)
 {
 	if (READ_ONCE(req->cancelled))
 		return false;
-	/* Advice ends when memory is short: it is advice. */
+	/* Advice is not tried again when memory is short: it is only a hint. */
 	return ret == -EAGAIN || ret == -EINTR || ret == -EBUSY ||
 	       (ret == -ENOMEM && req->class == FAULT_TRANSFER);
 }

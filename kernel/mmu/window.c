@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * What each CPU is copying now: hazard windows.
+ * Hazard windows: the memory that each CPU is copying from or to now.
  *
  * Why it is safe. The owner of a window does:		Who takes memory away does:
  *
@@ -11,9 +11,9 @@
  *
  * With the two full barriers at least one of the two sees the other's store. Either the window's
  * owner finds the memory unusable; or the other side finds the window, and waits until its gen has
- * moved, which it does with release order after the last byte. A window that is opened while the
- * other side waits finds the memory unusable, so it is enough to wait for one change of gen. Names
- * change only while gen is even, and the even gen is visible before they do.
+ * changed. The owner changes gen after its last byte, with release order. An owner that opens its
+ * window while the other side waits finds the memory unusable, so it is enough to wait for one
+ * change of gen. Names change only while gen is even, and the even gen is visible before they do.
  *
  * Calls nothing else of this driver.
  */
@@ -31,7 +31,7 @@ void prxe_window_enter(const struct prxe_mr *key0, const struct prxe_leaf *leaf0
 	unsigned int gen = w->gen;
 
 	if (gen & 1) {
-		/* What was copied in the old window is done before it is seen closed. */
+		/* Release: the copy in the old window is done before the window is seen closed. */
 		smp_store_release(&w->gen, ++gen);
 		/* The even gen is visible before the names change. */
 		smp_wmb();
@@ -42,7 +42,7 @@ void prxe_window_enter(const struct prxe_mr *key0, const struct prxe_leaf *leaf0
 	WRITE_ONCE(w->name[3], leaf1);
 	/* The names are visible before the odd gen. */
 	smp_store_release(&w->gen, gen + 1);
-	/* Pairs with the ones in prxe_window_sync() and prxe_window_sync_leaves(). */
+	/* Full barrier: pairs with those in prxe_window_sync() and prxe_window_sync_leaves(). */
 	smp_mb();
 }
 
@@ -52,7 +52,7 @@ void prxe_window_leave(void)
 	unsigned int gen = w->gen;
 
 	if (gen & 1) {
-		/* Everything that was copied is done before the window is seen closed. */
+		/* Release: the copy is done before the window is seen closed. */
 		smp_store_release(&w->gen, gen + 1);
 		/* The even gen is visible before the next window's names. */
 		smp_wmb();
@@ -83,29 +83,29 @@ static void sync_cpus(const struct cpumask *cpus, const void *what)
 
 		if (!(gen & 1) || !window_names(w, what))
 			continue;
-		/* Acquire: pairs with the release of whoever has left the window. */
+		/* Acquire: pairs with the release by which the owner closes its window. */
 		while (smp_load_acquire(&w->gen) == gen)
 			cpu_relax();
 	}
-	/* What the caller does to the memory comes after all that was waited for. */
+	/* The copies that were waited for come before what the caller does to the memory next. */
 	smp_mb();
 }
 
 void prxe_window_sync(const void *what)
 {
-	/* Pairs with the one in prxe_window_enter(). */
+	/* Full barrier: pairs with the one in prxe_window_enter(). */
 	smp_mb();
 	/*
-	 * Those that are online are enough. A CPU that goes offline has closed its window, because
-	 * preemption is off inside; one that comes is online before its window's full barrier, so
-	 * either it is seen here, or it sees that what it names cannot be used any more.
+	 * It is enough to look at CPUs that are online. A CPU that goes offline has closed its
+	 * window, because preemption is off inside. A CPU that comes online is online before its
+	 * window's full barrier: either it is seen here, or it sees that what it names is unusable.
 	 */
 	sync_cpus(cpu_online_mask, what);
 }
 
 void prxe_window_sync_leaves(const struct cpumask *cpus, const struct prxe_leaf *what)
 {
-	/* Pairs with the one in prxe_window_enter(). The mask is read after it. */
+	/* Full barrier: pairs with the one in prxe_window_enter(). The mask is read after it. */
 	smp_mb();
 	sync_cpus(cpus, what);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * What each CPU is copying now: hazard windows.
+ * Hazard windows: the memory that each CPU is copying from or to now.
  *
  * A CPU that is about to touch registered memory publishes, in its own window, the MRs and the
  * mirror leaves that it will use. Then it checks that they are still good, copies at most one page,
@@ -28,25 +28,30 @@ struct prxe_window {
 } ____cacheline_aligned;
 
 /*
- * Open the window with these names, NULL where there is none; a full barrier is included. To enter
- * again moves the window on: what was copied so far is done.
+ * Open this CPU's window with these names, NULL where there is none. Includes a full barrier. If
+ * the window is open already, it is closed and opened again: whoever waits for the old names goes
+ * on.
  */
 void prxe_window_enter(const struct prxe_mr *key0, const struct prxe_leaf *leaf0,
 		       const struct prxe_mr *key1, const struct prxe_leaf *leaf1);
-/* Close the window. Everything done inside is visible before the window is seen closed. */
+/*
+ * Close this CPU's window; does nothing if it is closed. Whoever sees it closed also sees what was
+ * done inside.
+ */
 void prxe_window_leave(void);
 
 /*
- * Wait until no CPU is inside a window that was entered before the call and names @what. The caller
- * has made @what unusable before; a full barrier is included. Process context or softirq; this CPU
- * has no window open. Waits for one page copy on each CPU at most, because whoever is inside a
- * window waits for nothing.
+ * Wait until no CPU is inside a window that was entered before the call and names @what: an MR, a
+ * memory window or a leaf. The caller has made @what unusable before; a full barrier is included.
+ * Process context or softirq, with no window open on this CPU; spinlocks may be held. This waits
+ * for one page copy on each CPU at most, because a CPU inside a window waits for nothing.
  */
 void prxe_window_sync(const void *what);
 
 /*
- * The same for leaves that only @cpus may have named, at the latest before their last full barrier
- * (in prxe_window_enter()). @what: one leaf, or NULL: every window with a leaf in it.
+ * As prxe_window_sync(), for leaves, but looks only at the windows of @cpus. A CPU is set there
+ * before the full barrier of the first prxe_window_enter() in which it names one of the leaves.
+ * @what: one leaf; or NULL: wait for every window that names any leaf.
  */
 void prxe_window_sync_leaves(const struct cpumask *cpus, const struct prxe_leaf *what);
 
