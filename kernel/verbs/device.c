@@ -35,7 +35,7 @@
 #include "verbs/verbs.h"
 
 static DEFINE_MUTEX(add_lock);		/* one device is created at a time */
-static DEFINE_MUTEX(end_lock);		/* around dealloc_driver(): module exit waits for it */
+static DEFINE_MUTEX(end_lock);		/* held in dealloc_driver(): module exit waits for it */
 
 /*
  * The core manages the GIDs of a RoCE device only if the device has both operations. Carriers look
@@ -59,7 +59,7 @@ static void get_fw_str(struct ib_device *ib, char *str)
 /*
  * The core calls this when nobody can reach the device through the core any more: its users are
  * removed, and user space's objects are destroyed. Carriers may still have found it in the list:
- * prxe_dev_unlist() waits for them. Copes with a device that was never registered.
+ * prxe_dev_unlist() waits for them. It also works for a device that was never registered.
  */
 static void dealloc_driver(struct ib_device *ib)
 {
@@ -155,11 +155,11 @@ static const struct ib_device_ops device_ops = {
 /* ---- removing a device's users ---- */
 
 /*
- * When a device is unregistered, the core's uverbs raises IB_EVENT_DEVICE_FATAL and destroys user
- * space's objects. A program that only polls its CQs sees neither. So everything that was posted
- * completes with WR_FLUSH_ERR before uverbs begins. We are asked first, because the core removes
- * clients in the reverse order of their registration, and uverbs is registered before us. User
- * space can poll afterwards: a CQ's ring stays as long as it is mapped.
+ * When a device is unregistered, uverbs raises IB_EVENT_DEVICE_FATAL and destroys user space's
+ * objects. A program that only polls its CQs notices neither. So every WR that was posted completes
+ * with WR_FLUSH_ERR before uverbs begins. Our ib_client is told first, because the core removes
+ * clients in the reverse order of their registration, and uverbs is registered before us. The
+ * program can poll afterwards, because a CQ's ring stays as long as it is mapped.
  */
 static bool is_ours(const struct ib_device *ib)
 {
@@ -207,8 +207,8 @@ static const struct ib_device_ops private_id = {
 };
 
 /*
- * rxe_compat=1: no driver id is told to user space, and an unmodified librxe matches a device by
- * its name, which must begin with "rxe".
+ * rxe_compat=1: an unmodified librxe matches a device by its name, which must begin with "rxe",
+ * because user space is told no driver id.
  */
 static const struct ib_device_ops rxe_id = {
 	.driver_id = RDMA_DRIVER_RXE,
@@ -222,7 +222,7 @@ static void make_guid(struct prxe_dev *dev)
 	if (dev->ndev->addr_len == ETH_ALEN && !is_zero_ether_addr(dev->ndev->dev_addr))
 		ether_addr_copy(dev->mac, dev->ndev->dev_addr);
 	else
-		eth_random_addr(dev->mac);	/* loopback, for one, has none */
+		eth_random_addr(dev->mac);	/* for example, loopback has none */
 	addrconf_addr_eui48(eui, (const char *)dev->mac);
 	memcpy(&dev->guid, eui, sizeof(eui));
 }
@@ -248,8 +248,8 @@ int prxe_dev_add(const char *name, struct net_device *ndev)
 		goto out;
 	}
 	/*
-	 * Once the operations are set, ib_dealloc_device() calls dealloc_driver(). What that looks
-	 * at is initialised here, so that it can be called after any failure below.
+	 * Once the operations are set, ib_dealloc_device() calls dealloc_driver(). Everything that
+	 * dealloc_driver() reads is initialised here, so that any failure below may end there.
 	 */
 	INIT_LIST_HEAD(&dev->node);
 	prxe_mr_keys_init(dev);
@@ -282,7 +282,10 @@ int prxe_dev_add(const char *name, struct net_device *ndev)
 	dev->ib.phys_port_cnt = 1;
 	dev->ib.num_comp_vectors = num_possible_cpus();
 	dev->ib.local_dma_lkey = 0;
-	/* rdma_rxe has no methods of its own, so a device that passes for it has none. */
+	/*
+	 * rdma_rxe has no uverbs methods of its own, so a device that passes for rdma_rxe's has
+	 * none.
+	 */
 	if (!prxe_rxe_compat)
 		dev->ib.driver_def = prxe_uapi;
 	dev->ib.node_guid = dev->guid;
@@ -291,7 +294,7 @@ int prxe_dev_add(const char *name, struct net_device *ndev)
 				   BIT_ULL(IB_USER_VERBS_CMD_REQ_NOTIFY_CQ);
 	prxe_mark_user_name(&dev->ib);
 
-	/* Others may unregister the device as soon as it is registered: this keeps its memory. */
+	/* Others may unregister the device once it is registered: this keeps its memory. */
 	get_device(&dev->ib.dev);
 	/* No DMA device: the DMA addresses of kernel consumers are kernel addresses. */
 	err = ib_register_device(&dev->ib, name, NULL);
@@ -301,9 +304,9 @@ int prxe_dev_add(const char *name, struct net_device *ndev)
 	}
 	if (ib_device_try_get(&dev->ib)) {
 		/*
-		 * Put it into the list, where the netdev's notifier and the carriers find it. Under
-		 * RTNL: so either the notifier sees the device, or this sees that the netdev is
-		 * unregistering.
+		 * Put the device into the list, where the netdev's notifier and the carriers find
+		 * it. Under RTNL: so either the notifier finds the device, or we find that the
+		 * netdev is unregistering.
 		 */
 		rtnl_lock();
 		gone = ndev->reg_state != NETREG_REGISTERED;
@@ -338,7 +341,7 @@ void prxe_dev_remove_all(void)
 		mutex_unlock(&end_lock);
 		if (!dev)
 			break;
-		/* If it is being unregistered elsewhere, this only waits until that is over. */
+		/* If others are unregistering the device, this only waits until that has ended. */
 		ib_unregister_device(&dev->ib);
 		put_device(&dev->ib.dev);
 	}

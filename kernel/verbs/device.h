@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * A device of this module: creation over a netdev, and removal. Process context; all functions
- * sleep. The caller holds neither RTNL nor a lock that verbs take.
+ * A device of this module: its creation over a netdev, and its removal. Process context; all
+ * functions sleep. The caller holds neither RTNL nor a lock that verbs take.
  */
 #ifndef PRXE_DEVICE_H
 #define PRXE_DEVICE_H
@@ -9,11 +9,11 @@
 struct net_device;
 
 /*
- * Register the ib_client that sees a device's users being removed. Before the first device. 0 or an
- * errno of ib_register_client().
+ * Register the ib_client through which we learn that the core removes a device's users. Before the
+ * first device is created. 0 or an errno of ib_register_client().
  */
 int prxe_dev_init(void);
-/* Unregister the ib_client. After the last device is gone. */
+/* Unregister the ib_client, after the last device is gone. */
 void prxe_dev_exit(void);
 /*
  * Create and register an ib_device named @name (which may have a %d) over @ndev, which the device
@@ -22,8 +22,8 @@ void prxe_dev_exit(void);
  */
 int prxe_dev_add(const char *name, struct net_device *ndev);
 /*
- * Unregister every device, and return when all of them are freed, those as well whose
- * unregistration has begun elsewhere. Nobody may add one meanwhile.
+ * Unregister every device, and return when all of them are freed, including those whose
+ * unregistration has begun elsewhere. Nobody may create one meanwhile.
  */
 void prxe_dev_remove_all(void);
 

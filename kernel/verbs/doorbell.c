@@ -2,12 +2,13 @@
 /*
  * The doorbell: a file whose ioctl says that WQEs were posted to a QP (uapi/prxe-ioctl.h).
  *
- * The POST_SEND command of uverbs, without work requests, would do. But it costs more than a short
- * message: uverbs parses it, looks up and locks the QP's object, and writes a response. Here one
- * number is enough. The file is an object of uverbs, which destroys it when the context or the
- * device goes; a file that stays open keeps the module loaded, and nothing else.
+ * The POST_SEND command of uverbs, without work requests, has the same effect. But it costs more
+ * than a short message does: uverbs parses it, looks up and locks the QP's object, and writes a
+ * response. Here one number is enough. The file is an object of uverbs, which destroys it when the
+ * context or the device goes; a file that stays open after that keeps only the module loaded.
  *
- * Verbs: checks the QP and whose it is, then calls the send side (transport/requester.h).
+ * Verbs: checks that the QP exists and whose it is, then calls the send side
+ * (transport/requester.h).
  */
 #include <linux/fs.h>
 #include <linux/rcupdate.h>
@@ -22,15 +23,15 @@
 #include <rdma/uverbs_named_ioctl.h>
 
 struct prxe_doorbell {
-	struct ib_uobject uobj;			/* lives as long as the file is open */
+	struct ib_uobject uobj;			/* stays as long as the file is open */
 	struct prxe_dev __rcu *dev;		/* NULL: the context is closed */
-	const struct prxe_ucontext *uctx;	/* whose QPs it rings; compared, never followed */
+	const struct prxe_ucontext *uctx;	/* whose QPs it rings; never dereferenced */
 };
 
 /*
- * Process context. Locks no object of uverbs. That is safe: the QP is kept by a reference, as for a
- * packet or a timer, and a dead QP does nothing. The device is used inside RCU only, and freed by
- * RCU after its contexts are closed.
+ * The ioctl, in process context. It locks no object of uverbs. That is safe: a reference keeps the
+ * QP, as for a packet or a timer, and a dead QP does nothing. The device is used only inside RCU,
+ * and is freed by RCU after its contexts are closed.
  */
 static long doorbell_ioctl(struct file *file, unsigned int cmd, unsigned long qpn)
 {
@@ -63,7 +64,7 @@ static const struct file_operations doorbell_fops = {
 	.compat_ioctl = doorbell_ioctl,		/* the argument is a number, no pointer */
 };
 
-/* The context is closed, or the device is unregistering: from here on, rings get -EIO. */
+/* The context is closed, or the device is unregistering: from here on, the ioctl returns -EIO. */
 static void doorbell_destroy(struct ib_uobject *uobj, enum rdma_remove_reason why)
 {
 	rcu_assign_pointer(container_of(uobj, struct prxe_doorbell, uobj)->dev, NULL);

@@ -3,7 +3,7 @@
 #define PRXE_DOORBELL_H
 
 struct uapi_definition;
-/* The doorbell's object and the method that opens one, for the chain of prxe_uapi[]. */
+/* The doorbell's uverbs object, and the method that opens one: for the chain of prxe_uapi[]. */
 extern const struct uapi_definition prxe_doorbell_uapi[];
 
 #endif

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Counters of a device's port: /sys/class/infiniband/NAME/ports/1/hw_counters and "rdma statistic";
- * and those of IBTA 16.1.3, which the core reads by performance management MADs, for
- * /sys/class/infiniband/NAME/ports/1/counters.
+ * The counters of a device's port: those in /sys/class/infiniband/NAME/ports/1/hw_counters and of
+ * "rdma statistic"; and those of IBTA 16.1.3, which the core reads by performance management MADs
+ * and shows in /sys/class/infiniband/NAME/ports/1/counters.
  *
- * Verbs: only reads. Every layer counts in prxe_dev.stats (base/stats.h), mmu in its mirrors.
+ * Verbs: only reads. Every layer counts in prxe_dev.stats (base/stats.h), and mmu/ in its mirrors.
  */
 #include <rdma/ib_mad.h>
 #include <rdma/ib_pma.h>
@@ -56,7 +56,7 @@ int prxe_get_hw_stats(struct ib_device *ib, struct rdma_hw_stats *stats, u32 por
 /* A counter of 32, 16 or 8 bits stays at its largest value when it is full. */
 #define UP_TO(type, n)		((type)min_t(u64, n, (type)~0ULL))
 
-#define PMA_DATA_UNIT		4	/* bytes; of the data counters */
+#define PMA_DATA_UNIT		4	/* bytes: the data counters count in this unit */
 
 static void pma_counters(const u64 *sum, struct ib_pma_portcounters *c)
 {
@@ -91,7 +91,7 @@ int prxe_process_mad(struct ib_device *ib, int flags, u32 port, const struct ib_
 	};
 	u64 sum[PRXE_STAT_NUM];
 
-	/* Not for us: the core gives it to the agent that has registered for its class. */
+	/* Not for us: the core passes it to the agent that has registered for its class. */
 	if (in->mad_hdr.mgmt_class != IB_MGMT_CLASS_PERF_MGMT ||
 	    in->mad_hdr.method != IB_MGMT_METHOD_GET)
 		return IB_MAD_RESULT_SUCCESS;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Our methods of the uverbs ioctl: uapi/prxe-ioctl.h.
+ * The methods that this driver adds to the uverbs ioctl: uapi/prxe-ioctl.h.
  *
- * Verbs: the core has parsed the attributes and locked the object; a method reads what the object
- * has (mem/mr.h, mmu/mirror.h).
+ * Verbs: the core has parsed the attributes and locked the object; a method only reads the object
+ * (mem/key.h, mmu/mirror.h).
  */
 #include <rdma/uverbs_ioctl.h>
 #include "base/prxe.h"
@@ -18,7 +18,7 @@
 
 static_assert(PRXE_ID_BASE == 1U << UVERBS_ID_NS_SHIFT);
 
-/* The core holds the MR's object for reading: so the MR and its mirror stay. */
+/* The core holds the MR's object for reading, so the MR and its mirror stay. */
 static int UVERBS_HANDLER(PRXE_METHOD_MR_COUNTERS)(struct uverbs_attr_bundle *attrs)
 {
 	const struct prxe_mr *mr = to_prxe_mr(uverbs_attr_get_obj(attrs, PRXE_ATTR_MR_HANDLE));

@@ -4,7 +4,7 @@
 
 struct uapi_definition;
 /*
- * Our objects and methods for ib_device.driver_def, which the core reads when the device is
+ * Our uverbs objects and methods, for ib_device.driver_def, which the core reads when the device is
  * registered. The core calls the methods in process context; they may sleep.
  */
 extern const struct uapi_definition prxe_uapi[];

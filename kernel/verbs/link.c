@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * How devices come and go: "rdma link add NAME type prxe netdev DEV" creates one; the notifier of
- * netdevs unregisters it with its netdev, and reports link changes to its users.
+ * How devices are created and removed: "rdma link add NAME type prxe netdev DEV" creates one; the
+ * notifier of netdevs unregisters it with its netdev, and reports link changes to its users.
  *
- * Verbs: decides when, and calls device.c, which does it. main.c calls it.
+ * Verbs: decides when, and calls device.c, which does it. main.c calls this file.
  */
 #include <linux/if_arp.h>
 #include <linux/if_vlan.h>
@@ -29,7 +29,7 @@ static int newlink(const char *name, struct net_device *ndev)
 		if (ndev->type != ARPHRD_ETHER)
 			pr_info("%s: %s is not Ethernet: verbs work there, rdma_cm does not\n",
 				name, netdev_name(ndev));
-	} else if (err != -EEXIST && err != -EADDRINUSE) {	/* these have been logged */
+	} else if (err != -EEXIST && err != -EADDRINUSE) {	/* these were logged already */
 		pr_info("%s: cannot be added to netdev %s: error %d\n",
 			name, netdev_name(ndev), err);
 	}
@@ -42,8 +42,9 @@ static struct rdma_link_ops link_ops = {
 };
 
 /*
- * Called under RTNL. A device that is found inside RCU is not freed there, because
- * prxe_dev_unlist() waits for RCU; the reference keeps it registered after that.
+ * The notifier, called under RTNL. A device that is found inside RCU is not freed before the end of
+ * the RCU section, because prxe_dev_unlist() waits for RCU; after that, the reference keeps it
+ * registered.
  */
 static int netdev_event(struct notifier_block *nb, unsigned long event, void *arg)
 {

@@ -3,7 +3,8 @@
  * ib_post_send() and ib_post_recv(). The work requests of a kernel consumer become WQEs in rings
  * like those that user space fills itself; for user space, ib_post_send() is the slow doorbell.
  *
- * Verbs: checks a work request, writes it into the ring (obj/queue.h), and has transport look.
+ * Verbs: checks a work request, writes it into the ring (obj/queue.h), and then has transport look
+ * at the ring.
  */
 #include <linux/slab.h>
 #include "obj/ah.h"
@@ -79,7 +80,7 @@ static int post_check(struct prxe_qp *qp, const struct ib_send_wr *wr)
 	if (!kind)
 		return -EINVAL;
 	if (kind & PRXE_WR_LOCAL)
-		return 0;	/* it carries no data, and post_one() does not look at its SGEs */
+		return 0;	/* no data: post_one() ignores its SGEs */
 	if (wr->num_sge < 0 || wr->num_sge > qp->cap.max_send_sge)
 		return -EINVAL;
 	if (wr->send_flags & IB_SEND_INLINE) {
@@ -92,8 +93,8 @@ static int post_check(struct prxe_qp *qp, const struct ib_send_wr *wr)
 }
 
 /*
- * A kernel consumer's WRs are queued here and executed by the worker: a post must not call a
- * completion handler (Documentation/infiniband/core_locking.rst).
+ * A kernel consumer's WRs are only queued here, and a worker executes them, because a post must not
+ * call a completion handler (Documentation/infiniband/core_locking.rst).
  */
 static int post_kernel(struct prxe_qp *qp, const struct ib_send_wr *wr,
 		       const struct ib_send_wr **bad)
@@ -114,7 +115,7 @@ static int post_kernel(struct prxe_qp *qp, const struct ib_send_wr *wr,
 			break;
 		}
 		post_one(qp, prxe_queue_at(q, prod), wr);
-		/* The WQE before its index: pairs with prxe_queue_pending_from(). */
+		/* Release: the WQE before its index. Pairs with prxe_queue_pending_from(). */
 		smp_store_release(&q->ring->producer, prxe_queue_next(q, prod));
 	}
 	spin_unlock_irqrestore(&qp->req.post_lock, flags);
@@ -129,7 +130,7 @@ int prxe_post_send(struct ib_qp *ib, const struct ib_send_wr *wr, const struct i
 	*bad = wr;
 	if (!qp->user)
 		return READ_ONCE(qp->state) < IB_QPS_RTS ? -EINVAL : post_kernel(qp, wr, bad);
-	/* The doorbell: the WQEs are in the ring already, so this ABI has no WRs here. */
+	/* The doorbell: user space has written the WQEs into the ring, so there are no WRs here. */
 	return wr ? -EINVAL : prxe_req_doorbell(qp);
 }
 

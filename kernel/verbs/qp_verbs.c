@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Verbs on QPs: creation, the state machine of IBTA 10.3.1, destruction; and taking a device's QPs
- * from their users.
+ * Verbs on QPs: creation, the state machine of IBTA 10.3.1, destruction; and flushing the QPs of a
+ * device whose users are removed.
  *
- * Verbs: checks attributes, then calls transport, which has the QP's two sides, and through it the
- * carriers. device.c calls it.
+ * Verbs: checks attributes, then calls transport, which has the two sides of a QP, and through it
+ * the carriers. device.c calls this file.
  */
 #include <linux/delay.h>
 #include <linux/jiffies.h>
@@ -23,9 +23,12 @@
 #define MAX_TIMEOUT	31
 #define MAX_RETRY	7
 #define MAX_QPN		0xffffff
-#define ABANDON_MAX	(5 * HZ)	/* until all QPs of a device are flushed */
+#define ABANDON_MAX	(5 * HZ)	/* the longest wait until a device's QPs are flushed */
 
-/* The next QP of a user, from number @index on, with a reference; NULL: there is none. */
+/*
+ * The first QP of a user with number *@index or higher, with a reference; NULL: there is none.
+ * *@index becomes its number.
+ */
 static struct prxe_qp *next_user_qp(struct prxe_dev *dev, unsigned long *index)
 {
 	struct prxe_qp *qp;
@@ -39,17 +42,20 @@ static struct prxe_qp *next_user_qp(struct prxe_dev *dev, unsigned long *index)
 }
 
 /*
- * Users may destroy QPs meanwhile: the reference keeps the structure, and nothing else of a dead
- * QP is used. A modify that holds the mutex ends before this gets it; a later one sees
- * dev->users_removed and does not leave the error state. The wait is bounded by ABANDON_MAX, in
- * case a user keeps posting.
+ * Users may destroy QPs meanwhile: the reference keeps the structure, and of a dead QP nothing else
+ * is used. A modify that holds the mutex ends before we get it; a later one sees
+ * dev->users_removed, and leaves the QP in error. The wait is bounded by ABANDON_MAX, in case a
+ * user keeps posting.
  */
 void prxe_qp_abandon_all(struct prxe_dev *dev)
 {
 	unsigned long end = jiffies + ABANDON_MAX, i;
 	struct prxe_qp *qp;
 
-	/* All of them first: so none reports an error because its peer is in error already. */
+	/*
+	 * Put all QPs into error before any is flushed, so that none reports an error only because
+	 * its peer is in error already.
+	 */
 	for (i = 0; (qp = next_user_qp(dev, &i)); i++) {
 		mutex_lock(&qp->mutex);
 		prxe_qp_set_error(qp, -1);
@@ -59,8 +65,9 @@ void prxe_qp_abandon_all(struct prxe_dev *dev)
 	for (i = 0; (qp = next_user_qp(dev, &i)); i++) {
 		prxe_qp_schedule(qp);
 		/*
-		 * The work queues itself again when there is much to flush; prxe_qp_fail_end()
-		 * queues it when the completion with the reason is in its CQ.
+		 * The work queues itself again while there is much to flush. While qp->failing is
+		 * set, the completion with the reason is not in its CQ yet; prxe_qp_fail_end()
+		 * queues the work after that.
 		 */
 		while ((work_busy(&qp->work) || atomic_read(&qp->failing)) &&
 		       time_before(jiffies, end))
@@ -69,14 +76,14 @@ void prxe_qp_abandon_all(struct prxe_dev *dev)
 	}
 }
 
-/* The QP is in RESET or INIT: it neither sends nor receives. */
+/* Called in RESET or INIT, where the QP neither sends nor receives. */
 static void set_path_mtu(struct prxe_qp *qp, enum ib_mtu mtu)
 {
 	qp->attr.path_mtu = mtu;
 	qp->mtu_shift = prxe_mtu_shift(mtu);
 }
 
-/* Change the state from @from to @to. False: an error came first. */
+/* Change the state from @from to @to. False: the QP went into error first, or was destroyed. */
 static bool qp_move(struct prxe_qp *qp, enum ib_qp_state from, enum ib_qp_state to)
 {
 	bool ok;
@@ -111,8 +118,8 @@ static int create_queues(struct prxe_qp *qp, struct ib_qp_init_attr *init, struc
 	u32 elems, data;
 
 	/*
-	 * SGEs, inline data and the operand of ATOMIC_WRITE share a WQE's tail: for the operand, it
-	 * has the room of one SGE at least.
+	 * SGEs, inline data and the operand of ATOMIC_WRITE share the tail of a WQE. The tail has
+	 * at least the room of one SGE, for the operand.
 	 */
 	data = max3(cap->max_send_sge * (u32)sizeof(struct ib_sge),
 		    ALIGN(cap->max_inline_data, sizeof(struct ib_sge)),
@@ -287,7 +294,7 @@ static int check_attr(struct prxe_qp *qp, const struct ib_qp_attr *attr, int mas
 	return 0;
 }
 
-/* After check_attr() has accepted them: this cannot fail. */
+/* Store attributes that check_attr() has accepted; cannot fail. */
 static void store_attr(struct prxe_qp *qp, const struct ib_qp_attr *attr, int mask)
 {
 	struct ib_qp_attr *a = &qp->attr;
@@ -330,13 +337,13 @@ static void store_av(struct prxe_qp *qp, const struct rdma_ah_attr *attr, const 
 {
 	qp->av = *av;
 	qp->attr.ah_attr = *attr;
-	qp->attr.ah_attr.grh.sgid_attr = NULL;	/* its reference is the core's, not ours */
+	qp->attr.ah_attr.grh.sgid_attr = NULL;	/* the core has the reference on it */
 }
 
 static void to_reset(struct prxe_qp *qp)
 {
 	prxe_req_own(qp);
-	/* Who comes to the receive side later sees this state under resp.lock, and leaves. */
+	/* Whoever takes resp.lock later sees this state, and leaves the receive side alone. */
 	spin_lock_bh(&qp->resp.lock);
 	spin_lock(&qp->state_lock);
 	WRITE_ONCE(qp->state, IB_QPS_RESET);
@@ -374,7 +381,7 @@ static int to_rts(struct prxe_qp *qp, enum ib_qp_state cur)
 		prxe_req_own(qp);
 		prxe_req_start(qp);
 		ok = qp_move(qp, cur, IB_QPS_RTS);
-		prxe_req_disown(qp);	/* begins with what was posted */
+		prxe_req_disown(qp);	/* starts with the WQEs that were posted before */
 	} else if (cur == IB_QPS_RTS) {
 		ok = qp_move(qp, cur, IB_QPS_RTS);
 	} else {
@@ -410,15 +417,17 @@ static int modify(struct prxe_qp *qp, struct ib_qp_attr *attr, int mask)
 	if (mask & IB_QP_AV) {
 		u32 dest = mask & IB_QP_DEST_QPN ? attr->dest_qp_num : qp->attr.dest_qp_num;
 
-		/* One UDP source port keeps a connection's packets on one path, in order. */
+		/*
+		 * A connection has one UDP source port, so its packets stay on one path, in order.
+		 */
 		err = prxe_av_init(qp->dev, &av, &attr->ah_attr, qp->qpn * 31 + dest);
 		if (err)
 			return err;
 	}
 	if (mask & IB_QP_AV && cur >= IB_QPS_RTR) {
 		/*
-		 * Connected, in SQD: traffic class, hop limit and flow label may change. The GIDs
-		 * may not: the carrier was chosen by them.
+		 * The QP is connected, and in SQD. Traffic class, hop limit and flow label may
+		 * change. The GIDs may not, because the carrier was chosen by them.
 		 */
 		if (memcmp(&av.sgid, &qp->av.sgid, sizeof(av.sgid)) ||
 		    memcmp(&av.dgid, &qp->av.dgid, sizeof(av.dgid)))
@@ -445,7 +454,7 @@ static int modify(struct prxe_qp *qp, struct ib_qp_attr *attr, int mask)
 	case IB_QPS_RTS:
 		return to_rts(qp, cur);
 	case IB_QPS_SQD:
-		/* The attribute counts for this transition only. */
+		/* The attribute is valid for this transition only. */
 		if (cur != IB_QPS_SQD && !(mask & IB_QP_EN_SQD_ASYNC_NOTIFY))
 			qp->attr.en_sqd_async_notify = 0;
 		if (!qp_move(qp, cur, next))
@@ -461,7 +470,7 @@ static int modify(struct prxe_qp *qp, struct ib_qp_attr *attr, int mask)
 	}
 }
 
-/* A verb on a QP in error is an occasion to flush receive WQEs that came late (late.c). */
+/* A verb on a QP in error is a chance to flush receive WQEs that were posted late (late.c). */
 static void look_if_in_error(struct prxe_qp *qp)
 {
 	if (READ_ONCE(qp->state) == IB_QPS_ERR)
@@ -486,7 +495,7 @@ int prxe_query_qp(struct ib_qp *ib, struct ib_qp_attr *attr, int mask, struct ib
 {
 	struct prxe_qp *qp = prxe_qp_get_ib(ib);
 
-	/* rdma netlink's word for "leave this one out"; nobody else can come so late. */
+	/* To rdma netlink, -EAGAIN means "leave this one out"; nobody else can call so late. */
 	if (!qp)
 		return -EAGAIN;
 	mutex_lock(&qp->mutex);
@@ -521,10 +530,10 @@ int prxe_query_qp(struct ib_qp *ib, struct ib_qp_attr *attr, int mask, struct ib
 /* ---- destroy ---- */
 
 /*
- * Take both sides, set dead, free the rings. The send side is owned and never given back, so kicks
- * only count from here on. Who comes to the receive side sees dead under resp.lock. So nobody uses
- * the rings, CQs, PD, SRQ or ibqp after this; a queued fault, a peer or a packet may hold the
- * struct for longer. Nothing here waits for a fault or a grace period.
+ * Own the send side, take the receive side's lock, set dead, and free the rings. The send side is
+ * never given back, so a kick does nothing but count from here on; whoever takes resp.lock sees
+ * dead. So nobody uses the rings, CQs, PD, SRQ or ibqp after this; a queued fault, a peer or a
+ * packet may hold the struct for longer. Nothing here waits for a fault or a grace period.
  */
 int prxe_destroy_qp(struct ib_qp *ib, struct ib_udata *udata)
 {
@@ -548,7 +557,7 @@ int prxe_destroy_qp(struct ib_qp *ib, struct ib_udata *udata)
 		prxe_qp_put(qp);
 	prxe_carriers_tell(qp, PRXE_LIFE_END);
 	free_parts(qp);
-	/* Before the reference goes: prxe_qp_get_ib(). */
+	/* Before the reference is dropped, because prxe_qp_get_ib() relies on it. */
 	WRITE_ONCE(container_of(ib, struct prxe_ibqp, ib)->qp, NULL);
 	prxe_qp_put(qp);
 	return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * Verbs on QPs, for struct ib_device_ops. Process context; all of them sleep. The core keeps the
- * PD, the CQs and the SRQ of a QP from before its creation until after its destruction.
+ * PD, the CQs and the SRQ of a QP alive from before its creation until after its destruction.
  */
 #ifndef PRXE_QP_VERBS_H
 #define PRXE_QP_VERBS_H
@@ -11,28 +11,34 @@
 struct prxe_dev;
 
 /*
- * Create the struct prxe_qp behind @ib, in RESET. @init->cap becomes what the QP really has. 0;
- * -EOPNOTSUPP: its type or its flags; -EINVAL: more than the device's limits; -ENOMEM; -EFAULT.
+ * Create the struct prxe_qp behind @ib, in RESET. @init->cap is set to what the QP really has. 0;
+ * -EOPNOTSUPP: the type or the flags; -EINVAL: more than the device's limits, no CQ, or a response
+ * that user space has no room for; -ENOMEM; -EBUSY: no QP number is free; -EFAULT.
  */
 int prxe_create_qp(struct ib_qp *ib, struct ib_qp_init_attr *init, struct ib_udata *udata);
 /*
- * The state machine of IBTA 10.3.1. Takes qp->mutex, and owns the send side where that may be at
- * work. 0; -EINVAL: the transition, an attribute, or an error came first; -EOPNOTSUPP: what this
- * device does not have; -EIO: the device's users are being removed; -ENOMEM.
+ * The state machine of IBTA 10.3.1. Takes qp->mutex, and owns the send side while it changes what
+ * that uses. 0; -EINVAL: the transition or an attribute is not allowed, or the QP went into error
+ * meanwhile; -EOPNOTSUPP: this device does not have it; -EIO: the device's users are being removed;
+ * -ENOMEM.
  */
 int prxe_modify_qp(struct ib_qp *ib, struct ib_qp_attr *attr, int mask, struct ib_udata *udata);
-/* All attributes, whatever @mask says. Takes qp->mutex. Always 0. */
+/*
+ * Returns all attributes, whatever @mask is. Takes qp->mutex. 0; -EAGAIN: the QP is being
+ * destroyed, which only rdma netlink can see.
+ */
 int prxe_query_qp(struct ib_qp *ib, struct ib_qp_attr *attr, int mask,
 		  struct ib_qp_init_attr *init);
 /*
- * When this returns, nobody uses @ib, its CQs, PD and SRQ any more; peers, packets and faults may
- * hold the struct prxe_qp for longer. Waits neither for a fault nor for a grace period. Always 0.
+ * When this returns, nobody uses @ib, its CQs, PD and SRQ any more; but peers, packets and queued
+ * faults may hold the struct prxe_qp for longer. Waits neither for a fault nor for a grace period.
+ * Always 0.
  */
 int prxe_destroy_qp(struct ib_qp *ib, struct ib_udata *udata);
 /*
- * The device is being taken from its users (dev->users_removed is set): all QPs of users go into
- * error, and what was posted to them completes before this returns, unless it takes 5 seconds.
- * Takes qp->mutex of each.
+ * The core removes the device's users (dev->users_removed is set): put all QPs of users into error,
+ * and flush them. Returns when everything that was posted to them has completed, or after 5
+ * seconds. Takes qp->mutex of each QP in turn.
  */
 void prxe_qp_abandon_all(struct prxe_dev *dev);
 

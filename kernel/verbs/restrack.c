@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * What "rdma resource show" and "rdma statistic show mr" tell about our objects.
+ * What "rdma resource show" and "rdma statistic show mr" show of our objects.
  *
  * Verbs: only reads, from mem, mmu and transport.
  */
@@ -38,8 +38,8 @@ int prxe_fill_res_mr_entry(struct sk_buff *msg, struct ib_mr *ibmr)
 }
 
 /*
- * Faults and prefetches are those of this MR. The other counters are those of its mirror: all ODP
- * MRs of an address space share its translations, and so they share these.
+ * The faults and prefetches are those of this MR. The other counters are those of its mirror: all
+ * ODP MRs of an address space share its translations, and so they share these.
  */
 int prxe_fill_stat_mr_entry(struct sk_buff *msg, struct ib_mr *ibmr)
 {

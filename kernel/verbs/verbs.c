@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Verbs on the device, its port, contexts and PDs: mostly what they say about themselves.
+ * Verbs on the device, its port, contexts and PDs. Most of them are queries.
  *
  * Verbs: answers from struct prxe_dev and its netdev. Calls base for the port's state, and mmu to
  * give back a context's mirror.
@@ -18,7 +18,9 @@
 #define RC_ODP (IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV | IB_ODP_SUPPORT_WRITE | \
 		IB_ODP_SUPPORT_READ | IB_ODP_SUPPORT_ATOMIC | IB_ODP_SUPPORT_SRQ_RECV | \
 		PRXE_ODP_CAP_ATOMIC_WRITE | PRXE_ODP_CAP_FLUSH)
-/* UC and UD drop a message whose memory is not there after a bounded wait, as with a NIC. */
+/*
+ * UC and UD wait for missing memory for a bounded time, and then drop the message, as a NIC does.
+ */
 #define UC_ODP (IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV | IB_ODP_SUPPORT_WRITE | \
 		IB_ODP_SUPPORT_SRQ_RECV)
 #define UD_ODP (IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV | IB_ODP_SUPPORT_SRQ_RECV)
@@ -31,7 +33,7 @@ int prxe_query_device(struct ib_device *ib, struct ib_device_attr *attr, struct 
 	if (udata && (udata->inlen || udata->outlen))
 		return -EINVAL;
 	memset(attr, 0, sizeof(*attr));
-	attr->vendor_id = 0xffffff;	/* none; libraries know software devices by it */
+	attr->vendor_id = 0xffffff;	/* none; libraries recognise software devices by it */
 	attr->vendor_part_id = PRXE_DRIVER_ID;
 	attr->hw_ver = 1;
 	attr->fw_ver = (u64)PRXE_VERSION_MAJOR << 32 | PRXE_VERSION_MINOR << 16 |
@@ -63,9 +65,9 @@ int prxe_query_device(struct ib_device *ib, struct ib_device_attr *attr, struct 
 	attr->max_fast_reg_page_list_len = PRXE_MAX_FAST_PAGES;
 	attr->max_pkeys = 1;
 	attr->local_ca_ack_delay = 15;
-	attr->timestamp_mask = ~0ULL;	/* of completions that have one: CLOCK_REALTIME, in ns */
+	attr->timestamp_mask = ~0ULL;	/* CLOCK_REALTIME in ns, if the CQ has timestamps */
 	attr->hca_core_clock = 1000000;
-	/* FLUSH is to global visibility only: memory is not persistent. */
+	/* FLUSH supports global visibility only: no memory here is persistent. */
 	attr->device_cap_flags = IB_DEVICE_CURR_QP_STATE_MOD | IB_DEVICE_PORT_ACTIVE_EVENT |
 				 IB_DEVICE_SYS_IMAGE_GUID | IB_DEVICE_RC_RNR_NAK_GEN |
 				 IB_DEVICE_SRQ_RESIZE | IB_DEVICE_MEM_MGT_EXTENSIONS |
@@ -92,7 +94,7 @@ int prxe_modify_device(struct ib_device *ib, int mask, struct ib_device_modify *
 	return 0;
 }
 
-#define DEFAULT_MBPS	25000	/* of a netdev that does not know its speed, as a virtual one */
+#define DEFAULT_MBPS	25000	/* if a netdev does not know its speed, as most virtual ones */
 
 /* The fastest pair of speed and width that the netdev reaches. Takes RTNL. */
 static void port_speed(struct net_device *ndev, struct ib_port_attr *attr)
@@ -200,7 +202,10 @@ int prxe_query_pkey(struct ib_device *ib, u32 port, u16 index, u16 *pkey)
 	return 0;
 }
 
-/* Our provider negotiates features. rxe's sends no request, and has no room for a response. */
+/*
+ * Our provider negotiates features. rxe's provider sends no request, and has no room for a
+ * response.
+ */
 int prxe_alloc_ucontext(struct ib_ucontext *ib, struct ib_udata *udata)
 {
 	struct prxe_ucontext *uctx = to_prxe_ucontext(ib);
@@ -231,7 +236,7 @@ void prxe_dealloc_ucontext(struct ib_ucontext *ib)
 
 	/*
 	 * The context's MRs are gone. Unless another context or MR of the process uses the mirror,
-	 * this ends the mirror's faults.
+	 * this kills the waits of the mirror's fault threads.
 	 */
 	if (uctx->mirror)
 		prxe_mirror_unuse(uctx->mirror);
