@@ -509,6 +509,7 @@ static enum prxe_step wait_lost(struct attempt *a)
 			return PRXE_STEP_DONE;
 		}
 		qp->req.retry--;
+		prxe_count(qp->dev, completer_retry_err);
 	}
 	qp->req.lost = true;
 	prxe_req_wait(qp, ns);
