@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 # Build the provider outside of the rdma-core tree, from the private headers and the symbol map of
-# an unpacked rdma-core source, which need be neither configured nor built. No libibverbs need be
-# installed.
+# an unpacked rdma-core source, which need be neither configured nor built; or from what
+# private-headers.sh took out of one. No libibverbs need be installed. The same sources make the
+# same file, wherever they are.
 #
 #	build.sh RDMA_CORE_SRC OUTDIR
 #
@@ -81,8 +82,16 @@ EOF
 "$cc" -shared -fPIC -nostdlib -Wl,-soname,libibverbs.so.1 -Wl,--version-script="$tmp/stub.map" \
 	-o "$tmp/libibverbs.so" "$tmp/stub.c"
 
+# gcc would name some headers by the directories that the links above lead to. clang knows no such
+# option, and needs none.
+same=-fno-canonical-system-headers
+"$cc" $same -E -x c - </dev/null >/dev/null 2>&1 || same=
+
+cd "$tmp"
 # shellcheck disable=SC2086
 "$cc" -std=gnu11 -O2 -g -fPIC -fvisibility=hidden -Wall -Wextra -Werror -D_GNU_SOURCE \
+	$same -ffile-prefix-map="$tmp"=. -ffile-prefix-map="$src"=rdma-core \
+	-ffile-prefix-map="$here"=prxe -ffile-prefix-map="$uapi"=uapi \
 	-I"$uapi" -isystem "$inc" -include "$inc/config.h" -shared \
 	-Wl,--version-script="$src/buildlib/provider.map" -Wl,-z,relro,-z,now,-z,defs \
 	-o "$tmp/provider.so" "$here"/*.c -L"$tmp" -libverbs -lpthread ${CFLAGS:-}
