@@ -105,7 +105,8 @@ make_cmake() {
 	chroot_run "$ROOT" --bind "$TOP:/src" -- bash -ec '
 		cmake -S /src -B /src/build/user/cmake -GNinja -DCMAKE_BUILD_TYPE=RelWithDebInfo \
 			-DCMAKE_INSTALL_PREFIX=/usr -DCMAKE_INSTALL_LIBDIR=lib/x86_64-linux-gnu \
-			-DCMAKE_INSTALL_BINDIR=/usr/local/bin -DKDIR=/nonexistent
+			-DCMAKE_INSTALL_BINDIR=/usr/local/bin -DWITH_MODULE=OFF \
+			-DWITH_PROVIDER=OFF -DWITH_SYSTEM=OFF
 		cmake --build /src/build/user/cmake
 		DESTDIR=/src/build/user/stage cmake --install /src/build/user/cmake'
 }
