@@ -9,7 +9,8 @@
 #                                     of three are 1/3 and 2/3), or as "more"
 #   # more: latest debug              where it runs as well with --all, or when -k asks for it
 #   # timeout: 120                    seconds (three times as long on an emulated debug kernel)
-#   # where: guest                    or host: in the build's root file system, without a VM, once
+#   # where: guest                    or host: in the build's root file system, without a VM, once;
+#                                     or machine: on this machine, as root, once
 #   # mem: 2                          the guest's memory in GiB
 #   # modargs: force_wire=1           module parameters
 #   # disk: 1                         an empty /dev/vda of so many GiB
@@ -119,14 +120,16 @@ test_judge() { # K NAME RC SECONDS OUT DMESG ALLOW
 }
 
 test_host() { # K NAME
-	local file=$TOP/tests/$2.test out=$TOP/build/test/host/$2.log start rc
+	local file=$TOP/tests/$2.test out=$TOP/build/test/host/$2.log start rc cmd
 	mkdir -p "${out%/*}"
 	start=$(now_ms)
 	ensure_kernel stable
-	timeout -k 5 "$(test_header "$file" timeout 120)" \
-		unshare -m --propagation private bash -c "$CHROOT_SCRIPT" chroot_run \
-		"$ROOT" --bind "$TOP:/src" -- env -C /src "/src/tests/$2.test" \
-		>"$out" 2>&1 </dev/null
+	case $(test_header "$file" where guest) in
+	machine) cmd=("$file") ;;
+	*) cmd=(unshare -m --propagation private bash -c "$CHROOT_SCRIPT" chroot_run
+		"$ROOT" --bind "$TOP:/src" -- env -C /src "/src/tests/$2.test") ;;
+	esac
+	timeout -k 5 "$(test_header "$file" timeout 120)" "${cmd[@]}" >"$out" 2>&1 </dev/null
 	rc=$?
 	test_judge host "$2" $rc "$(test_seconds "$start")" "$out" /dev/null ''
 }
@@ -294,7 +297,7 @@ test_run() { # KERNELS PATTERN
 	}
 	rm -rf "$TOP/build/test"
 	for name in "${names[@]}"; do
-		[ "$(test_header "$TOP/tests/$name.test" where guest)" = host ] || continue
+		[ "$(test_header "$TOP/tests/$name.test" where guest)" != guest ] || continue
 		! test_runs_on "$TOP/tests/$name.test" stable "$2" || test_host host "$name"
 	done
 	for k in $1; do
