@@ -9,7 +9,8 @@ GENERATED = ("docs/matrix.md",)
 LICENSES = ("LICENSE*",)
 
 # Files that carry no license line of their own: documents, and lists that have no comments.
-NO_SPDX = ("*.md", "*.gitignore", "LICENSE*")
+NO_SPDX = ("*.md", "*.gitignore", "LICENSE*", "packaging/debian/changelog",
+           "packaging/debian/source/format")
 
 # Left over from work in progress. In brackets, so that this file is not found.
 _LEFT = re.compile(r"\b(TO[D]O|FIX[M]E|XX[X])\b")
