@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# shellcheck shell=bash disable=SC2016,SC2034
+# The source tarball (./run dist) and Debian's packages (./run package), made from the last commit.
+#
+#   dist_run              make build/dist/prxe-VERSION.tar.xz
+#   package_run SUITE     make the packages for that release of Debian, or for all, twice; compare
+#                         the two; have lintian look at them; results in build/package/SUITE
+#   PACKAGE_SUITES        the releases
+#
+# Each release has a root file system of its own to build in (a cache entry). A build runs in it
+# without network and as an unprivileged user, with what packaging/debian/control asks for. The two
+# builds differ in directory, time zone, locale and number of processors.
+
+PACKAGE_SUITES="bookworm trixie sid"
+# Whose rdma-core the tarball has private headers of. Those of trixie fit bookworm too: both have
+# provider ABI 34.
+DIST_SUITES="trixie sid"
+# Who builds: nobody, in numbers, because the roots need not know this machine's users.
+PACKAGE_USER=65534
+# Whatever lintian has to say fails, not only errors. One debian/control serves three releases, and
+# their lintians know three versions of the policy, so which one it names is of no interest.
+PACKAGE_LINTIAN=(--info --display-info --pedantic "--fail-on=error,warning,info,pedantic"
+	--suppress-tags "newer-standards-version,out-of-date-standards-version")
+
+package_version() { # TREE
+	local version
+	version=$(sed -n 's/^#define PRXE_VERSION_[A-Z]* \([0-9]*\)$/\1/p' \
+		"$1/kernel/base/version.h" | paste -sd.)
+	[[ $version =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]] ||
+		die "kernel/base/version.h has no version of three numbers: $version"
+	printf '%s\n' "$version"
+}
+
+known_suite() { # SUITE
+	case " $PACKAGE_SUITES " in
+	*" $1 "*) ;;
+	*) die "no packages are made for '$1': there are $PACKAGE_SUITES, and all" ;;
+	esac
+}
+
+# sid changes every day: what is kept of it is made anew each week.
+suite_age() { # SUITE
+	[ "$1" != sid ] || date +%G-%V
+}
+
+# The names in Build-Depends, and what building and checking takes besides.
+package_needs() {
+	printf '%s\n' build-essential lintian
+	awk '/^[A-Z]/ { on = sub(/^Build-Depends:/, "") } on' "$TOP/packaging/debian/control" |
+		tr ',' '\n' | awk 'NF { sub(/-compat/, "", $1); print $1 }'
+}
+
+make_package_root() { # DIR: for PACKAGE_SUITE
+	local src opts=() line
+	src=$(debian_sources "$PACKAGE_SUITE") || return 1
+	while read -r line; do
+		opts+=("--aptopt=${line%;}")
+	done < <(apt_settings)
+	printf '%s\n' "$src" | mmdebstrap --variant=buildd "${opts[@]}" \
+		--include="$(package_needs | paste -sd,)" "$PACKAGE_SUITE" "$1/root" - || {
+		echo "mmdebstrap failed: is the network there, and does this machine's" \
+			"debian-archive-keyring know $PACKAGE_SUITE?"
+		return 1
+	}
+	mkdir -p "$1"/root/{build,apt,src} &&
+		{ [ -e "$1/root/etc/resolv.conf" ] || : >"$1/root/etc/resolv.conf"; }
+}
+
+ensure_package_root() { # SUITE: sets PACKAGE_ROOT
+	local key dir
+	PACKAGE_SUITE=$1
+	key=$({ package_needs && suite_age "$1" && recipe make_package_root; } | hash_of)
+	dir=$(cache_entry "package-$1" "$key" 2000 "build root for $1" \
+		make_package_root 7>&-) || exit 1
+	PACKAGE_ROOT=$dir/root
+}
+
+# ---- the source tarball ----
+
+dist_git() { git -c safe.directory="$TOP" -C "$TOP" "$@"; }
+
+# rdma-core's source as SUITE has it; the root is only used to fetch and unpack it.
+make_rdma_source() { # DIR
+	local STABLE_DIR=${PACKAGE_ROOT%/root} SUITE=$DIST_SUITE
+	make_rdma_core "$1"
+}
+
+ensure_rdma_source() { # SUITE: sets RDMA_SOURCE
+	local key dir
+	DIST_SUITE=$1
+	key=$({
+		package_needs && suite_age "$1" && recipe make_package_root make_rdma_source &&
+			declare -f make_rdma_core
+	} | hash_of)
+	dir=$(cache_entry "rdma-source-$1" "$key" 200 "rdma-core source of $1" \
+		make_rdma_source 7>&-) || exit 1
+	RDMA_SOURCE=$dir/src
+}
+
+# The private headers of rdma-core, so that nobody who builds from the tarball needs its source.
+dist_headers() { # TREE
+	local suite pabi
+	[ -e "$1/providers/prxe/private-headers.sh" ] ||
+		die "the last commit has no providers/prxe/private-headers.sh"
+	ensure_package_root trixie
+	for suite in $DIST_SUITES; do
+		ensure_rdma_source "$suite"
+		pabi=$(sed -n 's/^set(IBVERBS_PABI_VERSION "\([0-9]*\)").*/\1/p' \
+			"$RDMA_SOURCE/CMakeLists.txt")
+		[ -n "$pabi" ] || die "$RDMA_SOURCE/CMakeLists.txt names no provider ABI"
+		[ ! -e "$1/rdma-core-headers/$pabi" ] || continue
+		step "private headers of $suite's rdma-core, ABI $pabi" \
+			bash "$1/providers/prxe/private-headers.sh" "$RDMA_SOURCE" \
+			"$1/rdma-core-headers/$pabi" || exit 1
+	done
+}
+
+# The same commit makes the same file: sorted, with the commit's date, owned by nobody in
+# particular, and xz in one thread (with several, its output depends on their number).
+dist_pack() { # PARENT NAME DATE FILE
+	tar -C "$1" --sort=name --format=gnu --mtime="@$3" --owner=0 --group=0 --numeric-owner \
+		--mode=u=rwX,go=rX -cf - "$2" | xz -9 -T1 >"$4.new" && mv "$4.new" "$4"
+}
+
+# One run at a time in a checkout. (Those who make cache entries must not inherit the descriptor:
+# mmdebstrap gives its children numbers that have to have one digit.)
+dist_lock() {
+	mkdir -p "$TOP/build/dist" "$TOP/build/package" || die "cannot write in $TOP"
+	exec 7>"$TOP/build/dist/.lock"
+	flock -n 7 || {
+		msg "another ./run dist or package runs in this checkout, waiting ..."
+		flock 7
+	}
+	rm -rf "$TOP"/build/dist/.tmp.* "$TOP"/build/package/.work-*
+}
+
+dist_make() { # sets DIST, DIST_DATE, DIST_VERSION
+	local tmp tree
+	command -v git >/dev/null ||
+		die "the tarball is made from git's last commit, and git is not installed:" \
+			"apt-get install git"
+	[ "$(dist_git rev-parse --show-toplevel 2>/dev/null)" = "$TOP" ] ||
+		die "the tarball is made from git's last commit, and this is no git checkout:" \
+			"use a clone (or the tarball that this tree came from)"
+	[ -z "$(dist_git status --porcelain)" ] ||
+		msg "what is not committed is not in the tarball (git status shows it)"
+	DIST_DATE=$(dist_git log -1 --format=%ct HEAD) || die "git has no commit here"
+	tmp=$(mktemp -d "$TOP/build/dist/.tmp.XXXXXX") || die "cannot write in $TOP/build/dist"
+	mkdir "$tmp/tree" && dist_git archive HEAD | tar -C "$tmp/tree" -xf - ||
+		die "git archive failed"
+	DIST_VERSION=$(package_version "$tmp/tree") || exit 1
+	tree=$tmp/prxe-$DIST_VERSION
+	mv "$tmp/tree" "$tree"
+	dist_headers "$tree"
+	DIST=$TOP/build/dist/prxe-$DIST_VERSION.tar.xz
+	dist_pack "$tmp" "${tree##*/}" "$DIST_DATE" "$DIST" || die "cannot write $DIST"
+	rm -rf "$tmp"
+	msg "source: ${DIST#"$TOP"/} (commit $(dist_git rev-parse --short HEAD))"
+}
+
+dist_run() {
+	dist_lock
+	dist_make
+}
+
+# ---- Debian's packages ----
+
+# Releases sort as they follow each other, so that an upgrade of the machine upgrades these too.
+package_suffix() { # SUITE
+	case $1 in
+	bookworm) echo '~deb12' ;;
+	trixie) echo '~deb13' ;;
+	esac
+}
+
+# The source package's parts as dpkg wants them: the tarball, and its tree with debian/ at the top.
+package_unpack() { # SUITE DIR
+	local tree=$2/prxe-$DIST_VERSION
+	mkdir -p "$2" && cp "$DIST" "$2/prxe_$DIST_VERSION.orig.tar.xz" &&
+		tar -C "$2" -xf "$DIST" && cp -r "$tree/packaging/debian" "$tree/debian" &&
+		sed -i "1s/^prxe (\([^)]*\)) [a-z]*;/prxe (\1$(package_suffix "$1")) \
+${1/sid/unstable};/" "$tree/debian/changelog" &&
+		find "$tree/debian" -exec touch -h -d "@$DIST_DATE" {} + &&
+		chown -R "$PACKAGE_USER:$PACKAGE_USER" "$2"
+}
+
+package_build() { # DIR IN-ROOT VARIABLE=VALUE...
+	local dir=$1 at=$2
+	shift 2
+	chroot_run "$PACKAGE_ROOT" --bind "$dir:/build" -- \
+		unshare -n setpriv --reuid $PACKAGE_USER --regid $PACKAGE_USER --clear-groups \
+		env HOME=/nonexistent SOURCE_DATE_EPOCH="$DIST_DATE" "$@" \
+		bash -ec 'cd "$1" && dpkg-buildpackage -us -uc' \
+		build "/build/$at/prxe-$DIST_VERSION"
+}
+
+# What differs between two directories of packages, by name; true when nothing does.
+package_compare() { # DIR1 DIR2
+	local f same=0 tmp
+	diff <(cd "$1" && echo *.deb) <(cd "$2" && echo *.deb) || same=1
+	for f in "$1"/*.deb "$1"/*.dsc "$1"/*.debian.tar.xz; do
+		[ -e "$f" ] || continue
+		cmp -s "$f" "$2/${f##*/}" && continue
+		same=1
+		echo "${f##*/} differs between two builds"
+		[[ $f == *.deb ]] || continue
+		tmp=$(mktemp -d) || return 1
+		dpkg-deb -R "$f" "$tmp/1" && dpkg-deb -R "$2/${f##*/}" "$tmp/2" &&
+			(cd "$tmp" && diff -rq --no-dereference 1 2 | sed 's/^/    /')
+		diff <(dpkg-deb -c "$f") <(dpkg-deb -c "$2/${f##*/}") | sed 's/^/    /'
+		rm -rf "$tmp"
+	done
+	return $same
+}
+
+package_lintian() { # DIR
+	chroot_run "$PACKAGE_ROOT" --bind "$1:/build" -- \
+		setpriv --reuid $PACKAGE_USER --regid $PACKAGE_USER --clear-groups \
+		env HOME=/tmp bash -ec 'cd /build && lintian "$@" *.changes' \
+		lintian "${PACKAGE_LINTIAN[@]}"
+}
+
+package_suite() { # SUITE
+	local suite=$1 out=$TOP/build/package/$1 work differ
+	ensure_package_root "$suite"
+	need_space "$TOP/build" 500 "the packages for $suite"
+	work=$TOP/build/package/.work-$suite
+	package_unpack "$suite" "$work/1" && package_unpack "$suite" "$work/second" ||
+		die "cannot unpack $DIST"
+	step "packages for $suite" package_build "$work" 1 TZ=UTC DEB_BUILD_OPTIONS=parallel=2 ||
+		die "the packages for $suite do not build"
+	step "packages for $suite, again" package_build "$work" second \
+		TZ=XYZ-13 LC_ALL=C DEB_BUILD_OPTIONS=parallel=1 ||
+		die "the packages for $suite do not build a second time"
+	differ=$(package_compare "$work/1" "$work/second") ||
+		die "two builds of the packages for $suite differ:"$'\n'"$differ"
+	step "lintian on the packages for $suite" package_lintian "$work/1" ||
+		die "lintian has something to say of the packages for $suite"
+	rm -rf "$work/1/prxe-$DIST_VERSION" "$out" && chown -R 0:0 "$work/1" &&
+		mv "$work/1" "$out" && rm -rf "$work" || die "cannot write $out"
+	msg "packages for $suite: ${out#"$TOP"/}"
+}
+
+package_run() { # SUITE|all
+	local suite
+	[ "$1" = all ] && set -- "$PACKAGE_SUITES"
+	for suite in $1; do
+		known_suite "$suite"
+	done
+	dist_lock
+	dist_make
+	for suite in $1; do
+		package_suite "$suite"
+	done
+}
