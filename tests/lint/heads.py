@@ -11,7 +11,7 @@ KERNELS = ("stable", "latest", "debug", "oldstable")
 KEYS = ("kernels", "more", "timeout", "where", "mem", "leaks", "modargs", "disk", "link",
         "allow")
 # These need not run every day; docs/testing.md says so.
-NOT_DAILY = ("lint/style", "vm/leaks", "verbs/huge", "install/upstream")
+NOT_DAILY = ("lint/style", "vm/leaks", "verbs/huge", "install/upstream", "install/package")
 
 
 def head(text):
