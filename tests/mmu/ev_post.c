@@ -376,15 +376,14 @@ static atomic_int churn_what;
 /* MADV_FREE of memory of its own, again and again; or as much work for the processor. */
 static void *churner(void *arg)
 {
-	volatile uint64_t n = 0;
 	int what;
 
 	while ((what = atomic_load(&churn_what)) != DONE) {
 		if (what == CHURN)
 			madvise(arg, CHURN_ROOM, MADV_FREE);
 		else
-			for (int i = 0; i < 100000; i++)
-				n += i;
+			for (volatile int i = 0; i < 100000; i++)
+				;
 	}
 	return NULL;
 }
