@@ -33,7 +33,9 @@ cache_make() ( # NAME DIR DESC BUILDER
 	rm -rf --one-file-system "$CACHE"/.tmp."$1"-*
 	tmp=$CACHE/.tmp.$1-$$
 	mkdir -p "$tmp" || die "cannot write in $CACHE"
-	if step "$3" "$4" "$tmp"; then
+	# Without the descriptors of our locks: mmdebstrap gives those of its children numbers that
+	# must have one digit.
+	if step "$3" "$4" "$tmp" 6>&- 7>&- 8>&- 9>&-; then
 		mv -T "$tmp" "$2"
 	else
 		rm -rf --one-file-system "$tmp"

@@ -10,6 +10,8 @@
 #   need_root                 become root (sudo), or say that it is needed
 #   need_tools                install the Debian packages that this machine lacks
 #   need_space DIR MIB WHAT   stop early when DIR's file system has less than MIB free
+#   run_alone FD FILE WHAT    wait until no other WHAT runs in this checkout. The descriptor FD, one
+#                             digit and not 8 or 9, holds the lock until this shell ends
 #   now_ms                    milliseconds, for durations
 #   hash_of                   a short hash of standard input
 
@@ -89,4 +91,12 @@ need_space() { # DIR MIB WHAT
 	[ "${free:-0}" -ge "$2" ] ||
 		die "not enough disk space for $3: $1 has ${free:-0} MiB free" \
 			"and $2 MiB are needed (XDG_CACHE_HOME moves the cache)"
+}
+
+run_alone() { # FD FILE WHAT
+	eval "exec $1>\"\$2\"" || die "cannot write $2"
+	flock -n "$1" || {
+		msg "another $3 runs in this checkout, waiting ..."
+		flock "$1"
+	}
 }

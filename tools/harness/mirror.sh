@@ -4,6 +4,8 @@
 #
 #   host_sources                 "URI SUITE" lines of the machine's binary package sources
 #   debian_sources SUITE [TYPE]  sources.list lines for that release (TYPE deb or deb-src)
+#   suite_age SUITE              a part of the keys of what is kept of that release: sid changes
+#                                every day, and is made anew each week
 #   apt_settings                 the machine's apt settings for downloads (proxies, date checks)
 
 host_sources() {
@@ -119,4 +121,8 @@ apt_settings() {
 		grep -E -e '^Acquire::(http|https|Check-Valid-Until)[: ]' \
 			-e '^Acquire::(Check-Date|Retries|ForceIPv[46])[: ]' |
 		grep -v '::User-Agent' | grep -v ' "";$'
+}
+
+suite_age() { # SUITE
+	[ "$1" != sid ] || date +%G-%V
 }

@@ -42,11 +42,6 @@ known_suite() { # SUITE
 	esac
 }
 
-# sid changes every day: what is kept of it is made anew each week.
-suite_age() { # SUITE
-	[ "$1" != sid ] || date +%G-%V
-}
-
 # The names in Build-Depends, and what building and checking takes besides.
 package_needs() {
 	printf '%s\n' build-essential lintian
@@ -55,27 +50,18 @@ package_needs() {
 }
 
 make_package_root() { # DIR: for PACKAGE_SUITE
-	local src opts=() line
-	src=$(debian_sources "$PACKAGE_SUITE") || return 1
-	while read -r line; do
-		opts+=("--aptopt=${line%;}")
-	done < <(apt_settings)
-	printf '%s\n' "$src" | mmdebstrap --variant=buildd "${opts[@]}" \
-		--include="$(package_needs | paste -sd,)" "$PACKAGE_SUITE" "$1/root" - || {
-		echo "mmdebstrap failed: is the network there, and does this machine's" \
-			"debian-archive-keyring know $PACKAGE_SUITE?"
-		return 1
-	}
-	mkdir -p "$1"/root/{build,apt,src} &&
-		{ [ -e "$1/root/etc/resolv.conf" ] || : >"$1/root/etc/resolv.conf"; }
+	make_root "$1" "$PACKAGE_SUITE" buildd "$(package_needs | paste -sd,)" &&
+		mkdir -p "$1"/root/{build,apt,src}
 }
 
 ensure_package_root() { # SUITE: sets PACKAGE_ROOT
 	local key dir
 	PACKAGE_SUITE=$1
-	key=$({ package_needs && suite_age "$1" && recipe make_package_root; } | hash_of)
+	key=$({
+		package_needs && suite_age "$1" && recipe make_root make_package_root
+	} | hash_of) || exit 1
 	dir=$(cache_entry "package-$1" "$key" 2000 "build root for $1" \
-		make_package_root 7>&-) || exit 1
+		make_package_root) || exit 1
 	PACKAGE_ROOT=$dir/root
 }
 
@@ -83,32 +69,13 @@ ensure_package_root() { # SUITE: sets PACKAGE_ROOT
 
 dist_git() { git -c safe.directory="$TOP" -C "$TOP" "$@"; }
 
-# rdma-core's source as SUITE has it; the root is only used to fetch and unpack it.
-make_rdma_source() { # DIR
-	local STABLE_DIR=${PACKAGE_ROOT%/root} SUITE=$DIST_SUITE
-	make_rdma_core "$1"
-}
-
-ensure_rdma_source() { # SUITE: sets RDMA_SOURCE
-	local key dir
-	DIST_SUITE=$1
-	key=$({
-		package_needs && suite_age "$1" && recipe make_package_root make_rdma_source &&
-			declare -f make_rdma_core
-	} | hash_of)
-	dir=$(cache_entry "rdma-source-$1" "$key" 200 "rdma-core source of $1" \
-		make_rdma_source 7>&-) || exit 1
-	RDMA_SOURCE=$dir/src
-}
-
 # The private headers of rdma-core, so that nobody who builds from the tarball needs its source.
 dist_headers() { # TREE
 	local suite pabi
 	[ -e "$1/providers/prxe/private-headers.sh" ] ||
 		die "the last commit has no providers/prxe/private-headers.sh"
-	ensure_package_root trixie
 	for suite in $DIST_SUITES; do
-		ensure_rdma_source "$suite"
+		ensure_rdma_source "$suite" || exit 1
 		pabi=$(sed -n 's/^set(IBVERBS_PABI_VERSION "\([0-9]*\)").*/\1/p' \
 			"$RDMA_SOURCE/CMakeLists.txt")
 		[ -n "$pabi" ] || die "$RDMA_SOURCE/CMakeLists.txt names no provider ABI"
@@ -126,15 +93,9 @@ dist_pack() { # PARENT NAME DATE FILE
 		--mode=u=rwX,go=rX -cf - "$2" | xz -9 -T1 >"$4.new" && mv "$4.new" "$4"
 }
 
-# One run at a time in a checkout. (Those who make cache entries must not inherit the descriptor:
-# mmdebstrap gives its children numbers that have to have one digit.)
 dist_lock() {
 	mkdir -p "$TOP/build/dist" "$TOP/build/package" || die "cannot write in $TOP"
-	exec 7>"$TOP/build/dist/.lock"
-	flock -n 7 || {
-		msg "another ./run dist or package runs in this checkout, waiting ..."
-		flock 7
-	}
+	run_alone 7 "$TOP/build/dist/.lock" "./run dist or package"
 	rm -rf "$TOP"/build/dist/.tmp.* "$TOP"/build/package/.work-*
 }
 

@@ -6,8 +6,6 @@
 #   ensure_kernel K      make (once) all that K needs; sets ROOT (the root file system), KVER,
 #                        VMLINUZ, INITRD
 #   ensure_qemu          make (once) QEMU; sets QEMU, the words that run it
-#   ensure_rdma_core     make (once) the unpacked rdma-core source that matches the root; sets
-#                        RDMA_CORE
 #   KERNELS              the names: stable latest debug oldstable
 #
 # stable is trixie's kernel with everything else that a guest or a build needs. The others are
@@ -26,29 +24,35 @@ recipe() { # FUNCTION...
 	declare -f "$@" | sed -e :a -e '/\\$/{N;s/\\\n[[:blank:]]*//;ta' -e '}'
 }
 
-make_root_stable() { # DIR
-	local src opts=() line
-	src=$(debian_sources "$SUITE") || return 1
+# A root file system of its own for SUITE, with what mmdebstrap's VARIANT and PACKAGES bring.
+make_root() { # DIR SUITE VARIANT PACKAGES [OPTION]...: PACKAGES with commas; makes DIR/root
+	local dir=$1 suite=$2 variant=$3 packages=$4 src opts=() line
+	shift 4
+	src=$(debian_sources "$suite") || return 1
 	while read -r line; do
 		opts+=("--aptopt=${line%;}")
 	done < <(apt_settings)
-	printf '%s\n' "$src" | mmdebstrap --variant=important "${opts[@]}" \
+	printf '%s\n' "$src" | mmdebstrap --variant="$variant" "${opts[@]}" "$@" \
+		--include="$packages" "$suite" "$dir/root" - || {
+		echo "mmdebstrap failed: is the network there, \
+and does this machine's debian-archive-keyring know $suite?"
+		return 1
+	}
+	# chroot_run mounts this machine's over it.
+	[ -e "$dir/root/etc/resolv.conf" ] || : >"$dir/root/etc/resolv.conf"
+}
+
+make_root_stable() { # DIR
+	make_root "$1" "$SUITE" important "$(package_list)" \
 		--dpkgopt='path-exclude=/etc/kernel/postinst.d/initramfs-tools' \
 		--dpkgopt='path-exclude=/usr/share/man/*' \
 		--dpkgopt='path-exclude=/usr/share/info/*' \
 		--dpkgopt='path-exclude=/usr/share/locale/*' \
 		--dpkgopt='path-exclude=/usr/share/doc/*' \
-		--dpkgopt='path-include=/usr/share/doc/rdma-core/*' \
-		--include="$(package_list)" "$SUITE" "$1/root" - || {
-		echo "mmdebstrap failed: is the network there, \
-and does this machine's debian-archive-keyring know $SUITE?"
-		return 1
-	}
+		--dpkgopt='path-include=/usr/share/doc/rdma-core/*' || return 1
 	# Mount points: the project, the rdma-core source, apt state for downloads, the job and the
 	# user's share.
-	mkdir -p "$1"/root/{src,rdma-core,apt,mnt/job,mnt/share} &&
-		{ [ -e "$1/root/etc/resolv.conf" ] || : >"$1/root/etc/resolv.conf"; } &&
-		root_finish "$1"
+	mkdir -p "$1"/root/{src,rdma-core,apt,mnt/job,mnt/share} && root_finish "$1"
 }
 
 root_finish() { # DIR: one kernel is in its root; note its version
@@ -153,7 +157,9 @@ make_root_debug() { # DIR
 }
 
 stable_key() {
-	{ echo "$SUITE" && package_list && recipe make_root_stable root_finish; } | hash_of
+	{
+		echo "$SUITE" && package_list && recipe make_root make_root_stable root_finish
+	} | hash_of
 }
 
 ensure_stable() {
@@ -261,39 +267,4 @@ ensure_qemu() {
 	QEMU=(env "QEMU_MODULE_DIR=$QEMU_DIR/$lib/qemu" "$root/usr/lib64/ld-linux-x86-64.so.2"
 		--library-path "$QEMU_DIR/$lib:$root/$lib" "$QEMU_DIR/usr/bin/qemu-system-x86_64"
 		-L "$QEMU_DIR/usr/share/qemu" -L "$QEMU_DIR/usr/share/seabios")
-}
-
-make_rdma_core() { # DIR
-	local ver
-	mkdir -p "$1/apt" "$1/src" && chroot_apt_setup "$1/apt" "$SUITE" deb-src &&
-		ver=$(chroot_run "$STABLE_DIR/root" -- \
-			dpkg-query -f '${source:Version}' -W libibverbs1) &&
-		chroot_run "$STABLE_DIR/root" --bind "$1/apt:/apt" --bind "$1/src:/src" -- \
-			bash -ec '
-			ver=$1; shift
-			cat /apt/settings.conf >/apt/apt.conf
-			apt-get "$@" update
-			cd /apt/cache
-			# The upstream tarball is all that is needed, and is checked here against
-			# the signed index: not every mirror has the rest of an older source
-			# package.
-			apt-get "$@" source --download-only "rdma-core=$ver" \
-				|| apt-get "$@" source --download-only rdma-core ||
-				echo "apt-get source was not complete"
-			tar=$(ls rdma-core_*.orig.tar.*z | head -n 1)
-			sum=$(sha256sum "$tar" | cut -d" " -f1)
-			apt-cache "$@" showsrc rdma-core | grep -q "^ $sum [0-9]* $tar\$" \
-				|| { echo "$tar: wrong checksum"; exit 1; }
-			tar -C /src --strip-components=1 -xf "$tar"' \
-			rdma-core "$ver" "${CHROOT_APT[@]}" &&
-		rm -rf "$1/apt"
-}
-
-ensure_rdma_core() {
-	[ -n "${RDMA_CORE:-}" ] && return
-	ensure_stable
-	local key dir
-	key=$({ echo "$STABLE_KEY" && recipe make_rdma_core; } | hash_of) || exit 1
-	dir=$(cache_entry rdma-core "$key" 200 "rdma-core source" make_rdma_core) || return 1
-	RDMA_CORE=$dir/src
 }

@@ -290,11 +290,7 @@ test_run() { # KERNELS PATTERN
 	[ ${#names[@]} -gt 0 ] ||
 		die "no test matches '$2' (tests are executable files tests/*/NAME.test)"
 	mkdir -p "$TOP/build" || die "cannot write in $TOP"
-	exec 6>"$TOP/build/.test.lock"
-	flock -n 6 || {
-		msg "another ./run test runs in this checkout, waiting ..."
-		flock 6
-	}
+	run_alone 6 "$TOP/build/.test.lock" "./run test"
 	rm -rf "$TOP/build/test"
 	for name in "${names[@]}"; do
 		[ "$(test_header "$TOP/tests/$name.test" where guest)" != guest ] || continue

@@ -24,41 +24,16 @@ here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 
 OUT=$TOP/build/upstream
 
-# Which rdma-core a suite has is asked once; the cache keeps the answer.
-# shellcheck disable=SC2016
-make_upstream_source() { # DIR, with SUITE_WANTED
-	mkdir -p "$1/apt" "$1/src" && chroot_apt_setup "$1/apt" "$SUITE_WANTED" deb-src &&
-		chroot_run "$ROOT" --bind "$1/apt:/apt" --bind "$1/src:/src" -- bash -ec '
-		cat /apt/settings.conf >/apt/apt.conf
-		apt-get "$@" update
-		cd /apt/cache
-		# Not every mirror has all of a source package. The original source is enough, and
-		# is compared with the signed index.
-		apt-get "$@" source --download-only rdma-core || echo "not complete"
-		tar=$(ls rdma-core_*.orig.tar.*z)
-		sum=$(sha256sum "$tar" | cut -d" " -f1)
-		apt-cache "$@" showsrc rdma-core | grep -q "^ $sum [0-9]* $tar\$" ||
-			{ echo "$tar: wrong checksum"; exit 1; }
-		tar -C /src --strip-components=1 -xf "$tar"' rdma-core "${CHROOT_APT[@]}" &&
-		rm -rf "$1/apt"
-}
-
 rdma_core_source() { # SUITE|DIR: sets SRC
-	local dir
 	if [ -f "$1/libibverbs/driver.h" ]; then
 		SRC=$(readlink -f "$1")
-	elif [ "$1" = "$SUITE" ]; then
-		ensure_rdma_core || die "there is no rdma-core source of $1"
-		SRC=$RDMA_CORE
 	elif [[ $1 == */* || -e $1 ]]; then
 		die "$1 is not an unpacked rdma-core source: it has no libibverbs/driver.h"
 	else
-		SUITE_WANTED=$1
-		dir=$(cache_entry "upstream-$1" "$(recipe make_upstream_source | hash_of)" 200 \
-			"rdma-core source of $1" make_upstream_source) ||
+		ensure_rdma_source "$1" ||
 			die "the rdma-core source of Debian $1 could not be fetched:" \
 				"is the network there, and $1 a suite?"
-		SRC=$dir/src
+		SRC=$RDMA_SOURCE
 	fi
 	VERSION=$(sed -n 's/^set(PACKAGE_VERSION "\([0-9.]*\)")$/\1/p' "$SRC/CMakeLists.txt")
 	[ -n "$VERSION" ] || die "$SRC/CMakeLists.txt does not say PACKAGE_VERSION:" \
@@ -160,11 +135,7 @@ EPOCH=${SOURCE_DATE_EPOCH:-$(sed -n 2p <<<"$last")}
 EPOCH=${EPOCH:-$(date +%s)}
 
 mkdir -p "$OUT" || die "cannot make $OUT"
-exec 7>"$OUT/.lock"
-flock -n 7 || {
-	msg "another ./run upstream runs in this checkout, waiting ..."
-	flock 7
-}
+run_alone 7 "$OUT/.lock" "./run upstream"
 ensure_kernel stable
 for source in "${sources[@]}"; do
 	upstream "$source" || exit 1
