@@ -435,7 +435,11 @@ static void publish_entry(struct publication *p, unsigned long *entry, struct pa
 		 * have cleared the entry.
 		 */
 		new |= old & (PRXE_ENTRY_WRITE | PRXE_ENTRY_ACCESSED);
-	WRITE_ONCE(*entry, new);
+	/*
+	 * Release: whoever finds the entry finds in the page what the CPU that filled it and put it
+	 * into the page tables, perhaps another one, has written there.
+	 */
+	smp_store_release(entry, new);
 	p->count++;
 }
 
