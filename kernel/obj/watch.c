@@ -62,6 +62,11 @@ void prxe_watch_ask(struct prxe_watch *watch)
 {
 	unsigned long now = jiffies, next = READ_ONCE(watch->next);
 
+	/*
+	 * What the caller's consumer did before, such as posting, comes before the look at num:
+	 * pairs with the full barrier behind prxe_watch_add() in late.c.
+	 */
+	smp_mb();
 	if (READ_ONCE(watch->num))
 		queue_delayed_work(prxe_wq, &watch->work, time_before(now, next) ? next - now : 0);
 }

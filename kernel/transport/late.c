@@ -21,7 +21,7 @@
 #define LOOK_MIN_NS	(2 * NSEC_PER_MSEC)
 #define LOOK_MAX_NS	(256 * NSEC_PER_MSEC)
 
-/* The QP is still registered at the CQ, so it is not destroyed yet, and its ring exists. */
+/* The QP is registered at the CQ, so it is not destroyed yet, and its ring exists. */
 static void look_now(struct prxe_watcher *w)
 {
 	struct prxe_qp *qp = container_of(w, struct prxe_qp, late.watcher);
@@ -34,6 +34,19 @@ static void look_now(struct prxe_watcher *w)
 void prxe_late_init(struct prxe_qp *qp)
 {
 	prxe_watcher_init(&qp->late.watcher, look_now);
+}
+
+/*
+ * Nobody looks from time to time any more: register the QP at its CQ. Then look once more, because
+ * the CQ may have been armed just before, for a WQE that was posted after the worker's last look.
+ */
+static void look_when_armed(struct prxe_qp *qp)
+{
+	lockdep_assert_held(&qp->resp.lock);
+	prxe_watch_add(&qp->rcq->watch, &qp->late.watcher);
+	/* Registered before the look. Pairs with the full barrier in prxe_watch_ask(). */
+	smp_mb();
+	look_now(&qp->late.watcher);
 }
 
 /* Decides under resp.lock, so that it starts nothing after destroy or reset has stopped it. */
@@ -57,7 +70,7 @@ void prxe_late_look(struct prxe_qp *qp)
 		hrtimer_start(&qp->req.timer, ns_to_ktime(quiet), HRTIMER_MODE_REL_SOFT);
 		prxe_watch_remove(&qp->rcq->watch, &qp->late.watcher);
 	} else {
-		prxe_watch_add(&qp->rcq->watch, &qp->late.watcher);
+		look_when_armed(qp);
 	}
 out:
 	spin_unlock_bh(&qp->resp.lock);
