@@ -11,6 +11,7 @@
 #define pr_fmt(fmt) "prxe: " fmt
 #endif
 
+#include "supported.h"
 #include "prxe_compat_config.h"
 
 #include <linux/crc32.h>
