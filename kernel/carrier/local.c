@@ -128,6 +128,12 @@ static enum verdict own_error(struct attempt *a, enum ib_wc_status status)
 	return V_DONE;
 }
 
+/* The peer's memory has an error: no fault of the request, so this is no access error. */
+static enum verdict refuse_broken(struct attempt *a)
+{
+	return refuse(a, IB_WC_REM_OP_ERR, IB_WC_LOC_QP_OP_ERR, -1);
+}
+
 /*
  * A copy stopped with @n: a translation is missing, an MR has died (the next try at the gate says
  * which), or our own memory is at fault.
@@ -289,7 +295,7 @@ static enum verdict do_read(struct attempt *a)
 			wqe->done += n;
 		a->miss_remote = a->miss.mirror && !a->miss.write;
 		if (n == -EHWPOISON)
-			return refuse(a, IB_WC_REM_OP_ERR, IB_WC_LOC_QP_OP_ERR, -1);
+			return refuse_broken(a);
 		if (n < (ssize_t)want)
 			return stopped(a, n);
 		if (wqe->done < wqe->length)
@@ -298,6 +304,17 @@ static enum verdict do_read(struct attempt *a)
 	peer_advance(a);
 	a->status = IB_WC_SUCCESS;
 	return V_DONE;
+}
+
+/* prxe_copy_atomic() on the peer's memory did nothing, and returned @err. */
+static enum verdict atomic_stopped(struct attempt *a, int err)
+{
+	if (err == -EINVAL)
+		return refuse_request(a);
+	if (err == -EHWPOISON)
+		return refuse_broken(a);
+	a->miss_remote = true;
+	return stopped(a, err == -EAGAIN ? 0 : err);
 }
 
 /*
@@ -349,12 +366,8 @@ static enum verdict do_atomic(struct attempt *a)
 	else
 		err = prxe_copy_atomic(&cur, PRXE_ATOMIC_FETCH_ADD, 0, wqe->compare_add,
 				       &wqe->orig, &a->miss);
-	if (err == -EINVAL)
-		return refuse_request(a);
-	if (err) {
-		a->miss_remote = true;
-		return stopped(a, err == -EAGAIN ? 0 : err);
-	}
+	if (err)
+		return atomic_stopped(a, err);
 	wqe->done_atomic = 1;
 	peer_advance(a);
 	return land_atomic(a);
@@ -373,12 +386,8 @@ static enum verdict do_atomic_write(struct attempt *a)
 		      IB_ACCESS_REMOTE_WRITE, &cur))
 		return refuse_access(a);
 	err = prxe_copy_atomic(&cur, PRXE_ATOMIC_WRITE, 0, wqe->compare_add, &wqe->orig, &a->miss);
-	if (err == -EINVAL)
-		return refuse_request(a);
-	if (err) {
-		a->miss_remote = true;
-		return stopped(a, err == -EAGAIN ? 0 : err);
-	}
+	if (err)
+		return atomic_stopped(a, err);
 	peer_advance(a);
 	a->status = IB_WC_SUCCESS;
 	return V_DONE;

@@ -112,6 +112,18 @@ static void start_read(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 }
 
 /*
+ * Refuse the request at @psn, whose memory cannot be used. A memory error (@err is -EHWPOISON) is
+ * no fault of the request, so the answer is "remote operational error" (IBTA 9.7.5.2).
+ */
+static enum prxe_exec refuse_memory(struct prxe_qp *qp, u32 psn, int err)
+{
+	if (err == -EHWPOISON)
+		return prxe_resp_refuse(qp, psn, PRXE_NAK_REM_OP, IB_WC_LOC_QP_OP_ERR, -1);
+	return prxe_resp_refuse(qp, psn, PRXE_NAK_REM_ACC, IB_WC_LOC_ACCESS_ERR,
+				IB_EVENT_QP_ACCESS_ERR);
+}
+
+/*
  * Memory is missing for the request at @psn: wait for the fault, or refuse if it has failed
  * already.
  */
@@ -230,8 +242,7 @@ bool prxe_read_respond(struct prxe_qp *qp)
 			u32 psn = w->read_psn;
 
 			prxe_read_forget(qp);
-			prxe_resp_refuse(qp, psn, PRXE_NAK_REM_ACC, IB_WC_REM_ACCESS_ERR,
-					 IB_EVENT_QP_ACCESS_ERR);
+			refuse_memory(qp, psn, n);
 			return true;
 		}
 	}
@@ -330,7 +341,7 @@ enum prxe_exec prxe_atomic_exec(struct prxe_qp *qp, const struct sk_buff *skb,
 	if (err == -EINVAL)
 		return prxe_resp_bad_request(qp);
 	if (err)
-		return prxe_resp_no_access(qp);
+		return refuse_memory(qp, qp->resp.psn, err);
 	return executed(qp, res, write ? PRXE_OPF_ATOMIC_WRITE : PRXE_OPF_ATOMIC, pkt, orig);
 }
 

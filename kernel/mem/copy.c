@@ -102,15 +102,41 @@ static noinline unsigned long side_again(struct side *s)
 	return e;
 }
 
+/* Does the MR keep pages of its own, whatever becomes of them? */
+static __always_inline bool mr_paged(const struct prxe_mr *mr)
+{
+	return mr->kind == PRXE_MR_PINNED || mr->kind == PRXE_MR_FAST;
+}
+
+/*
+ * Is the page, which an MR keeps, known to have a memory error (HWPoison)? On-demand memory never
+ * is: its translation goes when the error is found, and is not published again.
+ */
+static __always_inline bool known_poison(const void *p)
+{
+	return IS_ENABLED(CONFIG_MEMORY_FAILURE) && is_page_hwpoison(virt_to_page(p));
+}
+
+/*
+ * Reading a poisoned page ends in an error instead of a crash, where the CPU can do that: in a copy
+ * on x86-64 and 64-bit POWER. Elsewhere copy_mc_to_kernel() is a memcpy(), so do not begin it when
+ * the error is known. (A struct page is a cache line more for each page, so the others do not ask.)
+ */
+static __always_inline bool must_not_read(const void *p)
+{
+	return !IS_ENABLED(CONFIG_ARCH_HAS_COPY_MC) && unlikely(known_poison(p));
+}
+
 /*
  * Inside the hazard window: the kernel address of the cursor's position. NULL: a fault is needed;
- * ERR_PTR(-ESTALE): the grant is void.
+ * ERR_PTR(-ESTALE): the grant is void; ERR_PTR(-EHWPOISON): to be read, with a memory error.
  */
 static __always_inline void *side_map(struct side *s)
 {
 	const struct prxe_cursor *cur = s->cur;
 	const struct prxe_mr *mr = cur->mr;
 	unsigned long e;
+	void *p;
 
 	if (unlikely(READ_ONCE(cur->key->seq) != cur->seq))
 		return ERR_PTR(-ESTALE);
@@ -127,8 +153,9 @@ static __always_inline void *side_map(struct side *s)
 	case PRXE_MR_DMA:
 		return (void *)(unsigned long)cur->addr;
 	default:
-		return (void *)(mr->page[cur->addr >> mr->page_shift] +
-				(cur->addr & ((1UL << mr->page_shift) - 1)));
+		p = (void *)(mr->page[cur->addr >> mr->page_shift] +
+			     (cur->addr & ((1UL << mr->page_shift) - 1)));
+		return !s->write && must_not_read(p) ? ERR_PTR(-EHWPOISON) : p;
 	}
 }
 
@@ -329,6 +356,7 @@ struct atomic_op {
 	enum prxe_atomic_op op;
 	u64 compare, swap_add;
 	u64 *orig;
+	bool paged;			/* the MR keeps pages, which may have an error: ask */
 };
 
 static __always_inline int move_atomic(void *d, const void *s, size_t n, size_t done,
@@ -336,6 +364,9 @@ static __always_inline int move_atomic(void *d, const void *s, size_t n, size_t 
 {
 	const struct atomic_op *a = arg;
 
+	/* An atomic instruction reads, and no CPU returns from an error there. */
+	if (a->paged && unlikely(known_poison(d)))
+		return -EHWPOISON;
 	switch (a->op) {
 	case PRXE_ATOMIC_CMP_SWP:
 		*a->orig = atomic64_cmpxchg(d, a->compare, a->swap_add);
@@ -355,7 +386,10 @@ static __always_inline int move_atomic(void *d, const void *s, size_t n, size_t 
 int prxe_copy_atomic(struct prxe_cursor *dst, enum prxe_atomic_op op, u64 compare, u64 swap_add,
 		     u64 *orig, struct prxe_miss *miss)
 {
-	struct atomic_op a = { .op = op, .compare = compare, .swap_add = swap_add, .orig = orig };
+	struct atomic_op a = {
+		.op = op, .compare = compare, .swap_add = swap_add, .orig = orig,
+		.paged = dst->mr && mr_paged(dst->mr),
+	};
 	ssize_t n;
 
 	miss->mirror = NULL;

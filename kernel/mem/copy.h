@@ -20,9 +20,9 @@ struct sk_buff;
  * reference that the caller gives back (mmu/fault.h); else miss->mirror is NULL. @ahead: how many
  * more bytes of the same operation follow, so that a fault brings those in, too. If an error comes
  * before the first byte, it is returned: -ESTALE: the MR or memory window was invalidated meanwhile
- * (treat it as -EACCES); -EHWPOISON: the source page is poisoned; -EFAULT: the packet is shorter
- * than @len. If an error comes after some bytes, their number is returned, and the next call
- * returns the error.
+ * (treat it as -EACCES); -EHWPOISON: the source page has a memory error; -EFAULT: the packet is
+ * shorter than @len. If an error comes after some bytes, their number is returned, and the next
+ * call returns the error.
  *
  * Both cursors may be of ODP MRs with different mirrors. Ranges that overlap within a page are
  * copied as by memmove().
@@ -42,7 +42,7 @@ enum prxe_atomic_op { PRXE_ATOMIC_CMP_SWP, PRXE_ATOMIC_FETCH_ADD, PRXE_ATOMIC_WR
  * An 8-byte atomic operation at the cursor, by an atomic instruction of the CPU on the page, in
  * host byte order (IB_ATOMIC_HCA, as rdma_rxe). 0 with the old value in *orig (0 for
  * PRXE_ATOMIC_WRITE); -EAGAIN with *miss filled; -EINVAL: the address is not aligned to 8 bytes;
- * -EACCES: the cursor has fewer than 8 bytes left; -ESTALE.
+ * -EACCES: the cursor has fewer than 8 bytes left; -ESTALE; -EHWPOISON: a memory error.
  */
 int prxe_copy_atomic(struct prxe_cursor *dst, enum prxe_atomic_op op, u64 compare, u64 swap_add,
 		     u64 *orig, struct prxe_miss *miss);

@@ -28,6 +28,9 @@ extern struct page shim_pages[SHIM_PAGES];	/* by page frame number; 0 is the zer
 #define pfn_to_page(n)		(&shim_pages[n])
 #define ZERO_PAGE(va)		(&shim_pages[0])
 #define PageHWPoison(p)		((p)->poisoned)
+/* Of memory by its address; a test may have a function of its own. */
+bool shim_is_poisoned(const void *p);
+#define is_page_hwpoison(p)	shim_is_poisoned(p)
 #define is_device_private_page(p) ((p)->device_private)
 #define is_pci_p2pdma_page(p)	((p)->p2p)
 #define vmalloc_to_page(a)	((struct page *)(a))

@@ -474,6 +474,11 @@ __attribute__((weak)) unsigned long copy_mc_to_kernel(void *dst, const void *src
 	return 0;
 }
 
+__attribute__((weak)) bool shim_is_poisoned(const void *p)
+{
+	return false;
+}
+
 struct mm_struct *shim_mm_new(void)
 {
 	struct mm_struct *mm = calloc(1, sizeof(*mm));
