@@ -317,6 +317,84 @@ static void poisoned(struct t_dev *d)
 }
 
 /*
+ * As poisoned, but the MR pins the page, so it stays in the MR. An atomic on it is refused. A READ
+ * is, too, where the CPU would die of an error in a copy; x86-64 copies, and finds no error,
+ * because MADV_HWPOISON only marks the page.
+ */
+static void poisoned_pinned(struct t_dev *d)
+{
+#ifdef __x86_64__
+	const enum ibv_wc_status read = IBV_WC_SUCCESS;
+#else
+	const enum ibv_wc_status read = IBV_WC_REM_OP_ERR;
+#endif
+	struct sigaction act = { .sa_handler = on_bus_error }, was;
+	uint8_t *p = t_map_between(ROOM), *bad = p + T_PAGE;
+	struct ibv_mr *m;
+	struct bench w;
+
+	bench_open(&w, d);
+	t_pat_fill(p, ROOM, 5, 0);
+	m = t_reg(d->pd, p, ROOM, T_ALL_ACCESS);
+	sigaction(SIGBUS, &act, &was);
+	if (madvise(bad, T_PAGE, MADV_HWPOISON) && errno != EBUSY) /* it is pinned */
+		t_die("MADV_HWPOISON: %s", strerror(errno));
+	ev_must("FETCH_ADD on it", &w.a, &w.b, IBV_WR_ATOMIC_FETCH_AND_ADD, w.ok, 8, w.mok, bad, m,
+		IBV_WC_REM_OP_ERR);
+	ev_must("READ of it", &w.a, &w.b, IBV_WR_RDMA_READ, w.ok, LEN, w.mok, p, m, read);
+	ev_read("READ behind it", &w.a, w.ok, LEN, w.mok, bad + T_PAGE, m);
+	t_pat_check("READ behind it", w.ok, LEN, 5, 2 * T_PAGE);
+	t_pat_fill(w.ok, ROOM, 1, 0);
+	sigaction(SIGBUS, &was, NULL);
+	ibv_dereg_mr(m);
+	munmap(p - T_PAGE, ROOM + 2 * T_PAGE);
+	bench_close(&w);
+}
+
+/*
+ * A pointer with a tag in its top byte (x86-64's LAM, arm64's TBI and MTE). Registering one works
+ * where the kernel takes it, and addresses are relative to it. A device knows no tags: under an
+ * implicit MR it is an address that nobody has, as one of the kernel's half is.
+ */
+static void tagged(struct t_dev *d)
+{
+	const uintptr_t tag = 0x2aUL << 57, kernel = ~0UL << 46;
+	uint8_t *p = t_map_between(ROOM), *tp = (uint8_t *)((uintptr_t)p | tag);
+	struct ibv_mr *m = t_reg(d->pd, NULL, SIZE_MAX, ODP_ALL);
+	struct ibv_sge sge = { .addr = (uintptr_t)tp, .length = LEN, .lkey = m->lkey };
+	int err;
+	struct bench w;
+
+	bench_open(&w, d);
+	t_pat_fill(p, ROOM, 5, 0);
+	all_ways(&w, tp, m);
+	all_ways(&w, (uint8_t *)kernel, m);
+	err = ibv_advise_mr(d->pd, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE, IBV_ADVISE_MR_FLAG_FLUSH,
+			    &sge, 1);
+	if (err != EFAULT)
+		t_fail("advice on a tagged address: %s", strerror(err));
+	t_pat_check("the memory without the tag", p, ROOM, 5, 0);
+	ibv_dereg_mr(m);
+	for (int odp = 0; odp < 2; odp++) {
+		m = ibv_reg_mr(d->pd, tp, ROOM, odp ? ODP_ALL : T_ALL_ACCESS);
+		if (!m) {
+			if (errno != (odp ? EINVAL : EFAULT))
+				t_fail("registering a tagged pointer, ODP %d: %s", odp,
+				       strerror(errno));
+			continue;
+		}
+		t_note("tagged: this kernel registers tagged pointers, ODP %d", odp);
+		ev_write("WRITE to it with its tag", &w.a, w.ok, LEN, w.mok, tp + 9, m);
+		t_pat_check("WRITE to it with its tag", p + 9, LEN, 1, 0);
+		ev_must("WRITE to it without its tag", &w.a, &w.b, IBV_WR_RDMA_WRITE, w.ok, LEN,
+			w.mok, p + 9, m, IBV_WC_REM_ACCESS_ERR);
+		ibv_dereg_mr(m);
+	}
+	munmap(p - T_PAGE, ROOM + 2 * T_PAGE);
+	bench_close(&w);
+}
+
+/*
  * Memory of a file of the kernel's own (the ring of an AIO context): an error status, and not a
  * byte of it changes.  Shared memory, which is a file of the kernel's too, works.
  */
@@ -365,5 +443,7 @@ const struct t_test ev_errors[] = {
 	{ "device_memory", device_memory, "VM_PFNMAP memory: an error status" },
 	{ "poisoned", poisoned,
 	  "a page with a memory error: an error status, and the pages around it work" },
+	{ "poisoned_pinned", poisoned_pinned, "the same in a pinned MR" },
+	{ "tagged", tagged, "pointers with a tag: registered, or an error status" },
 	{ 0 },
 };
