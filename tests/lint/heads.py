@@ -11,7 +11,9 @@ KERNELS = ("stable", "latest", "debug", "oldstable")
 KEYS = ("kernels", "more", "timeout", "where", "mem", "leaks", "modargs", "disk", "link",
         "allow")
 # These need not run every day; docs/testing.md says so.
-NOT_DAILY = ("lint/style", "vm/leaks", "verbs/huge", "install/upstream", "install/package")
+NOT_DAILY = ("lint/style", "vm/leaks", "verbs/huge", "install/upstream", "install/package",
+             "install/trixie", "install/trixie-cloud", "install/trixie-rt", "install/bookworm",
+             "install/sid")
 
 
 def head(text):
