@@ -3,6 +3,7 @@
  * Copying through what the gate has granted. It calls the MMU's tables and windows (mmu/) only.
  */
 #include <linux/mm.h>
+#include <linux/sizes.h>
 #include <linux/skbuff.h>
 #include <linux/uaccess.h>
 #include "base/prxe.h"
@@ -37,12 +38,19 @@ static __always_inline unsigned long side_need(bool write)
 }
 
 /*
- * How many bytes one hazard window may move on this side: up to the end of the page. The pages of a
- * fast MR may be smaller than PAGE_SIZE.
+ * How many bytes are moved in one hazard window at most. On PREEMPT_RT it is also how many are
+ * moved before the processor may be taken away, so a bigger page is moved in several parts.
+ */
+#define MOVE_PART \
+	min_t(unsigned long, PAGE_SIZE, IS_ENABLED(CONFIG_PREEMPT_RT) ? SZ_4K : PAGE_SIZE)
+
+/*
+ * How many bytes one hazard window may move on this side: up to the end of the part. The pages of a
+ * fast MR may be smaller.
  */
 static __always_inline size_t side_room(const struct side *s)
 {
-	size_t unit = min(PAGE_SIZE, 1UL << s->cur->mr->page_shift);
+	size_t unit = min(MOVE_PART, 1UL << s->cur->mr->page_shift);
 
 	return unit - (s->cur->addr & (unit - 1));
 }
@@ -169,6 +177,12 @@ static __always_inline void side_use(struct side *s)
 		clear_bit(PRXE_ENTRY_FRESH_NR, s->entry);
 }
 
+/* Forget the leaf: it was found on a CPU that this may be no more. */
+static __always_inline void side_forget(struct side *s)
+{
+	s->no = ULONG_MAX;
+}
+
 static __always_inline void side_advance(struct side *s, size_t n)
 {
 	s->cur->addr += n;
@@ -209,7 +223,30 @@ static noinline void side_miss(const struct side *s, size_t len, u64 ahead, stru
 typedef int (*move_fn)(void *d, const void *s, size_t n, size_t done, const void *arg);
 
 /*
- * Move @len bytes with @fn, page by page, each in a hazard window of its own. @dst or @src is NULL
+ * PREEMPT_RT, between two parts: whoever is more urgent runs now. So preemption is off for one part
+ * only, MOVE_PART bytes, however long the copy is. Elsewhere nothing happens here: the caller has
+ * BH off, which keeps the processor in any case.
+ *
+ * Why it is safe: what comes next asks for everything again, as if prxe_copy() had ended after this
+ * part and been called for the rest, which its callers do anyway when a page is missing. The window
+ * is closed, so nobody waits for a task that does not run. The leaf is looked up again, because
+ * this may be another CPU, which mirror->cpus must name before a window here names the leaf. The
+ * entry and the key's number are read inside each window in any case. RCU, which the caller of
+ * prxe_copy() holds, keeps the cursors' MRs.
+ */
+static __always_inline void move_pause(struct side *d, struct side *s)
+{
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		return;
+	prxe_window_leave();
+	preempt_enable();
+	side_forget(d);
+	side_forget(s);
+	preempt_disable();
+}
+
+/*
+ * Move @len bytes with @fn, part by part, each in a hazard window of its own. @dst or @src is NULL
  * if that side is not an MR.
  */
 static __always_inline ssize_t move(struct prxe_cursor *dst, struct prxe_cursor *src, size_t len,
@@ -231,6 +268,8 @@ static __always_inline ssize_t move(struct prxe_cursor *dst, struct prxe_cursor 
 	do {
 		size_t n = len - done;
 
+		if (done)
+			move_pause(&d, &s);
 		if (src) {
 			n = min(n, side_room(&s));
 			if (!side_find(&s)) {

@@ -14,7 +14,8 @@ struct sk_buff;
 
 /*
  * Each function moves up to @len bytes, advances the cursors and returns the number of bytes moved.
- * The caller bounds @len by PRXE_MEM_CHUNK and by the length of each cursor.
+ * The caller bounds @len by PRXE_MEM_CHUNK and by the length of each cursor. Preemption is off
+ * inside; on PREEMPT_RT for 4 KiB at a time.
  *
  * If fewer than @len bytes were moved because a translation is missing, *miss is filled, with a
  * reference that the caller gives back (mmu/fault.h); else miss->mirror is NULL. @ahead: how many

@@ -15,9 +15,11 @@
 bool prxe_force_fault;
 void prxe_mirror_put(struct prxe_mirror *m) { SHIM_ASSERT(!refcount_dec_and_test(&m->ref)); }
 void prxe_mirror_count_fault(struct prxe_mirror *m, bool handled) { }
+static u32 finds;
 struct prxe_leaf *prxe_mirror_find(struct prxe_mirror *m, unsigned long va,
 				   struct prxe_leaf_cache *c)
 {
+	finds++;
 	return prxe_mirror_leaf(m, va);
 }
 
@@ -783,6 +785,68 @@ static void poisoned(void **state)
 	xa_destroy(&dev.keys);
 }
 
+/*
+ * With PREEMPT_RT the processor may be taken away after each page of a copy, and another one may go
+ * on: until then no more than 4 KiB were moved, no window is left open, and the leaf is looked up
+ * anew. Without, the processor is kept.
+ */
+static struct {
+	const struct prxe_cursor *cur;
+	u64 at, most;
+	u32 times;
+} taken;
+
+static void take_away(void)
+{
+	taken.most = max_t(u64, taken.most, taken.cur->addr - taken.at);
+	taken.at = taken.cur->addr;
+	taken.times++;
+	prxe_window_sync(taken.cur->key);	/* waits for ever if a window names it */
+	shim_cpu = (shim_cpu + 1) % 4;
+}
+
+static void preempted(void **state)
+{
+	r = rnd_start(126);
+	qp[0] = (struct prxe_qp){ .dev = &dev, .pd = &pds[0] };
+	xa_init(&dev.keys);
+	for (int i = 0; i < 200; i++) {
+		struct region *g = region_new(i & 1 ? PRXE_MR_ODP : PRXE_MR_PINNED, 1);
+		u64 pages = DIV_ROUND_UP(g->mr.va % PAGE_SIZE + g->bytes, PAGE_SIZE);
+		struct prxe_cursor cur;
+		struct prxe_miss miss;
+
+		g->mr.pd = &pds[0];
+		for (u32 p = 0; g->mr.kind == PRXE_MR_ODP && p < g->pages; p++) {
+			g->there[p] = g->writable[p] = true;
+			page_bits(g, p);
+		}
+		prxe_mr_set_live(&g->mr);
+		xa_store(&dev.keys, 1, &g->mr, 0);
+		shim_rt = i & 2;
+		prxe_mem_begin();
+		assert_int_equal(gate_local(&g->mr, 0, g->bytes, &cur), 0);
+		memset(&taken, 0, sizeof(taken));
+		taken.cur = &cur;
+		taken.at = cur.addr;
+		finds = 0;
+		shim_on_preempt = take_away;
+		assert_int_equal(prxe_copy_in(&cur, g->flat, g->bytes, 0, &miss), g->bytes);
+		shim_on_preempt = NULL;
+		prxe_mem_end();
+		same(g);
+		assert_int_equal(taken.times, shim_rt ? pages : 1);
+		assert_true(shim_rt ? taken.most <= SZ_4K : taken.most == g->bytes);
+		if (g->mr.kind == PRXE_MR_ODP && shim_rt)
+			assert_int_equal(finds, pages);
+		prxe_mr_unpublish(&g->mr);
+		region_free(g);
+	}
+	shim_rt = false;
+	shim_cpu = 0;
+	xa_destroy(&dev.keys);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -794,6 +858,7 @@ int main(void)
 		cmocka_unit_test(stale),
 		cmocka_unit_test(marks),
 		cmocka_unit_test(poisoned),
+		cmocka_unit_test(preempted),
 	};
 
 	dev.stats = shim_alloc_percpu(sizeof(struct prxe_stats));

@@ -232,6 +232,7 @@ static void *t_copier(void *arg)
 	u64 word[WORDS];
 
 	shim_cpu = (uintptr_t)arg;
+	shim_rt = shim_cpu & 1;
 	while (!READ_ONCE(stop)) {
 		u32 i = rnd_below(&rr, T_PAGES), first = 1 + rnd_below(&rr, WORDS - 1);
 		u32 len = (WORDS - first) * 8, k, key = 1 << 8;

@@ -54,6 +54,10 @@ typedef unsigned int gfp_t;
 #define shim_defined(x)		shim_second(x 1, 0, 0)
 #define shim_paste(x)		shim_defined(shim_on_##x)
 #define IS_ENABLED(x)		shim_paste(x)
+/* This one is on or off for each thread: whether it runs what a kernel with PREEMPT_RT has. */
+#define CONFIG_PREEMPT_RT	shim_rt
+#define shim_on_shim_rt		0, shim_rt &&
+extern __thread bool shim_rt;
 #define EXPORT_SYMBOL_GPL(x)
 #define HZ		100
 
@@ -87,6 +91,7 @@ typedef unsigned int gfp_t;
 #define NSEC_PER_MSEC	1000000L
 #define NSEC_PER_SEC	1000000000L
 
+#define SZ_4K		0x1000
 #define PAGE_SHIFT	12
 #define PAGE_SIZE	(1UL << PAGE_SHIFT)
 #define PAGE_MASK	(~(PAGE_SIZE - 1))

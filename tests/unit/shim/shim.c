@@ -34,6 +34,8 @@ int shim_barrier_word;
 __thread int shim_spins, shim_bh_off, shim_rcu_nest;
 __thread int shim_cpu;
 __thread void (*shim_on_cmpxchg)(void *p);
+__thread void (*shim_on_preempt)(void);
+__thread bool shim_rt;
 __thread struct task_struct shim_task;
 ptrdiff_t shim_percpu_off[SHIM_CPUS];
 extern char __start_shim_percpu[], __stop_shim_percpu[];

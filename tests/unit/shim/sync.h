@@ -146,7 +146,12 @@ static inline bool test_and_clear_bit(unsigned int n, unsigned long *p)
 #define local_bh_disable()	((void)shim_bh_off++)
 #define local_bh_enable()	do { SHIM_ASSERT(shim_bh_off > 0); shim_bh_off--; } while (0)
 #define preempt_disable()	local_bh_disable()
-#define preempt_enable()	local_bh_enable()
+extern __thread void (*shim_on_preempt)(void);	/* called where this thread may be preempted */
+#define preempt_enable()	do { \
+		local_bh_enable(); \
+		if (shim_on_preempt) \
+			shim_on_preempt(); \
+	} while (0)
 #define in_task()		(!shim_bh_off)
 #define in_interrupt()		(shim_bh_off)
 #define in_serving_softirq()	0
