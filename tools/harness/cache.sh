@@ -11,12 +11,13 @@
 CACHE_UNUSED_DAYS=14
 
 cache_entry() { # NAME KEY MIB DESC BUILDER
-	local name=$1 dir=$CACHE/$1-$2 mib=$3 desc=$4 builder=$5 tmp
+	local name=$1 key=$2 dir=$CACHE/$1-$2 mib=$3 desc=$4 builder=$5 tmp
 	if [ ! -d "$dir" ]; then
 		need_space "$CACHE" "$mib" "$desc"
 		cache_make "$name" "$dir" "$desc" "$builder" || return 1
-		tmp=$(find "$CACHE" -maxdepth 1 -type d -name "$name-*" ! -path "$dir" \
-			-mtime "+$CACHE_UNUSED_DAYS")
+		# Of this name only: what follows it may also be the rest of another entry's name.
+		tmp=$(find "$CACHE" -maxdepth 1 -type d -name "$name-${key//?/[0-9a-f]}" \
+			! -path "$dir" -mtime "+$CACHE_UNUSED_DAYS")
 		[ -z "$tmp" ] || printf '%s\n' "$tmp" | xargs -r -d '\n' rm -rf --one-file-system
 	fi
 	touch "$dir"
@@ -30,7 +31,7 @@ cache_make() ( # NAME DIR DESC BUILDER
 		flock 9
 	fi
 	[ ! -d "$2" ] || exit 0
-	rm -rf --one-file-system "$CACHE"/.tmp."$1"-*
+	rm -rf --one-file-system "$CACHE"/.tmp."$1"-[0-9]*
 	tmp=$CACHE/.tmp.$1-$$
 	mkdir -p "$tmp" || die "cannot write in $CACHE"
 	# Without the descriptors of our locks: mmdebstrap gives those of its children numbers that
