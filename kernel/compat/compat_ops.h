@@ -40,6 +40,8 @@ static struct ib_mr *compat_reg_user_mr(struct ib_pd *pd, u64 start, u64 length,
 }
 
 #define PRXE_OPS_REG_USER_MR	.reg_user_mr = compat_reg_user_mr
+#elif !defined(PRXE_HAVE_REG_USER_MR)
+#error "this kernel has an unknown form of reg_user_mr: add it here and to probe.sh"
 #else
 #define PRXE_OPS_REG_USER_MR	.reg_user_mr = prxe_reg_user_mr
 #endif

@@ -51,6 +51,14 @@ probe DMAH <<-'END'
 	}
 	struct ib_device_ops o = { .reg_user_mr = reg };
 END
+probe REG_USER_MR <<-'END'
+	#include <rdma/ib_verbs.h>
+	static struct ib_mr *reg(struct ib_pd *pd, u64 a, u64 b, u64 c, int d, struct ib_udata *u)
+	{
+		return NULL;
+	}
+	struct ib_device_ops o = { .reg_user_mr = reg };
+END
 probe CREATE_CQ_ATTRS <<-'END'
 	#include <rdma/ib_verbs.h>
 	#include <rdma/uverbs_ioctl.h>
