@@ -7,13 +7,13 @@ import os
 import re
 from findings import Finding
 
-KERNELS = ("stable", "latest", "debug", "oldstable")
+KERNELS = ("stable", "latest", "debug", "oldstable", "rt", "cloud", "sid", "debug-rt")
 KEYS = ("kernels", "more", "timeout", "where", "mem", "leaks", "modargs", "disk", "link",
         "allow")
 # These need not run every day; docs/testing.md says so.
 NOT_DAILY = ("lint/style", "vm/leaks", "verbs/huge", "install/upstream", "install/package",
              "install/trixie", "install/trixie-cloud", "install/trixie-rt", "install/bookworm",
-             "install/sid")
+             "install/sid", "mmu/preempt")
 
 
 def head(text):
@@ -28,7 +28,7 @@ def head(text):
 
 def is_turn(word):
     """KERNEL, or KERNEL:K/N with K < N"""
-    m = re.fullmatch(r"(\w+)(?::(\d+)/(\d+))?", word)
+    m = re.fullmatch(r"([\w-]+)(?::(\d+)/(\d+))?", word)
     return m and m[1] in KERNELS and (not m[2] or int(m[2]) < int(m[3]))
 
 

@@ -23,7 +23,7 @@
 TOP=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd) || exit 1
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/prxe
 LOG_DIR=$TOP/build/log
-for part in common cache mirror chroot rootfs rdma-core build dmesg vm image machine test \
+for part in common cache mirror chroot rootfs kernels rdma-core build dmesg vm image machine test \
 	package litmus; do
 	# shellcheck source=/dev/null
 	. "$TOP/tools/harness/$part.sh"

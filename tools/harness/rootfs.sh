@@ -6,13 +6,14 @@
 #   ensure_kernel K      make (once) all that K needs; sets ROOT (the root file system), KVER,
 #                        VMLINUZ, INITRD
 #   ensure_qemu          make (once) QEMU; sets QEMU, the words that run it
-#   KERNELS              the names: stable latest debug oldstable
+#   KERNELS              the names; DAILY_KERNELS: those that every change is tested or built on
 #
 # stable is trixie's kernel with everything else that a guest or a build needs. The others are
 # hard-linked copies of it with another kernel instead, so they cost seconds and little space. debug
 # is built from trixie's source.
 
-KERNELS="stable latest debug oldstable"
+DAILY_KERNELS="stable latest debug oldstable"
+KERNELS="$DAILY_KERNELS rt cloud sid debug-rt"
 SUITE=trixie
 
 package_list() { sed 's/#.*//' "$TOP/tests/vm/packages" | xargs -n1 | paste -sd,; }
@@ -72,7 +73,9 @@ root_without_kernel() { # DIR: a hard-linked copy of the stable root
 
 # Kernel packages are unpacked, not installed: no maintainer script runs in a root that shares files
 # with another.
-root_unpack_kernel() { # DIR SUITE TARGET
+# For apt the root's own kernels are not installed: their files are gone. Only backports have to be
+# asked for: without a target apt takes the newest version, which is that of the security updates.
+root_unpack_kernel() { # DIR SUITE TARGET [FLAVOUR-]
 	local apt=$1/apt
 	root_without_kernel "$1" &&
 		mkdir -p "$apt" && chroot_apt_setup "$apt" "$2" &&
@@ -81,14 +84,18 @@ root_unpack_kernel() { # DIR SUITE TARGET
 			return 1
 		}; } &&
 		chroot_run "$1/root" --bind "$apt:/apt" -- bash -ec '
-			opts=("$@"); target=$1; opts=("${@:2}")
+			target=$1 meta=linux-image-$2amd64
+			opts=("${@:4}" -o Dir::State::status=/apt/status)
+			[ "$target" = "$3" ] || opts+=(-t "$target")
 			cat /apt/settings.conf >/apt/apt.conf
+			awk -v RS= -v ORS="\n\n" "! /^Package: linux-(image|headers)-/" \
+				/var/lib/dpkg/status >/apt/status
 			apt-get "${opts[@]}" update
 			img=$(apt-cache "${opts[@]}" -o Dir::State::status=/dev/null show \
-				-t "$target" --no-all-versions linux-image-amd64 |
+				--no-all-versions "$meta" |
 				sed -n "s/^Depends: .*\(linux-image-[^ ,]*\).*/\1/p" | head -n1)
 			img=${img%-unsigned}
-			apt-get "${opts[@]}" -t "$target" install -y --download-only \
+			apt-get "${opts[@]}" install -y --download-only \
 				"$img" "linux-headers-${img#linux-image-}"
 			cd /apt/cache/archives
 			for deb in *.deb; do
@@ -96,7 +103,7 @@ root_unpack_kernel() { # DIR SUITE TARGET
 					| tar -C / -xpf - --keep-directory-symlink \
 					--exclude=./usr/share --exclude=./etc
 			done' \
-			unpack "$3" "${CHROOT_APT[@]}" &&
+			unpack "$3" "${4:-}" "$2" "${CHROOT_APT[@]}" &&
 		chroot_run "$1/root" -- bash -ec '
 			kver=$(ls /lib/modules)
 			depmod "$kver"
@@ -182,26 +189,23 @@ ensure_kernel() { # K
 	ensure_stable
 	case $k in
 	stable) dir=$STABLE_DIR key=$STABLE_KEY ;;
-	latest | oldstable)
+	latest | oldstable | rt | cloud | sid)
 		key=$({
-			echo "$STABLE_KEY" &&
+			echo "$STABLE_KEY" && suite_age "$k" &&
 				recipe "make_root_$k" root_unpack_kernel root_without_kernel
 		} | hash_of) || exit 1
 		dir=$(cache_entry "root-$k" "$key" 2000 \
 			"root file system with the $k kernel" "make_root_$k") || exit 1
 		;;
-	debug)
-		key=$({
-			echo "$SUITE" && grep "^CONFIG_" "$TOP/tests/vm/debug.config" &&
-				recipe make_kernel_debug
-		} | hash_of) || exit 1
-		DEBUG_DIR=$(cache_entry kernel-debug "$key" 6000 \
-			"debug kernel (some minutes)" make_kernel_debug) || exit 1
+	debug | debug-rt)
+		key=$(debug_key "$k") || exit 1
+		DEBUG_DIR=$(cache_entry "kernel-$k" "$key" 6000 \
+			"$k kernel (some minutes)" "make_kernel_${k//-/_}") || exit 1
 		key=$({
 			echo "$STABLE_KEY $key" && recipe make_root_debug root_without_kernel
 		} | hash_of) || exit 1
-		dir=$(cache_entry root-debug "$key" 1000 \
-			"root file system with the debug kernel" make_root_debug) || exit 1
+		dir=$(cache_entry "root-$k" "$key" 1000 \
+			"root file system with the $k kernel" make_root_debug) || exit 1
 		;;
 	esac
 	ROOT=$dir/root

@@ -107,7 +107,7 @@ vm_run() ( # K [OPTION]... [-- CMD...]
 	[ -n "$disk" ] && truncate -s "${disk}G" "$job/disk" &&
 		extra+=(-drive "file=$(qemu_path "$job/disk"),format=raw,if=virtio,cache=unsafe")
 	args=${PRXE_KERNEL_ARGS:-}
-	[ "$k" != debug ] || [ $leaks = 1 ] || args+=" kmemleak=off"
+	[[ $k != debug* ]] || [ $leaks = 1 ] || args+=" kmemleak=off"
 	case $VM_ACCEL in
 	kvm) accel=(-accel kvm -cpu host) ;;
 	*) accel=(-accel tcg,thread=multi,tb-size=512 -cpu max,-erms,-fsrm) ;;
@@ -161,12 +161,12 @@ vm_job() {
 		done
 		printf 'export PRXE_KERNEL=%q PRXE_LINK=%q PRXE_MODARGS=%q PRXE_ACCEL=%q\n' \
 			"$k" "$link" "$modargs" "$VM_ACCEL"
-		[ "$k" != debug ] || printf 'export PRXE_DEBUG=1\n'
+		[[ $k != debug* ]] || printf 'export PRXE_DEBUG=1\n'
 		[ "$interactive" = 0 ] ||
 			printf 'PRXE_TERM=%q PRXE_STTY=%q\n' "${TERM:-vt100}" \
 				"$(stty size | awk '{ print "rows", $1, "cols", $2 }')"
 		printf 'PRXE_SHARE=%q PRXE_INTERACTIVE=%q\n' "${share:+1}" "$interactive"
-		[ "$k" != debug ] || [ "$leaks" = 0 ] || printf 'export PRXE_LEAKS=1\n'
+		[[ $k != debug* ]] || [ "$leaks" = 0 ] || printf 'export PRXE_LEAKS=1\n'
 	} >"$job/env"
 }
 
@@ -210,7 +210,7 @@ vm_batch() {
 vm_came_up() {
 	local end=$((SECONDS + VM_BOOT_LIMIT))
 	hung=''
-	[ "$k" != debug ] || end=$((end + VM_BOOT_LIMIT))
+	[[ $k != debug* ]] || end=$((end + VM_BOOT_LIMIT))
 	while [ ! -e "$job/up" ] && kill -0 "$pid" 2>/dev/null; do
 		if [ $SECONDS -ge $end ]; then
 			hung="hung"
