@@ -20,9 +20,16 @@
 
 #define CHUNK (1 << 20)
 
+static size_t pages_of(size_t length)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	return (length + page - 1) / page;
+}
+
 static size_t pages_in_memory(void *p, size_t length)
 {
-	size_t pages = (length + 4095) / 4096, n = 0;
+	size_t pages = pages_of(length), n = 0;
 	unsigned char *vec = malloc(pages);
 
 	if (vec && !mincore(p, length, vec))
@@ -54,7 +61,7 @@ static void server(const struct options *o)
 					  .rkey = odp_rkey(mr) });
 	conn_served(&c);
 	printf("in memory after: %zu pages of %zu\n", pages_in_memory(p, (size_t)st.st_size),
-	       ((size_t)st.st_size + 4095) / 4096);
+	       pages_of((size_t)st.st_size));
 	odp_dereg(mr);
 	conn_close(&c);
 }

@@ -23,26 +23,26 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PAGE 4096UL
 #define READS 128
 
 static int uffd;
 static uint64_t base;
+static size_t page; /* its size: not 4 KiB everywhere */
 static unsigned long made;
 
 static void *pager(void *arg)
 {
-	char page[PAGE];
+	char *buf = must_map(page);
 	struct uffd_msg msg;
 
 	(void)arg;
 	while (read(uffd, &msg, sizeof(msg)) == (ssize_t)sizeof(msg)) {
-		uint64_t at = msg.arg.pagefault.address & ~(PAGE - 1);
-		struct uffdio_copy copy = { .dst = at, .src = (uintptr_t)page, .len = PAGE };
+		uint64_t at = msg.arg.pagefault.address & ~(page - 1);
+		struct uffdio_copy copy = { .dst = at, .src = (uintptr_t)buf, .len = page };
 
 		if (msg.event != UFFD_EVENT_PAGEFAULT)
 			continue;
-		pattern_fill(page, PAGE, at - base);
+		pattern_fill(buf, page, at - base);
 		if (!ioctl(uffd, UFFDIO_COPY, &copy))
 			made++;
 		else if (errno != EEXIST) /* two faults on one page: the other one was first */
@@ -88,20 +88,20 @@ static void server(const struct options *o)
 
 static void client(const struct options *o)
 {
-	uint8_t *buf = must_map(2 * PAGE);
+	uint8_t *buf = must_map(2 * page);
 	struct odp_mr *mr;
 	struct conn c;
 
 	conn_connect(&c, o->host, o->port);
-	mr = must_register(&c, buf, 2 * PAGE, IBV_ACCESS_LOCAL_WRITE, ODP_AUTO);
+	mr = must_register(&c, buf, 2 * page, IBV_ACCESS_LOCAL_WRITE, ODP_AUTO);
 	srand(1);
 	for (int i = 0; i < READS; i++) {
 		/* Any address, so most reads cross the end of a page. */
 		uint64_t at = (((uint64_t)rand() << 31) + (uint64_t)rand()) %
-			      (c.remote.length - PAGE);
+			      (c.remote.length - page);
 
-		conn_read(&c, buf, PAGE, mr, at);
-		if (!pattern_right(buf, PAGE, at))
+		conn_read(&c, buf, page, mr, at);
+		if (!pattern_right(buf, page, at))
 			die("wrong contents at %#llx", (unsigned long long)at);
 	}
 	printf("read %d times a page from %zu GiB, all right\n", READS,
@@ -114,6 +114,7 @@ int main(int argc, char **argv)
 {
 	struct options o = { .number = 64 };
 
+	page = (size_t)sysconf(_SC_PAGESIZE);
 	options_parse(&o, argc, argv, "memory that is made when it is touched: -n GiB");
 	if (o.host)
 		client(&o);
