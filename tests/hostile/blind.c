@@ -393,7 +393,7 @@ static void one_stale(const struct stale *s, struct mem *other)
 {
 	const struct t_opt o = { .mtu = IBV_MTU_1024, .timeout = 18 };
 	const unsigned mtu = 1024, all = (unsigned)(READ_PAGES * T_PAGE / mtu);
-	bool seen[READ_PAGES * T_PAGE / 1024] = { 0 };
+	bool seen[READ_PAGES * T_PAGE_MAX / 1024] = { 0 };
 	struct sp_hdr h = { .op = SP_READ_REQ, .psn = FAKE_PSN + 1 }, bad;
 	const struct sp_hdr before = {
 		.op = SP_WRITE_ONLY, .psn = FAKE_PSN, .dma_len = 16,

@@ -361,7 +361,7 @@ static void pageout(struct t_dev *d)
 /* Huge pages: whole, then split in the middle by mprotect and DONTNEED. */
 static void thp(struct t_dev *d)
 {
-	const size_t huge = 2UL << 20, size = 2 * huge;
+	const size_t huge = T_HUGE, size = 2 * huge;
 	struct bench w;
 	uint8_t *raw = t_map(size + huge), *p;
 	struct ibv_mr *m;
@@ -583,14 +583,14 @@ static void ksm(struct t_dev *d)
 /* hugetlb memory behind an ODP MR. */
 static void hugetlb(struct t_dev *d)
 {
-	const size_t huge = 2UL << 20;
+	const size_t huge = T_HUGE;
 	struct bench w;
 	struct ibv_mr *m;
 	uint8_t *p;
 
-	put_file("/proc/sys/vm/nr_hugepages", "2");
+	put_file(T_NR_HUGEPAGES, "2");
 	p = mmap(NULL, 2 * huge, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+		 MAP_PRIVATE | MAP_ANONYMOUS | T_MAP_HUGETLB, -1, 0);
 	if (p == MAP_FAILED) {
 		t_note("hugetlb: no huge pages to be had (%s): not run", strerror(errno));
 		return;
@@ -602,7 +602,7 @@ static void hugetlb(struct t_dev *d)
 	t_zero_check("before it", p, huge - 5 * T_PAGE + 3);
 	ibv_dereg_mr(m);
 	munmap(p, 2 * huge);
-	put_file("/proc/sys/vm/nr_hugepages", "0");
+	put_file(T_NR_HUGEPAGES, "0");
 	bench_close(&w);
 }
 

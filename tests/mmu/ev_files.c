@@ -31,7 +31,7 @@ static int new_file(uint64_t seq)
 		t_die("%s: %s", path, strerror(errno));
 	unlink(path);
 	t_pat_fill(buf, ROOM, seq, 0);
-	if (write(fd, buf, ROOM) != ROOM)
+	if (write(fd, buf, ROOM) != (ssize_t)ROOM)
 		t_die("write to %s: %s", path, strerror(errno));
 	free(buf);
 	return fd;
@@ -82,7 +82,7 @@ static void file_shared(struct t_dev *d)
 	}
 	/* Writes by write(2) are seen at once. */
 	t_pat_fill(src, LEN, 420, 0);
-	if (pwrite(fd, src, LEN, 5000) != LEN)
+	if (pwrite(fd, src, LEN, 5000) != (ssize_t)LEN)
 		t_die("pwrite: %s", strerror(errno));
 	memset(src, 0, LEN);
 	if (ev_read("READ after write(2)", &a, src, LEN, ms, p + 5000, m))

@@ -291,7 +291,7 @@ static void holder_open(struct holder *h)
 
 /* What both processes see. */
 struct common {
-	uint8_t target[T_PAGE];
+	uint8_t target[T_PAGE_MAX];
 	uint64_t old;
 };
 

@@ -14,7 +14,7 @@
 #include <sys/types.h>
 
 #define MX_PAGES 8UL	 /* of a small subject */
-#define MX_HUGE (2UL << 20)
+#define MX_HUGE T_HUGE
 #define MX_MOST (2 * MX_HUGE) /* the largest subject */
 #define MX_PLAIN (8 * T_PAGE)
 #define MX_FILE_SEED 77	 /* what a private mapping's file has */
@@ -33,7 +33,7 @@ struct mx_rig;
 /* What a subject is made of. */
 struct mx_back {
 	const char *name;
-	size_t len;
+	size_t huge, pages; /* its length: bytes of huge pages, and so many pages */
 	/* maps it at @at; false: not possible here, and s->why says why */
 	bool (*open)(struct mx_subj *s, uint8_t *at);
 	const char *dir; /* files: the environment variable that names their directory */
@@ -73,7 +73,8 @@ struct mx_subj {
 	uint8_t *spare; /* an area as large as the subject, inaccessible */
 	pid_t pid;  /* of a child */
 	int sock;   /* to it */
-	uint8_t twin[MX_PAGES * T_PAGE]; /* KSM: what it was merged with; the clone's contents */
+	/* KSM: what it was merged with; the clone's contents */
+	uint8_t twin[MX_PAGES * T_PAGE_MAX];
 	unsigned effect; /* did it take place? */
 	size_t done_at, done_len; /* where the last operation wrote into the subject */
 	char why[256];

@@ -103,7 +103,7 @@ static bool swap_half(struct mx_subj *s)
 /* After MADV_FREE, reclaim drops pages that nobody wrote since. The operation's bytes must stay. */
 static bool written_stays(struct mx_subj *s)
 {
-	static const uint8_t zero[T_PAGE];
+	static const uint8_t zero[T_PAGE_MAX];
 
 	if (!pageout(s))
 		return false;

@@ -68,6 +68,11 @@ static bool split(struct mx_subj *s)
 	       mx_why(s, "split_huge_pages: %s", strerror(errno));
 }
 
+static bool can_collapse(struct mx_subj *s)
+{
+	return t_can_collapse() || mx_why(s, "MADV_COLLAPSE makes no pages of this size");
+}
+
 static bool collapse(struct mx_subj *s)
 {
 	for (int i = 0; i < 20; i++) {
@@ -130,7 +135,7 @@ const struct mx_event mx_ev_huge[] = {
 	  &mx_thp, .fire = protect_inside },
 	{ "THP split", "debugfs split_huge_pages", &mx_thp, .probe = can_split, .fire = split },
 	{ "THP collapse", "small pages become a huge one: MADV_COLLAPSE",
-	  &mx_small, .effect = true, .fire = collapse },
+	  &mx_small, .effect = true, .probe = can_collapse, .fire = collapse },
 	{ "THP mremap half", "half of it moves away, and back", &mx_thp, .fire = spread },
 	{ "THP MADV_PAGEOUT", "the end of it is swapped out", &mx_thp, .fire = pageout },
 	{ "THP fork", "a child has it too",

@@ -47,7 +47,7 @@ static bool mmap_over(struct mx_subj *s)
 		return mx_why(s, "a memfd: %s", strerror(errno));
 	mx_zero(s, 0, s->m.len);
 	mx_fill(s->m.model + T_PAGE, 2 * T_PAGE, s->seed + 5);
-	return pwrite(s->fd, s->m.model + T_PAGE, 2 * T_PAGE, T_PAGE) == 2 * T_PAGE ||
+	return pwrite(s->fd, s->m.model + T_PAGE, 2 * T_PAGE, T_PAGE) == (ssize_t)(2 * T_PAGE) ||
 	       mx_why(s, "pwrite: %s", strerror(errno));
 }
 

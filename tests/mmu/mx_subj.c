@@ -17,6 +17,11 @@
 #define ROOM (MX_MOST + 2 * MX_HUGE) /* of a place: the subject between two inaccessible areas */
 #define PLACES 3UL
 
+static size_t length(const struct mx_back *b)
+{
+	return b->huge + b->pages * T_PAGE;
+}
+
 static bool map_at(struct mx_subj *s, uint8_t *at, size_t len, int flags, int fd)
 {
 	if (mmap(at, len, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0) != at)
@@ -26,19 +31,19 @@ static bool map_at(struct mx_subj *s, uint8_t *at, size_t len, int flags, int fd
 
 static bool open_anon(struct mx_subj *s, uint8_t *at)
 {
-	return map_at(s, at, s->back->len, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	return map_at(s, at, length(s->back), MAP_PRIVATE | MAP_ANONYMOUS, -1);
 }
 
 static bool open_shm(struct mx_subj *s, uint8_t *at)
 {
-	return map_at(s, at, s->back->len, MAP_SHARED | MAP_ANONYMOUS, -1);
+	return map_at(s, at, length(s->back), MAP_SHARED | MAP_ANONYMOUS, -1);
 }
 
 static bool open_thp(struct mx_subj *s, uint8_t *at)
 {
 	if (!open_anon(s, at))
 		return false;
-	if (madvise(at, s->back->len, MADV_HUGEPAGE))
+	if (madvise(at, length(s->back), MADV_HUGEPAGE))
 		return mx_why(s, "no transparent huge pages: %s", strerror(errno));
 	return true;
 }
@@ -48,7 +53,7 @@ static bool open_small(struct mx_subj *s, uint8_t *at)
 {
 	if (!open_anon(s, at))
 		return false;
-	return !madvise(at, s->back->len, MADV_NOHUGEPAGE) ||
+	return !madvise(at, length(s->back), MADV_NOHUGEPAGE) ||
 	       mx_why(s, "no transparent huge pages: %s", strerror(errno));
 }
 
@@ -57,9 +62,9 @@ static bool open_hugetlb(struct mx_subj *s, uint8_t *at)
 	static bool asked;
 
 	if (!asked)
-		mx_put("/proc/sys/vm/nr_hugepages", "8");
+		mx_put(T_NR_HUGEPAGES, "8");
 	asked = true;
-	return map_at(s, at, s->back->len, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1) ||
+	return map_at(s, at, length(s->back), MAP_PRIVATE | MAP_ANONYMOUS | T_MAP_HUGETLB, -1) ||
 	       mx_why(s, "no huge pages to be had");
 }
 
@@ -80,9 +85,9 @@ static bool open_file(struct mx_subj *s, uint8_t *at, int flags)
 	} else {
 		s->fd = memfd_create("prxe-matrix", MFD_CLOEXEC);
 	}
-	if (s->fd < 0 || ftruncate(s->fd, (off_t)s->back->len))
+	if (s->fd < 0 || ftruncate(s->fd, (off_t)length(s->back)))
 		return mx_why(s, "a file: %s", strerror(errno));
-	return map_at(s, at, s->back->len, flags, s->fd);
+	return map_at(s, at, length(s->back), flags, s->fd);
 }
 
 static bool open_shared(struct mx_subj *s, uint8_t *at)
@@ -103,17 +108,17 @@ static bool open_private(struct mx_subj *s, uint8_t *at)
 	return true;
 }
 
-const struct mx_back mx_anon = { "anon", SMALL, open_anon, NULL };
-const struct mx_back mx_thp = { "thp", MX_HUGE + SMALL, open_thp, NULL };
-const struct mx_back mx_small = { "small pages", MX_HUGE + SMALL, open_small, NULL };
-const struct mx_back mx_hugetlb = { "hugetlb", MX_MOST, open_hugetlb, NULL };
-const struct mx_back mx_shm = { "shm", SMALL, open_shm, NULL };
-const struct mx_back mx_memfd = { "memfd", SMALL, open_shared, NULL };
-const struct mx_back mx_tmpfs = { "tmpfs", SMALL, open_shared, "/dev/shm" };
-const struct mx_back mx_ext4 = { "ext4", SMALL, open_shared, "MX_EXT4" };
-const struct mx_back mx_xfs = { "xfs", SMALL, open_shared, "MX_XFS" };
-const struct mx_back mx_private = { "private", SMALL, open_private, "/dev/shm" };
-const struct mx_back mx_private_ext4 = { "private ext4", SMALL, open_private, "MX_EXT4" };
+const struct mx_back mx_anon = { "anon", 0, MX_PAGES, open_anon, NULL };
+const struct mx_back mx_thp = { "thp", MX_HUGE, MX_PAGES, open_thp, NULL };
+const struct mx_back mx_small = { "small pages", MX_HUGE, MX_PAGES, open_small, NULL };
+const struct mx_back mx_hugetlb = { "hugetlb", MX_MOST, 0, open_hugetlb, NULL };
+const struct mx_back mx_shm = { "shm", 0, MX_PAGES, open_shm, NULL };
+const struct mx_back mx_memfd = { "memfd", 0, MX_PAGES, open_shared, NULL };
+const struct mx_back mx_tmpfs = { "tmpfs", 0, MX_PAGES, open_shared, "/dev/shm" };
+const struct mx_back mx_ext4 = { "ext4", 0, MX_PAGES, open_shared, "MX_EXT4" };
+const struct mx_back mx_xfs = { "xfs", 0, MX_PAGES, open_shared, "MX_XFS" };
+const struct mx_back mx_private = { "private", 0, MX_PAGES, open_private, "/dev/shm" };
+const struct mx_back mx_private_ext4 = { "private ext4", 0, MX_PAGES, open_private, "MX_EXT4" };
 
 static uint8_t *place(uint64_t no)
 {
@@ -199,7 +204,7 @@ void mx_subj_forget_keys(struct mx_subj *s)
 
 bool mx_subj_open(struct mx_subj *s)
 {
-	size_t len = s->back->len;
+	size_t len = length(s->back);
 	uint8_t *at = place(s->seed);
 
 	/*

@@ -207,12 +207,13 @@ static int pinned(void)
 /* How many pages of it are in memory; @back: fetch the others. */
 static unsigned long resident(struct bench *w, int pagemap, size_t from, size_t len, bool back)
 {
-	static uint64_t entry[CHUNK / T_PAGE];
+	static uint64_t entry[CHUNK / 4096]; /* no page is smaller */
+	const size_t size = CHUNK / T_PAGE * sizeof(*entry);
 	unsigned long n = 0;
 
 	for (size_t at = from; at < from + len; at += CHUNK) {
-		if (pread(pagemap, entry, sizeof(entry),
-			  (off_t)((uintptr_t)(w->far + at) / T_PAGE * 8)) != sizeof(entry))
+		if (pread(pagemap, entry, size,
+			  (off_t)((uintptr_t)(w->far + at) / T_PAGE * 8)) != (ssize_t)size)
 			t_die("/proc/self/pagemap: %s", strerror(errno));
 		for (size_t i = 0; i < CHUNK / T_PAGE; i++) {
 			n += entry[i] >> 63;

@@ -400,7 +400,7 @@ static void together(struct t_dev *d)
 static void handler(struct t_dev *d)
 {
 	uint64_t timeouts = t_counter(d->name, "completer_retry_err");
-	static uint8_t contents[ROOM];
+	static uint8_t contents[PAGES * T_PAGE_MAX];
 	const char *late;
 	struct beside s;
 	struct rig r;

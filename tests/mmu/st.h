@@ -26,7 +26,7 @@
 #include <stdatomic.h>
 
 #define ST_ODP (T_ALL_ACCESS | IBV_ACCESS_ON_DEMAND)
-#define ST_HUGE (2UL << 20)
+#define ST_HUGE T_HUGE
 #define ST_SLOTS 8U
 #define ST_SLOT_PAGES 8U
 #define ST_PAGES (ST_SLOTS * ST_SLOT_PAGES)

@@ -299,7 +299,7 @@ static void ksm(struct st_region *r, uint64_t rnd)
 static bool thp_start(void)
 {
 	collapsed = refused = 0;
-	return !access("/sys/kernel/mm/transparent_hugepage/enabled", F_OK);
+	return t_can_collapse();
 }
 
 static bool thp_stop(void)

@@ -13,7 +13,7 @@ enum temp { WARM, COLD, READ_TOUCHED, PREFETCHED, TEMP_N };
 
 #define MAX_SEG 32
 #define SRQ_SEG 27 /* as much as Soft-RoCE devices promise */
-#define ARENA_SIZE (3UL << 20)
+#define ARENA_SIZE ((2UL << 20) + 256 * T_PAGE)
 #define GRH 40
 #define RC_MTUS 3
 

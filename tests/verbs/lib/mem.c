@@ -34,6 +34,18 @@ void *t_map_between(size_t size)
 	return p + T_PAGE;
 }
 
+bool t_can_collapse(void)
+{
+	FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", "r");
+	unsigned long size = 0;
+
+	if (f && fscanf(f, "%lu", &size) != 1)
+		size = 0;
+	if (f)
+		fclose(f);
+	return size == T_HUGE;
+}
+
 int t_uffd(void *p, size_t len)
 {
 	struct uffdio_api api = { .api = UFFD_API };

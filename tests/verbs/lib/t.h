@@ -15,8 +15,14 @@
 #include <stdio.h>
 #include <sys/types.h>
 
-#define T_PAGE 4096UL
-#define T_GUARD 4200UL /* bytes around every target that must not change: more than a page */
+/* The size of a page: on arm64 4, 16 or 64 KiB. Arrays have room for the largest. */
+#define T_PAGE t_page()
+#define T_PAGE_MAX 65536UL
+/* A huge page, whatever size the kernel calls so: 2 MiB are in hugetlbfs and THP everywhere. */
+#define T_HUGE (2UL << 20)
+#define T_MAP_HUGETLB (MAP_HUGETLB | 21 << 26) /* 21: log2 of it; 26: MAP_HUGE_SHIFT */
+#define T_NR_HUGEPAGES "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
+#define T_GUARD (T_PAGE + 104) /* bytes around a target that must not change: more than a page */
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 /* ---- util.c ---- */
@@ -35,6 +41,7 @@ void t_watchdog(unsigned seconds); /* the whole program: print and abort after t
 double t_median(double *v, int n); /* sorts them */
 uint64_t t_mix(uint64_t x);	  /* a hash, for choices that follow from a seed */
 bool t_list_has(const char *list, const char *word); /* NULL list has everything */
+unsigned long t_page(void) __attribute__((const));
 uint64_t t_status_kb(const char *field);	      /* of /proc/self/status, in KiB */
 int t_param_get(const char *name);		      /* module parameter of prxe, -1: no such */
 int t_param_set(const char *name, int value);
@@ -70,6 +77,8 @@ void t_arena_open(struct t_arena *a, enum t_kind kind, size_t size, struct ibv_p
 		  uint64_t other_iova, unsigned more_access);
 void t_arena_close(struct t_arena *a);
 void t_drop(void *p, size_t len); /* MADV_DONTNEED of the pages that [p, p + len) touches */
+/* Are the pages that MADV_COLLAPSE makes of T_HUGE? With 16 KiB pages they have 32 MiB. */
+bool t_can_collapse(void);
 /* A userfaultfd that is asked for the pages of [p, p + len) that are missing: nonblocking. */
 int t_uffd(void *p, size_t len);
 struct ibv_mr *t_reg(struct ibv_pd *pd, void *p, size_t len, unsigned access);

@@ -11,6 +11,15 @@
 #include <time.h>
 #include <unistd.h>
 
+unsigned long t_page(void)
+{
+	static unsigned long page;
+
+	if (!page)
+		page = (unsigned long)sysconf(_SC_PAGESIZE);
+	return page;
+}
+
 int t_fails;
 bool t_debug;
 static char context[512];
