@@ -7,7 +7,8 @@ import os
 import re
 from findings import Finding
 
-KERNELS = ("stable", "latest", "debug", "oldstable", "rt", "cloud", "sid", "debug-rt")
+KERNELS = ("stable", "latest", "debug", "oldstable", "rt", "cloud", "sid", "debug-rt", "arm64",
+           "arm64-16k")
 KEYS = ("kernels", "more", "timeout", "where", "mem", "leaks", "modargs", "disk", "link",
         "allow")
 # These need not run every day; docs/testing.md says so.

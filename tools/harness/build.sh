@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash
 # Build in the root file systems that the guests run, so that the binaries match their kernels and
-# libraries.
+# libraries. For arm64 everything is cross-built, in a root of its own.
 #
 #   build_module K     build/K/prxe.ko (build/K/kernel/prxe.ko has the debugging information)
-#   build_user         build/user/stage/: the provider, libodp, tools and test programs, laid out
-#                      as they are put over a guest's root
+#   build_user K       build/user/stage/: the provider, libodp, tools and test programs, laid out
+#                      as they are put over a guest's root; for arm64 build/user-arm64/stage/
 #   build_all K        both
 #
 # Nothing is written into the sources: kernel/ is copied to build/K/kernel (only what changed),
@@ -18,9 +18,28 @@
 
 BUILD_JOBS=$(nproc)
 
+build_dir() { # K
+	! is_arm64 "$1" && echo build/user || echo build/user-arm64
+}
+
+# Where K's programs are built, and for what: sets BUILD_ROOT, BUILD_DIR, TRIPLET.
+build_for() { # K
+	BUILD_DIR=$(build_dir "$1")
+	if is_arm64 "$1"; then
+		ensure_kernel "$1"
+		BUILD_ROOT=$CROSS_ROOT TRIPLET=aarch64-linux-gnu
+	else
+		ensure_kernel stable
+		BUILD_ROOT=$ROOT TRIPLET=x86_64-linux-gnu
+	fi
+}
+
 # A stamp of the sources (names, sizes, times) and of the root in which they are built.
 source_stamp() { # PATH...
-	{ echo "$ROOT" && find "$@" -type f -printf '%p %s %T@\n' 2>/dev/null | sort; } | hash_of
+	{
+		echo "$BUILD_ROOT" &&
+			find "$@" -type f -printf '%p %s %T@\n' 2>/dev/null | sort
+	} | hash_of
 }
 
 build_lock() {
@@ -58,13 +77,15 @@ sync_sources() { # SRC DST
 }
 
 make_module() { # K
-	local out=$TOP/build/$1
+	local out=$TOP/build/$1 cross=()
+	! is_arm64 "$1" || cross=(ARCH=arm64 CROSS_COMPILE="$TRIPLET-")
 	sync_sources "$TOP/kernel" "$out/kernel" &&
-		chroot_run "$ROOT" --bind "$TOP:/src" -- \
-			make -C "/lib/modules/$KVER/build" M="/src/build/$1/kernel" \
+		chroot_run "$BUILD_ROOT" --bind "$TOP:/src" -- \
+			make -C "/lib/modules/$KVER/build" M="/src/build/$1/kernel" "${cross[@]}" \
 			-j"$BUILD_JOBS" W="${PRXE_W:-}" modules &&
-		chroot_run "$ROOT" --bind "$TOP:/src" -- \
-			strip -g -o "/src/build/$1/prxe.ko.new" "/src/build/$1/kernel/prxe.ko" &&
+		chroot_run "$BUILD_ROOT" --bind "$TOP:/src" -- \
+			"$TRIPLET-strip" -g -o "/src/build/$1/prxe.ko.new" \
+			"/src/build/$1/kernel/prxe.ko" &&
 		mv "$out/prxe.ko.new" "$out/prxe.ko"
 }
 build_module() { # K
@@ -72,29 +93,32 @@ build_module() { # K
 		msg "there is no kernel/Kbuild: no module is built"
 		return 0
 	}
-	ensure_kernel "$1"
+	build_for "$1"
+	is_arm64 "$1" || { ensure_kernel "$1" && BUILD_ROOT=$ROOT; }
 	build_part "module-$1" "$(source_stamp "$TOP/kernel")" make_module "$1"
 }
 
 make_provider() {
-	local out=$TOP/build/user/provider stage=$TOP/build/user/stage
+	local out=$TOP/$BUILD_DIR/provider stage=$TOP/$BUILD_DIR/stage
 	mkdir -p "$out" &&
-		chroot_run "$ROOT" --bind "$TOP:/src" --bind "$RDMA_CORE:/rdma-core:ro" -- \
-			bash /src/providers/prxe/build.sh /rdma-core /src/build/user/provider &&
-		mkdir -p "$stage/usr/lib/x86_64-linux-gnu/libibverbs" "$stage/etc/libibverbs.d" &&
-		cp "$out"/*.so "$stage/usr/lib/x86_64-linux-gnu/libibverbs/" &&
+		chroot_run "$BUILD_ROOT" --bind "$TOP:/src" --bind "$RDMA_CORE:/rdma-core:ro" -- \
+			env CC="$TRIPLET-gcc" bash /src/providers/prxe/build.sh /rdma-core \
+			"/src/$BUILD_DIR/provider" &&
+		mkdir -p "$stage/usr/lib/$TRIPLET/libibverbs" "$stage/etc/libibverbs.d" &&
+		cp "$out"/*.so "$stage/usr/lib/$TRIPLET/libibverbs/" &&
 		cp "$out"/*.driver "$stage/etc/libibverbs.d/"
 }
 
 make_programs() { # DIR: relative to the project
-	local out=build/user/$1
+	local out=$BUILD_DIR/$1 stage=$TOP/$BUILD_DIR/stage
 	local rc
-	mkdir -p "$TOP/$out" "$TOP/build/user/stage/usr/local/bin" || return 1
-	chroot_run "$ROOT" --bind "$TOP:/src" -- \
-		make -k -C "/src/$1" OUT="/src/$out" -j"$BUILD_JOBS"
+	mkdir -p "$TOP/$out" "$stage/usr/local/bin" || return 1
+	chroot_run "$BUILD_ROOT" --bind "$TOP:/src" -- \
+		make -k -C "/src/$1" OUT="/src/$out" CC="$TRIPLET-gcc" AR="$TRIPLET-ar" \
+		-j"$BUILD_JOBS"
 	rc=$?
 	if compgen -G "$TOP/$out/bin/*" >/dev/null; then
-		cp -u "$TOP/$out"/bin/* "$TOP/build/user/stage/usr/local/bin/" || rc=1
+		cp -u "$TOP/$out"/bin/* "$stage/usr/local/bin/" || rc=1
 	fi
 	return $rc
 }
@@ -102,36 +126,40 @@ make_programs() { # DIR: relative to the project
 # Without the module and the provider, which are parts of their own here.
 make_cmake() {
 	# shellcheck disable=SC2016
-	chroot_run "$ROOT" --bind "$TOP:/src" -- bash -ec '
-		cmake -S /src -B /src/build/user/cmake -GNinja -DCMAKE_BUILD_TYPE=RelWithDebInfo \
-			-DCMAKE_INSTALL_PREFIX=/usr -DCMAKE_INSTALL_LIBDIR=lib/x86_64-linux-gnu \
+	chroot_run "$BUILD_ROOT" --bind "$TOP:/src" -- bash -ec '
+		export CC="$2-gcc" PKG_CONFIG_LIBDIR=/usr/lib/$2/pkgconfig:/usr/share/pkgconfig
+		cmake -S /src -B "$1/cmake" -GNinja -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+			-DCMAKE_INSTALL_PREFIX=/usr -DCMAKE_INSTALL_LIBDIR="lib/$2" \
 			-DCMAKE_INSTALL_BINDIR=/usr/local/bin -DWITH_MODULE=OFF \
 			-DWITH_PROVIDER=OFF -DWITH_SYSTEM=OFF
-		cmake --build /src/build/user/cmake
-		DESTDIR=/src/build/user/stage cmake --install /src/build/user/cmake'
+		cmake --build "$1/cmake"
+		DESTDIR="$1/stage" cmake --install "$1/cmake"' cmake "/src/$BUILD_DIR" "$TRIPLET"
 }
 
-build_user() {
-	local dir stamp failed=0
-	ensure_kernel stable
+build_user() { # K
+	local dir stamp failed=0 for=''
+	build_for "$1"
+	! is_arm64 "$1" || for=arm64-
 	if [ -e "$TOP/providers/prxe/build.sh" ]; then
 		ensure_rdma_core || return 1
 		stamp=$(source_stamp "$TOP/providers" "$TOP/kernel/uapi")
-		build_part provider "$stamp" make_provider || failed=1
+		build_part "${for}provider" "$stamp" make_provider || failed=1
 	else
 		msg "there is no providers/prxe/build.sh: no provider is built"
 	fi
 	if [ -e "$TOP/CMakeLists.txt" ]; then
 		stamp=$(source_stamp "$TOP/CMakeLists.txt" "$TOP/libodp" "$TOP/include" \
 			"$TOP/examples" "$TOP/kernel/uapi" "$TOP/kernel/base/version.h")
-		build_part cmake "$stamp" make_cmake || failed=1
+		build_part "${for}cmake" "$stamp" make_cmake || failed=1
 	fi
 	for dir in tests/* tools/*; do
 		[ -e "$TOP/$dir/Makefile" ] || continue
+		# There is no MPI for arm64 here.
+		[ "$for$dir" != arm64-tests/ulp ] || continue
 		stamp=$(source_stamp "$TOP/$dir" "$TOP/include" "$TOP/tests/lib" \
 			"$TOP/tests/verbs/lib" "$TOP/libodp" "$TOP/kernel/uapi" \
 			"$TOP/kernel/base/version.h")
-		build_part "${dir//\//-}" "$stamp" make_programs "$dir" || failed=1
+		build_part "$for${dir//\//-}" "$stamp" make_programs "$dir" || failed=1
 	done
 	return $failed
 }
@@ -142,7 +170,7 @@ build_all() { # K
 	# another run may want to build for a kernel whose root exists.
 	ensure_kernel "$1"
 	build_lock
-	build_user || rc=1
+	build_user "$1" || rc=1
 	build_module "$1" || rc=1
 	exec 8>&-
 	return $rc

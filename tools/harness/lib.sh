@@ -18,13 +18,13 @@
 #   kernel_reports FILE [ALLOW]             the kernel's complaints in a guest's log   (dmesg.sh)
 #   chroot_run ROOT [--bind S:D]... -- CMD  run CMD in a root, without booting it      (chroot.sh)
 #
-# Kernels are called stable, latest, debug, oldstable.
+# Kernels are called stable, latest, debug, oldstable; KERNELS has more.
 
 TOP=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd) || exit 1
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/prxe
 LOG_DIR=$TOP/build/log
-for part in common cache mirror chroot rootfs kernels rdma-core build dmesg vm image machine test \
-	package litmus; do
+for part in common cache mirror chroot rootfs kernels arm64 rdma-core build dmesg vm image \
+	machine test package litmus; do
 	# shellcheck source=/dev/null
 	. "$TOP/tools/harness/$part.sh"
 done

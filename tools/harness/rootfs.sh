@@ -6,6 +6,7 @@
 #   ensure_kernel K      make (once) all that K needs; sets ROOT (the root file system), KVER,
 #                        VMLINUZ, INITRD
 #   ensure_qemu          make (once) QEMU; sets QEMU, the words that run it
+#   ensure_initrd K KEY  for those: its initramfs, from the root in INITRD_DIR; sets INITRD
 #   KERNELS              the names; DAILY_KERNELS: those that every change is tested or built on
 #
 # stable is trixie's kernel with everything else that a guest or a build needs. The others are
@@ -13,7 +14,7 @@
 # is built from trixie's source.
 
 DAILY_KERNELS="stable latest debug oldstable"
-KERNELS="$DAILY_KERNELS rt cloud sid debug-rt"
+KERNELS="$DAILY_KERNELS rt cloud sid debug-rt arm64 arm64-16k" # the last two: arm64.sh
 SUITE=trixie
 
 package_list() { sed 's/#.*//' "$TOP/tests/vm/packages" | xargs -n1 | paste -sd,; }
@@ -186,6 +187,10 @@ known_kernel() {
 ensure_kernel() { # K
 	local k=$1 key dir
 	known_kernel "$k"
+	if is_arm64 "$k"; then
+		ensure_arm64 "$k"
+		return
+	fi
 	ensure_stable
 	case $k in
 	stable) dir=$STABLE_DIR key=$STABLE_KEY ;;
@@ -212,8 +217,13 @@ ensure_kernel() { # K
 	KVER=$(cat "$dir/kver") || die "the cache entry $dir is damaged: remove it and try again"
 	VMLINUZ=$dir/vmlinuz
 	INITRD_DIR=$dir
+	ensure_initrd "$k" "$key"
+}
+
+ensure_initrd() { # K KEY-OF-ITS-ROOT
+	local k=$1 key
 	key=$({
-		echo "$key" && cat "$TOP/tests/vm/guest/initramfs-init" && recipe make_initrd
+		echo "$2" && cat "$TOP/tests/vm/guest/initramfs-init" && recipe make_initrd
 	} | hash_of) || exit 1
 	INITRD=$(cache_entry "initrd-$k" "$key" 50 \
 		"initramfs for the $k kernel" make_initrd)/initrd || exit 1

@@ -35,9 +35,10 @@ vm_share() { # TAG DIR MORE
 }
 
 # /dev/kvm may exist and still not run a kernel: boot once to the initramfs with a short limit, and
-# keep the answer until this machine boots again.
-vm_accel() {
+# keep the answer until this machine boots again. Other machines' kernels are emulated.
+vm_accel() { # K
 	local key file out
+	! is_arm64 "$1" || return 0
 	ensure_qemu
 	[ -z "${VM_ACCEL:-}" ] || return 0
 	case ${PRXE_ACCEL:-} in
@@ -102,29 +103,26 @@ vm_run() ( # K [OPTION]... [-- CMD...]
 	[ -z "$share" ] || share=$(realpath -e "$share" 2>/dev/null) ||
 		die "--share: there is no such directory"
 	ensure_kernel "$k"
-	vm_accel
+	vm_accel "$k"
+	args=${PRXE_KERNEL_ARGS:-}
+	[[ $k != debug* ]] || [ $leaks = 1 ] || args+=" kmemleak=off"
+	args="log_buf_len=4M rcupdate.rcu_cpu_stall_timeout=60 $args"
+	args="panic=-1 quiet mitigations=off nokaslr $args"
+	if is_arm64 "$k"; then
+		arm64_machine
+	else
+		vm_machine
+	fi
 	vm_job || exit 1
 	[ -n "$disk" ] && truncate -s "${disk}G" "$job/disk" &&
 		extra+=(-drive "file=$(qemu_path "$job/disk"),format=raw,if=virtio,cache=unsafe")
-	args=${PRXE_KERNEL_ARGS:-}
-	[[ $k != debug* ]] || [ $leaks = 1 ] || args+=" kmemleak=off"
-	case $VM_ACCEL in
-	kvm) accel=(-accel kvm -cpu host) ;;
-	*) accel=(-accel tcg,thread=multi,tb-size=512 -cpu max,-erms,-fsrm) ;;
-	esac
-	# The guest's clock counts its instructions, one each nanosecond, so a measurement gives the
-	# same result every time.
-	[ $icount = 0 ] || VM_ACCEL=icount accel=(-accel tcg,thread=single,tb-size=512
-		-icount shift=0,sleep=off -cpu max,-erms,-fsrm)
 	mapfile -t shares < <(
 		vm_share root "$ROOT" ,readonly=on
 		vm_share src "$TOP" ,readonly=on
 		vm_share job "$job" ''
 		[ -z "$share" ] || vm_share share "$share" ''
 	)
-	args="no_timer_check tsc=reliable log_buf_len=4M rcupdate.rcu_cpu_stall_timeout=60 $args"
-	args="console=ttyS0 panic=-1 quiet mitigations=off nokaslr no5lvl $args"
-	qemu=("${QEMU[@]}" -M q35 "${accel[@]}" -smp "$smp" -m "${mem}G"
+	qemu=("${QEMU[@]}" "${machine[@]}" -smp "$smp" -m "${mem}G"
 		-kernel "$VMLINUZ" -initrd "$INITRD" -append "$args"
 		-nodefaults -display none -no-reboot "${shares[@]}" "${extra[@]}")
 	if [ "$interactive" = 1 ]; then
@@ -133,6 +131,21 @@ vm_run() ( # K [OPTION]... [-- CMD...]
 		vm_batch
 	fi
 )
+
+# Sets machine and tty, and adds to args (QEMU's machine, the kernel's arguments).
+vm_machine() {
+	tty=ttyS0
+	args="console=$tty no_timer_check tsc=reliable no5lvl $args"
+	case $VM_ACCEL in
+	kvm) machine=(-accel kvm -cpu host) ;;
+	*) machine=(-accel tcg,thread=multi,tb-size=512 -cpu max,-erms,-fsrm) ;;
+	esac
+	# The guest's clock counts its instructions, one each nanosecond, so a measurement gives the
+	# same result every time.
+	[ "$icount" = 0 ] || VM_ACCEL=icount machine=(-accel tcg,thread=single,tb-size=512
+		-icount shift=0,sleep=off -cpu max,-erms,-fsrm)
+	machine=(-M q35 "${machine[@]}")
+}
 
 # Make the job's directory: what the guest reads, and where it writes its results.
 vm_job() {
@@ -165,7 +178,8 @@ vm_job() {
 		[ "$interactive" = 0 ] ||
 			printf 'PRXE_TERM=%q PRXE_STTY=%q\n' "${TERM:-vt100}" \
 				"$(stty size | awk '{ print "rows", $1, "cols", $2 }')"
-		printf 'PRXE_SHARE=%q PRXE_INTERACTIVE=%q\n' "${share:+1}" "$interactive"
+		printf 'PRXE_SHARE=%q PRXE_INTERACTIVE=%q PRXE_CONSOLE=%q PRXE_STAGE=%q\n' \
+			"${share:+1}" "$interactive" "$tty" "/src/$(build_dir "$k")/stage"
 		[[ $k != debug* ]] || [ "$leaks" = 0 ] || printf 'export PRXE_LEAKS=1\n'
 	} >"$job/env"
 }
