@@ -113,7 +113,7 @@ ensure_image() { # NAME
 	known_image "$1"
 	[ "$suite" = "$1" ] || flavour=${1#*-}
 	ensure_kernel stable
-	vm_accel
+	vm_accel stable
 	key=$({
 		echo "$1 $IMAGE_GIB $IMAGE_PACKAGES" && image_cmdline &&
 			cat "$TOP"/tests/install/machine/remote-hand* &&
