@@ -10,13 +10,15 @@
 # ccache compares what is compiled, with which compiler and options. When the machine compiles
 # something else, ccache runs the machine's own compiler, which only takes longer.
 
-# A newer kernel; where the archive has none (sid has one version only), its other flavour.
+# A newer kernel; where the archive has none (sid has one version only), its other flavour. Without
+# what a kernel recommends (apparmor), which would stay behind and be taken for something of ours.
 UPDATE_KERNEL='export DEBIAN_FRONTEND=noninteractive
 	before=$(ls /lib/modules)
-	apt-get -q install -y $(dpkg-query -W -f "\${Package}\n" "linux-image-*amd64" \
-		"linux-headers-*amd64" | grep -v -e "[0-9]\." -e common)
+	update() { apt-get -q install -y --no-install-recommends "$@"; }
+	update $(dpkg-query -W -f "\${Package}\n" "linux-image-*amd64" "linux-headers-*amd64" |
+		grep -v -e "[0-9]\." -e common)
 	[ "$(ls /lib/modules)" != "$before" ] ||
-		apt-get -q install -y linux-image-cloud-amd64 linux-headers-cloud-amd64'
+		update linux-image-cloud-amd64 linux-headers-cloud-amd64'
 
 compile_in_tree() { # WORK CCACHE
 	cp -a "$IMAGE_ROOT" "$1/root" &&
