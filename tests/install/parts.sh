@@ -31,8 +31,12 @@ find_debs() { # sets files
 begin() { # sets first, the kernel, iface, and dev, the device that prxe@iface makes
 	local start
 	ensure_image "$image"
-	compile_ahead "$image" "$dir" "${files[@]}" ||
-		fail "the packages do not install in a chroot"
+	case " ${parts[*]} " in
+	*" install "* | *" update "*)
+		compile_ahead "$image" "$dir" "${files[@]}" ||
+			fail "the packages do not install in a chroot"
+		;;
+	esac
 	start=$(now_ms)
 	machine_start "$image" "$dir" "${files[@]}" ${COMPILED:+"$COMPILED"} ||
 		fail "the machine did not come up"
