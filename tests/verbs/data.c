@@ -372,7 +372,7 @@ static void open_side(int who, struct t_dev *d)
 	for (int k = 0; k < K_N; k++)
 		if (k == K_PIN || have_odp[who])
 			t_arena_open(&arena[who][k], (enum t_kind)k, ARENA_SIZE, d->pd,
-				     who ? 0 : 0x123456789000ULL + (uint64_t)k * 0x10000000,
+				     who ? 0 : 0x123456780000ULL + (uint64_t)k * 0x10000000,
 				     IBV_ACCESS_MW_BIND | more);
 	for (unsigned m = 0; m < RC_MTUS; m++) {
 		o.mtu = mtus[m] < d->port.active_mtu ? mtus[m] : d->port.active_mtu;
