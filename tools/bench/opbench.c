@@ -11,10 +11,10 @@
  * unit, value.
  */
 #define _GNU_SOURCE
+#include "args.h"
 #include "t.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -97,40 +97,21 @@ static double measure(struct rig *r, size_t i, bool odp, uint64_t seq)
 
 int main(int argc, char **argv)
 {
-	static const struct option lo[] = {
-		{ "dev", 1, NULL, 'd' },
-		{ "gid", 1, NULL, 'x' },
-		{ "pairs", 1, NULL, 'p' },
-		{ 0 },
-	};
 	const struct t_opt o = { .depth = 16 };
-	const char *dev = NULL;
-	int gid = 1, pairs = 3, c;
+	struct bench_args args = { .gid = 1, .pairs = 3 };
 	struct rig r;
 	struct t_dev *d;
 
 	t_init();
-	while ((c = getopt_long(argc, argv, "", lo, NULL)) != -1) {
-		switch (c) {
-		case 'd': dev = optarg; break;
-		case 'x': gid = atoi(optarg); break;
-		case 'p': pairs = atoi(optarg); break;
-		default:
-			pairs = 0;
-		}
-	}
-	if (pairs < 1 || optind < argc) {
-		fprintf(stderr, "usage: prxe-opbench [--dev D] [--gid N] [--pairs N]\n");
-		return 2;
-	}
+	bench_args(argc, argv, &args);
 	t_watchdog(300);
-	d = t_dev_open(dev, gid);
+	d = t_dev_open(args.dev, args.gid);
 	t_pair_open(&r.a, d, &r.b, d, &o);
 	for (int v = 0; v < 2; v++) {
 		r.src[v] = mem(d, v, 1);
 		r.dst[v] = mem(d, v, 2);
 	}
-	for (int pair = 1; pair <= pairs; pair++)
+	for (int pair = 1; pair <= args.pairs; pair++)
 		for (size_t i = 0; i < ARRAY_LEN(ops); i++)
 			for (int v = 0; v < 2; v++)
 				printf("%s\t%u\t%s\t%d\tus\t%.3f\n", ops[i].metric, ops[i].size,

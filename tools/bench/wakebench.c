@@ -13,10 +13,10 @@
  * read, send), pair, unit, value.
  */
 #define _GNU_SOURCE
+#include "args.h"
 #include "t.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -137,43 +137,24 @@ static void measure(enum load load, int pair)
 
 int main(int argc, char **argv)
 {
-	static const struct option lo[] = {
-		{ "dev", 1, NULL, 'd' },
-		{ "gid", 1, NULL, 'x' },
-		{ "pairs", 1, NULL, 'p' },
-		{ 0 },
-	};
 	const struct t_opt o = { .depth = 16 };
-	const char *dev = NULL;
-	int gid = 1, pairs = 2, c;
+	struct bench_args args = { .gid = 1, .pairs = 2 };
 	struct t_dev *d;
 
 	t_init();
-	while ((c = getopt_long(argc, argv, "", lo, NULL)) != -1) {
-		switch (c) {
-		case 'd': dev = optarg; break;
-		case 'x': gid = atoi(optarg); break;
-		case 'p': pairs = atoi(optarg); break;
-		default:
-			pairs = 0;
-		}
-	}
-	if (pairs < 1 || optind < argc) {
-		fprintf(stderr, "usage: prxe-wakebench [--dev D] [--gid N] [--pairs N]\n");
-		return 2;
-	}
+	bench_args(argc, argv, &args);
 	t_watchdog(300);
 	if (mlockall(MCL_CURRENT | MCL_FUTURE))
 		t_die("mlockall: %s", strerror(errno));
 	pin(0);
-	d = t_dev_open(dev, gid);
+	d = t_dev_open(args.dev, args.gid);
 	t_pair_open(&ep[0], d, &ep[1], d, &o);
 	for (int i = 0; i < 2; i++) {
 		mem[i] = t_map(AREA);
 		t_pat_fill(mem[i], AREA, i, 0);
 		mr[i] = t_reg(d->pd, mem[i], AREA, T_ALL_ACCESS | IBV_ACCESS_ON_DEMAND);
 	}
-	for (int pair = 1; pair <= pairs; pair++)
+	for (int pair = 1; pair <= args.pairs; pair++)
 		for (int load = USER; load < LOADS; load++)
 			measure(load, pair);
 	t_pat_check("the last transfer", mem[1], AREA, 0, 0);
