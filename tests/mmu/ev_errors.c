@@ -276,6 +276,24 @@ static void on_bus_error(int sig)
 	bus_errors++;
 }
 
+/* Memory with a pattern, between two inaccessible pages, and an MR of it. */
+static uint8_t *room_open(struct bench *w, struct t_dev *d, unsigned access, struct ibv_mr **m)
+{
+	uint8_t *p = t_map_between(ROOM);
+
+	bench_open(w, d);
+	t_pat_fill(p, ROOM, 5, 0);
+	*m = t_reg(d->pd, p, ROOM, access);
+	return p;
+}
+
+static void room_close(struct bench *w, uint8_t *p, struct ibv_mr *m)
+{
+	ibv_dereg_mr(m);
+	munmap(p - T_PAGE, ROOM + 2 * T_PAGE);
+	bench_close(w);
+}
+
 /*
  * A page that has a memory error: accesses to it end with an error status, the pages around it
  * still work, and when its address has been mapped anew it is ordinary memory.
@@ -283,13 +301,10 @@ static void on_bus_error(int sig)
 static void poisoned(struct t_dev *d)
 {
 	struct sigaction act = { .sa_handler = on_bus_error }, was;
-	uint8_t *p = t_map_between(ROOM), *bad = p + T_PAGE;
 	struct ibv_mr *m;
 	struct bench w;
+	uint8_t *p = room_open(&w, d, ODP_ALL, &m), *bad = p + T_PAGE;
 
-	bench_open(&w, d);
-	t_pat_fill(p, ROOM, 5, 0);
-	m = t_reg(d->pd, p, ROOM, ODP_ALL);
 	ev_write("WRITE from it before", &w.a, bad, LEN, m, w.ok, w.mok);
 	t_pat_check("WRITE from it before", w.ok, LEN, 5, T_PAGE);
 	t_pat_fill(w.ok, ROOM, 1, 0);
@@ -311,9 +326,7 @@ static void poisoned(struct t_dev *d)
 	ev_write("WRITE to new memory there", &w.a, w.ok + 5, LEN, w.mok, bad, m);
 	t_pat_check("WRITE to new memory there", bad, LEN, 1, 5);
 	sigaction(SIGBUS, &was, NULL);
-	ibv_dereg_mr(m);
-	munmap(p - T_PAGE, ROOM + 2 * T_PAGE);
-	bench_close(&w);
+	room_close(&w, p, m);
 }
 
 /*
@@ -329,26 +342,23 @@ static void poisoned_pinned(struct t_dev *d)
 	const enum ibv_wc_status read = IBV_WC_REM_OP_ERR;
 #endif
 	struct sigaction act = { .sa_handler = on_bus_error }, was;
-	uint8_t *p = t_map_between(ROOM), *bad = p + T_PAGE;
 	struct ibv_mr *m;
 	struct bench w;
+	uint8_t *p = room_open(&w, d, T_ALL_ACCESS, &m), *bad = p + T_PAGE;
 
-	bench_open(&w, d);
-	t_pat_fill(p, ROOM, 5, 0);
-	m = t_reg(d->pd, p, ROOM, T_ALL_ACCESS);
 	sigaction(SIGBUS, &act, &was);
 	if (madvise(bad, T_PAGE, MADV_HWPOISON) && errno != EBUSY) /* it is pinned */
 		t_die("MADV_HWPOISON: %s", strerror(errno));
 	ev_must("FETCH_ADD on it", &w.a, &w.b, IBV_WR_ATOMIC_FETCH_AND_ADD, w.ok, 8, w.mok, bad, m,
 		IBV_WC_REM_OP_ERR);
 	ev_must("READ of it", &w.a, &w.b, IBV_WR_RDMA_READ, w.ok, LEN, w.mok, p, m, read);
+	if (read == IBV_WC_SUCCESS)
+		t_pat_check("READ of it", w.ok, LEN, 5, 0);
 	ev_read("READ behind it", &w.a, w.ok, LEN, w.mok, bad + T_PAGE, m);
 	t_pat_check("READ behind it", w.ok, LEN, 5, 2 * T_PAGE);
 	t_pat_fill(w.ok, ROOM, 1, 0);
 	sigaction(SIGBUS, &was, NULL);
-	ibv_dereg_mr(m);
-	munmap(p - T_PAGE, ROOM + 2 * T_PAGE);
-	bench_close(&w);
+	room_close(&w, p, m);
 }
 
 /*
