@@ -16,10 +16,11 @@
 # tar archive, which every kernel can read. DIR/console has what the kernel and GRUB said,
 # DIR/dmesg.N the kernel's log of boot N.
 
+machine_pid='' # of the machine that runs
 MACHINE_BOOT_LIMIT=${PRXE_MACHINE_BOOT_LIMIT:-300} # seconds; 60 to 90 are usual when emulated
 
 machine_start() { # NAME DIR [FILE...]
-	local accel
+	local machine
 	machine_dir=$2 machine_boots=0 machine_pid=''
 	ensure_image "$1"
 	ensure_qemu
@@ -30,11 +31,8 @@ machine_start() { # NAME DIR [FILE...]
 		tar -cf "$machine_dir/files" --transform='s|.*/||' -P -T /dev/null -- "$@" &&
 		mkfifo "$machine_dir/hand.in" "$machine_dir/hand.out" || return 1
 	exec {machine_in}<>"$machine_dir/hand.in" {machine_out}<>"$machine_dir/hand.out"
-	case $VM_ACCEL in
-	kvm) accel=(-accel kvm -cpu host) ;;
-	*) accel=(-accel tcg,thread=multi,tb-size=512 -cpu max,-erms,-fsrm) ;;
-	esac
-	machine_qemu=("${QEMU[@]}" -M q35 "${accel[@]}" -smp 2 -m 2G -nodefaults -display none
+	vm_processor
+	machine_qemu=("${QEMU[@]}" "${machine[@]}" -smp 2 -m 2G -nodefaults -display none
 		-drive "file=$(qemu_path "$machine_dir/disk"),format=raw,if=virtio,cache=unsafe"
 		-drive "file=$(qemu_path "$machine_dir/files"),format=raw,if=virtio,readonly=on"
 		-netdev user,id=net -device virtio-net-pci,netdev=net,romfile=
@@ -66,9 +64,9 @@ machine_came_up() {
 		tail -n 20 "$machine_dir/console" | tr -d '\r' | sed 's/^/    /' >&2
 		[ $try -lt 3 ] || return 1
 		kill "$machine_pid"
-		wait "$machine_pid"
+		wait "$machine_pid" 2>/dev/null
 		machine_power_on
-	done 2>/dev/null
+	done
 }
 
 # Read what the machine says until the line RS-WORD; what is not ours is printed. Sets line to what

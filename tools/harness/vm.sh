@@ -132,19 +132,24 @@ vm_run() ( # K [OPTION]... [-- CMD...]
 	fi
 )
 
-# Sets machine and tty, and adds to args (QEMU's machine, the kernel's arguments).
+# Sets machine: QEMU's machine, and its processor as vm_accel() has found it.
+vm_processor() {
+	machine=(-M q35)
+	case $VM_ACCEL in
+	kvm) machine+=(-accel kvm -cpu host) ;;
+	*) machine+=(-accel tcg,thread=multi,tb-size=512 -cpu max,-erms,-fsrm) ;;
+	esac
+}
+
+# Sets machine and tty, and adds to args, the kernel's arguments.
 vm_machine() {
 	tty=ttyS0
 	args="console=$tty no_timer_check tsc=reliable no5lvl $args"
-	case $VM_ACCEL in
-	kvm) machine=(-accel kvm -cpu host) ;;
-	*) machine=(-accel tcg,thread=multi,tb-size=512 -cpu max,-erms,-fsrm) ;;
-	esac
+	vm_processor
 	# The guest's clock counts its instructions, one each nanosecond, so a measurement gives the
 	# same result every time.
-	[ "$icount" = 0 ] || VM_ACCEL=icount machine=(-accel tcg,thread=single,tb-size=512
+	[ "$icount" = 0 ] || VM_ACCEL=icount machine=(-M q35 -accel tcg,thread=single,tb-size=512
 		-icount shift=0,sleep=off -cpu max,-erms,-fsrm)
-	machine=(-M q35 "${machine[@]}")
 }
 
 # Make the job's directory: what the guest reads, and where it writes its results.
