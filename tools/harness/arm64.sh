@@ -18,8 +18,6 @@ ARM64_KERNELS="arm64 arm64-16k"
 
 is_arm64() { [[ $1 == arm64* ]]; }
 
-package_words() { sed 's/#.*//' "$TOP/tests/vm/$1" | xargs -n1 | paste -sd,; }
-
 ARM64_WITHOUT=(--dpkgopt='path-exclude=/etc/kernel/postinst.d/initramfs-tools'
 	--dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*'
 	--dpkgopt='path-exclude=/usr/share/locale/*')

@@ -17,7 +17,9 @@ DAILY_KERNELS="stable latest debug oldstable"
 KERNELS="$DAILY_KERNELS rt cloud sid debug-rt arm64 arm64-16k" # the last two: arm64.sh
 SUITE=trixie
 
-package_list() { sed 's/#.*//' "$TOP/tests/vm/packages" | xargs -n1 | paste -sd,; }
+package_words() { sed 's/#.*//' "$TOP/tests/vm/$1" | xargs -n1 | paste -sd,; }
+
+package_list() { package_words packages; }
 
 # The text of functions, as a part of a key. A continued line counts as one line, so that wrapping
 # a script changes no key.
