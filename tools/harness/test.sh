@@ -8,7 +8,8 @@
 #   # kernels: stable latest debug    where it runs; debug:0/3: on one day in three (the other days
 #                                     of three are 1/3 and 2/3), or as "more"
 #   # more: latest debug              where it runs as well with --all, or when -k asks for it;
-#                                   arm64 and arm64-16k are only here, and run when they are named
+#                                   kernels that are not daily are only here, and it runs there
+#                                   when they are named
 #   # timeout: 120                    seconds (three times as long on an emulated debug kernel)
 #   # where: guest                    or host: in the build's root file system, without a VM, once;
 #                                     or machine: on this machine, as root, once
@@ -48,11 +49,11 @@ test_header() { # FILE KEY DEFAULT
 	printf '%s\n' "${v:-$3}"
 }
 
-# Does it run on K? With --all, when a pattern asks for the test, or for arm64, also on a kernel in
-# "more", and on a kernel whose day it is not.
+# Does it run on K? With --all, when a pattern asks for the test, or when K is no daily kernel, also
+# on a kernel in "more", and on a kernel whose day it is not.
 test_runs_on() { # FILE K PATTERN
 	local words word turn all=1
-	[ "$TEST_ALL" = 0 ] && [ -z "$3" ] && ! is_arm64 "$2" && all=0
+	[ "$TEST_ALL" = 0 ] && [ -z "$3" ] && [[ " $DAILY_KERNELS " == *" $2 "* ]] && all=0
 	read -r -a words <<<"$(test_header "$1" kernels "stable latest debug")"
 	for word in "${words[@]}"; do
 		[ "${word%%:*}" = "$2" ] || continue
