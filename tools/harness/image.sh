@@ -115,9 +115,9 @@ ensure_image() { # NAME
 	ensure_kernel stable
 	vm_accel stable
 	key=$({
-		echo "$1 $IMAGE_GIB $IMAGE_PACKAGES" && image_cmdline &&
+		echo "$1 $IMAGE_GIB $IMAGE_PACKAGES" && image_cmdline && suite_age "$suite" &&
 			cat "$TOP"/tests/install/machine/remote-hand* &&
-			recipe make_image make_image_tree make_image_disk make_image_grub
+			recipe make_root make_image make_image_tree make_image_disk make_image_grub
 	} | hash_of)
 	IMAGE_ROOT=$(cache_entry "image-$1" "$key" 5000 "disk image: $1" make_image)/root || exit 1
 	IMAGE=${IMAGE_ROOT%/root}/disk
