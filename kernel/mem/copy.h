@@ -25,8 +25,8 @@ struct sk_buff;
  * shorter than @len. If an error comes after some bytes, their number is returned, and the next
  * call returns the error.
  *
- * Both cursors may be of ODP MRs with different mirrors. Ranges that overlap within a page are
- * copied as by memmove().
+ * Both cursors may be of ODP MRs with different mirrors. Ranges that overlap within a page
+ * (on PREEMPT_RT: within 4 KiB of it) are copied as by memmove().
  */
 ssize_t prxe_copy(struct prxe_cursor *dst, struct prxe_cursor *src, size_t len, u64 ahead,
 		  struct prxe_miss *miss);
