@@ -60,6 +60,18 @@ static int refused(int err, uint64_t from, uint64_t to, struct odp_reason *why)
 	return reason_set(why, err, "cannot evict: %s", err_words(err, &et));
 }
 
+static int advise(uint64_t from, uint64_t to, int advice)
+{
+	int err = 0;
+
+	for (int i = 0; i < EAGAIN_TRIES; i++) {
+		err = madvise((void *)(uintptr_t)from, to - from, advice) ? errno : 0;
+		if (err != EAGAIN)
+			break;
+	}
+	return err;
+}
+
 /* Say why pages stayed. The kernel does not tell; usually the machine has no swap. */
 static void say_what_stays(uint64_t stays, uint64_t all, struct odp_reason *why)
 {
@@ -85,7 +97,7 @@ ODP_PUBLIC int odp_evict(struct odp_mr *mr, void *addr, size_t length, enum odp_
 {
 	uint64_t page = page_size(), from = (uintptr_t)addr, to, stays;
 	struct size_text size;
-	int advice, err = 0;
+	int advice, err;
 
 	reason_clear(why);
 	if (gone)
@@ -125,14 +137,16 @@ ODP_PUBLIC int odp_evict(struct odp_mr *mr, void *addr, size_t length, enum odp_
 		return reason_set(why, EBUSY, "another MR of this process pins a part of these %s",
 				  size_words(to - from, &size));
 
-	for (int i = 0; i < EAGAIN_TRIES; i++) {
-		err = madvise((void *)(uintptr_t)from, to - from, advice) ? errno : 0;
-		if (err != EAGAIN)
-			break;
-	}
+	err = advise(from, to, advice);
 	if (err)
 		return refused(err, from, to, why);
 	stays = bytes_resident(from, to);
+	/*
+	 * Before Linux 6.9, pages that the device has used stay once: reclaim asks who used them,
+	 * and the device's driver forgets when it answers.
+	 */
+	if (how == ODP_EVICT_PAGEOUT && stays && !advise(from, to, advice))
+		stays = bytes_resident(from, to);
 	if (gone)
 		*gone = (size_t)(to - from - stays);
 	if (how == ODP_EVICT_PAGEOUT)
