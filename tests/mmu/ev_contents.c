@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
@@ -328,7 +329,7 @@ static void pageout(struct t_dev *d)
 		if (!ev_write("WRITE of everything", &w.a, p, size, m, q, mq))
 			break;
 		/* Only RDMA has written q: if that did not make it dirty, this loses it. */
-		if (madvise(p, size, MADV_PAGEOUT) || madvise(q, size, MADV_PAGEOUT))
+		if (t_pageout(p, size) || t_pageout(q, size))
 			t_die("MADV_PAGEOUT: %s", strerror(errno));
 		swapped = t_status_kb("VmSwap");
 		if (swapped < size / 1024)
@@ -348,7 +349,7 @@ static void pageout(struct t_dev *d)
 	if (!madvise(q, size, MADV_FREE)) {
 		half_fill(p, size, 120);
 		ev_write("WRITE after MADV_FREE", &w.a, p, size, m, q, mq);
-		madvise(q, size, MADV_PAGEOUT);
+		t_pageout(q, size);
 		half_check("WRITE after MADV_FREE, then reclaim", q, size, 120);
 	}
 	ibv_dereg_mr(m);
@@ -470,6 +471,18 @@ struct move_arg { /* struct uffdio_move */
 };
 #define MOVE _IOWR(0xAA, 0x05, struct move_arg)
 #define MOVE_HOLES 2 /* skip pages that are not there */
+#define MOVE_FEATURE (1ULL << 16)
+
+static bool can_move(void)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
+		t_die("userfaultfd: %s", strerror(errno));
+	close(fd);
+	return api.features & MOVE_FEATURE;
+}
 
 /* Move all pages of [src, src + ROOM) to @dst, where there must be none. */
 static void move_pages_to(int fd, uint8_t *dst, const uint8_t *src)
@@ -491,11 +504,18 @@ static void move_pages_to(int fd, uint8_t *dst, const uint8_t *src)
 /* UFFDIO_MOVE moves the pages themselves to another address, not copies. It refuses pinned ones. */
 static void uffd_move(struct t_dev *d)
 {
-	uint8_t *from = t_map_between(ROOM), *to = t_map_between(ROOM);
-	int fd = t_uffd(to, ROOM);
+	uint8_t *from, *to;
 	struct ibv_mr *mf, *mt;
 	struct bench w;
+	int fd;
 
+	if (!can_move()) {
+		t_note("uffd_move: this kernel has no UFFDIO_MOVE: not run");
+		return;
+	}
+	from = t_map_between(ROOM);
+	to = t_map_between(ROOM);
+	fd = t_uffd(to, ROOM);
 	bench_open(&w, d);
 	mf = t_reg(d->pd, from, ROOM, ODP_ALL);
 	mt = t_reg(d->pd, to, ROOM, ODP_ALL);

@@ -328,14 +328,13 @@ static void post_other(struct t_dev *d)
 static void post_scan(struct t_dev *d)
 {
 	uint8_t *p = scan_map(), *last = p + scan_room() - T_PAGE;
-	uint8_t *src = t_map(ROUNDS * T_PAGE);
-	struct ibv_mr *m = t_reg(d->pd, p, scan_room(), ODP_ALL);
-	struct ibv_mr *ms = t_reg(d->pd, src, ROUNDS * T_PAGE, T_ALL_ACCESS);
 	struct dropper w = { .p = p, .take = scan };
 	struct verdict v = { 0 };
 	int fd = protectable(p);
+	struct ibv_mr *m, *ms;
 	double post, wait;
 	struct t_ep a, b;
+	uint8_t *src;
 
 	pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	if (pagemap < 0)
@@ -344,6 +343,9 @@ static void post_scan(struct t_dev *d)
 		t_note("post_scan: this kernel has no PAGEMAP_SCAN: not run");
 		return;
 	}
+	src = t_map(ROUNDS * T_PAGE);
+	m = t_reg(d->pd, p, scan_room(), ODP_ALL);
+	ms = t_reg(d->pd, src, ROUNDS * T_PAGE, T_ALL_ACCESS);
 	madvise(p, scan_room(), MADV_NOHUGEPAGE);
 	if (madvise(p, scan_room(), 22 /* MADV_POPULATE_READ */))
 		t_die("MADV_POPULATE_READ: %s", strerror(errno));

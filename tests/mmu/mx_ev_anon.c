@@ -15,6 +15,12 @@ static bool advise(struct mx_subj *s, size_t from, size_t len, int advice, const
 	return true;
 }
 
+static bool out(struct mx_subj *s, size_t from)
+{
+	return !t_pageout(s->m.va + from, s->m.len - from) ||
+	       mx_why(s, "MADV_PAGEOUT: %s", strerror(errno));
+}
+
 static bool nothing(struct mx_subj *s)
 {
 	(void)s;
@@ -79,7 +85,7 @@ static bool swapping(struct mx_subj *s)
 
 static bool pageout(struct mx_subj *s)
 {
-	bool ok = advise(s, 0, s->m.len, MADV_PAGEOUT, "MADV_PAGEOUT");
+	bool ok = out(s, 0);
 
 	s->effect += mx_swapped(s);
 	return ok;
@@ -97,7 +103,7 @@ static bool pageout_rdma_in(struct mx_subj *s)
 
 static bool swap_half(struct mx_subj *s)
 {
-	return advise(s, s->m.len / 2, s->m.len / 2, MADV_PAGEOUT, "MADV_PAGEOUT");
+	return out(s, s->m.len / 2);
 }
 
 /* After MADV_FREE, reclaim drops pages that nobody wrote since. The operation's bytes must stay. */

@@ -75,7 +75,7 @@ static bool written_back(struct mx_subj *s)
 
 static bool pageout(struct mx_subj *s)
 {
-	return sys(s, "MADV_PAGEOUT", madvise(s->m.va, LEN, MADV_PAGEOUT));
+	return sys(s, "MADV_PAGEOUT", t_pageout(s->m.va, LEN));
 }
 
 static bool hole(struct mx_subj *s)

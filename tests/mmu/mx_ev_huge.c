@@ -93,7 +93,7 @@ static bool pageout(struct mx_subj *s)
 {
 	size_t from = MX_HUGE - 16 * T_PAGE;
 
-	return !madvise(s->m.va + from, s->m.len - from, MADV_PAGEOUT) ||
+	return !t_pageout(s->m.va + from, s->m.len - from) ||
 	       mx_why(s, "MADV_PAGEOUT: %s", strerror(errno));
 }
 

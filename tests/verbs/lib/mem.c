@@ -115,3 +115,8 @@ void t_drop(void *p, size_t len)
 	if (madvise((void *)from, to - from, MADV_DONTNEED))
 		t_die("madvise(DONTNEED, %#lx, %lu): %s", from, to - from, strerror(errno));
 }
+
+int t_pageout(void *p, size_t len)
+{
+	return madvise(p, len, MADV_PAGEOUT) || madvise(p, len, MADV_PAGEOUT) ? -1 : 0;
+}

@@ -77,6 +77,11 @@ void t_arena_open(struct t_arena *a, enum t_kind kind, size_t size, struct ibv_p
 		  uint64_t other_iova, unsigned more_access);
 void t_arena_close(struct t_arena *a);
 void t_drop(void *p, size_t len); /* MADV_DONTNEED of the pages that [p, p + len) touches */
+/*
+ * MADV_PAGEOUT, twice: before Linux 6.9, pages that a device has used stay once. Reclaim asks who
+ * used them, and the device's driver forgets when it answers.
+ */
+int t_pageout(void *p, size_t len);
 /* Are the pages that MADV_COLLAPSE makes of T_HUGE? With 16 KiB pages they have 32 MiB. */
 bool t_can_collapse(void);
 /* A userfaultfd that is asked for the pages of [p, p + len) that are missing: nonblocking. */
