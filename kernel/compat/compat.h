@@ -23,6 +23,11 @@
 #include <rdma/ib_umem.h>
 #include <rdma/ib_verbs.h>
 
+#ifndef PRXE_HAVE_SWAPIN_NOWAIT
+#include <linux/swap.h>
+#include <linux/swapops.h>
+#endif
+
 #ifdef PRXE_HAVE_LINUX_UNALIGNED
 #include <linux/unaligned.h>
 #else
@@ -100,6 +105,41 @@ static inline bool prxe_mmap_write_trylock(struct mm_struct *mm)
 	mm_lock_seqcount_begin(mm);	/* mmap_write_unlock() ends it */
 #endif
 	return true;
+}
+
+/*
+ * Would a fault of @addr wait for a swap device, with mmap_lock held, in spite of RETRY_NOWAIT?
+ * Kernels before 6.6 do, for a page that they read alone. So the answer there is whether @addr has
+ * been swapped out. Only a look: it may be swapped out at once. mmap_lock is held, which keeps the
+ * tables.
+ */
+static inline bool prxe_swapin_waits(struct mm_struct *mm, unsigned long addr)
+{
+#ifndef PRXE_HAVE_SWAPIN_NOWAIT
+	pgd_t *pgd = pgd_offset(mm, addr);
+	p4d_t *p4d;
+	pud_t *pud;
+	pmd_t pmd;
+	pte_t pte, *ptep;
+
+	if (pgd_none(*pgd) || pgd_bad(*pgd))
+		return false;
+	p4d = p4d_offset(pgd, addr);
+	if (p4d_none(*p4d) || p4d_bad(*p4d))
+		return false;
+	pud = pud_offset(p4d, addr);
+	if (pud_none(*pud) || pud_bad(*pud))
+		return false;
+	pmd = READ_ONCE(*pmd_offset(pud, addr));
+	if (!pmd_present(pmd) || pmd_trans_huge(pmd) || pmd_devmap(pmd) || pmd_bad(pmd))
+		return false;
+	ptep = pte_offset_map(&pmd, addr);
+	pte = READ_ONCE(*ptep);
+	pte_unmap(ptep);
+	return is_swap_pte(pte) && !non_swap_entry(pte_to_swp_entry(pte));
+#else
+	return false;
+#endif
 }
 
 /* ---- UDP and routes ---- */

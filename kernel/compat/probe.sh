@@ -146,6 +146,12 @@ probe MM_LOCK_SEQCOUNT <<-'END'
 	#include <linux/mm.h>
 	void f(struct mm_struct *m); void f(struct mm_struct *m) { mm_lock_seqcount_begin(m); }
 END
+# Of the same series as the end of waiting for a swap device in spite of RETRY_NOWAIT.
+probe SWAPIN_NOWAIT <<-'END'
+	#include <linux/pagemap.h>
+	vm_fault_t f(struct folio *o, struct vm_fault *v);
+	vm_fault_t f(struct folio *o, struct vm_fault *v) { return __folio_lock_or_retry(o, v); }
+END
 probe VM_FLAGS_SET <<-'END'
 	#include <linux/mm.h>
 	void f(struct vm_area_struct *v);

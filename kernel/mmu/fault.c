@@ -178,7 +178,7 @@ static int fault_page(struct walk *w, unsigned long addr, bool nowait, bool agai
 		return -EFAULT;
 	if ((w->flags & FAULT_NOWAIT) && !poster_may_fault(vma))
 		return -EAGAIN;
-	if (nowait && must_read(vma, addr))
+	if (nowait && (must_read(vma, addr) || prxe_swapin_waits(w->mirror->mm, addr)))
 		return -EAGAIN;
 	if (w->flags & FAULT_WRITE)
 		flags |= FAULT_FLAG_WRITE;
