@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Two network namespaces joined by a veth pair, a device in each: sourced.
 #   ns_up TYPE_A TYPE_B      devA (wireA on vethA in wA) and devB (wireB on vethB in wB), with GIDs:
-#                            GIDA GIDB (IPv4), GIDA6 GIDB6 (IPv6)
+#                            GIDA GIDB (IPv4), GIDA6 GIDB6 (IPv6). With NS_ROOT=1 wB is the
+#                            namespace of the machine itself
 . "$(dirname "$0")/../verbs/lib/sh.sh"
 
 ns_down() {
@@ -18,7 +19,12 @@ has_both_gids() { # DEV IPV4
 }
 
 ns_up() {
-	ip netns add wA && ip netns add wB || die "network namespaces"
+	ip netns add wA || die "a network namespace"
+	if [ "${NS_ROOT:-0}" = 1 ]; then
+		ip netns attach wB 1
+	else
+		ip netns add wB
+	fi || die "the second network namespace"
 	ip link add vethA netns wA type veth peer name vethB netns wB || die "veth"
 	for s in A:$1:1 B:$2:2; do
 		side=${s%%:*}; type=${s#*:}; type=${type%:*}; n=${s##*:}
