@@ -666,8 +666,23 @@ static long meminfo(const char *key)
 }
 
 /* How many KiB less are available than @before. With @before 0: minus what is available. */
+/*
+ * What waits in the network's queues is not held by the device. It is there when softirqs are a
+ * thread's work, which was so before Linux 6.4 whenever that thread was running.
+ */
+static void all_received(void)
+{
+	uint64_t was, now = t_counter(two.a->name, "rcvd_pkts");
+
+	do {
+		was = now;
+		now = t_counter(two.a->name, "rcvd_pkts");
+	} while (now != was);
+}
+
 static long held(long before)
 {
+	all_received();
 	return before - meminfo("MemAvailable");
 }
 
@@ -791,7 +806,7 @@ static void flood_datagrams(void)
 	uint64_t lost = t_counter(two.a->name, "dropped_fault");
 	struct mem land = mem_open(two.a, 2 * T_PAGE, GUARD);
 	struct t_ep e[FLOODED];
-	long before, paid, kb, max_kb = 0, max_paid = 0;
+	long before, paid, slab, kb, max_kb = 0, owed, max_owed = 0, max_paid = 0;
 	struct t_gap g;
 	struct ibv_wc wc;
 	double end;
@@ -804,21 +819,31 @@ static void flood_datagrams(void)
 		t_recv_one(&e[i], land.va, 2 * T_PAGE, land.mr->lkey, 2);
 	}
 	before = meminfo("MemAvailable");
+	slab = meminfo("SUnreclaim");
 	paid = charged();
 	for (unsigned i = 0; i < FLOODED; i++) {
 		flood(h, e[i].me.qpn, mtu, small, 0);
 		flood(h, e[i].me.qpn, BIG_BYTES, big, 0);
 		kb = held(before);
-		if (kb > max_kb) {
+		if (kb > max_kb)
 			max_kb = kb;
+		/*
+		 * Held packets are in slabs. MemAvailable misses some MiB more than is held: the
+		 * free pages that the allocator keeps for each CPU.
+		 */
+		owed = meminfo("SUnreclaim") - slab;
+		if (owed > max_owed) {
+			max_owed = owed;
 			max_paid = charged() - paid;
 		}
 	}
-	t_note("UD receivers: %ld KiB of memory, the owner is charged %ld KiB", max_kb, max_paid);
+	t_note("UD receivers: %ld KiB of memory, %ld KiB of it in slabs; the owner is charged "
+	       "%ld KiB", max_kb, max_owed, max_paid);
 	if (max_kb > 64 << 10)
 		t_fail("UD receivers: %ld MiB of memory are held", max_kb >> 10);
-	if (max_paid < max_kb / 2 - 4096)
-		t_fail("the owner is charged %ld KiB of %ld", max_paid, max_kb);
+	/* 1 MiB: counters of the kernel that are summed up late. */
+	if (max_paid < max_owed / 2 - 1024)
+		t_fail("the owner is charged %ld KiB of %ld", max_paid, max_owed);
 	/* At least one datagram of each QP has waited, and is dropped. */
 	for (end = t_now() + t_slow(3); t_now() < end; usleep(50000))
 		if (t_counter(two.a->name, "dropped_fault") >= lost + FLOODED &&
