@@ -5,7 +5,8 @@
  * The cases are a numbered full cross. A run walks it in a fixed pseudo-random order from a point
  * that the seed chooses, until --sample cases are done or --time is over. A case has a requester
  * (A) and a responder (B). The bytes of both sides are checked, with guards around every target
- * (data_case.c). With --two, B is another process, with its own address space.
+ * (data_case.c). With --two, B is another process, with its own address space. With --peer, B is
+ * prxe-data --serve on another machine, which A tells what to do.
  */
 #define _GNU_SOURCE
 #include "data.h"
@@ -35,7 +36,9 @@ static struct ibv_mw *mw;
 static struct remote { uint64_t iova[K_N][2]; uint32_t rkey[K_N][2]; uint32_t mw_rkey; } remote;
 static struct t_ep *mw_ep; /* the window was bound through its QP */
 static unsigned long long done[OP_N], lost;
-bool have_odp[2], have_mw, have_flush;
+bool have_odp[2], have_odp_uc, have_mw, have_flush;
+enum ibv_mtu port_mtu;
+size_t page;
 static bool mw_bound;
 
 static void barrier(void)
@@ -97,7 +100,7 @@ static void bind_window(const struct kase *k, struct t_ep *e)
 	wr.bind_mw.rkey = rkey;
 	wr.bind_mw.bind_info.mr = r->mr[k->b.other];
 	wr.bind_mw.bind_info.addr = r->iova[k->b.other] + (k->op == MW_WRITE ? g->off : 0);
-	wr.bind_mw.bind_info.length = k->op == MW_WRITE ? k->len : T_PAGE;
+	wr.bind_mw.bind_info.length = k->op == MW_WRITE ? k->len : page;
 	wr.bind_mw.bind_info.mw_access_flags = IBV_ACCESS_REMOTE_WRITE;
 	rc_ = ibv_post_send(e->qp, &wr, &bad);
 	if (rc_)
@@ -401,6 +404,53 @@ static void open_side(int who, struct t_dev *d)
 	t_ep_open(&srq_ep[who], d, &o);
 }
 
+/* What two machines have to agree on: A says what is to be done, each what it has. */
+struct terms {
+	uint64_t page, sample, seed, max_len;
+	uint32_t qp_timeout, mtu, odp, odp_uc, flush;
+	char ops[256], kinds[64], kinds_b[64];
+};
+
+static void term(char *to, size_t size, const char *s)
+{
+	if (snprintf(to, size, "%s", s ? s : "") >= (int)size)
+		t_die("'%s' is too long for the other machine", s);
+}
+
+static void agree(void)
+{
+	static struct terms theirs;
+	struct terms mine = {
+		.page = page, .sample = opt.sample, .seed = opt.seed, .max_len = opt.max_len,
+		.qp_timeout = (uint32_t)opt.qp_timeout, .mtu = da->port.active_mtu,
+		.odp = da->odp, .odp_uc = da->odp_uc, .flush = da->flush,
+	};
+
+	term(mine.ops, sizeof(mine.ops), opt.ops);
+	term(mine.kinds, sizeof(mine.kinds), opt.kinds);
+	term(mine.kinds_b, sizeof(mine.kinds_b), opt.kinds_b);
+	t_put(sock, &mine, sizeof(mine));
+	t_get(sock, &theirs, sizeof(theirs));
+	if (is_b) {
+		opt.sample = theirs.sample;
+		opt.seed = theirs.seed;
+		opt.max_len = theirs.max_len;
+		opt.qp_timeout = (int)theirs.qp_timeout;
+		opt.ops = theirs.ops[0] ? theirs.ops : NULL;
+		opt.kinds = theirs.kinds[0] ? theirs.kinds : NULL;
+		opt.kinds_b = theirs.kinds_b[0] ? theirs.kinds_b : NULL;
+	}
+	if (mine.mtu != theirs.mtu)
+		t_die("the port's MTU is %u here and %u there", 128U << mine.mtu,
+		      128U << theirs.mtu);
+	t_note("pages of %zu bytes here, %llu there", page, (unsigned long long)theirs.page);
+	if (theirs.page > page)
+		page = theirs.page;
+	have_odp[is_a] = theirs.odp;
+	have_odp_uc &= theirs.odp_uc != 0;
+	have_flush &= theirs.flush != 0;
+}
+
 #define EACH_EP(who, e)                                                                            \
 	for (unsigned i_ = 0; i_ < 2 * RC_MTUS + 2; i_++)                                          \
 		if ((e = i_ < RC_MTUS	   ? &rc[who][i_] :                                        \
@@ -530,7 +580,8 @@ static void usage(void)
 {
 	puts("usage: prxe-data [-d DEV] [-g GID] [-e DEV2] [-G GID2] [--sample N] [--seed S]\n"
 	     "  [--time T] [--ops LIST] [--kinds pin,odp,shm,mix] [--kinds-b LIST] [--max-len N]\n"
-	     "  [--two] [--huge] [--case ID] [--qp-timeout N] [-v]");
+	     "  [--two] [--huge] [--case ID] [--qp-timeout N] [-v]\n"
+	     "  [--serve PORT | --peer IPV4:PORT]");
 	exit(2);
 }
 
@@ -548,6 +599,8 @@ int main(int argc, char **argv)
 		{ "max-len", 1, 0, 9 },
 		{ "kinds-b", 1, 0, 10 },
 		{ "qp-timeout", 1, 0, 11 },
+		{ "serve", 1, 0, 12 },
+		{ "peer", 1, 0, 13 },
 		{ 0 },
 	};
 	uint64_t step = (uint64_t)((double)CROSS * 0.6180339887);
@@ -575,10 +628,12 @@ int main(int argc, char **argv)
 		case 9: opt.max_len = strtoull(optarg, NULL, 0); break;
 		case 10: opt.kinds_b = optarg; break;
 		case 11: opt.qp_timeout = atoi(optarg); break;
+		case 12: opt.serve = atoi(optarg); break;
+		case 13: opt.peer = optarg; break;
 		default: usage();
 		}
 	}
-	if (optind != argc)
+	if (optind != argc || !!opt.peer + !!opt.serve + opt.two + opt.huge > 1)
 		usage();
 	for (const char *s = opt.ops; s && *s; s += strcspn(s, ","), s += *s == ',') {
 		char w[32];
@@ -597,13 +652,24 @@ int main(int argc, char **argv)
 		is_b = !pid;
 		t_watchdog((unsigned)opt.time + 300);
 	}
+	is_a &= !opt.serve;
+	is_b &= !opt.peer;
 	da = t_dev_open(opt.dev, opt.gid);
 	db = opt.dev2 || opt.two ? t_dev_open(opt.dev2 ? opt.dev2 : opt.dev,
 					      opt.gid2 >= 0 ? opt.gid2 : opt.gid) : da;
-	have_odp[0] = da->odp && (!opt.kinds || strcmp(opt.kinds, "pin"));
-	have_odp[1] = db->odp && (opt.kinds_b ? strcmp(opt.kinds_b, "pin") != 0 :
-						!opt.kinds || strcmp(opt.kinds, "pin"));
+	page = T_PAGE;
+	port_mtu = da->port.active_mtu;
+	have_odp[0] = da->odp;
+	have_odp[1] = db->odp;
+	have_odp_uc = da->odp_uc && db->odp_uc;
 	have_flush = da->flush && db->flush;
+	if (opt.serve || opt.peer) {
+		sock = t_meet(opt.peer, opt.serve);
+		agree();
+	}
+	have_odp[0] &= !opt.kinds || strcmp(opt.kinds, "pin");
+	have_odp[1] &= opt.kinds_b ? strcmp(opt.kinds_b, "pin") != 0 :
+				     !opt.kinds || strcmp(opt.kinds, "pin");
 	if (opt.huge) {
 		huge();
 		return t_done("huge");

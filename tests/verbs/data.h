@@ -13,7 +13,10 @@ enum temp { WARM, COLD, READ_TOUCHED, PREFETCHED, TEMP_N };
 
 #define MAX_SEG 32
 #define SRQ_SEG 27 /* as much as Soft-RoCE devices promise */
-#define ARENA_SIZE ((2UL << 20) + 256 * T_PAGE)
+/* A case is laid out by the larger of both machines' pages. */
+extern size_t page;
+#define ARENA_SIZE ((2UL << 20) + 256 * page)
+#define GUARD (page + 104) /* bytes around a target that must not change: more than a page */
 #define GRH 40
 #define RC_MTUS 3
 
@@ -39,7 +42,8 @@ struct kase {
 
 struct data_opt {
 	const char *dev, *dev2, *ops, *kinds, *kinds_b;
-	int gid, gid2, qp_timeout;
+	const char *peer;
+	int gid, gid2, qp_timeout, serve;
 	uint64_t sample, seed;
 	double time;
 	bool two, huge, verbose, list;
@@ -50,7 +54,8 @@ extern struct data_opt opt;
 /* data.c */
 extern struct t_dev *da, *db;
 extern struct t_arena arena[2][K_N]; /* of A, of B */
-extern bool have_odp[2], have_mw, have_flush;
+extern bool have_odp[2], have_odp_uc, have_mw, have_flush;
+extern enum ibv_mtu port_mtu;
 
 /* ---- data_case.c ---- */
 #define CROSS ((uint64_t)OP_N * KIND_N * KIND_N * 8 * 8 * 11 * RC_MTUS * 4 * TEMP_N * TEMP_N)

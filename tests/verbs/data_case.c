@@ -66,7 +66,7 @@ bool b_recv(enum op o)
 
 static void lay_out(struct side *s, size_t len, unsigned off, bool list, uint64_t rnd, int max)
 {
-	size_t bump[K_N] = { 2 * T_PAGE, 2 * T_PAGE, 2 * T_PAGE }, left = len;
+	size_t bump[K_N] = { 2 * page, 2 * page, 2 * page }, left = len;
 	int n = 1;
 
 	if (s->kind == MIX)
@@ -87,8 +87,8 @@ static void lay_out(struct side *s, size_t len, unsigned off, bool list, uint64_
 			g->len = left;
 		left -= g->len;
 		g->off = bump[g->kind] + (i ? offsets[(rnd >> 8) % ARRAY_LEN(offsets)] : off);
-		bump[g->kind] = (g->off + g->len + T_GUARD + 2 * T_PAGE) & ~(T_PAGE - 1);
-		if (bump[g->kind] + 2 * T_PAGE > ARENA_SIZE)
+		bump[g->kind] = (g->off + g->len + GUARD + 2 * page) & ~(page - 1);
+		if (bump[g->kind] + 2 * page > ARENA_SIZE)
 			t_die("the test's arenas are too small");
 	}
 }
@@ -139,9 +139,9 @@ bool make_case(struct kase *k, uint64_t id)
 		return false;
 	if (k->b.kind == MIX && !b_list(k->op))
 		return false;
-	if (is_uc(k->op) && !(da->odp_uc && db->odp_uc) && (k->a.kind != PIN || k->b.kind != PIN))
+	if (is_uc(k->op) && !have_odp_uc && (k->a.kind != PIN || k->b.kind != PIN))
 		return false;
-	if (k->op == UD_SEND && (k->len > (size_t)(128U << da->port.active_mtu) || k->mtu))
+	if (k->op == UD_SEND && (k->len > (size_t)(128U << port_mtu) || k->mtu))
 		return false;
 	if (k->op == SRQ_SEND && k->mtu)
 		return false;
@@ -181,9 +181,9 @@ void prepare(const struct kase *k, struct side *s, int who, bool source)
 		uint8_t *p = arena[who][g->kind].va + g->off;
 
 		if (zeroed(s, g))
-			t_drop(p - T_GUARD, g->len + 2 * T_GUARD);
+			t_drop(p - GUARD, g->len + 2 * GUARD);
 		else
-			t_pat_fill(p - T_GUARD, g->len + 2 * T_GUARD, ~k->seq, g->off - T_GUARD);
+			t_pat_fill(p - GUARD, g->len + 2 * GUARD, ~k->seq, g->off - GUARD);
 	}
 	for (int i = 0; i < s->n; i++) {
 		struct seg *g = &s->s[i];
@@ -193,7 +193,7 @@ void prepare(const struct kase *k, struct side *s, int who, bool source)
 			t_pat_fill(p, g->len, k->seq, at);
 		at += g->len;
 		if (g->kind == K_SHM && s->temp != WARM)
-			t_drop(p - T_GUARD, g->len + 2 * T_GUARD);
+			t_drop(p - GUARD, g->len + 2 * GUARD);
 		if (s->temp == READ_TOUCHED && g->len)
 			for (size_t o = 0; o < g->len; o += T_PAGE)
 				(void)*(volatile uint8_t *)(p + o);
@@ -235,7 +235,7 @@ bool check(const struct kase *k, const struct side *s, int who, size_t len, bool
 		if (at + from >= s->skip && pos < len)
 			n = g->len - from < len - pos ? g->len - from : len - pos;
 		what = "guard before";
-		bad = diff_plain(s, g, base, g->off - T_GUARD, T_GUARD, k->seq);
+		bad = diff_plain(s, g, base, g->off - GUARD, GUARD, k->seq);
 		if (bad < 0) {
 			what = "payload";
 			bad = t_pat_diff(base + g->off + from, n, k->seq, pos);
@@ -243,11 +243,11 @@ bool check(const struct kase *k, const struct side *s, int who, size_t len, bool
 		if (bad < 0) {
 			what = "behind the payload";
 			bad = diff_plain(s, g, base, g->off + from + n,
-					 g->len - from - n + T_GUARD, k->seq);
+					 g->len - from - n + GUARD, k->seq);
 		}
 		if (bad >= 0 && !silent) {
 			size_t o = !strcmp(what, "payload") ? g->off + from + (size_t)bad :
-				   what[0] == 'g' ? g->off - T_GUARD + (size_t)bad :
+				   what[0] == 'g' ? g->off - GUARD + (size_t)bad :
 						    g->off + from + n + (size_t)bad;
 			uint8_t want = !strcmp(what, "payload") ? t_pat(k->seq, pos + (size_t)bad) :
 				       zeroed(s, g)		? 0 :

@@ -179,6 +179,8 @@ void t_end(const struct t_mark *m);
 /* ---- peer.c ---- */
 /* fork() with a socket between the two; the child dies with the parent. */
 pid_t t_fork(int *sock);
+/* A socket to another machine: @peer (IPV4:PORT) is asked, or, when it is NULL, waited for. */
+int t_meet(const char *peer, int port);
 void t_put(int sock, const void *p, size_t n);
 void t_get(int sock, void *p, size_t n);
 bool t_try_get(int sock, void *p, size_t n); /* false: the other process has closed it */
