@@ -100,7 +100,8 @@ part_update() {
 }
 
 # What is there now and was not, belongs to a package (the new kernel), is depmod's, or is the key
-# that DKMS made for the machine; anything else is ours.
+# that DKMS made for the machine; anything else is ours. Packages of Debian 12 list what is in
+# /usr/lib as /lib, which is a link to it (dpkg -S would not find it).
 part_purge() {
 	step_in "remove" 300 'DEBIAN_FRONTEND=noninteractive apt-get -q remove -y '"${packages[*]}"'
 		[ ! -d /sys/class/infiniband/$dev ] || { echo "$dev is there"; exit 1; }
@@ -109,7 +110,7 @@ part_purge() {
 	step_in "purge" 300 "dpkg --purge ${packages[*]}"
 	step_in "nothing is left" 120 "$list_files"' >/var/tmp/after
 		comm -13 /var/tmp/before /var/tmp/after >/var/tmp/new
-		xargs -d "\n" dpkg -S </var/tmp/new 2>/dev/null | sed "s/^[^/]*: //" |
+		cat /var/lib/dpkg/info/*.list | sed -E "s#^/(s?bin|lib(64)?)/#/usr/\1/#" |
 			sort -u >/var/tmp/owned
 		comm -23 /var/tmp/new /var/tmp/owned | grep -v \
 			-e "^/usr/lib/modules/[^/]*/modules[.]" -e "^/var/lib/dkms/mok[.]" \
