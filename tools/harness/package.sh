@@ -178,6 +178,22 @@ package_compare() { # DIR1 DIR2
 	return $same
 }
 
+# Words like #MODULE_VERSION#, which debhelper was to replace: all that this release's has left in a
+# package's scripts or its dkms.conf. True when there is none. lintian does not look there.
+package_filled() { # DIR
+	local f left=0 tmp
+	for f in "$1"/*.deb; do
+		tmp=$(mktemp -d) || return 1
+		dpkg-deb -R "$f" "$tmp" || left=1
+		if (cd "$tmp" && find . -path './DEBIAN/p*' -o -name dkms.conf |
+			xargs -d '\n' grep -EH '#[A-Z][A-Z_]*#'); then
+			left=1
+		fi
+		rm -rf "$tmp"
+	done
+	return $left
+}
+
 # A lintian refuses to leave out a tag that it does not know.
 package_lintian() { # DIR
 	chroot_run "$PACKAGE_ROOT" --bind "$1:/build" -- \
@@ -205,6 +221,8 @@ package_suite() { # SUITE
 		die "the packages for $suite do not build a second time"
 	differ=$(package_compare "$work/1" "$work/second") ||
 		die "two builds of the packages for $suite differ:"$'\n'"$differ"
+	differ=$(package_filled "$work/1") ||
+		die "debhelper of $suite has not replaced all that it should:"$'\n'"$differ"
 	step "lintian on the packages for $suite" package_lintian "$work/1" ||
 		die "lintian has something to say of the packages for $suite"
 	rm -rf "$work/1/prxe-$DIST_VERSION" "$out" && chown -R 0:0 "$work/1" &&
