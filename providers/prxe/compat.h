@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The few functions of libibverbs whose arguments changed between the provider ABIs 34 (rdma-core
- * 34 to 56) and 65. Nothing else in the provider depends on the version.
+ * The few functions of libibverbs whose arguments changed between rdma-core 34, whose provider ABI
+ * is that of all up to 56, and 65. Nothing else in the provider depends on the version.
  */
 #ifndef PRXE_COMPAT_H
 #define PRXE_COMPAT_H
@@ -42,5 +42,16 @@ static inline int compat_create_qp_ex(struct ibv_context *ctx, struct verbs_qp *
 	return ibv_cmd_create_qp_ex2(ctx, qp, attr, cmd, cmd_size, resp, resp_size);
 #endif
 }
+
+/*
+ * The last argument came within ABI 34: rdma-core 50 does not have it, 56 does. So the headers do
+ * not tell whether the libibverbs that is loaded reads it, and it is always given, by a declaration
+ * of our own for the same symbol. A function that does not know the argument does not see it, by
+ * the calling conventions of all processors here.
+ */
+int compat_reg_dmabuf_mr(struct ibv_pd *pd, uint64_t offset, size_t length, uint64_t iova, int fd,
+			 int access, struct verbs_mr *vmr, void *driver)
+	__asm__("ibv_cmd_reg_dmabuf_mr");
+#define ibv_cmd_reg_dmabuf_mr compat_reg_dmabuf_mr
 
 #endif

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include "compat.h"
 #include "prxe.h"
 
 /* Finish a registration. Returns the MR, or NULL with errno set; then vmr is freed. */
