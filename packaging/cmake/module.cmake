@@ -20,10 +20,16 @@ if(NOT CMAKE_STRIP)
 	cannot("strip is not installed (Debian: apt install binutils)" MODULE)
 endif()
 
+# So named, make and kbuild share the jobs of "cmake --build --parallel N".
+if(CMAKE_GENERATOR MATCHES "Makefiles")
+	set(make "$(MAKE)")
+else()
+	set(make "${MAKE_EXECUTABLE}")
+endif()
 set(module_dir "${CMAKE_BINARY_DIR}/kernel")
 add_custom_target(module ALL
 	COMMAND ${CMAKE_COMMAND} -E copy_directory "${PROJECT_SOURCE_DIR}/kernel" "${module_dir}"
-	COMMAND "${MAKE_EXECUTABLE}" -C "${KDIR}" "M=${module_dir}" modules
+	COMMAND "${make}" -C "${KDIR}" "M=${module_dir}" modules
 	COMMAND "${CMAKE_STRIP}" -g -o "${CMAKE_BINARY_DIR}/prxe.ko" "${module_dir}/prxe.ko"
 	VERBATIM COMMENT "prxe.ko for ${kernel_release}")
 install(FILES "${CMAKE_BINARY_DIR}/prxe.ko" DESTINATION "/lib/modules/${kernel_release}/updates")
