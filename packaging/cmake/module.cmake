@@ -7,14 +7,18 @@ if(NOT EXISTS "${KDIR}/Makefile")
 	cannot("there is no kernel to build for in ${KDIR} \
 (Debian: apt install linux-headers-${running_kernel}; -DKDIR=DIR names another kernel)" MODULE)
 endif()
-if(NOT EXISTS "${KDIR}/include/config/kernel.release")
+# The name in what the kernel itself includes; include/config/kernel.release of Debian 12's headers
+# has another one.
+set(utsrelease "${KDIR}/include/generated/utsrelease.h")
+if(NOT EXISTS "${utsrelease}")
 	cannot("the kernel in ${KDIR} was not configured and built" MODULE)
 endif()
 if("${CMAKE_BINARY_DIR}" MATCHES "[ \t:]")
 	cannot("kbuild takes no build directory with blanks or colons in its name, \
 as ${CMAKE_BINARY_DIR} has" MODULE)
 endif()
-file(STRINGS "${KDIR}/include/config/kernel.release" kernel_release LIMIT_COUNT 1)
+file(STRINGS "${utsrelease}" kernel_release REGEX UTS_RELEASE LIMIT_COUNT 1)
+string(REGEX REPLACE "^[^\"]*\"(.*)\".*" "\\1" kernel_release "${kernel_release}")
 need_program(MAKE_EXECUTABLE make build-essential MODULE)
 if(NOT CMAKE_STRIP)
 	cannot("strip is not installed (Debian: apt install binutils)" MODULE)
