@@ -37,13 +37,16 @@ def checks(project, tools):
     yield "codespell", lambda: outside.codespell(project, here("words"))
     yield "mandoc", lambda: outside.mandoc(project)
     yield "shellcheck", lambda: outside.shellcheck(project, tools, here("shellcheck"))
+    yield "yamllint", lambda: outside.yamllint(project)
+    yield "github", lambda: outside.github(project, here("shellcheck"))
     yield "checkpatch", lambda: outside.checkpatch(project, tools, here("checkpatch"))
     yield "sparse", lambda: outside.sparse(project, tools)
 
 
 def use(tools):
     os.environ["PATH"] = f"{tools}/usr/bin:{os.environ['PATH']}"
-    os.environ["PYTHONPATH"] = f"{tools}/usr/lib/python3/dist-packages"
+    os.environ["PYTHONPATH"] = packages = f"{tools}/usr/lib/python3/dist-packages"
+    sys.path.append(packages)
 
 
 def main(top, tools=None):

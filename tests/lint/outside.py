@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """
-Other projects' checkers: codespell, mandoc, shellcheck, checkpatch.pl, sparse. tools.sh fetches
-them.
+Other projects' checkers: codespell, mandoc, shellcheck, yamllint, checkpatch.pl, sparse. tools.sh
+fetches them.
 """
 import fnmatch
 import glob
@@ -9,11 +9,13 @@ import hashlib
 import os
 import re
 import subprocess
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
+import actions
 from findings import Finding
 from project import table
 
-RULES = ("spelling", "mandoc", "shellcheck", "checkpatch", "sparse")
+RULES = ("spelling", "mandoc", "shellcheck", "yaml", "actions", "checkpatch", "sparse")
 # Other people's texts, and a list of what is found.
 NOT_OURS = ("LICENSE*", "tests/lint/exceptions")
 
@@ -81,6 +83,33 @@ def shellcheck(project, tools, ignored_path):
         for m in re.finditer(r"^(.*?):(\d+):\d+: \w+: (.*) \[(SC\d+)\]$", out, re.M):
             yield Finding(m[1], int(m[2]), "shellcheck", m[4], m[3])
     return each(work, files)
+
+
+_YAMLLINT = """{extends: default, rules: {
+    document-start: disable, line-length: {max: 100}, comments: {min-spaces-from-content: 1}}}"""
+
+
+def yamllint(project):
+    files = project.files("*.yml", "*.yaml")
+    if not files:
+        return
+    out = run(project, ["yamllint", "-f", "parsable", "-d", _YAMLLINT, *files])
+    for m in re.finditer(r"^(?:\./)?(.*?):(\d+):\d+: \[\w+\] (.*?)(?: \(([\w-]+)\))?$", out, re.M):
+        yield Finding(m[1], int(m[2]), "yaml", m[4] or "-", m[3])
+
+
+def github(project, ignored_path):
+    """Actions and workflows; their shell steps are shown to shellcheck as GitHub runs them."""
+    exclude = "--exclude=" + ",".join(kind for kind, _ in ignored(ignored_path))
+
+    def shell_step(names, text):
+        script = f"#!/bin/bash\nset -e -o pipefail\nexport {names}\n{text}"
+        with tempfile.NamedTemporaryFile("w", suffix=".sh") as f:
+            f.write(script)
+            f.flush()
+            out = run(project, ["shellcheck", "-f", "gcc", exclude, f.name])
+        return re.findall(r"^.*?:\d+:\d+: \w+: (.*) \[(SC\d+)\]$", out, re.M)
+    return actions.check(project, shell_step)
 
 
 def codespell(project, words):

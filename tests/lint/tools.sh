@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # Make, once, a directory with the programs that the lint test needs and the root file system does
-# not have (codespell, mandoc, shellcheck, sparse, and the kernel's checkpatch.pl), and print its
-# name.
+# not have (codespell, mandoc, shellcheck, sparse, yamllint, and the kernel's checkpatch.pl), and
+# print its name.
 #
 # The packages are unpacked, not installed: dpkg's state and the programs of this root stay as they
 # are. The directory is made under a temporary name, under a lock, so that two runs at the same time
 # do no harm.
 set -u -o pipefail
-dir=/var/cache/prxe-lint/2
+dir=/var/cache/prxe-lint/3
 
 if [ -d $dir ]; then
 	echo $dir
@@ -30,13 +30,13 @@ opts=(-o Dir::State="$apt" -o Dir::State::status=/var/lib/dpkg/status -o Dir::Ca
 fetch() {
 	apt-get "${opts[@]}" update &&
 		apt-get "${opts[@]}" install -y --download-only \
-			shellcheck codespell mandoc sparse &&
+			shellcheck codespell mandoc sparse yamllint &&
 		(cd "$apt" && apt-get "${opts[@]}" download linux-source-6.12)
 }
 fetch >"$new/log" 2>&1 || {
 	tail -n 20 "$new/log" >&2
-	echo "this test needs Debian's codespell, mandoc, shellcheck, sparse, linux-source-6.12:" \
-		"apt-get could not get them" >&2
+	echo "this test needs Debian's codespell, mandoc, shellcheck, sparse, yamllint and" \
+		"linux-source-6.12: apt-get could not get them" >&2
 	exit 1
 }
 for deb in "$apt"/cache/archives/*.deb; do
