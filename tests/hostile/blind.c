@@ -665,7 +665,6 @@ static long meminfo(const char *key)
 	return kb;
 }
 
-/* How many KiB less are available than @before. With @before 0: minus what is available. */
 /*
  * What waits in the network's queues is not held by the device. It is there when softirqs are a
  * thread's work, which was so before Linux 6.4 whenever that thread was running.
@@ -680,6 +679,7 @@ static void all_received(void)
 	} while (now != was);
 }
 
+/* How many KiB less are available than @before. With @before 0: minus what is available. */
 static long held(long before)
 {
 	all_received();
