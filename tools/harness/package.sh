@@ -185,8 +185,8 @@ package_filled() { # DIR
 	for f in "$1"/*.deb; do
 		tmp=$(mktemp -d) || return 1
 		dpkg-deb -R "$f" "$tmp" || left=1
-		if (cd "$tmp" && find . -path './DEBIAN/p*' -o -name dkms.conf |
-			xargs -d '\n' grep -EH '#[A-Z][A-Z_]*#'); then
+		if (cd "$tmp" && find . \( -path './DEBIAN/p*' -o -name dkms.conf \) -print0 |
+			xargs -0 grep -EH '#[A-Z][A-Z_]*#'); then
 			left=1
 		fi
 		rm -rf "$tmp"
