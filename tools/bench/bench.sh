@@ -137,9 +137,33 @@ op_rows() { # PREFIX UNIT
 	done
 }
 
+# Figures without a goal: long READs and SENDs, and lists of 8 B that one ibv_post_send() takes.
+more_rows() { # PREFIX UNIT
+	local o t
+	for o in READ SEND; do
+		versus "$o of 1 MiB" "${1}op_${o,,}" 1048576 odp pinned "$2"
+	done
+	for o in WRITE:16 WRITE:64 READ:16 SEND:16; do
+		t=${o%:*}
+		versus "one of ${o#*:} ${t}s of 8 B, posted at once" "${1}op_${t,,}${o#*:}" 8 \
+			odp pinned "$2"
+	done
+}
+
+# Between two devices: no goal either.
+wire_rows() { # PREFIX UNIT
+	local o t s
+	for o in $ops; do
+		t=${o%:*} s=${o#*:}
+		versus "$t of $(rp_size "$s")" "${1}op_${t,,}" "$s" odp pinned "$2"
+	done
+	more_rows "$@"
+}
+
 odp() {
 	printf 'prxe, ODP against pinned\tODP\tpinned\tratio\tpairs\tgoal\t\n'
 	op_rows '' us
+	more_rows '' us
 	versus "ib_write_lat, 8 B" odp_write_lat 8 odp pinned us
 	versus "ib_write_bw, 64 KiB" odp_write_bw 65536 odp pinned MiB/s
 	versus "ib_write_bw, 1 MiB" odp_write_bw 1048576 odp pinned MiB/s
@@ -241,6 +265,7 @@ counted() {
 	[ -n "$(rp_median n_op_write 8 odp)" ] || return
 	printf 'instructions, counted: ODP against pinned\tODP\tpinned\tratio\tpairs\tgoal\t\n'
 	op_rows n_ insn
+	more_rows n_ insn
 	flat_row "registration with ODP, slowest of 4 KiB to 1 TiB against fastest" n_reg
 	goal "fault on a resident page, the poster's memory; CPU's minor fault" \
 		n_fault_resident 4096 own cpu insn '<=' 1.5
@@ -248,6 +273,12 @@ counted() {
 	maps_rows n_ insn
 	goal "registering one of 100,000 MRs of 4 MiB; pinned" \
 		n_mr_reg 4194304 odp pinned insn '<=' 0.1
+}
+
+counted_wire() {
+	[ -n "$(rp_median n_wire_op_write 8 odp)" ] || return
+	printf 'instructions, counted, over veth\tODP\tpinned\tratio\tpairs\t\t\n'
+	wire_rows n_wire_ insn
 }
 
 data() {
@@ -266,6 +297,7 @@ odp >"$raw/odp.tsv"
 flat_row "registration with ODP, slowest of 4 KiB to 1 TiB against fastest" reg \
 	>>"$raw/odp.tsv"
 counted >"$raw/counted.tsv"
+counted_wire >"$raw/counted-wire.tsv"
 copies >"$raw/copies.tsv"
 paging >"$raw/paging.tsv"
 registration >"$raw/registration.tsv"
@@ -281,7 +313,7 @@ bars() { # GROUP METRIC SIZE SERIES...
 	done
 }
 
-tables=(peers odp counted paging copies registration touch data-table)
+tables=(peers odp counted counted-wire paging copies registration touch data-table)
 {
 	echo
 	for t in "${tables[@]}"; do
@@ -322,6 +354,7 @@ tables=(peers odp counted paging copies registration touch data-table)
 		bars "WRITE of $(rp_size $s)" odp_write_bw $s pinned ODP=odp
 	done | rp_bars "prxe, ODP against pinned" MiB/s higher
 	[ ! -s "$raw/counted.tsv" ] || rp_table <"$raw/counted.tsv"
+	[ ! -s "$raw/counted-wire.tsv" ] || rp_table <"$raw/counted-wire.tsv"
 	[ ! -s "$raw/paging.tsv" ] || rp_table <"$raw/paging.tsv"
 	rp_table <"$raw/copies.tsv"
 	rp_table <"$raw/registration.tsv"

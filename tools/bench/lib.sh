@@ -5,7 +5,7 @@
 #
 #   bench_init OUTDIR            where samples.tsv, commands.txt, machine.txt and logs go
 #   bench_dev_dummy TYPE NAME NETDEV ADDR [NETNS]     a device on a dummy netdev
-#   bench_dev_veth TYPE NAME0 NAME1 NET               two devices, joined by a veth pair, each in a
+#   bench_dev_veth TYPE NAME0 NAME1 NET [MTU]         two devices, joined by a veth pair, each in a
 #                                                     network namespace
 #   perf TOOL DEV0 DEV1 OPTION...                     run a pair of TOOL; sets BW (MiB/s), RATE
 #                                                     (messages/s), LAT (us)
@@ -110,11 +110,12 @@ bench_dev_dummy() { # TYPE NAME NETDEV ADDR [NETNS]
 	bench_link "$1" "$2" "$3" "$ns"
 }
 
-bench_dev_veth() { # TYPE NAME0 NAME1 NET (10.N.0: the addresses' first three numbers)
+bench_dev_veth() { # TYPE NAME0 NAME1 NET (10.N.0: the addresses' first three numbers) [MTU]
+	local mtu=${5:-9000}
 	modprobe -q veth
 	bench_ns "ns-$2" && bench_ns "ns-$3" &&
-		ip link add "v-$2" mtu 9000 netns "ns-$2" type veth \
-			peer name "v-$3" mtu 9000 netns "ns-$3" &&
+		ip link add "v-$2" mtu "$mtu" netns "ns-$2" type veth \
+			peer name "v-$3" mtu "$mtu" netns "ns-$3" &&
 		ip -n "ns-$2" addr add "$4.1/24" dev "v-$2" &&
 		ip -n "ns-$3" addr add "$4.2/24" dev "v-$3" &&
 		ip -n "ns-$2" link set "v-$2" up && ip -n "ns-$3" link set "v-$3" up ||
