@@ -6,10 +6,12 @@
  * QPs get packets from a sender who does not know the connection: the PSN is outside of the range
  * in flight and the rkey is wrong, or the packet is malformed, comes from another address, or has a
  * wrong ICRC or P_Key. Victims, QPs of all types, get every kind of packet, usually with the right
- * PSN, key and peer address; they may go to the error state, but must work again after RESET. All
- * choices follow from a seed.
+ * PSN, key and peer address; they may go to the error state, but must work again after RESET. Many
+ * of the packets come in super-packets, each for another QP, in pieces of a right or a wrong size.
+ * All choices follow from a seed.
  */
 #define _GNU_SOURCE
+#include "super.h"
 #include "two.h"
 
 #include <arpa/inet.h>
@@ -329,6 +331,7 @@ static void victim_feed(int kind, uint64_t rnd)
 
 static struct counts {
 	unsigned long long sent, blind, stranger, icrc, mutated, fragments, twice;
+	unsigned long long supers, in_supers, uneven, wrong, refused;
 	unsigned long long by_victim[VICTIMS];
 	unsigned long long whole[2];	/* that device A, B should receive */
 } count;
@@ -454,17 +457,46 @@ static void make_mad(uint64_t rnd)
 	mad[3] = rnd >> 14 & 1 ? 0x03 : mad[3];	/* SEND */
 }
 
+static const uint8_t kinds[] = { LANE, LANE, LANE, LANE, LANE, V_RC, V_RC, V_RC, V_RC, V_UC,
+				 V_UC, V_UD, V_UD, V_GSI, V_MCAST, V_NOBODY };
+
+static uint8_t transport_of(int kind)
+{
+	return kind == LANE || kind == V_RC ? SP_RC : kind == V_UC ? SP_UC : SP_UD;
+}
+
+/*
+ * Who gets the packet: QP number, PSN, key, address. False: it is for the lane, and must be spoilt
+ * by its address or its ICRC.
+ */
+static bool aim(struct sp_hdr *h, int kind, int side, uint64_t rnd, uint64_t r)
+{
+	struct victim *v = &victim[kind == V_MCAST ? V_UD : kind];
+
+	if (kind == LANE) {
+		h->qpn = lane[side].e.me.qpn;
+		return blind_psn(h, side, t_mix(rnd + 4));
+	}
+	if (kind == V_NOBODY) {
+		h->qpn = (uint32_t)(r >> 20) | 0x700000;
+	} else if (kind == V_GSI) {
+		h->qpn = 1;
+		h->qkey = GSI_QKEY;
+	} else {
+		victim_psn(h, v, side, t_mix(rnd + 5));
+		h->qpn = kind == V_MCAST && r & 0x7000 ? SP_MASK : v->e[side].me.qpn;
+	}
+	return true;
+}
+
 static void one_packet(uint64_t rnd)
 {
 	static uint8_t bth[SP_MAX];
-	static const uint8_t kinds[] = { LANE, LANE, LANE, LANE, LANE, V_RC, V_RC, V_RC, V_RC, V_UC,
-					 V_UC, V_UD, V_UD, V_GSI, V_MCAST, V_NOBODY };
 	const int side = rnd & 1, kind = kinds[rnd >> 1 & 15];
 	struct sp *s = side ? &two.to_b : &two.to_a;
 	uint32_t src = side ? two.ipa : two.ipb, dst = side ? two.ipb : two.ipa;
 	size_t len = pick_len(t_mix(rnd + 1)), n;
-	struct sp_hdr h = any_header(t_mix(rnd + 2), kind == LANE || kind == V_RC ? SP_RC :
-						     kind == V_UC ? SP_UC : SP_UD, len);
+	struct sp_hdr h = any_header(t_mix(rnd + 2), transport_of(kind), len);
 	uint64_t r = t_mix(rnd + 3);
 	const uint8_t *body = payload;
 	unsigned how = 0;
@@ -472,28 +504,17 @@ static void one_packet(uint64_t rnd)
 
 	if (!(r >> 7 & 15))
 		how |= SP_BAD_ICRC;
-	if (kind == LANE) {
-		h.qpn = lane[side].e.me.qpn;
-		if (!blind_psn(&h, side, t_mix(rnd + 4)) && !(how & SP_BAD_ICRC))
-			stranger = true;
-		else if (!stranger && !how)
-			count.blind++;
-	} else if (kind == V_NOBODY) {
-		h.qpn = (uint32_t)(r >> 20) | 0x700000;
-	} else if (kind == V_GSI) {
-		h.qpn = 1;
-		h.qkey = GSI_QKEY;
+	if (!aim(&h, kind, side, rnd, r) && !(how & SP_BAD_ICRC))
+		stranger = true;
+	else if (kind == LANE && !stranger && !how)
+		count.blind++;
+	if (kind == V_GSI) {
 		len = 256;
 		make_mad(t_mix(rnd + 7));
 		body = mad;
-	} else {
-		victim_psn(&h, &victim[kind == V_MCAST ? V_UD : kind], side, t_mix(rnd + 5));
-		h.qpn = victim[kind == V_MCAST ? V_UD : kind].e[side].me.qpn;
 	}
-	if (kind == V_MCAST) {
-		h.qpn = r & 0x7000 ? SP_MASK : h.qpn;
+	if (kind == V_MCAST)
 		dst = group;
-	}
 	if (stranger)
 		src = htonl(ntohl(src) ^ 0x40);
 	/* Not both SP_BAD_ICRC and a mutation: one might undo the other. */
@@ -517,6 +538,116 @@ static void one_packet(uint64_t rnd)
 	count.icrc += !!(how & SP_BAD_ICRC);
 	count.mutated += !!(how & (SP_FLIP | SP_CUT));
 	count.fragments += len > s->frag;
+}
+
+/* ---- super-packets ---- */
+
+/*
+ * One packet of a super-packet, of @want bytes before the ICRC where its opcode allows that. Its
+ * address is that of the others, so for the lane it may have to have a bad ICRC.
+ */
+static size_t part(uint8_t *bth, int side, size_t want, bool stranger, uint64_t rnd, unsigned *how)
+{
+	const int kind = kinds[rnd >> 1 & 15];
+	uint64_t r = t_mix(rnd + 3);
+	const uint8_t *body = payload;
+	struct sp_hdr h;
+	size_t head, len;
+
+	for (int i = 0;; i++) {
+		h = any_header(t_mix(rnd + 2 + 100 * (unsigned)i), transport_of(kind), want);
+		h.more_pad = 0;
+		head = sp_build(bth, &h, NULL, 0);
+		if (head <= want || i == 8)
+			break;
+	}
+	len = head < want ? want - head : 0;
+	if (r >> 48 & 1)
+		h.dma_len = (uint32_t)len;
+	*how = r >> 7 & 15 ? 0 : SP_BAD_ICRC;
+	if (!aim(&h, kind, side, rnd, r) && !stranger)
+		*how = SP_BAD_ICRC;
+	else if (kind == LANE && !stranger && !*how)
+		count.blind++;
+	/* The core logs a MAD that is none. */
+	if (kind == V_GSI && len == sizeof(mad)) {
+		make_mad(t_mix(rnd + 7));
+		body = mad;
+	} else if (kind == V_GSI) {
+		h.qkey++;
+	}
+	if (!*how && !(r >> 30 & 63))
+		*how = SP_FLIP;
+	count.by_victim[kind]++;
+	count.icrc += !!(*how & SP_BAD_ICRC);
+	count.mutated += !!(*how & SP_FLIP);
+	return sp_build(bth, &h, body, len);
+}
+
+static void super_packet(uint64_t rnd)
+{
+	static const int32_t sizes[] = { 12, 16, 20, 24, 28, 28, 28, 32, 36, 40, 64, 100, 276, 276,
+					 500, MTU + 12, MTU + 28, 4096 + 28 };
+	static const int32_t numbers[] = { 1, 2, 2, 3, 3, 4, 5, 7, 8, 16, 17, 31, 32, 63, 64 };
+	static const int32_t off[] = { -4, -3, -1, 1, 2, 3, 4, 8, 1000 };
+	static const int32_t linear[] = { 0, 0, 0, 54, 60, 70, 128, 1500, 65535 };
+	static const int32_t lengths[] = { -1, -4, -9, -100, -2000, 1, 4, 40 };
+	static uint8_t bth[SP_MAX];
+	const int side = rnd & 1;
+	struct sp *s = side ? &two.to_b : &two.to_a;
+	uint32_t src = side ? two.ipa : two.ipb, dst = side ? two.ipb : two.ipa;
+	uint64_t r = t_mix(rnd + 8);
+	size_t want = pick(r, sizes, ARRAY_LEN(sizes)), n;
+	unsigned packets = pick(r >> 8, numbers, ARRAY_LEN(numbers)), how, k;
+	bool stranger = !(r >> 16 & 15), uneven = !(r >> 20 & 7), wrong = !(r >> 24 & 15);
+	bool again = !(r >> 28 & 7);
+	struct sp_gso g = { .linear = pick(r >> 32, linear, ARRAY_LEN(linear)) };
+
+	if (stranger)
+		src = htonl(ntohl(src) ^ 0x40);
+	if (!(r >> 36 & 15))
+		dst = group;
+	sp_super(s, src, dst);
+	for (k = 0; k < packets; k++) {
+		uint64_t rk = t_mix(rnd + 1000 + k);
+		size_t this = want;
+
+		/* Some are of another size, so those behind them are cut in wrong places. */
+		if (uneven && !(rk >> 50 & 3))
+			this = pick(rk >> 52, sizes, ARRAY_LEN(sizes));
+		/* The last one may be shorter, or larger. */
+		if (k + 1 == packets && !(r >> 40 & 3))
+			this = r >> 42 & 3 ? 12 + (r >> 44) % (want - 11) : want + 12;
+		s->mutation = t_mix(rk + 6);
+		n = part(bth, side, this, stranger, rk, &how);
+		if (k + 1 == packets && !how && !(r >> 48 & 7)) {
+			how = SP_CUT;
+			count.mutated++;
+		}
+		if (!sp_super_add(s, bth, n, how))
+			break;
+	}
+	g.size = (unsigned)want + 4;
+	if (!(r >> 52 & 7))
+		g.size += pick(r >> 55, off, ARRAY_LEN(off));
+	if (wrong && r >> 59 & 1)
+		g.udp_more = (int)pick(r >> 60, lengths, ARRAY_LEN(lengths));
+	else if (wrong)
+		g.ip_more = (int)pick(r >> 60, lengths, ARRAY_LEN(lengths));
+	for (int i = 0; i < 1 + again; i++) {
+		if (!sp_super_send(s, &g)) {
+			count.refused++;
+			continue;
+		}
+		count.sent += k;
+		count.in_supers += k;
+		count.supers++;
+		count.whole[side] += wrong ? 0 : sp_super_pieces();
+	}
+	count.twice += again;
+	count.stranger += stranger;
+	count.uneven += uneven;
+	count.wrong += wrong;
 }
 
 /* ---- counters ---- */
@@ -702,7 +833,10 @@ static void attack(void)
 			victim_feed(kind, rnd);
 		}
 		rnd = t_mix(rnd);
-		one_packet(rnd);
+		if (super_known() && !(t_mix(rnd + 9) & 7))
+			super_packet(rnd);
+		else
+			one_packet(rnd);
 	}
 	took = t_now() - from;
 	stop = true;
@@ -723,6 +857,11 @@ static void attack(void)
 	       " ICRC, %llu spoilt, %llu in fragments, %llu twice; victims were reset %llu times",
 	       (unsigned long long)two.seed, count.sent, took, count.blind, count.stranger,
 	       count.icrc, count.mutated, count.fragments, count.twice, resets);
+	t_note("  %llu of them in %llu super-packets: %llu of these uneven, %llu with wrong"
+	       " lengths; the kernel refused %llu", count.in_supers, count.supers, count.uneven,
+	       count.wrong, count.refused);
+	if (super_known() && count.supers < 8)
+		t_fail("%llu super-packets only", count.supers);
 	for (int k = 0; k < VICTIMS; k++)
 		t_note("  %-10s %llu", victim_name[k], count.by_victim[k]);
 	for (int i = 0; i < 2; i++)
@@ -760,6 +899,8 @@ int main(int argc, char **argv)
 	t_context("%s", "counters");
 	accounts();
 	spoilt();
+	if (super_known())
+		super_tests();
 	t_context("%s", "");
 	for (int i = 0; i < 2; i++) {
 		union ibv_gid g = { .raw = { [10] = 0xff, [11] = 0xff } };

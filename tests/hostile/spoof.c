@@ -7,16 +7,24 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_packet.h>
+#include <linux/virtio_net.h>
 #include <net/ethernet.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#ifndef VIRTIO_NET_HDR_GSO_UDP_L4 /* headers before Linux 6.2 */
+#define VIRTIO_NET_HDR_GSO_UDP_L4 5
+#endif
+
 #define PORT 4791
+#define ETH_BYTES 14
 #define IP_BYTES 20
 #define UDP_BYTES 8
 #define BTH_BYTES 12
@@ -225,13 +233,30 @@ static int sniffer(const char *ifname)
 {
 	struct sockaddr_ll ll = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP),
 				  .sll_ifindex = (int)if_nametoindex(ifname) };
-	int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, htons(ETH_P_IP));
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, htons(ETH_P_IP));
 	int room = 64 << 20, one = 1;
 
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)) ||
+	    setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &one, sizeof(one)) ||
 	    setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof(one)) ||
 	    bind(fd, (struct sockaddr *)&ll, sizeof(ll)))
 		t_die("a packet socket on %s: %s", ifname, strerror(errno));
+	return fd;
+}
+
+/* A socket that sends whole frames, each behind a struct virtio_net_hdr. Nothing comes to it. */
+static int frame_socket(struct sp *s)
+{
+	struct sockaddr_ll ll = { .sll_family = AF_PACKET,
+				  .sll_ifindex = (int)if_nametoindex(s->ifname) };
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), one = 1;
+	struct ifreq ifr = { 0 };
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", s->ifname);
+	if (fd < 0 || setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &one, sizeof(one)) ||
+	    ioctl(fd, SIOCGIFHWADDR, &ifr) || bind(fd, (struct sockaddr *)&ll, sizeof(ll)))
+		t_die("a packet socket for frames on %s: %s", s->ifname, strerror(errno));
+	memcpy(s->own, ifr.ifr_hwaddr.sa_data, 6);
 	return fd;
 }
 
@@ -260,11 +285,16 @@ void sp_open(struct sp *s, const char *ns, const char *ifname, bool sniff)
 	struct ip_mreqn m = { .imr_ifindex = (int)if_nametoindex(ifname) };
 
 	crc_init();
-	*s = (struct sp){ .rx = -1, .frag = DEFAULT_FRAG, .id = 1 };
+	memset(s, 0, sizeof(*s));
+	s->rx = -1;
+	s->frag = DEFAULT_FRAG;
+	s->id = 1;
+	s->ifname = ifname;
 	s->tx = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
 	if (s->tx < 0 || setsockopt(s->tx, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)) ||
 	    setsockopt(s->tx, IPPROTO_IP, IP_MULTICAST_IF, &m, sizeof(m)))
 		t_die("a raw socket: %s", strerror(errno));
+	s->frames = frame_socket(s);
 	if (sniff)
 		s->rx = sniffer(ifname);
 	leave(old);
@@ -273,6 +303,7 @@ void sp_open(struct sp *s, const char *ns, const char *ifname, bool sniff)
 void sp_close(struct sp *s)
 {
 	close(s->tx);
+	close(s->frames);
 	if (s->rx >= 0)
 		close(s->rx);
 }
@@ -310,17 +341,14 @@ static void out_in_pieces(struct sp *s, const uint8_t *ip, size_t n, unsigned ho
 }
 
 /* Write the IP and UDP headers at @ip. Returns the place of the UDP payload. */
-static uint8_t *udp_packet(struct sp *s, uint8_t *ip, uint32_t src, uint32_t dst, size_t payload)
+static uint8_t *headers(uint8_t *ip, uint16_t id, uint32_t src, uint32_t dst, size_t payload)
 {
 	size_t total = IP_BYTES + UDP_BYTES + payload;
 
 	memset(ip, 0, IP_BYTES + UDP_BYTES);
 	ip[0] = 0x45;
 	put16(ip + 2, (uint32_t)total);
-	/* For ID 0 the kernel chooses another one, and the ICRC would not match. */
-	if (!++s->id)
-		s->id = 1;
-	put16(ip + 4, s->id);
+	put16(ip + 4, id);
 	ip[8] = 64;
 	ip[9] = IPPROTO_UDP;
 	memcpy(ip + 12, &src, 4);
@@ -329,6 +357,14 @@ static uint8_t *udp_packet(struct sp *s, uint8_t *ip, uint32_t src, uint32_t dst
 	put16(ip + 22, PORT);
 	put16(ip + 24, (uint32_t)(UDP_BYTES + payload));
 	return ip + IP_BYTES + UDP_BYTES;
+}
+
+static uint8_t *udp_packet(struct sp *s, uint8_t *ip, uint32_t src, uint32_t dst, size_t payload)
+{
+	/* For ID 0 the kernel chooses another one, and the ICRC would not match. */
+	if (!++s->id)
+		s->id = 1;
+	return headers(ip, s->id, src, dst, payload);
 }
 
 static void with_options(struct sp *s, const uint8_t *ip, size_t n)
@@ -429,32 +465,183 @@ void sp_send_udp(struct sp *s, uint32_t src, uint32_t dst, const void *p, size_t
 	out(s, ip, IP_BYTES + UDP_BYTES + n);
 }
 
-static bool take(struct sp *s, uint8_t *ip, size_t room, size_t *n)
-{
-	ssize_t got = recv(s->rx, ip, room, MSG_DONTWAIT);
+/* ---- super-packets ---- */
 
-	if (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
-		t_die("the packet socket: %s", strerror(errno));
-	*n = got < 0 ? 0 : (size_t)got;
-	return got >= 0;
+static __thread struct {
+	uint32_t src, dst;
+	uint16_t id;		/* of the first packet */
+	unsigned packets;
+	size_t first, bytes;	/* of the first packet; of all */
+	size_t pieces;		/* of what was sent last */
+	/* struct virtio_net_hdr, Ethernet, IP, UDP, and the packets */
+	uint8_t frame[sizeof(struct virtio_net_hdr) + ETH_BYTES + 65536];
+} super;
+
+void sp_super(struct sp *s, uint32_t src, uint32_t dst)
+{
+	super.src = src;
+	super.dst = dst;
+	super.id = (uint16_t)(s->id + 1);
+	super.packets = 0;
+	super.bytes = 0;
+}
+
+bool sp_super_add(struct sp *s, const uint8_t *bth, size_t n, unsigned how)
+{
+	static __thread uint8_t ip[IP_BYTES + UDP_BYTES + SP_MAX + ICRC_BYTES];
+	uint8_t *all = super.frame + sizeof(struct virtio_net_hdr) + ETH_BYTES, *p;
+	size_t total = IP_BYTES + UDP_BYTES + n + ICRC_BYTES;
+	uint32_t c;
+
+	if (super.packets == SP_SUPER_MAX || super.bytes + total > 65500)
+		return false;
+	/* The kernel counts the IDs up from the first, over 0 too. */
+	p = headers(ip, (uint16_t)(super.id + super.packets), super.src, super.dst, n + ICRC_BYTES);
+	memcpy(p, bth, n);
+	c = icrc(ip, p, n);
+	if (how & SP_BAD_ICRC)
+		c ^= 1U << (s->mutation & 31);
+	memcpy(p + n, &c, ICRC_BYTES);
+	if (how & (SP_FLIP | SP_CUT))
+		total = mutate(s, ip, total, how);
+	total -= IP_BYTES + UDP_BYTES;
+	memcpy(all + IP_BYTES + UDP_BYTES + super.bytes, p, total);
+	super.first = super.packets++ ? super.first : total;
+	super.bytes += total;
+	return true;
+}
+
+/* A sum for the headers' checksums, of bytes in network order. */
+static uint32_t sum16(uint32_t sum, const uint8_t *p, size_t n)
+{
+	for (size_t i = 0; i + 1 < n; i += 2)
+		sum += (uint32_t)p[i] << 8 | p[i + 1];
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
+
+/* Learn the MAC address of @ip. A packet there has the kernel ask for it. */
+static void learn_mac(struct sp *s, uint32_t ip)
+{
+	uint8_t probe[IP_BYTES + UDP_BYTES];
+	double end = t_now() + t_limit;
+
+	s->mac_of = ip;
+	if (IN_MULTICAST(ntohl(ip))) {
+		put32(s->mac + 2, ntohl(ip) & 0x7fffff);
+		memcpy(s->mac, "\x01\x00\x5e", 3);
+		return;
+	}
+	for (;;) {
+		struct arpreq r = { 0 };
+		struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = ip };
+
+		memcpy(&r.arp_pa, &in, sizeof(in));
+		snprintf(r.arp_dev, sizeof(r.arp_dev), "%s", s->ifname);
+		if (!ioctl(s->tx, SIOCGARP, &r) && r.arp_flags & ATF_COM) {
+			memcpy(s->mac, r.arp_ha.sa_data, 6);
+			return;
+		}
+		if (t_now() > end)
+			t_die("nobody has address %#x on %s", ntohl(ip), s->ifname);
+		headers(probe, 1, super.src, ip, 0);
+		put16(probe + IP_BYTES + 2, 9);	/* not the port of RoCE */
+		out(s, probe, sizeof(probe));
+		usleep(10000);
+	}
+}
+
+bool sp_super_send(struct sp *s, const struct sp_gso *g)
+{
+	uint8_t *eth = super.frame + sizeof(struct virtio_net_hdr);
+	uint8_t *ip = eth + ETH_BYTES, *udp = ip + IP_BYTES;
+	size_t udp_len = UDP_BYTES + super.bytes, total = ETH_BYTES + IP_BYTES + udp_len;
+	size_t size = g->size ? g->size : super.first;
+	size_t linear = g->linear ? g->linear : ETH_BYTES + IP_BYTES + UDP_BYTES;
+	struct virtio_net_hdr v = {
+		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .gso_type = VIRTIO_NET_HDR_GSO_UDP_L4,
+		.hdr_len = (uint16_t)(linear < total ? linear : total),
+		.gso_size = (uint16_t)size,
+		.csum_start = ETH_BYTES + IP_BYTES, .csum_offset = 6,
+	};
+	uint32_t sum;
+
+	if (super.dst != s->mac_of)
+		learn_mac(s, super.dst);
+	s->id = (uint16_t)(super.id + super.packets - 1);
+	super.pieces = (super.bytes + size - 1) / size;
+	memcpy(super.frame, &v, sizeof(v));
+	memcpy(eth, s->mac, 6);
+	memcpy(eth + 6, s->own, 6);
+	put16(eth + 12, ETH_P_IP);
+	headers(ip, super.id, super.src, super.dst, super.bytes);
+	put16(ip + 2, (uint32_t)((int)(IP_BYTES + udp_len) + g->ip_more));
+	put16(udp + 4, (uint32_t)((int)udp_len + g->udp_more));
+	put16(ip + 10, ~sum16(0, ip, IP_BYTES));
+	/* Of the UDP checksum, what the pseudo header adds; the rest is whoever's that cuts. */
+	sum = sum16((uint32_t)udp_len + IPPROTO_UDP, ip + 12, 8);
+	put16(udp + 6, sum);
+	if (send(s->frames, super.frame, sizeof(v) + total, 0) != (ssize_t)(sizeof(v) + total)) {
+		if (errno == EINVAL)
+			return false;
+		t_die("sending a super-packet of %zu bytes: %s", total, strerror(errno));
+	}
+	s->packets += super.packets;
+	s->bytes += total;
+	return true;
+}
+
+size_t sp_super_pieces(void)
+{
+	return super.pieces;
+}
+
+/* ---- what arrives ---- */
+
+/* The next RoCE packet, from the BTH to the ICRC. NULL: there is none. */
+static const uint8_t *take(struct sp *s, size_t *n)
+{
+	const uint8_t *ip = s->got + sizeof(struct virtio_net_hdr) + ETH_BYTES, *bth;
+	struct virtio_net_hdr v;
+	size_t udp_len;
+	ssize_t got;
+
+	while (!s->left) {
+		got = recv(s->rx, s->got, sizeof(s->got), MSG_DONTWAIT);
+		if (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
+			t_die("the packet socket: %s", strerror(errno));
+		if (got < 0)
+			return NULL;
+		memcpy(&v, s->got, sizeof(v));
+		got -= (ssize_t)(ip - s->got);
+		if (got < IP_BYTES + UDP_BYTES || ip[0] != 0x45 || ip[9] != IPPROTO_UDP ||
+		    (ip[22] << 8 | ip[23]) != PORT)
+			continue;
+		udp_len = (size_t)(ip[24] << 8 | ip[25]);
+		if (udp_len <= UDP_BYTES || IP_BYTES + udp_len > (size_t)got)
+			continue;
+		s->at = (size_t)(ip - s->got) + IP_BYTES + UDP_BYTES;
+		s->left = udp_len - UDP_BYTES;
+		s->segment = v.gso_type == VIRTIO_NET_HDR_GSO_UDP_L4 ? v.gso_size : s->left;
+	}
+	bth = s->got + s->at;
+	*n = s->left < s->segment ? s->left : s->segment;
+	s->at += *n;
+	s->left -= *n;
+	return bth;
 }
 
 bool sp_next(struct sp *s, uint32_t qpn, struct sp_hdr *h, uint8_t *payload, size_t *len,
 	     double seconds)
 {
-	static uint8_t ip[65536];
 	double end = t_now() + seconds, left;
-	const uint8_t *at;
+	const uint8_t *at, *bth;
 	size_t n, bytes;
 
 	for (;;) {
-		while (take(s, ip, sizeof(ip), &n)) {
-			if (n < IP_BYTES + UDP_BYTES || ip[0] != 0x45 || ip[9] != IPPROTO_UDP ||
-			    (ip[22] << 8 | ip[23]) != PORT)
-				continue;
-			n = (size_t)(ip[24] << 8 | ip[25]);
-			if (!dissect(ip + IP_BYTES + UDP_BYTES, n - UDP_BYTES, h, &at, &bytes) ||
-			    h->qpn != qpn)
+		while ((bth = take(s, &n)) != NULL) {
+			if (!dissect(bth, n, h, &at, &bytes) || h->qpn != qpn)
 				continue;
 			if (payload)
 				memcpy(payload, at, bytes);

@@ -52,10 +52,16 @@ struct sp_hdr {
 
 struct sp {
 	int tx, rx;		/* rx: -1 without sniffing */
+	int frames;		/* super-packets are sent here */
 	unsigned frag;		/* larger IP packets are sent in fragments of this size */
 	uint16_t id;
 	uint64_t mutation;	/* of SP_FLIP and SP_CUT */
 	unsigned long long packets, bytes;
+	const char *ifname;
+	uint32_t mac_of;	/* the address whose MAC address is in mac */
+	uint8_t mac[6], own[6];
+	uint8_t got[65600];	/* what arrived last: some of it may be packets still to be read */
+	size_t at, left, segment;
 };
 
 /*
@@ -78,8 +84,28 @@ void sp_send(struct sp *s, uint32_t src, uint32_t dst, const struct sp_hdr *h,
 /* Sends @n bytes as a whole UDP payload, without headers or ICRC of RoCE. */
 void sp_send_udp(struct sp *s, uint32_t src, uint32_t dst, const void *p, size_t n);
 /*
- * The next packet that arrives for QP @qpn. False: none came within @seconds. @payload (room for
- * SP_MAX) may be NULL.
+ * Super-packets: many packets behind one IP and UDP header, as Linux passes them through its
+ * network stack (UDP GSO). Who takes them apart gives each packet headers of its own: lengths, and
+ * the IP ID of the first and its number. So each has the ICRC of those headers.
+ *
+ * sp_super() begins one, sp_super_add() adds packets as sp_send_raw() sends them (@how:
+ * SP_BAD_ICRC, SP_FLIP, SP_CUT). False: no room. They are cut from it in pieces of .size bytes, so
+ * all but the last must have that size, ICRC included, to arrive as they are.
+ */
+#define SP_SUPER_MAX 64
+struct sp_gso {
+	unsigned size;		/* 0: of the first packet */
+	int udp_more, ip_more;	/* added to the lengths in the headers: wrong ones */
+	unsigned linear;	/* bytes in the first piece of memory; 0: all headers */
+};
+void sp_super(struct sp *s, uint32_t src, uint32_t dst);
+bool sp_super_add(struct sp *s, const uint8_t *bth, size_t n, unsigned how);
+/* False: the kernel does not take such a thing. sp_super_pieces(): into how many it is cut. */
+bool sp_super_send(struct sp *s, const struct sp_gso *g);
+size_t sp_super_pieces(void);
+/*
+ * The next packet that arrives for QP @qpn, alone or in a super-packet. False: none came within
+ * @seconds. @payload (room for SP_MAX) may be NULL.
  */
 bool sp_next(struct sp *s, uint32_t qpn, struct sp_hdr *h, uint8_t *payload, size_t *len,
 	     double seconds);
