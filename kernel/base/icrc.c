@@ -196,32 +196,100 @@ u32 prxe_icrc(const void *ip, bool v6, const void *bth, size_t bytes)
 	return ~prxe_crc32(crc, bth + PRXE_BTH_BYTES, bytes - PRXE_BTH_BYTES);
 }
 
-bool prxe_icrc_good(const struct sk_buff *skb, bool v6)
+void prxe_icrc_set_len(void *ip, bool v6, u32 bytes)
 {
-	unsigned int left = skb->len - PRXE_BTH_BYTES - PRXE_ICRC_BYTES;
-	u32 crc = icrc_headers(skb_network_header(skb), v6, skb->data);
-	unsigned int n = min(left, skb_headlen(skb) - PRXE_BTH_BYTES);
-	u8 wire[PRXE_ICRC_BYTES];
+	unsigned int ip_len = v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+	u32 udp_len = sizeof(struct udphdr) + bytes;
+
+	((struct udphdr *)(ip + ip_len))->len = htons(udp_len);
+	if (v6)
+		((struct ipv6hdr *)ip)->payload_len = htons(udp_len);
+	else
+		((struct iphdr *)ip)->tot_len = htons(ip_len + udp_len);
+}
+
+/* Continue the CRC over @len bytes at @off of the skb's data. */
+static u32 crc_skb(u32 crc, const struct sk_buff *skb, u32 off, u32 len)
+{
+	u32 start = skb_headlen(skb), n;
+	struct sk_buff *list;
 	int i;
 
-	crc = prxe_crc32(crc, skb->data + PRXE_BTH_BYTES, n);
-	left -= n;
-	for (i = 0; left && i < skb_shinfo(skb)->nr_frags; i++) {
-		const skb_frag_t *frag = &skb_shinfo(skb)->frags[i];
-		unsigned int size = skb_frag_size(frag), copied;
-		struct page *page;
-		u32 off, len;
-
-		n = min(left, size);
-		skb_frag_foreach_page(frag, skb_frag_off(frag), n, page, off, len, copied) {
-			u8 *addr = kmap_local_page(page);
-
-			crc = prxe_crc32(crc, addr + off, len);
-			kunmap_local(addr);
-		}
-		left -= n;
+	if (off < start) {
+		n = min(len, start - off);
+		crc = prxe_crc32(crc, skb->data + off, n);
+		off += n;
+		len -= n;
 	}
-	if (left || skb_copy_bits(skb, skb->len - PRXE_ICRC_BYTES, wire, sizeof(wire)))
+	for (i = 0; len && i < skb_shinfo(skb)->nr_frags; i++) {
+		const skb_frag_t *frag = &skb_shinfo(skb)->frags[i];
+		u32 end = start + skb_frag_size(frag);
+
+		if (off < end) {
+			n = min(len, end - off);
+			/* No HIGHMEM (compat/supported.h), so the fragment has an address. */
+			crc = prxe_crc32(crc, skb_frag_address(frag) + off - start, n);
+			off += n;
+			len -= n;
+		}
+		start = end;
+	}
+	skb_walk_frags(skb, list) {
+		u32 end = start + list->len;
+
+		if (!len)
+			break;
+		if (off < end) {
+			n = min(len, end - off);
+			crc = crc_skb(crc, list, off - start, n);
+			off += n;
+			len -= n;
+		}
+		start = end;
+	}
+	return crc;
+}
+
+bool prxe_icrc_good(const struct sk_buff *skb, bool v6, u32 off, u32 bytes)
+{
+	u8 ip[sizeof(struct ipv6hdr) + sizeof(struct udphdr)], bth_copy[PRXE_BTH_BYTES];
+	unsigned int ip_len = v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+	u32 icrc_at = off + bytes - PRXE_ICRC_BYTES, left = bytes - PRXE_BTH_BYTES - PRXE_ICRC_BYTES;
+	u8 wire[PRXE_ICRC_BYTES];
+	u16 ids[3], first;
+	int i, num = 1;
+	const u8 *bth;
+
+	bth = skb_header_pointer(skb, off, PRXE_BTH_BYTES, bth_copy);
+	if (!bth || skb_copy_bits(skb, icrc_at, wire, sizeof(wire)))
 		return false;
-	return ~crc == get_unaligned_le32(wire);
+	memcpy(ip, skb_network_header(skb), ip_len + sizeof(struct udphdr));
+	if (bytes != skb->len) {
+		prxe_icrc_set_len(ip, v6, bytes);
+		/*
+		 * The ID that the packet had, or will have when the train is cut. A train that this
+		 * driver made: the low half of the PSN, also where several trains were joined on
+		 * the way. Others: counted up, or all the same.
+		 */
+		if (!v6) {
+			first = ntohs(((struct iphdr *)ip)->id);
+			ids[0] = get_unaligned_be32(bth + 8);
+			ids[1] = first + off / skb_shinfo(skb)->gso_size;
+			ids[2] = first;
+			num = 3;
+		}
+	}
+	for (i = 0; i < num; i++) {
+		u32 crc;
+
+		if (num > 1) {
+			if (i && (ids[i] == ids[0] || (i == 2 && ids[2] == ids[1])))
+				continue;
+			((struct iphdr *)ip)->id = htons(ids[i]);
+		}
+		crc = crc_skb(icrc_headers(ip, v6, bth), skb, off + PRXE_BTH_BYTES, left);
+		if (~crc == get_unaligned_le32(wire))
+			return true;
+	}
+	return false;
 }

@@ -23,16 +23,22 @@ void prxe_icrc_exit(void);
  */
 u32 prxe_crc32(u32 crc, const void *p, size_t len);
 /*
+ * Make the copy of an IP header (20 or 40 bytes, without options) and the UDP header behind it that
+ * of a packet with @bytes bytes from the BTH to the ICRC: writes the lengths.
+ */
+void prxe_icrc_set_len(void *ip, bool v6, u32 bytes);
+/*
  * The ICRC of a packet in contiguous memory: @bytes bytes at @bth, from the BTH to the end of the
  * payload, with the IP header (20 or 40 bytes, without options) at @ip and the UDP header behind
  * that. The caller stores it in little-endian order. Any context.
  */
 u32 prxe_icrc(const void *ip, bool v6, const void *bth, size_t bytes);
 /*
- * Is the ICRC of a received packet right? Its data begin at the BTH, and the last 4 bytes are the
- * ICRC; its network header is the IP header, and a UDP header follows that. The skb may have
- * fragments, and has the BTH in its linear part. Any context.
+ * Is the ICRC of a received packet right? The packet is the @bytes bytes at @off of the skb's data,
+ * from the BTH to the ICRC, and a part of a train if it is not all of the data; the skb's network
+ * header is the IP header, and a UDP header follows that. The skb may have fragments and a list of
+ * them. Any context.
  */
-bool prxe_icrc_good(const struct sk_buff *skb, bool v6);
+bool prxe_icrc_good(const struct sk_buff *skb, bool v6, u32 off, u32 bytes);
 
 #endif

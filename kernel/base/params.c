@@ -34,4 +34,23 @@ bool prxe_ageing = true;
 module_param_named(ageing, prxe_ageing, bool, 0644);
 MODULE_PARM_DESC(ageing, "reclaim is told which pages transfers have used; off: to compare");
 
+bool prxe_icrc_on = true;
+module_param_named(icrc, prxe_icrc_on, bool, 0644);
+MODULE_PARM_DESC(icrc,
+		 "make and check ICRCs; off, not RoCEv2: for a virtual link between two prxe");
+
+static int set_train_pkts(const char *val, const struct kernel_param *kp)
+{
+	return param_set_uint_minmax(val, kp, 1, 64);
+}
+
+static const struct kernel_param_ops train_pkts_ops = {
+	.set = set_train_pkts,
+	.get = param_get_uint,
+};
+
+unsigned int prxe_train_pkts = 64;
+module_param_cb(train_pkts, &train_pkts_ops, &prxe_train_pkts, 0644);
+MODULE_PARM_DESC(train_pkts, "packets that leave as one skb at most, 1 to 64");
+
 struct workqueue_struct *prxe_wq;

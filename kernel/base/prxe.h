@@ -90,6 +90,8 @@ extern bool prxe_force_wire;		/* read when a QP goes to RTR */
 extern bool prxe_rxe_compat;
 extern bool prxe_ageing;		/* the MM is told which pages transfers have used */
 extern unsigned int prxe_park_ms;	/* how long a wire request waits for a fault */
+extern bool prxe_icrc_on;		/* ICRCs are made and checked */
+extern unsigned int prxe_train_pkts;	/* packets that leave as one skb at most */
 extern bool prxe_force_fault;		/* tests: every access to ODP memory faults first */
 
 extern struct workqueue_struct *prxe_wq;	/* WQ_MEM_RECLAIM | WQ_UNBOUND; of all layers */

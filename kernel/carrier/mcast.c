@@ -273,10 +273,9 @@ void prxe_mcast_rcv(struct prxe_dev *dev, const union ib_gid *gid, struct sk_buf
 	struct prxe_mcast_group *g = rhashtable_lookup(dev->mcast, gid, group_params);
 	unsigned int left = PRXE_MAX_MCAST_QPS;	/* bounds the loop when QPs keep joining */
 	struct prxe_mcast_member *m;
-	struct sk_buff *copy;
 
 	if (!g)
-		goto out;
+		return;
 	list_for_each_entry_rcu(m, &g->members, node) {
 		if (!left--)
 			break;
@@ -284,11 +283,7 @@ void prxe_mcast_rcv(struct prxe_dev *dev, const union ib_gid *gid, struct sk_buf
 			continue;
 		if (!prxe_qp_tryget(m->qp))
 			continue;
-		copy = skb_clone(skb, GFP_ATOMIC);
-		if (copy)
-			prxe_wire_resp_rcv(m->qp, copy, pkt);
+		prxe_wire_resp_rcv(m->qp, skb, pkt, 1);
 		prxe_qp_put(m->qp);
 	}
-out:
-	kfree_skb(skb);
 }

@@ -35,7 +35,7 @@ int prxe_detach_mcast(struct ib_qp *ib, union ib_gid *gid, u16 lid);
 void prxe_mcast_leave_all(struct prxe_qp *qp);
 /*
  * Deliver a packet to the members of @gid. Everything is checked except each member's Q_Key.
- * Consumes the skb. Softirq, inside RCU.
+ * The caller keeps the skb. Softirq, inside RCU.
  */
 void prxe_mcast_rcv(struct prxe_dev *dev, const union ib_gid *gid, struct sk_buff *skb,
 		    struct prxe_pkt *pkt);

@@ -2,9 +2,19 @@
 /*
  * UDP port 4791: the sockets of each network namespace that has a device. Carrier, lowest file of
  * the wire: knows no QP and no packet; prxe_udp_init() tells it which function takes the packets.
+ *
+ * A datagram that is to be cut into packets (GSO), a train, should arrive whole. The stack cuts it
+ * before a socket with encap_rcv sees it, unless it is marked as tunnelled, because UDP tunnels
+ * would take its packets for one. We know better, so a netfilter hook marks it, just before the
+ * stack looks for the socket. On a kernel without netfilter trains are cut: slower, not wrong.
  */
 #include <linux/mutex.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter_ipv4.h>
+#include <linux/netfilter_ipv6.h>
 #include <linux/slab.h>
+#include <net/ip.h>
+#include <net/ipv6.h>
 #include <net/net_namespace.h>
 #include <net/netns/generic.h>
 #include <net/udp.h>
@@ -19,6 +29,7 @@ struct prxe_net {
 	bool gone;			/* the namespace was deleted */
 	struct net *net;		/* not valid when gone */
 	struct socket *sk4, *sk6;
+	bool hooked;			/* the hooks are registered */
 	struct rcu_head rcu;
 };
 
@@ -37,6 +48,71 @@ static void pnet_put(struct prxe_net *pnet)
 		kfree_rcu(pnet, rcu);
 }
 
+#ifdef CONFIG_NETFILTER
+/*
+ * Softirq. The mark is on data that copies of the skb share, of a packet capture, say; they do not
+ * mind it.
+ */
+static unsigned int mark_train(void *priv, struct sk_buff *skb, const struct nf_hook_state *state)
+{
+	bool v6 = state->pf == NFPROTO_IPV6;
+	const struct udphdr *udp;
+	struct udphdr buf;
+
+	if (likely(!skb_is_gso(skb)) || !(skb_shinfo(skb)->gso_type & SKB_GSO_UDP_L4) ||
+	    skb_shinfo(skb)->gso_type & SKB_GSO_FRAGLIST)
+		return NF_ACCEPT;
+	if (v6 ? ipv6_hdr(skb)->nexthdr != IPPROTO_UDP : ip_hdr(skb)->protocol != IPPROTO_UDP)
+		return NF_ACCEPT;
+	udp = skb_header_pointer(skb, v6 ? sizeof(struct ipv6hdr) : ip_hdrlen(skb), sizeof(buf),
+				 &buf);
+	if (udp && udp->dest == htons(ROCE_V2_UDP_DPORT))
+		skb_shinfo(skb)->gso_type |= SKB_GSO_UDP_TUNNEL;
+	return NF_ACCEPT;
+}
+
+static const struct nf_hook_ops hooks[] = {
+	{
+		.hook = mark_train,
+		.pf = NFPROTO_IPV4,
+		.hooknum = NF_INET_LOCAL_IN,
+		.priority = NF_IP_PRI_LAST,
+	},
+#if IS_ENABLED(CONFIG_IPV6)
+	{
+		.hook = mark_train,
+		.pf = NFPROTO_IPV6,
+		.hooknum = NF_INET_LOCAL_IN,
+		.priority = NF_IP6_PRI_LAST,
+	},
+#endif
+};
+
+static int hook(struct prxe_net *pnet)
+{
+	int err = nf_register_net_hooks(pnet->net, hooks, ARRAY_SIZE(hooks));
+
+	pnet->hooked = !err;
+	return err;
+}
+
+static void unhook(struct prxe_net *pnet)
+{
+	if (pnet->hooked)
+		nf_unregister_net_hooks(pnet->net, hooks, ARRAY_SIZE(hooks));
+	pnet->hooked = false;
+}
+#else
+static int hook(struct prxe_net *pnet)
+{
+	return 0;
+}
+
+static void unhook(struct prxe_net *pnet)
+{
+}
+#endif
+
 static int open_one(struct prxe_net *pnet, struct udp_port_cfg *port, struct socket **sock)
 {
 	struct udp_tunnel_sock_cfg tunnel = {
@@ -44,9 +120,17 @@ static int open_one(struct prxe_net *pnet, struct udp_port_cfg *port, struct soc
 		.encap_type = 1,
 		.encap_rcv = receive,
 	};
-	int err = udp_sock_create(pnet->net, port, sock);
+	int on = 1, err;
 
+	err = udp_sock_create(pnet->net, port, sock);
 	if (err) {
+		*sock = NULL;
+		return err;
+	}
+	/* Take trains, and let the network join packets to trains again. */
+	err = (*sock)->ops->setsockopt(*sock, SOL_UDP, UDP_GRO, KERNEL_SOCKPTR(&on), sizeof(on));
+	if (err) {
+		prxe_udp_tunnel_release(*sock);
 		*sock = NULL;
 		return err;
 	}
@@ -56,6 +140,7 @@ static int open_one(struct prxe_net *pnet, struct udp_port_cfg *port, struct soc
 
 static void close_sockets(struct prxe_net *pnet)
 {
+	unhook(pnet);
 	if (pnet->sk6)
 		prxe_udp_tunnel_release(pnet->sk6);
 	if (pnet->sk4)
@@ -81,6 +166,8 @@ static int open_sockets(struct prxe_net *pnet)
 	/* A kernel without IPv6 still has IPv4. */
 	if (err == -EAFNOSUPPORT || err == -EPFNOSUPPORT)
 		err = 0;
+	if (!err)
+		err = hook(pnet);
 	if (err)
 		close_sockets(pnet);
 	return err;

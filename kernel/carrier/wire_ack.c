@@ -16,8 +16,8 @@
 #include "mem/sgl.h"
 #include "transport/carrier.h"
 
-#define MAX_ACKS	512U	/* responses queued; twice the window */
-#define FEW_ACKS	256U	/* beyond that, responses are held: the owner is behind */
+#define MAX_ACKS	512U	/* packets queued; twice the window */
+#define FEW_ACKS	256U	/* beyond that, they are held: the owner is behind */
 
 /* If an ACK arrives during a retransmission, skip the packets that it covers. */
 static void resync(struct prxe_qp *qp)
@@ -310,6 +310,12 @@ static void take_late_nak(struct prxe_qp *qp)
 		take_ack(qp, &nak);
 }
 
+/* The packet of a queued skb whose turn it is: its length. */
+static u32 turn_len(const struct sk_buff *skb)
+{
+	return min_t(u32, PRXE_RX(skb)->size, skb->len - PRXE_RX(skb)->off);
+}
+
 static enum resp_result take_response(struct prxe_qp *qp, struct sk_buff *skb,
 				      struct prxe_miss *miss)
 {
@@ -320,7 +326,7 @@ static enum resp_result take_response(struct prxe_qp *qp, struct sk_buff *skb,
 	 * Drop responses to PSNs we never sent. Parsing cannot fail: the packet was parsed when it
 	 * was received.
 	 */
-	if (prxe_pkt_parse(&pkt, skb->data, skb_headlen(skb), skb->len) ||
+	if (prxe_rx_parse(skb, PRXE_RX(skb)->off, turn_len(skb), &pkt) ||
 	    prxe_psn_cmp(pkt.psn, w->sent_high) >= 0)
 		return RESP_TAKEN;
 	/* Drop responses that are older than una. A NAK may be for una itself. */
@@ -331,6 +337,38 @@ static enum resp_result take_response(struct prxe_qp *qp, struct sk_buff *skb,
 		return RESP_TAKEN;
 	}
 	return take_data(qp, skb, &pkt, miss);
+}
+
+/* How many packets of a queued skb have not had their turn. */
+static u32 pkts_left(const struct sk_buff *skb)
+{
+	return DIV_ROUND_UP(skb->len - PRXE_RX(skb)->off, PRXE_RX(skb)->size);
+}
+
+/*
+ * Queue a held copy of each packet of @skb whose turn has not come at the end of @to. Returns false
+ * if there was no room for all: the others are requested again (land_lost).
+ */
+static bool hold_packets(struct prxe_qp *qp, struct sk_buff *skb, struct sk_buff_head *to)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	u32 len;
+
+	for (; PRXE_RX(skb)->off < skb->len; PRXE_RX(skb)->off += len) {
+		struct sk_buff *held = NULL;
+		struct prxe_pkt pkt;
+
+		len = turn_len(skb);
+		if (!prxe_rx_parse(skb, PRXE_RX(skb)->off, len, &pkt))
+			held = prxe_wire_hold(qp, skb, &pkt);
+		if (!held) {
+			WRITE_ONCE(w->land_lost, true);
+			return false;
+		}
+		PRXE_RX(held)->size = len;
+		__skb_queue_tail(to, held);
+	}
+	return true;
 }
 
 /*
@@ -348,17 +386,43 @@ static void hold_responses(struct prxe_qp *qp)
 	__skb_queue_head_init(&held);
 	spin_lock_bh(&acks->lock);
 	skb_queue_splice_init(acks, &all);
+	w->acks_pkts = 0;
 	spin_unlock_bh(&acks->lock);
 	while ((skb = __skb_dequeue(&all))) {
-		skb = prxe_wire_hold(qp, skb);
-		if (skb)
+		if (prxe_wire_is_held(skb)) {
 			__skb_queue_tail(&held, skb);
-		else
-			WRITE_ONCE(w->land_lost, true);
+			continue;
+		}
+		hold_packets(qp, skb, &held);
+		kfree_skb(skb);
 	}
 	spin_lock_bh(&acks->lock);
+	w->acks_pkts += skb_queue_len(&held);
 	skb_queue_splice(&held, acks);
 	spin_unlock_bh(&acks->lock);
+}
+
+static struct sk_buff *next_response(struct prxe_qp *qp)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	struct sk_buff *skb;
+
+	spin_lock_bh(&w->acks.lock);
+	skb = __skb_dequeue(&w->acks);
+	if (skb)
+		w->acks_pkts -= pkts_left(skb);
+	spin_unlock_bh(&w->acks.lock);
+	return skb;
+}
+
+static void back_to_queue(struct prxe_qp *qp, struct sk_buff *skb)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+
+	spin_lock_bh(&w->acks.lock);
+	__skb_queue_head(&w->acks, skb);
+	w->acks_pkts += pkts_left(skb);
+	spin_unlock_bh(&w->acks.lock);
 }
 
 /*
@@ -371,23 +435,28 @@ static enum prxe_step take_responses(struct prxe_qp *qp)
 	u32 una = w->una;
 	struct sk_buff *skb;
 
-	while ((skb = skb_dequeue(&w->acks))) {
-		struct prxe_miss miss = {};
+	while ((skb = next_response(qp))) {
+		for (; PRXE_RX(skb)->off < skb->len; PRXE_RX(skb)->off += turn_len(skb)) {
+			struct prxe_miss miss = {};
 
-		if (take_response(qp, skb, &miss) == RESP_MISS) {
-			skb_queue_head(&w->acks, skb);
-			if (prxe_req_park(qp, PRXE_PARK_LAND, qp->req.sq->index, w->una, &miss,
-					  false))
+			if (take_response(qp, skb, &miss) == RESP_MISS) {
+				back_to_queue(qp, skb);
+				if (prxe_req_park(qp, PRXE_PARK_LAND, qp->req.sq->index, w->una,
+						  &miss, false))
+					return PRXE_STEP_MORE;
+				hold_responses(qp);
+				goto out;
+			}
+			resync(qp);
+			take_late_nak(qp);
+			if (READ_ONCE(qp->state) == IB_QPS_ERR) {
+				consume_skb(skb);
 				return PRXE_STEP_MORE;
-			hold_responses(qp);
-			break;
+			}
 		}
 		consume_skb(skb);
-		resync(qp);
-		take_late_nak(qp);
-		if (READ_ONCE(qp->state) == IB_QPS_ERR)
-			return PRXE_STEP_MORE;
 	}
+out:
 	/*
 	 * Only a response that acknowledges something new shows that the peer is alive: anybody
 	 * could repeat old ones.
@@ -455,11 +524,25 @@ static bool syndrome_ok(const struct prxe_pkt *pkt)
 	return type == PRXE_AETH_RNR;
 }
 
+bool prxe_wire_req_wants(struct prxe_qp *qp, const struct prxe_pkt *pkt)
+{
+	if (!syndrome_ok(pkt) || pkt->payload_len > 1U << qp->mtu_shift) {
+		prxe_count(qp->dev, rcvd_malformed);
+		return false;
+	}
+	if (READ_ONCE(qp->carrier) != prxe_carrier_of(PRXE_CARRIER_WIRE) ||
+	    qp->type != IB_QPT_RC || !may_matter(qp, pkt)) {
+		prxe_count(qp->dev, dropped);
+		return false;
+	}
+	return true;
+}
+
 /*
- * Returns false if the QP died or was reset after the packet was accepted: whoever did that has
+ * Returns false if the QP died or was reset after the packets were accepted: whoever did that has
  * emptied the queue already, or will.
  */
-static bool queue_response(struct prxe_qp *qp, struct sk_buff *skb)
+static bool queue_responses(struct prxe_qp *qp, struct sk_buff_head *list, u32 pkts)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 	struct sk_buff_head *acks = &w->acks;
@@ -469,38 +552,38 @@ static bool queue_response(struct prxe_qp *qp, struct sk_buff *skb)
 	spin_lock_bh(&acks->lock);
 	state = READ_ONCE(qp->state);
 	ok = !READ_ONCE(qp->dead) && (state == IB_QPS_RTS || state == IB_QPS_SQD);
-	if (ok)
-		__skb_queue_tail(acks, skb);
+	if (ok) {
+		w->acks_pkts += pkts;
+		skb_queue_splice_tail_init(list, acks);
+	}
 	spin_unlock_bh(&acks->lock);
 	return ok;
 }
 
-void prxe_wire_req_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
+void prxe_wire_req_rcv(struct prxe_qp *qp, struct sk_buff *skb, u32 pkts)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
-	u32 queued = skb_queue_len_lockless(&w->acks);
+	u32 queued = READ_ONCE(w->acks_pkts);
+	struct sk_buff_head list;
 
-	if (!syndrome_ok(pkt) || pkt->payload_len > 1U << qp->mtu_shift) {
-		prxe_count(qp->dev, rcvd_malformed);
+	__skb_queue_head_init(&list);
+	if (queued + pkts > MAX_ACKS) {
+		prxe_count_add(qp->dev, dropped, pkts);
 		kfree_skb(skb);
 		return;
 	}
-	if (READ_ONCE(qp->carrier) != prxe_carrier_of(PRXE_CARRIER_WIRE) ||
-	    qp->type != IB_QPT_RC || queued >= MAX_ACKS || !may_matter(qp, pkt)) {
-		prxe_count(qp->dev, dropped);
+	if (queued + pkts > FEW_ACKS || READ_ONCE(qp->req.park[PRXE_PARK_LAND].parked)) {
+		if (!hold_packets(qp, skb, &list))
+			prxe_count_add(qp->dev, dropped, pkts - skb_queue_len(&list));
 		kfree_skb(skb);
+		pkts = skb_queue_len(&list);
+	} else {
+		__skb_queue_tail(&list, skb);
+	}
+	if (!pkts)
 		return;
-	}
-	if (queued >= FEW_ACKS || READ_ONCE(qp->req.park[PRXE_PARK_LAND].parked)) {
-		skb = prxe_wire_hold(qp, skb);
-		if (!skb) {
-			WRITE_ONCE(w->land_lost, true);
-			prxe_count(qp->dev, dropped);
-			return;
-		}
-	}
-	if (queue_response(qp, skb))
+	if (queue_responses(qp, &list, pkts))
 		prxe_req_kick(qp, true);
 	else
-		kfree_skb(skb);
+		__skb_queue_purge(&list);
 }

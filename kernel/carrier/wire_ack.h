@@ -10,10 +10,15 @@ struct prxe_qp;
 struct sk_buff;
 
 /*
- * A response arrived with a good ICRC. If it may say something new, queue it and kick the send
- * side; otherwise drop it. Consumes the skb. Softirq.
+ * May this response, whose ICRC is good, say something new? If not, it is counted, and the caller
+ * drops it. Softirq.
  */
-void prxe_wire_req_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt);
+bool prxe_wire_req_wants(struct prxe_qp *qp, const struct prxe_pkt *pkt);
+/*
+ * Such responses arrived, @pkts of them, all of the data of @skb (struct prxe_rx): queue them and
+ * kick the send side. Consumes the skb. Softirq.
+ */
+void prxe_wire_req_rcv(struct prxe_qp *qp, struct sk_buff *skb, u32 pkts);
 /*
  * Handle the responses that have arrived. Returns PRXE_STEP_DONE: go on and send, even if a
  * response still waits for the memory that it is written to; PRXE_STEP_MORE: the state of the QP

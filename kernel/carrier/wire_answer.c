@@ -12,7 +12,7 @@
 #include "carrier/wire_state.h"
 #include "transport/responder.h"
 
-#define OUT_MAX		512U		/* answers that wait to be sent; further ones are lost */
+#define OUT_MAX		128U		/* trains that wait to be sent; further answers are lost */
 #define OUT_ROUNDS	8
 
 bool prxe_resp_send_aeth(struct prxe_qp *qp, u8 opcode, u8 syndrome, u32 psn, u64 orig)
@@ -25,29 +25,37 @@ bool prxe_resp_send_aeth(struct prxe_qp *qp, u8 opcode, u8 syndrome, u32 psn, u6
 		.msn = qp->resp.msn,
 		.orig = orig,
 	};
-	struct sk_buff *skb;
-	void *payload;
 
-	skb = prxe_wire_alloc(qp, &qp->av, &pkt, &payload, PRXE_ACCOUNT_NONE);
 	/*
 	 * Without memory the answer is lost, as if the network had lost it; the requester asks
 	 * again.
 	 */
-	if (!skb)
-		return false;
-	prxe_resp_out(qp, skb);
-	return true;
+	return prxe_resp_out(qp, &pkt, PRXE_ACCOUNT_NONE);
 }
 
-void prxe_resp_out(struct prxe_qp *qp, struct sk_buff *skb)
+/* No further answer goes into this train. */
+static void end_train(struct prxe_qp *qp)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+	struct sk_buff *skb = prxe_make_take(&w->make);
 
-	lockdep_assert_held(&qp->resp.lock);
+	if (!skb)
+		return;
 	if (skb_queue_len(&w->out) < OUT_MAX)
 		__skb_queue_tail(&w->out, skb);
 	else
 		kfree_skb(skb);
+}
+
+bool prxe_resp_out(struct prxe_qp *qp, struct prxe_pkt *pkt, enum prxe_account account)
+{
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+	u32 max = w->single ? 1 : READ_ONCE(prxe_train_pkts);
+
+	lockdep_assert_held(&qp->resp.lock);
+	if (!prxe_make_fits(&w->make, pkt, account, max))
+		end_train(qp);
+	return prxe_make_add(qp, &w->make, pkt, account, false);
 }
 
 /* The CPU that sends also sends what others queue meanwhile, so that the order is kept. */
@@ -61,6 +69,8 @@ void prxe_resp_unlock(struct prxe_qp *qp)
 	int i;
 
 	lockdep_assert_held(&qp->resp.lock);
+	end_train(qp);
+	prxe_make_rest(&w->make);
 	if (likely(skb_queue_empty(&w->out)) || w->sending) {
 		spin_unlock_bh(&r->lock);
 		return;

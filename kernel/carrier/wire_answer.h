@@ -9,9 +9,8 @@
 #include <linux/types.h>
 #include <rdma/ib_verbs.h>
 #include "base/packet.h"
+#include "carrier/wire_make.h"
 #include "transport/qp.h"
-
-struct sk_buff;
 
 enum prxe_exec {
 	PRXE_EXEC_DONE,	/* the packet is used up */
@@ -35,8 +34,11 @@ enum prxe_exec prxe_resp_refuse(struct prxe_qp *qp, u32 psn, enum prxe_nak code,
 /* The same for the request whose turn it is: it is invalid, or memory access was refused. */
 enum prxe_exec prxe_resp_bad_request(struct prxe_qp *qp);
 enum prxe_exec prxe_resp_no_access(struct prxe_qp *qp);
-/* Queue a packet, to be sent when resp.lock is dropped. Consumes the skb. */
-void prxe_resp_out(struct prxe_qp *qp, struct sk_buff *skb);
+/*
+ * The payload of an answer is complete (prxe_make_begin()): queue it, to be sent when resp.lock is
+ * dropped. False: no memory; nothing has changed.
+ */
+bool prxe_resp_out(struct prxe_qp *qp, struct prxe_pkt *pkt, enum prxe_account account);
 /*
  * Send the ACK that is due, or the NAK for a gap. Call it when everything that can be executed now
  * was executed.

@@ -9,9 +9,14 @@
  *
  * Carrier, wire: calls no other file of the wire; both halves of the wire call this one.
  */
+#include <linux/if_vlan.h>
 #include <linux/memcontrol.h>
 #include <linux/sched/mm.h>
 #include <linux/skbuff.h>
+#include <linux/udp.h>
+#include <net/ip.h>
+#include "base/icrc.h"
+#include "base/packet.h"
 #include "carrier/wire_hold.h"
 #include "carrier/wire_state.h"
 #include "transport/qp.h"
@@ -68,7 +73,57 @@ static void held_gone(struct sk_buff *skb)
 	uncount(PRXE_RX(skb)->qp, skb->truesize);
 }
 
-static struct sk_buff *copy_charged(struct prxe_qp *qp, const struct sk_buff *skb)
+bool prxe_wire_is_held(const struct sk_buff *skb)
+{
+	return skb->destructor == held_gone;
+}
+
+int prxe_rx_parse(const struct sk_buff *skb, u32 off, u32 len, struct prxe_pkt *pkt)
+{
+	u8 buf[PRXE_MAX_HDR_BYTES];
+	u32 avail = min_t(u32, len, sizeof(buf));
+	const u8 *hdr = skb_header_pointer(skb, off, avail, buf);
+	int err;
+
+	if (!hdr)
+		return -EINVAL;
+	err = prxe_pkt_parse(pkt, hdr, avail, len);
+	if (!err)
+		pkt->payload_off += off;
+	return err;
+}
+
+struct sk_buff *prxe_rx_copy(const struct sk_buff *skb, u32 off, u32 len, gfp_t gfp)
+{
+	u32 hdr_len = skb->data - skb_network_header(skb);	/* IP and UDP */
+	struct sk_buff *copy = alloc_skb(hdr_len + len, gfp);
+
+	if (!copy)
+		return NULL;
+	skb_put_data(copy, skb_network_header(skb), hdr_len);
+	skb_reset_network_header(copy);
+	skb_set_transport_header(copy, hdr_len - sizeof(struct udphdr));
+	if (len != skb->len) {
+		bool v6 = skb->protocol == htons(ETH_P_IPV6);
+
+		prxe_icrc_set_len(copy->data, v6, len);
+		if (!v6)
+			ip_send_check(ip_hdr(copy));
+	}
+	__skb_pull(copy, hdr_len);
+	if (skb_copy_bits(skb, off, skb_put(copy, len), len)) {
+		kfree_skb(copy);
+		return NULL;
+	}
+	copy->protocol = skb->protocol;
+	copy->priority = skb->priority;
+	if (skb_vlan_tag_present(skb))
+		__vlan_hwaccel_put_tag(copy, skb->vlan_proto, skb_vlan_tag_get(skb));
+	memset(PRXE_RX(copy), 0, sizeof(struct prxe_rx));
+	return copy;
+}
+
+static struct sk_buff *copy_charged(struct prxe_qp *qp, const struct sk_buff *skb, u32 off, u32 len)
 {
 	/*
 	 * With GFP_ATOMIC the charge may exceed the limit of the memory cgroup, at most by what may
@@ -77,29 +132,32 @@ static struct sk_buff *copy_charged(struct prxe_qp *qp, const struct sk_buff *sk
 	 */
 	gfp_t gfp = GFP_ATOMIC | __GFP_NOWARN | (qp->memcg ? __GFP_ACCOUNT : 0);
 	struct mem_cgroup *old = set_active_memcg(qp->memcg);
-	struct sk_buff *copy = skb_copy(skb, gfp);
+	struct sk_buff *copy = prxe_rx_copy(skb, off, len, gfp);
 
 	set_active_memcg(old);
 	return copy;
 }
 
-struct sk_buff *prxe_wire_hold(struct prxe_qp *qp, struct sk_buff *skb)
+struct sk_buff *prxe_wire_hold(struct prxe_qp *qp, const struct sk_buff *skb,
+			       const struct prxe_pkt *pkt)
 {
-	struct sk_buff *copy = NULL;
+	u32 hdr_len = prxe_op_hdr_len(pkt->opcode);
+	u32 len = hdr_len + pkt->payload_len + pkt->pad + PRXE_ICRC_BYTES;
+	struct sk_buff *copy;
 
-	if (skb->destructor == held_gone)
-		return skb;
 	/* Check before copying, so that a flood of packets costs no copies. */
-	if (may_hold(atomic_read(&prxe_wire(qp)->held), atomic_read(&qp->dev->held),
-		     atomic_read(&held_all)))
-		copy = copy_charged(qp, skb);
-	kfree_skb(skb);
+	if (!may_hold(atomic_read(&prxe_wire(qp)->held), atomic_read(&qp->dev->held),
+		      atomic_read(&held_all)))
+		return NULL;
+	copy = copy_charged(qp, skb, pkt->payload_off - hdr_len, len);
 	if (!copy)
 		return NULL;
 	if (!count(qp, copy->truesize)) {
 		kfree_skb(copy);
 		return NULL;
 	}
+	PRXE_RX(copy)->fill = PRXE_RX(skb)->fill;
+	PRXE_RX(copy)->done = PRXE_RX(skb)->done;
 	PRXE_RX(copy)->qp = qp;
 	PRXE_RX(copy)->since = jiffies;
 	copy->destructor = held_gone;

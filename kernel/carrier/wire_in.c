@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
  * Packets in, up to the QP that they are for. A packet changes nothing before its headers and its
- * ICRC were checked. Carrier, wire: calls both halves of the wire, and multicast.
+ * ICRC were checked.
+ *
+ * A train (wire_make.h) arrives whole if nobody on the way has cut it, or if the network has joined
+ * its packets again (GRO). It is walked in place. Its packets may be for several QPs, and of both
+ * directions: GRO joins what has the same addresses and ports. Packets for the same half of a QP are
+ * handed over together. Carrier, wire: calls both halves of the wire, and multicast.
  */
 #include <linux/if_vlan.h>
 #include <linux/inetdevice.h>
@@ -23,6 +28,8 @@
 #include "transport/qp.h"
 
 #define MCAST_QPN	0xffffff
+/* Requests that are handed over, and executed with the QP's lock held, at a time. */
+#define GROUP_MAX	8U
 
 /*
  * The device that a packet is for: the one of the netdev by which it came, or else (after the
@@ -102,13 +109,13 @@ static bool qp_accepts(struct prxe_qp *qp, const struct prxe_pkt *pkt, const str
 }
 
 /*
- * Keep the VLAN of a datagram on the skb as a tag, for its completion, because skb->dev will be
- * cleared. A datagram over the loopback device came by no VLAN; it gets the one of its destination
+ * Keep the VLAN of a datagram, which came by @ndev, on the skb as a tag, for its completion, because
+ * skb->dev is cleared. A datagram over the loopback device came by no VLAN; it gets the one of its destination
  * address.
  */
-static void keep_vlan(const struct prxe_dev *dev, struct sk_buff *skb, bool v6)
+static void keep_vlan(const struct prxe_dev *dev, const struct net_device *ndev,
+		      struct sk_buff *skb, bool v6)
 {
-	const struct net_device *ndev = skb->dev;
 	union ib_gid src, dst;
 	u16 tci = 0;
 
@@ -123,23 +130,198 @@ static void keep_vlan(const struct prxe_dev *dev, struct sk_buff *skb, bool v6)
 		__vlan_hwaccel_put_tag(skb, htons(ETH_P_8021Q), tci);
 }
 
+/* An skb from the network, and the group of packets that was found in it last. */
+struct arrival {
+	struct prxe_dev *dev;
+	struct net_device *ndev; /* by which it came */
+	struct sk_buff *skb;	/* its data begin at the first BTH */
+	bool v6;
+	u32 size;		/* of each packet, but the last may be shorter */
+	struct prxe_qp *qp;	/* all packets of the group are for it; a reference. NULL: empty */
+	bool req;		/* they are requests: the group is pkts[0 .. num) */
+	u32 from, to;		/* they are responses: the group is the bytes [from, to) of the skb */
+	unsigned int num;
+	struct prxe_pkt pkts[GROUP_MAX];
+};
+
+/* Responses are queued with their skb. If that is used otherwise, too, they get copies. */
+static void hand_over_responses(struct arrival *a)
+{
+	u32 off, n;
+
+	if (a->from == 0 && a->to == a->skb->len) {
+		memset(PRXE_RX(a->skb), 0, sizeof(struct prxe_rx));
+		PRXE_RX(a->skb)->size = a->size;
+		prxe_wire_req_rcv(a->qp, a->skb, a->num);
+		a->skb = NULL;
+		return;
+	}
+	for (off = a->from; off < a->to; off += n) {
+		struct sk_buff *copy;
+
+		n = min(a->size, a->to - off);
+		copy = prxe_rx_copy(a->skb, off, n, GFP_ATOMIC | __GFP_NOWARN);
+		if (!copy) {
+			prxe_count(a->dev, dropped);
+			continue;
+		}
+		PRXE_RX(copy)->size = n;
+		prxe_wire_req_rcv(a->qp, copy, 1);
+	}
+}
+
+static void hand_over(struct arrival *a)
+{
+	if (!a->qp)
+		return;
+	if (a->req)
+		prxe_wire_resp_rcv(a->qp, a->skb, a->pkts, a->num);
+	else
+		hand_over_responses(a);
+	prxe_qp_put(a->qp);
+	a->qp = NULL;
+	a->num = 0;
+}
+
+/*
+ * The packet @pkt, @len bytes at @off: check everything. Returns its QP, with a reference unless it
+ * is the group's, or NULL: it was counted and is over; *mcast: it is for a multicast group.
+ */
+static struct prxe_qp *judge(struct arrival *a, const struct prxe_pkt *pkt, u32 off, u32 len,
+			     bool *mcast)
+{
+	struct prxe_qp *qp = NULL;
+
+	*mcast = false;
+	/* The only P_Key is the default one, of a full member: a limited member may talk to it. */
+	if ((pkt->pkey & 0x7fff) != 0x7fff)
+		goto drop;
+	if (pkt->qpn != MCAST_QPN) {
+		qp = a->qp && a->qp->qpn == pkt->qpn ? a->qp : prxe_qp_lookup(a->dev, pkt->qpn);
+		if (!qp) {
+			prxe_count(a->dev, rcvd_no_qp);
+			goto drop;
+		}
+		if (!qp_accepts(qp, pkt, a->skb, a->v6))
+			goto drop;
+	} else if (PRXE_TRANSPORT(pkt->opcode) != PRXE_UD) {
+		prxe_count(a->dev, rcvd_malformed);
+		return NULL;
+	}
+	if (likely(READ_ONCE(prxe_icrc_on)) && !prxe_icrc_good(a->skb, a->v6, off, len)) {
+		prxe_count(a->dev, rcvd_bad_icrc);
+		goto out;
+	}
+	prxe_count(a->dev, rcvd_pkts);
+	prxe_count_add(a->dev, rcvd_bytes, len);	/* from the BTH to the ICRC */
+	if (qp && !(pkt->flags & PRXE_OPF_REQ) && !prxe_wire_req_wants(qp, pkt))
+		goto out;
+	*mcast = !qp;
+	return qp;
+drop:
+	prxe_count(a->dev, dropped);
+out:
+	if (qp && qp != a->qp)
+		prxe_qp_put(qp);
+	return NULL;
+}
+
+/* Add a packet to the group, or begin a new one. @qp: with a reference unless it is the group's. */
+static void join(struct arrival *a, struct prxe_qp *qp, const struct prxe_pkt *pkt, u32 off,
+		 u32 len)
+{
+	bool req = pkt->flags & PRXE_OPF_REQ;
+
+	if (a->qp && (a->qp != qp || a->req != req || (req ? a->num == GROUP_MAX : a->to != off))) {
+		if (qp == a->qp)
+			refcount_inc(&qp->ref);	/* the group's reference goes with the group */
+		hand_over(a);
+	}
+	if (!a->qp) {
+		a->qp = qp;
+		a->req = req;
+		a->from = off;
+	}
+	if (req)
+		a->pkts[a->num] = *pkt;
+	a->num++;
+	a->to = off + len;
+}
+
+/*
+ * A datagram, which was judged, for @qp or (NULL) a multicast group. It is delivered with the IP
+ * header that it came with, and a train has only that of its first packet.
+ */
+static void datagram(struct arrival *a, struct prxe_qp *qp, const struct prxe_pkt *pkt, u32 off,
+		     u32 len)
+{
+	struct sk_buff *copy = NULL, *skb = a->skb;
+	struct prxe_pkt own = *pkt;
+	union ib_gid src, dst;
+
+	keep_vlan(a->dev, a->ndev, skb, a->v6);
+	if (len != skb->len) {
+		copy = prxe_rx_copy(skb, off, len, GFP_ATOMIC | __GFP_NOWARN);
+		if (!copy) {
+			prxe_count(a->dev, dropped);
+			return;
+		}
+		own.payload_off -= off;
+		skb = copy;
+	}
+	if (qp) {
+		prxe_wire_resp_rcv(qp, skb, &own, 1);
+	} else {
+		skb_gids(skb, a->v6, &src, &dst);
+		prxe_mcast_rcv(a->dev, &dst, skb, &own);
+	}
+	kfree_skb(copy);
+}
+
+static void walk(struct arrival *a)
+{
+	u32 total = a->skb->len, off, len;
+
+	for (off = 0; off < total; off += len) {
+		struct prxe_pkt pkt;
+		struct prxe_qp *qp;
+		bool mcast;
+
+		len = min(a->size, total - off);
+		if (prxe_rx_parse(a->skb, off, len, &pkt)) {
+			prxe_count(a->dev, rcvd_malformed);
+			continue;
+		}
+		qp = judge(a, &pkt, off, len, &mcast);
+		if (PRXE_TRANSPORT(pkt.opcode) != PRXE_UD) {
+			if (qp)
+				join(a, qp, &pkt, off, len);
+		} else if (qp || mcast) {
+			hand_over(a);
+			datagram(a, qp, &pkt, off, len);
+			if (qp)
+				prxe_qp_put(qp);
+		}
+	}
+	hand_over(a);
+	kfree_skb(a->skb);
+}
+
 /* Softirq, inside RCU; @skb starts at the UDP header. Consumes it. */
 int prxe_wire_rcv(struct sock *sk, struct sk_buff *skb)
 {
 	struct prxe_net *pnet = rcu_dereference_sk_user_data(sk);
 	bool v6 = sk->sk_family == AF_INET6;
-	unsigned int hdr_len, len;
-	struct prxe_qp *qp = NULL;
-	struct prxe_dev *dev = NULL;
-	struct prxe_pkt pkt;
+	struct arrival a = { .v6 = v6 };
+	u32 len;
 
 	if (!pnet)
-		goto drop_quiet;
+		goto drop;
 	/* Find the device first: it has the counters for bad packets. */
-	dev = find_dev(pnet, skb, v6);
-	if (!dev)
-		goto drop_quiet;
-	if (!pskb_may_pull(skb, sizeof(struct udphdr) + PRXE_BTH_BYTES))
+	a.dev = find_dev(pnet, skb, v6);
+	if (!a.dev)
+		goto drop;
+	if (!pskb_may_pull(skb, sizeof(struct udphdr)))
 		goto malformed;
 	/*
 	 * RoCEv2 has no IP options and no extension headers, and no rule how the ICRC would cover
@@ -148,68 +330,31 @@ int prxe_wire_rcv(struct sock *sk, struct sk_buff *skb)
 	if (skb_transport_offset(skb) - skb_network_offset(skb) !=
 	    (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)))
 		goto malformed;
-	hdr_len = prxe_op_hdr_len(skb->data[sizeof(struct udphdr)]);
-	len = ntohs(((struct udphdr *)skb->data)->len);
-	if (!hdr_len || len < sizeof(struct udphdr) + hdr_len + PRXE_ICRC_BYTES || len > skb->len ||
-	    !pskb_may_pull(skb, sizeof(struct udphdr) + hdr_len) || pskb_trim(skb, len))
-		goto malformed;
-	if (skb_has_frag_list(skb) && skb_linearize(skb))
+	len = ntohs(udp_hdr(skb)->len);
+	if (len < sizeof(struct udphdr) + PRXE_BTH_BYTES + PRXE_ICRC_BYTES || len > skb->len ||
+	    pskb_trim(skb, len))
 		goto malformed;
 	__skb_pull(skb, sizeof(struct udphdr));
-	if (prxe_pkt_parse(&pkt, skb->data, skb_headlen(skb), skb->len))
-		goto malformed;
-	/* The only P_Key is the default one, of a full member: a limited member may talk to it. */
-	if ((pkt.pkey & 0x7fff) != 0x7fff)
-		goto drop;
-	if (pkt.qpn != MCAST_QPN) {
-		qp = prxe_qp_lookup(dev, pkt.qpn);
-		if (!qp) {
-			prxe_count(dev, rcvd_no_qp);
-			goto drop;
-		}
-		if (!qp_accepts(qp, &pkt, skb, v6))
-			goto drop;
-	} else if (PRXE_TRANSPORT(pkt.opcode) != PRXE_UD) {
-		goto malformed;
+	a.size = skb->len;
+	if (skb_is_gso(skb) && skb_shinfo(skb)->gso_size < skb->len) {
+		a.size = skb_shinfo(skb)->gso_size;
+		prxe_count(a.dev, rcvd_trains);
 	}
-	if (!prxe_icrc_good(skb, v6)) {
-		prxe_count(dev, rcvd_bad_icrc);
-		goto drop_quiet;
-	}
-	prxe_count(dev, rcvd_pkts);
-	prxe_count_add(dev, rcvd_bytes, skb->len);	/* from the BTH to the ICRC */
 
 	/* The packet may wait for long. Drop the references that the network must get back soon. */
 	skb->protocol = v6 ? htons(ETH_P_IPV6) : htons(ETH_P_IP);
 	skb_orphan(skb);
 	skb_dst_drop(skb);
 	nf_reset_ct(skb);
-	if (PRXE_TRANSPORT(pkt.opcode) == PRXE_UD)
-		keep_vlan(dev, skb, v6);
+	a.ndev = skb->dev;
 	skb->dev = NULL;
-	memset(PRXE_RX(skb), 0, sizeof(struct prxe_rx));
-	if (!qp) {
-		union ib_gid src, dst;
-
-		skb_gids(skb, v6, &src, &dst);
-		prxe_mcast_rcv(dev, &dst, skb, &pkt);
-		return 0;
-	}
-	if (pkt.flags & PRXE_OPF_REQ)
-		prxe_wire_resp_rcv(qp, skb, &pkt);
-	else
-		prxe_wire_req_rcv(qp, skb, &pkt);
-	prxe_qp_put(qp);
+	a.skb = skb;
+	walk(&a);
 	return 0;
 
 malformed:
-	prxe_count(dev, rcvd_malformed);
-	goto drop_quiet;
+	prxe_count(a.dev, rcvd_malformed);
 drop:
-	prxe_count(dev, dropped);
-drop_quiet:
-	if (qp)
-		prxe_qp_put(qp);
 	kfree_skb(skb);
 	return 0;
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Packets out: routes, buffers, transmission, and the count of packets that the network still has.
+ * Packets out: routes, the headers and ICRCs of trains, transmission, and the count of packets that
+ * the network still has.
  *
- * A packet is sent as one contiguous buffer, headers in front, payload behind. The payload is
- * copied from user memory, so no user page is ever attached to a packet; the ICRC takes one more
- * pass. Carrier, wire: knows QPs and packets, and calls no other file of the wire.
+ * wire_make.c makes the packets, from the BTH to the ICRC. How long their train has become is known
+ * when it leaves, so the headers in front and the ICRCs, which cover them, are written here.
+ * Carrier, wire: knows QPs and packets, and calls no other file of the wire.
  */
 #include <linux/inetdevice.h>
 #include <linux/jiffies.h>
@@ -20,12 +21,11 @@
 #include <rdma/ib_verbs.h>
 #include "base/icrc.h"
 #include "base/packet.h"
+#include "carrier/wire_make.h"
 #include "carrier/wire_out.h"
 #include "transport/qp.h"
 
 #define DEFAULT_TTL	64
-/* Room for the header of the link layer, and for the headers that tunnels add. */
-#define HEADROOM	ALIGN(LL_MAX_HEADER, 16)
 
 /* ---- routes ---- */
 
@@ -174,23 +174,30 @@ void prxe_wire_linger(struct prxe_qp *qp)
 {
 	__module_get(THIS_MODULE);
 	WRITE_ONCE(prxe_wire(qp)->lingers, true);
-	smp_mb();	/* pairs with atomic_dec_return() in skb_gone() */
+	smp_mb();	/* pairs with atomic_sub_return() in skb_gone() */
 	unlinger(qp);
 }
 
 /*
- * The destructor: the network frees a packet. Any context, so it only counts and schedules. The
- * lowest bit of the pointer says which side of the QP sent the packet.
+ * What the destructor is told: the QP, with the number of packets and the side of the QP that sent
+ * them in the low bits, which PRXE_QP_ALIGN keeps clear.
  */
+#define ARG_RESP	1UL
+#define ARG_PKTS_SHIFT	1
+
+static_assert((PRXE_TRAIN_MAX - 1) << ARG_PKTS_SHIFT < PRXE_QP_ALIGN);
+
+/* The destructor: the network frees a train. Any context, so it only counts and schedules. */
 static void skb_gone(struct sk_buff *skb)
 {
 	unsigned long arg = (unsigned long)skb_shinfo(skb)->destructor_arg;
-	struct prxe_qp *qp = (struct prxe_qp *)(arg & ~1UL);
-	struct prxe_wire_skbs *skbs = side_skbs(qp, arg & 1);
-	int out = atomic_dec_return(&skbs->out);
+	unsigned long low = arg & (PRXE_QP_ALIGN - 1);
+	struct prxe_qp *qp = (struct prxe_qp *)(arg - low);
+	struct prxe_wire_skbs *skbs = side_skbs(qp, low & ARG_RESP);
+	int out = atomic_sub_return((low >> ARG_PKTS_SHIFT) + 1, &skbs->out);
 
-	/* atomic_dec_return() is a full barrier; it pairs with prxe_wire_skb_limit(). */
-	if (out < PRXE_SKB_LOW && READ_ONCE(skbs->need) && xchg(&skbs->need, false))
+	/* atomic_sub_return() is a full barrier; it pairs with prxe_wire_skb_limit(). */
+	if (out < PRXE_OUT_LOW && READ_ONCE(skbs->need) && xchg(&skbs->need, false))
 		prxe_qp_schedule(qp);
 	if (!out)
 		unlinger(qp);
@@ -198,55 +205,43 @@ static void skb_gone(struct sk_buff *skb)
 	this_cpu_dec(skbs_out);
 }
 
-/*
- * An skb with room for @bytes in one piece. netdev_alloc_frag() serves up to a page. For more it
- * may fail for as long as its cache has less left (since 6.13), so a packet of a large path MTU
- * comes from the slab.
- */
-static struct sk_buff *alloc_linear(unsigned int bytes)
+void prxe_wire_count(struct prxe_qp *qp, struct sk_buff *skb, bool resp, u32 pkts)
 {
-	unsigned int size = SKB_DATA_ALIGN(bytes) + SKB_DATA_ALIGN(sizeof(struct skb_shared_info));
-	struct sk_buff *skb;
-	void *buf;
+	unsigned long low = (unsigned long)(pkts - 1) << ARG_PKTS_SHIFT | (resp ? ARG_RESP : 0);
 
-	if (size > PAGE_SIZE)
-		return alloc_skb(bytes, GFP_ATOMIC | __GFP_NOWARN);
-	buf = netdev_alloc_frag(size);
-	if (unlikely(!buf))
-		return NULL;
-	skb = build_skb(buf, size);
-	if (unlikely(!skb))
-		skb_free_frag(buf);
-	return skb;
+	if (pkts == 1) {
+		refcount_inc(&qp->ref);
+		this_cpu_inc(skbs_out);
+		skb->destructor = skb_gone;
+	}
+	atomic_inc(&side_skbs(qp, resp)->out);
+	skb_shinfo(skb)->destructor_arg = (void *)((unsigned long)qp | low);
 }
 
-struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, struct prxe_pkt *pkt,
-				void **payload, enum prxe_account account)
+/* The IPv4 ID, which the ICRC covers. It may be anything, because DF is set (RFC 6864). */
+static u16 pkt_id(u32 psn)
 {
-	unsigned int ip_len = av->family == AF_INET6 ? sizeof(struct ipv6hdr) :
-						       sizeof(struct iphdr);
-	unsigned int hdr_len = prxe_op_hdr_len(pkt->opcode);
-	unsigned int total = ip_len + sizeof(struct udphdr) + hdr_len +
-			     ALIGN(pkt->payload_len, 4) + PRXE_ICRC_BYTES;
-	struct udphdr *udp;
-	struct sk_buff *skb;
-	u8 *p;
+	return psn & 0xffff;
+}
 
-	skb = alloc_linear(HEADROOM + total);
-	if (unlikely(!skb))
-		return NULL;
-	skb_reserve(skb, HEADROOM);
-	p = skb_put(skb, total);
+/* Write the headers in front of the first BTH. Returns where they are. */
+static void *put_headers(struct sk_buff *skb, const struct prxe_av *av, u32 total, u32 psn)
+{
+	bool v6 = av->family == AF_INET6;
+	unsigned int ip_len = v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+	unsigned int udp_len = sizeof(struct udphdr) + total;
+	u8 *p = skb_push(skb, ip_len + sizeof(struct udphdr));
+	struct udphdr *udp = (struct udphdr *)(p + ip_len);
+
 	skb_reset_network_header(skb);
 	skb_set_transport_header(skb, ip_len);
 	skb->priority = rt_tos2priority(av->tclass);
-
-	if (av->family == AF_INET6) {
+	if (v6) {
 		struct ipv6hdr *ip = (struct ipv6hdr *)p;
 
 		skb->protocol = htons(ETH_P_IPV6);
 		ip6_flow_hdr(ip, av->tclass, htonl(av->flow_label & 0xfffff));
-		ip->payload_len = htons(total - ip_len);
+		ip->payload_len = htons(udp_len);
 		ip->nexthdr = IPPROTO_UDP;
 		ip->hop_limit = av->hop_limit ?: DEFAULT_TTL;
 		memcpy(&ip->saddr, &av->sgid, sizeof(ip->saddr));
@@ -258,12 +253,8 @@ struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, st
 		ip->version = 4;
 		ip->ihl = 5;
 		ip->tos = av->tclass;
-		ip->tot_len = htons(total);
-		/*
-		 * The ICRC covers the ID, and ip_local_out() does not change it. It may be 0,
-		 * because the packet is never fragmented (RFC 6864).
-		 */
-		ip->id = 0;
+		ip->tot_len = htons(ip_len + udp_len);
+		ip->id = htons(pkt_id(psn));	/* ip_local_out() does not change it */
 		ip->frag_off = htons(IP_DF);
 		ip->ttl = av->hop_limit ?: DEFAULT_TTL;
 		ip->protocol = IPPROTO_UDP;
@@ -271,27 +262,71 @@ struct sk_buff *prxe_wire_alloc(struct prxe_qp *qp, const struct prxe_av *av, st
 		ip->saddr = gid_v4(&av->sgid);
 		ip->daddr = gid_v4(&av->dgid);
 	}
-	p += ip_len;
-	udp = (struct udphdr *)p;
 	udp->source = htons(av->sport);
 	udp->dest = htons(ROCE_V2_UDP_DPORT);
-	udp->len = htons(total - ip_len);
+	udp->len = htons(udp_len);
 	udp->check = 0;
-	p += sizeof(*udp);
-	p += prxe_pkt_build(pkt, p);
-	*payload = p;
-	memset(p + pkt->payload_len, 0, pkt->pad);
+	return p;
+}
 
-	if (account != PRXE_ACCOUNT_NONE) {
-		/* The caller keeps the QP alive, so taking a reference is safe. */
-		refcount_inc(&qp->ref);
-		this_cpu_inc(skbs_out);
-		atomic_inc(&side_skbs(qp, account == PRXE_ACCOUNT_RESP)->out);
-		skb_shinfo(skb)->destructor_arg =
-			(void *)((unsigned long)qp | (account == PRXE_ACCOUNT_RESP));
-		skb->destructor = skb_gone;
+/*
+ * A train of more than one packet: tell the network where to cut it. Who cuts it, or the network
+ * card, makes UDP checksums from the sum of the pseudo header.
+ */
+static void make_gso(struct sk_buff *skb, const struct prxe_av *av, const struct prxe_tx *tx)
+{
+	struct udphdr *udp = udp_hdr(skb);
+	u32 len = sizeof(*udp) + tx->total;
+	__sum16 sum;
+
+	if (av->family == AF_INET6)
+		sum = csum_ipv6_magic(&ipv6_hdr(skb)->saddr, &ipv6_hdr(skb)->daddr, len,
+				      IPPROTO_UDP, 0);
+	else
+		sum = csum_tcpudp_magic(ip_hdr(skb)->saddr, ip_hdr(skb)->daddr, len, IPPROTO_UDP,
+					0);
+	udp->check = ~sum;
+	skb->ip_summed = CHECKSUM_PARTIAL;
+	skb->csum_start = skb_transport_header(skb) - skb->head;
+	skb->csum_offset = offsetof(struct udphdr, check);
+	skb_shinfo(skb)->gso_size = tx->size;
+	skb_shinfo(skb)->gso_segs = tx->pkts;
+	skb_shinfo(skb)->gso_type = SKB_GSO_UDP_L4;
+}
+
+/* Write the ICRCs of the packets in one piece of memory, for the headers that each will have. */
+static void put_icrcs(void *ip, bool v6, u8 *p, u32 len, u32 size)
+{
+	u32 done, n;
+
+	for (done = 0; done < len; done += n) {
+		u8 *bth = p + done;
+
+		n = min(size, len - done);
+		prxe_icrc_set_len(ip, v6, n);
+		if (!v6)
+			((struct iphdr *)ip)->id = htons(pkt_id(get_unaligned_be32(bth + 8)));
+		n -= PRXE_ICRC_BYTES;
+		put_unaligned_le32(prxe_icrc(ip, v6, bth, n), bth + n);
+		n += PRXE_ICRC_BYTES;
 	}
-	return skb;
+}
+
+static void add_icrcs(struct sk_buff *skb, bool v6, const struct prxe_tx *tx)
+{
+	u8 ip[sizeof(struct ipv6hdr) + sizeof(struct udphdr)];
+	unsigned int hdr_len = (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)) +
+			       sizeof(struct udphdr);
+	int i;
+
+	memcpy(ip, skb_network_header(skb), hdr_len);
+	put_icrcs(ip, v6, skb->data + hdr_len, skb_headlen(skb) - hdr_len, tx->size);
+	/* A packet never begins in one piece and ends in the next. */
+	for (i = 0; i < skb_shinfo(skb)->nr_frags; i++) {
+		const skb_frag_t *frag = &skb_shinfo(skb)->frags[i];
+
+		put_icrcs(ip, v6, skb_frag_address(frag), skb_frag_size(frag), tx->size);
+	}
 }
 
 int prxe_wire_xmit(struct prxe_qp *qp, const struct prxe_av *av, struct sk_buff *skb,
@@ -299,8 +334,7 @@ int prxe_wire_xmit(struct prxe_qp *qp, const struct prxe_av *av, struct sk_buff 
 {
 	bool v6 = av->family == AF_INET6;
 	struct net *net = dev_net(qp->dev->ndev);
-	u8 *bth = skb_transport_header(skb) + sizeof(struct udphdr);
-	unsigned int bytes = skb_tail_pointer(skb) - bth - PRXE_ICRC_BYTES;
+	const struct prxe_tx tx = *PRXE_TX(skb);
 	struct dst_entry *dst;
 	int err;
 
@@ -312,13 +346,17 @@ int prxe_wire_xmit(struct prxe_qp *qp, const struct prxe_av *av, struct sk_buff 
 		prxe_count(qp->dev, send_err);
 		return PTR_ERR(dst);
 	}
-	put_unaligned_le32(prxe_icrc(skb_network_header(skb), v6, bth, bytes), bth + bytes);
+	put_headers(skb, av, tx.total, prxe_psn_add(tx.next_psn, -tx.pkts));
+	if (likely(READ_ONCE(prxe_icrc_on)))
+		add_icrcs(skb, v6, &tx);
+	skb->ip_summed = CHECKSUM_NONE;
+	if (tx.pkts > 1)
+		make_gso(skb, av, &tx);
 	/*
 	 * The cache holds a reference to the route, and RCU keeps the route until the packet is
 	 * queued, which takes a reference of its own where necessary.
 	 */
 	skb_dst_set_noref(skb, dst);
-	skb->ip_summed = CHECKSUM_NONE;
 	memset(skb->cb, 0, sizeof(skb->cb));
 	if (v6) {
 #if IS_ENABLED(CONFIG_IPV6)
@@ -336,8 +374,10 @@ int prxe_wire_xmit(struct prxe_qp *qp, const struct prxe_av *av, struct sk_buff 
 		prxe_count(qp->dev, send_err);
 		return err < 0 ? err : -ENOBUFS;
 	}
-	prxe_count(qp->dev, sent_pkts);
-	prxe_count_add(qp->dev, sent_bytes, bytes + PRXE_ICRC_BYTES);
+	prxe_count_add(qp->dev, sent_pkts, tx.pkts);
+	prxe_count_add(qp->dev, sent_bytes, tx.total);
+	if (tx.pkts > 1)
+		prxe_count(qp->dev, sent_trains);
 	return 0;
 }
 

@@ -17,14 +17,17 @@
  */
 #define MIN_TIMEOUT_NS	(4 * NSEC_PER_MSEC)
 
+/*
+ * Packets that are sent one by one after an ACK timeout: as many as a window has. A network card
+ * may cut trains in a way that the ICRC does not know; so what is sent again goes without them.
+ */
+#define SINGLE_PKTS	256U
+
 void prxe_wire_forget_pend(struct prxe_qp *qp)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 
-	if (w->pend) {
-		kfree_skb(w->pend);
-		w->pend = NULL;
-	}
+	prxe_make_forget(&w->make);
 	w->pend_done = 0;
 }
 
@@ -92,6 +95,7 @@ bool prxe_wire_look_at_clock(struct prxe_qp *qp)
 	if (!prxe_wire_take_retry(qp))
 		return false;
 	prxe_wire_rewind(qp);
+	w->single = SINGLE_PKTS;
 	return true;
 }
 

@@ -89,10 +89,7 @@ void prxe_read_forget(struct prxe_qp *qp)
 
 	lockdep_assert_held(&qp->resp.lock);
 	w->reading = false;
-	if (w->read_skb) {
-		kfree_skb(w->read_skb);
-		w->read_skb = NULL;
-	}
+	prxe_make_forget(&w->make);
 	w->read_done = 0;
 }
 
@@ -180,6 +177,7 @@ enum prxe_exec prxe_read_exec(struct prxe_qp *qp, struct sk_buff *skb, const str
 	w->fault_error = 0;
 	start_read(qp, pkt);
 	w->read_counts = true;
+	w->single = false;
 	fill_resource(res, PRXE_OPF_READ, pkt, w->read_last);
 	r->psn = prxe_psn_add(w->read_last, 1);
 	r->msn = (r->msn + 1) & PRXE_PSN_MASK;
@@ -199,26 +197,21 @@ bool prxe_read_respond(struct prxe_qp *qp)
 	struct prxe_resp *r = &qp->resp;
 	u32 len = min(w->read_left, 1U << qp->mtu_shift);
 	bool first = w->read_psn == w->read_first, last = w->read_psn == w->read_last;
-	struct sk_buff *skb;
+	struct prxe_pkt pkt = {
+		.opcode = read_opcode(first, last),
+		.qpn = qp->attr.dest_qp_num,
+		.psn = w->read_psn,
+		.syndrome = PRXE_AETH_ACK | PRXE_AETH_UNLIMITED,
+		.msn = r->msn,
+		.payload_len = len,
+	};
 
 	lockdep_assert_held(&qp->resp.lock);
 	if (prxe_wire_skb_limit(&w->skbs))
 		return false;
-	if (!w->read_skb) {
-		struct prxe_pkt pkt = {
-			.opcode = read_opcode(first, last),
-			.qpn = qp->attr.dest_qp_num,
-			.psn = w->read_psn,
-			.syndrome = PRXE_AETH_ACK | PRXE_AETH_UNLIMITED,
-			.msn = r->msn,
-			.payload_len = len,
-		};
-
-		w->read_skb = prxe_wire_alloc(qp, &qp->av, &pkt, &w->read_at, PRXE_ACCOUNT_RESP);
-		if (!w->read_skb) {
-			prxe_resp_timer_start(qp);
-			return false;
-		}
+	if (!prxe_make_begin(&w->make, pkt.opcode, len)) {
+		prxe_resp_timer_start(qp);
+		return false;
 	}
 	while (w->read_done < len) {
 		struct prxe_miss miss = {};
@@ -231,7 +224,7 @@ bool prxe_read_respond(struct prxe_qp *qp)
 			n = prxe_gate(&qp->who, w->read_rkey, true, w->read_va + w->read_done,
 				      len - w->read_done, IB_ACCESS_REMOTE_READ, &cur);
 		if (!n)
-			n = prxe_copy_out(w->read_at + w->read_done, &cur, len - w->read_done,
+			n = prxe_copy_out(w->make.at + w->read_done, &cur, len - w->read_done,
 					  w->read_left - len, &miss);
 		prxe_mem_end();
 		if (n > 0)
@@ -246,15 +239,16 @@ bool prxe_read_respond(struct prxe_qp *qp)
 			return true;
 		}
 	}
-	skb = w->read_skb;
-	w->read_skb = NULL;
+	if (!prxe_resp_out(qp, &pkt, PRXE_ACCOUNT_RESP)) {
+		prxe_resp_timer_start(qp);
+		return false;
+	}
 	w->read_done = 0;
 	w->read_va += len;
 	w->read_left -= len;
 	w->read_psn = prxe_psn_add(w->read_psn, 1);
 	if (last)
 		w->reading = false;
-	prxe_resp_out(qp, skb);
 	return true;
 }
 
@@ -279,6 +273,7 @@ static enum prxe_exec executed(struct prxe_qp *qp, struct prxe_resource *res, u3
 	struct prxe_resp *r = &qp->resp;
 
 	w->fault_error = 0;
+	w->single = false;
 	fill_resource(res, type, pkt, pkt->psn);
 	res->orig = orig;
 	r->psn = prxe_psn_add(pkt->psn, 1);
@@ -422,11 +417,13 @@ static struct prxe_resource *dup_resource(struct prxe_qp *qp, const struct prxe_
 
 void prxe_dup_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 {
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_resource *res = dup_resource(qp, pkt);
 
 	lockdep_assert_held(&qp->resp.lock);
 	if (!res)
 		return;
+	w->single = true;	/* until the next new request; wire_pos.c says why */
 	if (res->type == PRXE_OPF_READ)
 		start_read(qp, pkt);
 	else
@@ -445,23 +442,21 @@ static void forget_answers(struct prxe_qp *qp)
 	__skb_queue_purge(&w->dups);
 }
 
-void prxe_dup_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
+void prxe_dup_rcv(struct prxe_qp *qp, const struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_resp *r = &qp->resp;
+	struct sk_buff *held;
 
 	lockdep_assert_held(&r->lock);
 	prxe_count(qp->dev, duplicate_request);
 	if (pkt->flags & (PRXE_OPF_SEND | PRXE_OPF_WRITE)) {
 		if (pkt->ackreq)
 			w->ack_due = true;
-		kfree_skb(skb);
 		return;
 	}
-	if (pkt->payload_len > sizeof(u64) || !dup_resource(qp, pkt)) {
-		kfree_skb(skb);
+	if (pkt->payload_len > sizeof(u64) || !dup_resource(qp, pkt))
 		return;
-	}
 	if (w->reading && prxe_psn_cmp(pkt->psn, w->read_psn) <= 0) {
 		/*
 		 * The requester went back to here or further, so it will ask again for all that
@@ -474,23 +469,16 @@ void prxe_dup_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt
 		forget_answers(qp);
 		if (tell) {
 			prxe_resp_send_rnr(qp, pkt->psn, PRXE_RNR_FAULT_LAST);
-			kfree_skb(skb);
 			return;
 		}
 	}
 	if (!w->reading && skb_queue_empty(&w->dups)) {
 		prxe_dup_exec(qp, pkt);
-		consume_skb(skb);
 		return;
 	}
-	if (skb_queue_len(&w->dups) < DUPS_MAX) {
-		skb = prxe_wire_hold(qp, skb);
-		if (skb) {
-			__skb_queue_tail(&w->dups, skb);
-			return;
-		}
-	} else {
-		kfree_skb(skb);
-	}
-	prxe_count(qp->dev, dropped);
+	held = skb_queue_len(&w->dups) < DUPS_MAX ? prxe_wire_hold(qp, skb, pkt) : NULL;
+	if (held)
+		__skb_queue_tail(&w->dups, held);
+	else
+		prxe_count(qp->dev, dropped);
 }

@@ -31,9 +31,9 @@ void prxe_read_forget(struct prxe_qp *qp);
 /*
  * A request that was executed before has arrived again. A SEND or WRITE is acknowledged again, if
  * it asks for that. For the others the response is replayed, now or, if another response is being
- * sent, later: then the request waits in "dups". Consumes the skb.
+ * sent, later: then a copy of the request waits in "dups".
  */
-void prxe_dup_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt);
+void prxe_dup_rcv(struct prxe_qp *qp, const struct sk_buff *skb, const struct prxe_pkt *pkt);
 /* Replay the response to a repeated request, whose turn it is. */
 void prxe_dup_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt);
 

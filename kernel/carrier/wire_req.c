@@ -38,7 +38,11 @@ void prxe_wire_req_forget(struct prxe_qp *qp)
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 
 	prxe_wire_forget_pend(qp);
-	skb_queue_purge(&w->acks);
+	prxe_make_drop(&w->make);
+	spin_lock_bh(&w->acks.lock);
+	w->acks_pkts = 0;
+	__skb_queue_purge(&w->acks);
+	spin_unlock_bh(&w->acks.lock);
 	w->land_done = 0;
 	WRITE_ONCE(w->land_lost, false);
 	w->late_nak = false;
@@ -60,6 +64,7 @@ void prxe_wire_req_reset(struct prxe_qp *qp)
 	w->rd_head = 0;
 	w->rd_tail = 0;
 	w->unasked = 0;
+	w->single = 0;
 	w->rewound_set = false;
 	w->timer_on = false;
 	qp->req.timer_fired = false;

@@ -202,8 +202,8 @@ static u32 request_psns(const struct prxe_qp *qp, const struct prxe_pkt *pkt)
 	return prxe_pkts(min(pkt->dma_len, PRXE_MAX_MSG), qp->mtu_shift);
 }
 
-/* RC: is it the next packet? If not, handles and consumes the skb. */
-static bool rcv_in_order(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
+/* RC: is it the next packet? If not, it was handled here. */
+static bool rcv_in_order(struct prxe_qp *qp, const struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_resp *r = &qp->resp;
@@ -222,7 +222,6 @@ static bool rcv_in_order(struct prxe_qp *qp, struct sk_buff *skb, const struct p
 		prxe_count(qp->dev, dropped);
 	else if (prxe_psn_cmp(pkt->psn, w->recv_psn) > 0 && !w->nak_sent)
 		w->gap = true;
-	kfree_skb(skb);
 	return false;
 }
 
@@ -242,20 +241,17 @@ static void no_room(struct prxe_qp *qp)
 		w->gap = true;
 }
 
-/* Queue a packet behind those that wait already. Consumes the skb. */
-static void park(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
+/* Queue a copy of the packet behind those that wait already. */
+static void park(struct prxe_qp *qp, const struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	u32 max = qp->type == IB_QPT_RC && (w->reading || !w->faulting) ? QUEUE_PKTS : PARK_PKTS;
+	struct sk_buff *held = NULL;
 
 	/* A packet that is too long would be refused in its turn anyway, so do not keep it. */
-	if (skb_queue_len(&w->parked) >= max || pkt->payload_len > 1U << qp->mtu_shift) {
-		kfree_skb(skb);
-		skb = NULL;
-	} else {
-		skb = prxe_wire_hold(qp, skb);
-	}
-	if (!skb) {
+	if (skb_queue_len(&w->parked) < max && pkt->payload_len <= 1U << qp->mtu_shift)
+		held = prxe_wire_hold(qp, skb, pkt);
+	if (!held) {
 		no_room(qp);
 		return;
 	}
@@ -265,25 +261,26 @@ static void park(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt 
 	if (skb_queue_empty(&w->parked))
 		w->rd_parked = 0;
 	if (qp->type == IB_QPT_RC && pkt->flags & OP_RD)
-		count_rd(qp, skb);
-	__skb_queue_tail(&w->parked, skb);
+		count_rd(qp, held);
+	__skb_queue_tail(&w->parked, held);
 	w->recv_psn = prxe_psn_add(pkt->psn, request_psns(qp, pkt));
 }
 
-void prxe_wire_resp_rcv(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_pkt *pkt)
+static bool waits(const struct prxe_wire_resp *w)
+{
+	return w->reading || w->faulting || !skb_queue_empty(&w->parked) ||
+	       !skb_queue_empty(&w->dups);
+}
+
+/* Returns true if run() has something to do that cannot wait for the next packet of the train. */
+static bool rcv_one(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
-	struct prxe_resp *r = &qp->resp;
-	bool more = false;
 
-	spin_lock_bh(&r->lock);
-	if (!prxe_resp_may_run(qp)) {
-		kfree_skb(skb);
-		goto out;
-	}
+	memset(PRXE_RX(skb), 0, sizeof(struct prxe_rx));
 	if (qp->type == IB_QPT_RC) {
 		if (!rcv_in_order(qp, skb, pkt))
-			goto go_on;
+			return w->gap || waits(w);
 		w->nak_sent = false;
 		w->gap = false;
 	} else if (pkt->payload_len > 1U << qp->mtu_shift) {
@@ -292,17 +289,32 @@ void prxe_wire_resp_rcv(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_pkt
 		 * fragments.
 		 */
 		prxe_count(qp->dev, rcvd_malformed);
-		kfree_skb(skb);
-		goto go_on;
+		return false;
 	}
 	prxe_qp_established(qp);
-	if (!w->reading && !w->faulting && skb_queue_empty(&w->parked) &&
-	    skb_queue_empty(&w->dups) && exec(qp, skb, pkt) == PRXE_EXEC_DONE)
-		consume_skb(skb);
-	else
+	if (waits(w) || exec(qp, skb, pkt) != PRXE_EXEC_DONE)
 		park(qp, skb, pkt);
-go_on:
-	more = run(qp, PRXE_PASS_BYTES);
+	return waits(w);
+}
+
+void prxe_wire_resp_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkts,
+			unsigned int num)
+{
+	bool more = false;
+	unsigned int i;
+
+	spin_lock_bh(&qp->resp.lock);
+	if (!prxe_resp_may_run(qp))
+		goto out;
+	/*
+	 * A READ is answered before the next request is looked at, or that request would be parked;
+	 * but when the budget of a pass is used up, it is.
+	 */
+	for (i = 0; i < num && prxe_resp_may_run(qp); i++)
+		if (rcv_one(qp, skb, &pkts[i]) && i + 1 < num && !more)
+			more = run(qp, PRXE_PASS_BYTES);
+	if (!more)
+		more = run(qp, PRXE_PASS_BYTES);
 out:
 	prxe_resp_unlock(qp);
 	if (more)
@@ -355,6 +367,7 @@ void prxe_wire_resp_reset(struct prxe_qp *qp)
 		usleep_range(5, 50);
 		spin_lock_bh(&r->lock);
 	}
+	prxe_make_drop(&w->make);
 	__skb_queue_purge(&w->out);
 	w->fault_epoch++;
 	w->faulting = false;

@@ -10,10 +10,11 @@ struct prxe_qp;
 struct sk_buff;
 
 /*
- * A request arrived with a good ICRC: execute it, park it or drop it. Consumes the skb. Softirq;
- * takes resp.lock.
+ * @num requests arrived in @skb, with good ICRCs, in the order of @pkts: execute each, park a copy
+ * of it or drop it. The caller keeps the skb. Softirq; takes resp.lock.
  */
-void prxe_wire_resp_rcv(struct prxe_qp *qp, struct sk_buff *skb, struct prxe_pkt *pkt);
+void prxe_wire_resp_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkts,
+			unsigned int num);
 /* The operations of struct prxe_carrier, which says how they are called. */
 bool prxe_wire_resp_work(struct prxe_qp *qp);
 void prxe_wire_resp_init(struct prxe_qp *qp);

@@ -27,7 +27,7 @@
 #define ALLOC_RETRY_NS	NSEC_PER_MSEC
 
 /*
- * Called before the packet at @psn of the WQE at @index is made. Keeps the half-made packet if it
+ * Called before the packet at @psn of the WQE at @index is made. Keeps the incomplete packet if it
  * is this one. It is never another packet, because code that changes the position calls
  * prxe_wire_forget_pend().
  */
@@ -36,7 +36,7 @@ static void pend_is_for(struct prxe_qp *qp, u32 index, u32 psn)
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 	bool same = w->pend_index == index && w->pend_psn == psn;
 
-	if (!same && (WARN_ON_ONCE(w->pend) || w->pend_done))
+	if (!same && (WARN_ON_ONCE(w->make.at) || w->pend_done))
 		prxe_wire_forget_pend(qp);
 	w->pend_index = index;
 	w->pend_psn = psn;
@@ -91,10 +91,8 @@ static enum send_result gather(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pos
 			       struct prxe_miss *miss)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
-	u8 *at = w->pend_at;
+	u8 *at = w->make.at;
 
-	if (WARN_ON_ONCE(len > skb_tail_pointer(w->pend) - PRXE_ICRC_BYTES - at))
-		return SEND_FAILED;
 	while (w->pend_done < len) {
 		u32 done = w->pend_done;
 		ssize_t n;
@@ -160,23 +158,38 @@ static void sent(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pkts)
 }
 
 /*
- * Send the packet that was held back. Each packet is held until the next one is made or the batch
- * ends. At the end of the batch it is known to be the last one for now: then it asks for the ACK
- * (@ask) that the packets before it did not ask for. No packet is held when BH are on.
+ * Send the train that was held back. A train is held until a packet comes that does not fit it, or
+ * the batch ends. At the end of the batch its last packet is known to be the last one for now: then
+ * it asks for the ACK (@ask) that the packets before it did not ask for. (Not if it is a READ or
+ * atomic: its response acknowledges everything before it.) No train is held when BH are on.
  */
 static void flush_held(struct prxe_qp *qp, bool ask)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
-	struct sk_buff *skb = w->held;
+	struct sk_buff *skb = prxe_make_take(&w->make);
 
 	if (!skb)
 		return;
-	w->held = NULL;
-	if (ask && qp->type == IB_QPT_RC) {
-		prxe_wire_ask_ack(skb);
+	if (ask && qp->type == IB_QPT_RC && PRXE_TX(skb)->ask) {
+		PRXE_TX(skb)->last[8] |= 0x80;	/* AckReq */
 		w->unasked = 0;
 	}
 	prxe_wire_xmit(qp, &qp->av, skb, &w->route);
+}
+
+/* The payload of the next packet is complete: put it into the train. False: no memory. */
+static bool hold(struct prxe_qp *qp, struct prxe_pkt *pkt, bool ask)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	u32 max = w->single ? 1 : READ_ONCE(prxe_train_pkts);
+
+	if (!prxe_make_fits(&w->make, pkt, PRXE_ACCOUNT_REQ, max))
+		flush_held(qp, false);
+	if (!prxe_make_add(qp, &w->make, pkt, PRXE_ACCOUNT_REQ, ask))
+		return false;
+	if (w->single)
+		w->single--;
+	return true;
 }
 
 static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, struct prxe_miss *miss,
@@ -187,45 +200,34 @@ static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 	u32 len = min(wqe->length - pos, 1U << qp->mtu_shift);
 	bool first = qp->req.psn == wqe->first_psn;
 	bool last = qp->req.psn == wqe->last_psn;
+	struct prxe_pkt pkt = {
+		.opcode = send_opcode(qp, wqe, first, last),
+		.se = last && wqe->flags & IB_SEND_SOLICITED,
+		.qpn = qp->attr.dest_qp_num,
+		.psn = qp->req.psn,
+		.va = wqe->remote_addr,
+		.rkey = wqe->rkey,
+		.dma_len = wqe->length,
+		.imm = (__force u32)wqe->imm,
+		.ieth = wqe->inv_rkey,
+		.payload_len = len,
+	};
 	enum send_result r;
-	struct sk_buff *skb;
 
 	pend_is_for(qp, w->send, qp->req.psn);
-	if (!w->pend) {
-		struct prxe_pkt pkt = {
-			.opcode = send_opcode(qp, wqe, first, last),
-			.se = last && wqe->flags & IB_SEND_SOLICITED,
-			.qpn = qp->attr.dest_qp_num,
-			.psn = qp->req.psn,
-			.va = wqe->remote_addr,
-			.rkey = wqe->rkey,
-			.dma_len = wqe->length,
-			.imm = (__force u32)wqe->imm,
-			.ieth = wqe->inv_rkey,
-			.payload_len = len,
-		};
-
-		if (qp->type == IB_QPT_RC) {
-			pkt.ackreq = ++w->unasked >= ACK_EVERY;
-			if (pkt.ackreq)
-				w->unasked = 0;
-		}
-		w->pend = prxe_wire_alloc(qp, &qp->av, &pkt, (void **)&w->pend_at,
-					  PRXE_ACCOUNT_REQ);
-		if (!w->pend)
-			return SEND_NOMEM;
-	}
+	if (!prxe_make_begin(&w->make, pkt.opcode, len))
+		return SEND_NOMEM;
 	r = gather(qp, wqe, pos, len, miss);
 	if (r == SEND_FAILED)
 		return send_failed(qp, wqe, IB_WC_LOC_PROT_ERR);
 	if (r != SEND_OK)
 		return r;
-	skb = w->pend;
-	w->pend = NULL;
+	pkt.ackreq = qp->type == IB_QPT_RC && w->unasked + 1 >= ACK_EVERY;
+	if (!hold(qp, &pkt, true))
+		return SEND_NOMEM;
+	w->unasked = pkt.ackreq ? 0 : w->unasked + 1;
 	sent(qp, wqe, 1);
 	*bytes = len;
-	flush_held(qp, false);
-	w->held = skb;
 	if (last && qp->type == IB_QPT_UC) {
 		prxe_count(qp->dev, wire_messages);
 		prxe_wire_progress(qp, qp->req.psn);
@@ -256,8 +258,6 @@ static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 		.dma_len = len,
 	};
 	enum send_result r;
-	struct sk_buff *skb;
-	void *payload;
 
 	if (prxe_wire_outstanding(qp) && ((qp->req.psn - w->una) & PRXE_PSN_MASK) + pkts > WINDOW)
 		return SEND_BLOCKED;
@@ -290,17 +290,14 @@ static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 		if (r != SEND_OK)
 			return r;
 	}
-	skb = prxe_wire_alloc(qp, &qp->av, &pkt, &payload, PRXE_ACCOUNT_REQ);
-	if (!skb)
-		return SEND_NOMEM;
+	prxe_make_begin(&w->make, pkt.opcode, pkt.payload_len);	/* small: needs no memory */
 	if (pkt.payload_len)
-		memcpy(payload, &wqe->compare_add, sizeof(u64));
+		memcpy(w->make.at, &wqe->compare_add, sizeof(u64));
+	if (!hold(qp, &pkt, false))
+		return SEND_NOMEM;
 	sent(qp, wqe, pkts);
 	w->rd_last[w->rd_head++ % PRXE_MAX_RD_ATOM] = prxe_psn_add(qp->req.psn, -1);
 	*bytes = 0;
-	/* No AckReq: the response acknowledges everything before it. */
-	flush_held(qp, false);
-	prxe_wire_xmit(qp, &qp->av, skb, &w->route);
 	if (wqe->state == PRXE_WQE_SENT)
 		prxe_count(qp->dev, wire_messages);
 	return SEND_OK;
@@ -410,6 +407,7 @@ enum prxe_step prxe_wire_send_batch(struct prxe_qp *qp, unsigned int *budget)
 			*budget -= min(*budget, max(bytes, PKT_COST));
 	} while (r == SEND_OK && *budget && total < BATCH_BYTES && !prxe_qp_send_over(qp));
 	flush_held(qp, true);
+	prxe_make_rest(&w->make);
 	prxe_wire_arm_timer(qp);
 	local_bh_enable();
 
@@ -450,7 +448,14 @@ void prxe_wire_send_fault_failed(struct prxe_qp *qp)
 
 /* ---- UD and GSI ---- */
 
-static struct sk_buff *alloc_ud(struct prxe_qp *qp, const struct prxe_wqe *wqe)
+static enum prxe_step ud_failed(struct prxe_qp *qp, struct prxe_wqe *wqe)
+{
+	prxe_wire_forget_pend(qp);
+	prxe_wire_finish(qp, wqe, IB_WC_LOC_PROT_ERR);
+	return PRXE_STEP_DONE;
+}
+
+enum prxe_step prxe_wire_ud_send(struct prxe_qp *qp, struct prxe_wqe *wqe)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 	bool imm = wqe->opcode == IB_WR_SEND_WITH_IMM;
@@ -464,23 +469,8 @@ static struct sk_buff *alloc_ud(struct prxe_qp *qp, const struct prxe_wqe *wqe)
 		.imm = (__force u32)wqe->imm,
 		.payload_len = wqe->length,
 	};
-
-	return prxe_wire_alloc(qp, &wqe->ud.av, &pkt, (void **)&w->pend_at, PRXE_ACCOUNT_REQ);
-}
-
-static enum prxe_step ud_failed(struct prxe_qp *qp, struct prxe_wqe *wqe)
-{
-	prxe_wire_forget_pend(qp);
-	prxe_wire_finish(qp, wqe, IB_WC_LOC_PROT_ERR);
-	return PRXE_STEP_DONE;
-}
-
-enum prxe_step prxe_wire_ud_send(struct prxe_qp *qp, struct prxe_wqe *wqe)
-{
-	struct prxe_wire_req *w = prxe_wire_req(qp);
 	struct prxe_miss miss = {};
 	enum send_result r;
-	struct sk_buff *skb;
 	int error;
 
 	prxe_req_assert_owner(qp);
@@ -491,21 +481,16 @@ enum prxe_step prxe_wire_ud_send(struct prxe_qp *qp, struct prxe_wqe *wqe)
 	if (prxe_wire_skb_limit(&w->skbs))
 		return PRXE_STEP_BLOCKED;
 	pend_is_for(qp, qp->req.sq->index, qp->req.psn);
-	if (!w->pend) {
-		wqe->state = PRXE_WQE_STARTED;
-		w->pend = alloc_ud(qp, wqe);
-		if (!w->pend) {
-			prxe_req_wait(qp, ALLOC_RETRY_NS);
-			return PRXE_STEP_BLOCKED;
-		}
-	}
+	wqe->state = PRXE_WQE_STARTED;
+	if (!prxe_make_begin(&w->make, pkt.opcode, wqe->length))
+		goto no_memory;
 	r = gather(qp, wqe, 0, wqe->length, &miss);
 	if (r == SEND_MISS)
 		return send_park(qp, qp->req.sq->index, &miss);
 	if (r == SEND_FAILED)
 		return ud_failed(qp, wqe);
-	skb = w->pend;
-	w->pend = NULL;
+	if (!prxe_make_add(qp, &w->make, &pkt, PRXE_ACCOUNT_REQ, false))
+		goto no_memory;
 	w->pend_done = 0;
 	qp->req.psn = prxe_psn_add(qp->req.psn, 1);
 	/*
@@ -513,10 +498,15 @@ enum prxe_step prxe_wire_ud_send(struct prxe_qp *qp, struct prxe_wqe *wqe)
 	 * lost: UD promises nothing.
 	 */
 	local_bh_disable();
-	prxe_wire_xmit(qp, &wqe->ud.av, skb, &w->route);
+	prxe_wire_xmit(qp, &wqe->ud.av, prxe_make_take(&w->make), &w->route);
 	local_bh_enable();
+	prxe_make_rest(&w->make);
 	prxe_count(qp->dev, wire_messages);
 	wqe->done = wqe->length;
 	prxe_wire_finish(qp, wqe, IB_WC_SUCCESS);
 	return PRXE_STEP_DONE;
+
+no_memory:
+	prxe_req_wait(qp, ALLOC_RETRY_NS);
+	return PRXE_STEP_BLOCKED;
 }

@@ -11,6 +11,7 @@
 #include <linux/list.h>
 #include <linux/skbuff.h>
 #include <linux/types.h>
+#include "carrier/wire_make.h"
 #include "transport/qp.h"
 
 struct dst_entry;
@@ -22,7 +23,7 @@ struct prxe_route {
 	union ib_gid sgid, dgid;
 };
 
-/* The skbs of one side of a QP that the network has not freed yet. Any context. */
+/* The packets of one side of a QP that the network has not freed yet. Any context. */
 struct prxe_wire_skbs {
 	atomic_t out;
 	bool need;		/* schedule the QP when few are left */
@@ -41,11 +42,10 @@ struct prxe_wire_req {
 	bool late_nak;		/* a fatal NAK came before the responses to earlier requests: */
 	u8 late_syndrome;
 	u32 late_psn;
-	struct sk_buff *pend;	/* packet whose payload is incomplete; it is written at pend_at */
-	u8 *pend_at;
-	u32 pend_index, pend_psn; /* the WQE and the PSN that pend and pend_done belong to */
+	struct prxe_maker make;	/* packets of the current batch, and the one that is incomplete */
+	u32 pend_index, pend_psn; /* the WQE and the PSN that pend_done and the incomplete one have */
 	u32 pend_done;		/* bytes ready of the next payload, or of a READ's destination */
-	struct sk_buff *held;	/* complete packet of the current batch, not sent yet */
+	u32 single;		/* so many packets go one by one; wire_pos.c */
 	bool land_lost;		/* a response was dropped while one waits to land; any context */
 	u32 land_psn, land_done; /* the response that waits to land; its bytes that have landed */
 	bool timer_on;		/* req.timer runs as the ACK or RNR timer */
@@ -53,6 +53,7 @@ struct prxe_wire_req {
 	ktime_t rnr_until;
 	ktime_t last_heard;	/* last progress; the ACK timer restarts from it */
 	struct sk_buff_head acks; /* responses received; its own lock */
+	u32 acks_pkts;		/* packets in them; under that lock */
 	struct prxe_wire_skbs skbs;
 	struct prxe_route route;
 };
@@ -90,9 +91,9 @@ struct prxe_wire_resp {
 	bool reading;		/* a READ is being answered: [read_va, + read_left) from read_psn */
 	u64 read_va;
 	u32 read_rkey, read_left, read_psn, read_first, read_last;
-	struct sk_buff *read_skb; /* response whose payload is incomplete; written at read_at */
-	void *read_at;
-	u32 read_done;
+	u32 read_done;		/* bytes ready of the next response's payload */
+	bool single;		/* answers go one by one: the requester asks again for them */
+	struct prxe_maker make;	/* answers that were not queued yet, and an incomplete response */
 	struct sk_buff_head parked; /* requests that wait for their turn, up to recv_psn - 1 */
 	struct sk_buff_head dups; /* repeated READs and atomics that wait for their turn */
 	u32 recv_psn;

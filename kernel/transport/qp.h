@@ -104,6 +104,12 @@ struct prxe_resp {
 	u32 msg;			/* wire: PRXE_OPF_SEND or _WRITE inside a message, else 0 */
 };
 
+/*
+ * Its address is a multiple of this, so a pointer to it has room for some bits: the destructor of
+ * the wire's packets uses them (carrier/wire_out.c).
+ */
+#define PRXE_QP_ALIGN	128
+
 struct prxe_qp {
 	struct ib_qp *ibqp;		/* not valid when dead */
 	union {

@@ -6,6 +6,7 @@
  * Verbs: checks attributes, then calls transport, which has the two sides of a QP, and through it
  * the carriers. device.c calls this file.
  */
+#include <linux/log2.h>
 #include <linux/delay.h>
 #include <linux/jiffies.h>
 #include <linux/memcontrol.h>
@@ -216,7 +217,10 @@ int prxe_create_qp(struct ib_qp *ib, struct ib_qp_init_attr *init, struct ib_uda
 	if (!init->send_cq || !init->recv_cq)
 		return -EINVAL;
 
-	qp = kzalloc(sizeof(*qp) + prxe_carriers_qp_bytes(), GFP_KERNEL_ACCOUNT);
+	/* kmalloc() aligns a power of two to its size. */
+	qp = kzalloc(roundup_pow_of_two(max_t(size_t, PRXE_QP_ALIGN,
+					      sizeof(*qp) + prxe_carriers_qp_bytes())),
+		     GFP_KERNEL_ACCOUNT);
 	if (!qp)
 		return -ENOMEM;
 	mutex_init(&qp->mutex);

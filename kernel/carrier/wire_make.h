@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Packets in the making, and trains: packets that leave as one skb.
+ *
+ * A train is a UDP datagram that is longer than a packet, with the length of its packets on it
+ * ("GSO", gso_size). The network carries it whole as far as it can, and cuts it where it cannot. All
+ * its packets have the same length, but the last one may be shorter, and their PSNs follow each
+ * other, because the ICRC covers the IPv4 ID: each packet's ID is the low half of its PSN, and
+ * whoever cuts a train counts the ID up.
+ *
+ * Each side of a QP has a maker. All functions: by the side's owner (the owner of the send side,
+ * or under resp.lock), in any context but hardirq.
+ */
+#ifndef PRXE_WIRE_MAKE_H
+#define PRXE_WIRE_MAKE_H
+
+#include <linux/skbuff.h>
+#include <linux/types.h>
+#include "base/packet.h"
+
+struct page;
+struct prxe_qp;
+
+#define PRXE_TRAIN_MAX	64U	/* packets; the destructor's argument counts that far */
+/* A payload of so many bytes lies in the head of its skb, and is copied there; a longer one does not. */
+#define PRXE_SMALL	256U
+
+/* Which side of the QP an skb counts for, until the network frees it. */
+enum prxe_account { PRXE_ACCOUNT_NONE, PRXE_ACCOUNT_REQ, PRXE_ACCOUNT_RESP };
+
+/* Memory of a packet, cut from a block. */
+struct prxe_cut {
+	struct page *page;	/* a reference; NULL: none */
+	u32 off, bytes;
+};
+
+struct prxe_maker {
+	struct sk_buff *train;	/* what was made and has not left */
+	struct page *block;	/* packets are cut from it; NULL: none. A reference */
+	u32 block_used, block_size;
+	/* The packet that is being made: */
+	struct prxe_cut own;	/* its memory, if its payload is not small */
+	u8 *at;			/* where its payload is written; NULL: nothing is begun, or no payload */
+	u32 payload_len;	/* how much is written there */
+	u8 small[PRXE_SMALL];
+};
+
+/* What is known of a train, in skb->cb until it leaves. */
+struct prxe_tx {
+	u8 *last;		/* BTH of the last packet */
+	u32 next_psn;
+	u32 total;		/* bytes of all packets, from the BTH to the ICRC */
+	u16 size;		/* of each packet but the last */
+	u8 pkts;
+	u8 account;		/* enum prxe_account */
+	bool closed;		/* its last packet is shorter: no other may follow */
+	bool ask;		/* the last packet may ask for an ACK */
+};
+
+#define PRXE_TX(skb)	((struct prxe_tx *)(skb)->cb)
+
+/*
+ * Begin a packet, unless it is begun already: m->at is where the caller writes its payload, of
+ * @payload_len bytes. Packets without payload need not be begun. False: no memory.
+ */
+bool prxe_make_begin(struct prxe_maker *m, u8 opcode, u32 payload_len);
+/* Drop the packet that was begun. */
+void prxe_make_forget(struct prxe_maker *m);
+/* May this packet be the next one of the train, if that has @max packets at most? */
+bool prxe_make_fits(const struct prxe_maker *m, const struct prxe_pkt *pkt,
+		    enum prxe_account account, u32 max);
+/*
+ * The payload is complete: write the headers that @pkt says, and add the packet to the train, which
+ * it fits, or to a new one. @ask: it may ask for an ACK. False: no memory; nothing has changed.
+ * A packet without payload may be added while another one is being made.
+ */
+bool prxe_make_add(struct prxe_qp *qp, struct prxe_maker *m, struct prxe_pkt *pkt,
+		   enum prxe_account account, bool ask);
+/* Take the train; NULL if there is none. */
+static inline struct sk_buff *prxe_make_take(struct prxe_maker *m)
+{
+	struct sk_buff *skb = m->train;
+
+	m->train = NULL;
+	return skb;
+}
+
+/* Nothing more is made for now: give back memory that was not used. Keeps a packet that is begun. */
+void prxe_make_rest(struct prxe_maker *m);
+/* Forget everything. */
+void prxe_make_drop(struct prxe_maker *m);
+
+#endif
