@@ -23,6 +23,9 @@
 #define F_RETH	PRXE_OPF_RETH
 #define F_AETH	PRXE_OPF_AETH
 #define F_DETH	PRXE_OPF_DETH
+/* There are extended headers. */
+#define F_EXTENDED \
+	(F_DETH | PRXE_OPF_FLUSH | F_RETH | PRXE_OPF_ATOMIC | F_AETH | F_IMM | F_INV)
 
 static const u32 op_flags[256] = {
 #define CONNECTED(t) \
@@ -78,6 +81,9 @@ unsigned int prxe_op_hdr_len(u8 opcode)
 {
 	u32 f = op_flags[opcode];
 
+	/* First the packets that there are most of: they have nothing but a BTH. */
+	if ((f & (F_KNOWN | F_EXTENDED)) == F_KNOWN)
+		return PRXE_BTH_BYTES;
 	if (!f)
 		return 0;
 	return PRXE_BTH_BYTES + (f & F_DETH ? 8 : 0) + (f & PRXE_OPF_FLUSH ? 4 : 0) +
@@ -134,6 +140,8 @@ int prxe_pkt_parse(struct prxe_pkt *pkt, const u8 *hdr, u32 avail, u32 len)
 	pkt->ackreq = hdr[8] >> 7;
 	pkt->psn = get32(hdr + 8) & PRXE_PSN_MASK;
 
+	if (!(f & F_EXTENDED))
+		goto payload;
 	if (f & F_DETH) {
 		pkt->qkey = get32(p);
 		pkt->src_qp = get32(p + 4) & 0xffffff;
@@ -174,6 +182,7 @@ int prxe_pkt_parse(struct prxe_pkt *pkt, const u8 *hdr, u32 avail, u32 len)
 		p += 4;
 	}
 
+payload:
 	pkt->payload_off = bytes;
 	len -= bytes + PRXE_ICRC_BYTES;
 	if (pkt->pad > len || len & 3)

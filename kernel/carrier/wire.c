@@ -10,6 +10,7 @@
 #include "carrier/udp.h"
 #include "carrier/wire.h"
 #include "carrier/wire_in.h"
+#include "carrier/wire_make.h"
 #include "carrier/wire_out.h"
 #include "carrier/wire_read.h"
 #include "carrier/wire_req.h"
@@ -57,6 +58,7 @@ void prxe_wire_exit(void)
 {
 	prxe_udp_exit();
 	prxe_wire_wait_for_skbs();
+	prxe_make_exit();
 	/*
 	 * Wait until the last destructor of an skb has returned, and what it freed by RCU is freed.
 	 */

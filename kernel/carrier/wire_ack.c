@@ -12,6 +12,7 @@
 #include "carrier/wire_hold.h"
 #include "carrier/wire_pos.h"
 #include "carrier/wire_state.h"
+#include "mem/copy.h"
 #include "mem/gate.h"
 #include "mem/sgl.h"
 #include "transport/carrier.h"
@@ -95,6 +96,9 @@ static enum resp_result land(struct prxe_qp *qp, struct prxe_wqe *wqe, const str
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 	struct prxe_sgl sgl = { .sge = wqe->sge, .num = wqe->num_sge };
+	struct prxe_parts payload = {
+		.skb = skb, .off = pkt->payload_off, .bits = PRXE_ONE_PART,
+	};
 
 	if (w->land_psn != pkt->psn)
 		w->land_done = 0;
@@ -108,9 +112,8 @@ static enum resp_result land(struct prxe_qp *qp, struct prxe_wqe *wqe, const str
 			n = prxe_sgl_scatter(&qp->who, sgl, pos + done, (const u8 *)val + done,
 					     len - done, miss);
 		else
-			n = prxe_sgl_scatter_skb(&qp->who, sgl, pos + done, skb,
-						 pkt->payload_off + done, len - done,
-						 wqe->length - pos - len, miss);
+			n = prxe_sgl_scatter_parts(&qp->who, sgl, pos + done, &payload, done,
+						   len - done, wqe->length - pos - len, miss);
 		prxe_mem_end();
 		if (n > 0)
 			w->land_done += n;

@@ -47,13 +47,29 @@ static void end_train(struct prxe_qp *qp)
 		kfree_skb(skb);
 }
 
+static u32 out_max(const struct prxe_qp *qp)
+{
+	return prxe_wire_resp(qp)->single ? 1 : READ_ONCE(prxe_train_pkts);
+}
+
+u32 prxe_resp_run_room(struct prxe_qp *qp, const struct prxe_pkt *pkt, enum prxe_account account)
+{
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+	u32 max = out_max(qp), room;
+
+	room = prxe_make_run_room(&w->make, pkt, account, max);
+	if (room >= 2 || !w->make.train)
+		return room;
+	end_train(qp);
+	return prxe_make_run_room(&w->make, pkt, account, max);
+}
+
 bool prxe_resp_out(struct prxe_qp *qp, struct prxe_pkt *pkt, enum prxe_account account)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
-	u32 max = w->single ? 1 : READ_ONCE(prxe_train_pkts);
 
 	lockdep_assert_held(&qp->resp.lock);
-	if (!prxe_make_fits(&w->make, pkt, account, max))
+	if (!prxe_make_fits(&w->make, pkt, account, out_max(qp)))
 		end_train(qp);
 	return prxe_make_add(qp, &w->make, pkt, account, false);
 }
@@ -70,7 +86,6 @@ void prxe_resp_unlock(struct prxe_qp *qp)
 
 	lockdep_assert_held(&qp->resp.lock);
 	end_train(qp);
-	prxe_make_rest(&w->make);
 	if (likely(skb_queue_empty(&w->out)) || w->sending) {
 		spin_unlock_bh(&r->lock);
 		return;

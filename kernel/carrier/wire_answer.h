@@ -39,6 +39,8 @@ enum prxe_exec prxe_resp_no_access(struct prxe_qp *qp);
  * dropped. False: no memory; nothing has changed.
  */
 bool prxe_resp_out(struct prxe_qp *qp, struct prxe_pkt *pkt, enum prxe_account account);
+/* How many answers like @pkt the train takes (prxe_make_run_room()); ends it if that is too few. */
+u32 prxe_resp_run_room(struct prxe_qp *qp, const struct prxe_pkt *pkt, enum prxe_account account);
 /*
  * Send the ACK that is due, or the NAK for a gap. Call it when everything that can be executed now
  * was executed.

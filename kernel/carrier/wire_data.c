@@ -22,26 +22,30 @@
 
 /*
  * The key under which prxe_resp_fault() remembers a fault: for a SEND the number of the receive
- * WQE, for a WRITE the PSN of the packet.
+ * WQE, for a WRITE the PSN of the packet that byte @done of a run is in.
  */
-static u64 fault_key(const struct prxe_resp *r, const struct prxe_pkt *pkt)
+static u64 fault_key(const struct prxe_qp *qp, const struct prxe_pkt *pkt, u32 done)
 {
-	return pkt->flags & PRXE_OPF_SEND ? r->rwqe.no : pkt->psn;
+	if (pkt->flags & PRXE_OPF_SEND)
+		return qp->resp.rwqe.no;
+	return prxe_psn_add(pkt->psn, done >> qp->mtu_shift);
 }
 
 /*
- * Write the payload to memory, from where it stopped last time. Returns 0: all of it is there; 1:
- * wait; negative errno: it failed.
+ * Write the payload of a packet, or of a run whose packets are @step bytes apart, to memory, from
+ * where it stopped last time. Returns 0: all of it is there; 1: wait; negative errno: it failed.
  */
-static int land(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
+static int land(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt, u32 step)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_rx *rx = PRXE_RX(skb);
 	struct prxe_resp *r = &qp->resp;
+	struct prxe_parts parts = {
+		.skb = skb, .off = pkt->payload_off, .step = step, .bits = qp->mtu_shift,
+	};
 
 	while (rx->done < pkt->payload_len) {
 		u32 left = pkt->payload_len - rx->done;
-		int off = pkt->payload_off + rx->done;
 		struct prxe_miss miss = {};
 		struct prxe_cursor cur;
 		ssize_t n;
@@ -51,8 +55,8 @@ static int land(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *
 			n = prxe_gate(&qp->who, w->rkey, true, w->va + rx->done, left,
 				      IB_ACCESS_REMOTE_WRITE, &cur);
 			if (!n)
-				n = prxe_copy_skb(&cur, skb, off, left,
-						  w->resid - pkt->payload_len, &miss);
+				n = prxe_copy_in_parts(&cur, &parts, rx->done, left,
+						       w->resid - pkt->payload_len, &miss);
 		} else {
 			struct prxe_sgl sgl = { .sge = r->rwqe.sge, .num = r->rwqe.num_sge };
 			u64 pos = (u64)w->done + rx->done;
@@ -60,13 +64,14 @@ static int land(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *
 
 			if (!(pkt->flags & PRXE_OPF_LAST))
 				ahead = min_t(u64, r->rwqe.length - pos - left, SEND_AHEAD);
-			n = prxe_sgl_scatter_skb(&qp->who, sgl, pos, skb, off, left, ahead, &miss);
+			n = prxe_sgl_scatter_parts(&qp->who, sgl, pos, &parts, rx->done, left,
+						   ahead, &miss);
 		}
 		prxe_mem_end();
 		if (n > 0)
 			rx->done += n;
 		if (miss.mirror) {
-			int err = prxe_resp_fault(qp, &miss, fault_key(r, pkt));
+			int err = prxe_resp_fault(qp, &miss, fault_key(qp, pkt, rx->done));
 
 			return err ?: 1;
 		}
@@ -129,6 +134,81 @@ static enum prxe_exec no_receive(struct prxe_qp *qp)
 	return PRXE_EXEC_DONE;
 }
 
+/* The payload of the packet at resp.psn could not be written. */
+static enum prxe_exec landing_failed(struct prxe_qp *qp, u32 kind, int err)
+{
+	if (kind == PRXE_OPF_WRITE)
+		return prxe_resp_no_access(qp);
+	return prxe_resp_refuse(qp, qp->resp.psn, PRXE_NAK_REM_OP,
+				err == -EACCES ? IB_WC_LOC_PROT_ERR : IB_WC_LOC_QP_OP_ERR, -1);
+}
+
+bool prxe_data_follows(const struct prxe_qp *qp, const struct prxe_pkt *first,
+		       const struct prxe_pkt *pkt, u32 num)
+{
+	u32 mtu = 1U << qp->mtu_shift;
+
+	if (first->opcode != PRXE_SEND_MIDDLE && first->opcode != PRXE_WRITE_MIDDLE)
+		return false;
+	return pkt->opcode == first->opcode && pkt->psn == prxe_psn_add(first->psn, num) &&
+	       first->payload_len == mtu && pkt->payload_len == mtu;
+}
+
+enum prxe_exec prxe_data_run(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkts,
+			     u32 *num)
+{
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+	u32 kind = pkts->flags & (PRXE_OPF_SEND | PRXE_OPF_WRITE);
+	u32 step = pkts[1].payload_off - pkts[0].payload_off;
+	struct prxe_rx *rx = PRXE_RX(skb);
+	struct prxe_resp *r = &qp->resp;
+	struct prxe_pkt run = *pkts;
+	u32 n = *num, i;
+	int err;
+
+	lockdep_assert_held(&r->lock);
+	*num = 0;
+	/* Whatever is not as it should be, prxe_data_exec() finds in the packet that is executed alone. */
+	if (r->msg != kind)
+		return PRXE_EXEC_DONE;
+	if (kind == PRXE_OPF_WRITE) {
+		n = min(n, w->resid ? (w->resid - 1) >> qp->mtu_shift : 0);
+	} else {
+		if (prxe_resp_take(qp) || w->fill != r->rwqe.fill || w->done > r->rwqe.length)
+			return PRXE_EXEC_DONE;
+		n = min_t(u64, n, (r->rwqe.length - w->done) >> qp->mtu_shift);
+	}
+	if (n < 2)
+		return PRXE_EXEC_DONE;
+	run.payload_len = n << qp->mtu_shift;
+	err = land(qp, skb, &run, step);
+
+	n = rx->done >> qp->mtu_shift;
+	rx->done &= (1U << qp->mtu_shift) - 1;
+	*num = n;
+	if (n) {
+		u32 bytes = n << qp->mtu_shift;
+
+		if (!err)
+			w->fault_error = 0;
+		w->done += bytes;
+		if (kind == PRXE_OPF_WRITE) {
+			w->va += bytes;
+			w->resid -= bytes;
+		}
+		r->psn = prxe_psn_add(r->psn, n);
+		for (i = 0; i < n; i++)
+			w->ack_due |= pkts[i].ackreq;
+	}
+	if (err > 0)
+		return PRXE_EXEC_WAIT;
+	if (err < 0) {
+		landing_failed(qp, kind, err);
+		(*num)++;
+	}
+	return PRXE_EXEC_DONE;
+}
+
 enum prxe_exec prxe_data_exec(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
@@ -184,16 +264,11 @@ enum prxe_exec prxe_data_exec(struct prxe_qp *qp, struct sk_buff *skb, const str
 	if (kind == PRXE_OPF_SEND && !fill_receive(qp, PRXE_RX(skb), first))
 		return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_REM_OP, IB_WC_LOC_QP_OP_ERR, -1);
 
-	err = land(qp, skb, pkt);
+	err = land(qp, skb, pkt, 0);
 	if (err > 0)
 		return PRXE_EXEC_WAIT;
-	if (err < 0) {
-		if (kind == PRXE_OPF_WRITE)
-			return prxe_resp_no_access(qp);
-		return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_REM_OP,
-					err == -EACCES ? IB_WC_LOC_PROT_ERR : IB_WC_LOC_QP_OP_ERR,
-					-1);
-	}
+	if (err < 0)
+		return landing_failed(qp, kind, err);
 	if (pkt->flags & PRXE_OPF_INV && prxe_key_invalidate(&qp->who, pkt->ieth, true))
 		return prxe_resp_refuse(qp, pkt->psn, PRXE_NAK_REM_ACC, IB_WC_LOC_ACCESS_ERR,
 					IB_EVENT_QP_ACCESS_ERR);
@@ -244,6 +319,9 @@ static int land_ud(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pk
 	struct prxe_sgl sgl = { .sge = rwqe->sge, .num = rwqe->num_sge };
 	struct prxe_rx *rx = PRXE_RX(skb);
 	u8 grh[sizeof(struct ib_grh)];
+	struct prxe_parts payload = {
+		.skb = skb, .off = pkt->payload_off, .bits = PRXE_ONE_PART,
+	};
 
 	/*
 	 * If a local datagram was written into the same receive WQE meanwhile, start at the first
@@ -262,9 +340,8 @@ static int land_ud(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pk
 			n = prxe_sgl_scatter(&qp->who, sgl, done, grh + done, sizeof(grh) - done,
 					     &miss);
 		else
-			n = prxe_sgl_scatter_skb(&qp->who, sgl, done, skb,
-						 pkt->payload_off + done - sizeof(grh),
-						 total - done, 0, &miss);
+			n = prxe_sgl_scatter_parts(&qp->who, sgl, done, &payload,
+						   done - sizeof(grh), total - done, 0, &miss);
 		prxe_mem_end();
 		if (n > 0)
 			rx->done += n;

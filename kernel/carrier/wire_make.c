@@ -9,13 +9,16 @@
  *
  * Carrier, wire: knows packets; calls wire_out.c only to count.
  */
+#include <linux/local_lock.h>
 #include <linux/mm.h>
+#include <linux/percpu.h>
 #include <linux/skbuff.h>
 #include <net/ip.h>
 #include <net/ipv6.h>
 #include "base/prxe.h"
 #include "carrier/wire_make.h"
 #include "carrier/wire_out.h"
+#include "mem/copy.h"
 
 #define BLOCK_ORDER	3
 /* A datagram has at most 65535 bytes, with IPv4 and UDP headers. */
@@ -31,45 +34,104 @@ static u32 pkt_bytes(u8 opcode, u32 payload_len)
 
 /* ---- memory ---- */
 
+/*
+ * Packets are cut from blocks, of which each CPU has a few, in turn. When all packets of a block
+ * have been freed, nobody has it but us, and it is used again. So memory is neither allocated nor
+ * cleared (init_on_alloc) for each train.
+ */
+#define BLOCKS	4U
+
+struct blocks {
+	local_lock_t lock;
+	unsigned int now;
+	u32 used;		/* bytes of block[now] */
+	struct {
+		struct page *page;	/* a reference; NULL: none */
+		u32 size;
+	} block[BLOCKS];
+};
+
+static DEFINE_PER_CPU(struct blocks, blocks) = {
+	.lock = INIT_LOCAL_LOCK(lock),
+};
+
 static struct page *new_block(u32 bytes, u32 *size)
 {
+	gfp_t gfp = __GFP_NOWARN | __GFP_COMP | __GFP_NOMEMALLOC;
 	unsigned int order = max_t(int, BLOCK_ORDER + 12 - PAGE_SHIFT, get_order(bytes));
-	struct page *page = alloc_pages(GFP_NOWAIT | __GFP_NOWARN | __GFP_COMP, order);
+	struct page *page = alloc_pages(GFP_NOWAIT | gfp, order);
 
 	if (unlikely(!page)) {
 		order = get_order(bytes);
-		page = alloc_pages(GFP_ATOMIC | __GFP_NOWARN | __GFP_COMP, order);
+		page = alloc_pages(GFP_ATOMIC | gfp, order);
 	}
 	*size = PAGE_SIZE << order;
 	return page;
 }
 
-/* Cut @bytes from the block. */
-static bool cut(struct prxe_maker *m, u32 bytes, struct prxe_cut *c)
+/* Go to the next block, and make it one with room for @bytes that nobody else uses. */
+static bool next_block(struct blocks *b, u32 bytes)
 {
-	if (!m->block || m->block_used + bytes > m->block_size) {
-		prxe_make_rest(m);
-		m->block = new_block(bytes, &m->block_size);
-		if (unlikely(!m->block))
-			return false;
+	struct page **page;
+
+	b->now = (b->now + 1) % BLOCKS;
+	b->used = 0;
+	page = &b->block[b->now].page;
+	if (*page && page_ref_count(*page) == 1 && b->block[b->now].size >= bytes) {
+		/* Pairs with the barrier of put_page(): what readers read, they have read. */
+		smp_acquire__after_ctrl_dep();
+		return true;
 	}
-	get_page(m->block);
-	*c = (struct prxe_cut){ .page = m->block, .off = m->block_used, .bytes = bytes };
-	m->block_used += bytes;
-	return true;
+	if (*page)
+		put_page(*page);
+	*page = new_block(bytes, &b->block[b->now].size);
+	return *page;
+}
+
+/* Cut @bytes, or if that is more than what is left, at least @least of them, a multiple of it. */
+static bool cut(u32 least, u32 bytes, struct prxe_cut *c)
+{
+	struct blocks *b;
+	u32 left = 0;
+	bool ok = true;
+
+	local_lock(&blocks.lock);
+	b = this_cpu_ptr(&blocks);
+	if (b->block[b->now].page)
+		left = b->block[b->now].size - b->used;
+	if (left < least) {
+		ok = next_block(b, least);
+		left = b->block[b->now].size;
+	}
+	if (likely(ok)) {
+		bytes = min(bytes, left - left % least);
+		get_page(b->block[b->now].page);
+		*c = (struct prxe_cut){
+			.page = b->block[b->now].page, .off = b->used, .bytes = bytes,
+		};
+		b->used += bytes;
+	}
+	local_unlock(&blocks.lock);
+	return ok;
+}
+
+void prxe_make_exit(void)
+{
+	int cpu;
+	u32 i;
+
+	for_each_possible_cpu(cpu) {
+		struct blocks *b = per_cpu_ptr(&blocks, cpu);
+
+		for (i = 0; i < BLOCKS; i++)
+			if (b->block[i].page)
+				put_page(b->block[i].page);
+	}
 }
 
 static u8 *cut_at(const struct prxe_cut *c)
 {
 	return page_address(c->page) + c->off;
-}
-
-void prxe_make_rest(struct prxe_maker *m)
-{
-	if (m->block)
-		put_page(m->block);
-	m->block = NULL;
-	m->block_used = 0;
 }
 
 void prxe_make_forget(struct prxe_maker *m)
@@ -83,12 +145,13 @@ void prxe_make_forget(struct prxe_maker *m)
 void prxe_make_drop(struct prxe_maker *m)
 {
 	prxe_make_forget(m);
-	prxe_make_rest(m);
 	kfree_skb(prxe_make_take(m));
 }
 
 bool prxe_make_begin(struct prxe_maker *m, u8 opcode, u32 payload_len)
 {
+	u32 bytes = pkt_bytes(opcode, payload_len);
+
 	if (m->at) {
 		if (likely(m->payload_len == payload_len))
 			return true;
@@ -99,7 +162,7 @@ bool prxe_make_begin(struct prxe_maker *m, u8 opcode, u32 payload_len)
 	}
 	m->payload_len = payload_len;
 	if (payload_len > PRXE_SMALL) {
-		if (unlikely(!cut(m, pkt_bytes(opcode, payload_len), &m->own)))
+		if (unlikely(!cut(bytes, bytes, &m->own)))
 			return false;
 		m->at = cut_at(&m->own) + prxe_op_hdr_len(opcode);
 	} else if (payload_len) {
@@ -162,6 +225,25 @@ static void hang(struct sk_buff *skb, const struct prxe_cut *c)
 	skb->truesize += c->bytes;
 }
 
+/* @num packets of @bytes, the last one at @last, were put at the end of the train. */
+static void added(struct prxe_qp *qp, struct sk_buff *skb, u8 *last, u32 bytes, u32 psn, u32 num,
+		  enum prxe_account account, bool ask)
+{
+	struct prxe_tx *tx = PRXE_TX(skb);
+
+	if (!tx->pkts)
+		tx->size = bytes;
+	tx->account = account;
+	tx->last = last;
+	tx->next_psn = prxe_psn_add(psn, num);
+	tx->total += num * bytes;
+	tx->pkts += num;
+	tx->closed = bytes < tx->size;
+	tx->ask = ask;
+	if (account != PRXE_ACCOUNT_NONE)
+		prxe_wire_count(qp, skb, account == PRXE_ACCOUNT_RESP, tx->pkts, num);
+}
+
 bool prxe_make_add(struct prxe_qp *qp, struct prxe_maker *m, struct prxe_pkt *pkt,
 		   enum prxe_account account, bool ask)
 {
@@ -170,7 +252,6 @@ bool prxe_make_add(struct prxe_qp *qp, struct prxe_maker *m, struct prxe_pkt *pk
 	struct prxe_cut c = { .page = NULL };
 	unsigned int hdr_len;
 	struct sk_buff *skb;
-	struct prxe_tx *tx;
 	u8 *p;
 
 	if (fresh) {
@@ -181,11 +262,10 @@ bool prxe_make_add(struct prxe_qp *qp, struct prxe_maker *m, struct prxe_pkt *pk
 			return false;
 	}
 	skb = m->train;
-	tx = PRXE_TX(skb);
 	if (!small) {
 		c = m->own;
 		m->own.page = NULL;
-	} else if (skb_is_nonlinear(skb) && unlikely(!cut(m, bytes, &c))) {
+	} else if (skb_is_nonlinear(skb) && unlikely(!cut(bytes, bytes, &c))) {
 		return false;
 	}
 	p = c.page ? cut_at(&c) : skb_put(skb, bytes);
@@ -198,16 +278,63 @@ bool prxe_make_add(struct prxe_qp *qp, struct prxe_maker *m, struct prxe_pkt *pk
 	if (pkt->payload_len)
 		m->at = NULL;
 
-	if (fresh)
-		tx->size = bytes;
-	tx->account = account;
-	tx->last = p;
-	tx->next_psn = prxe_psn_add(pkt->psn, 1);
-	tx->total += bytes;
-	tx->pkts++;
-	tx->closed = bytes < tx->size;
-	tx->ask = ask;
-	if (account != PRXE_ACCOUNT_NONE)
-		prxe_wire_count(qp, skb, account == PRXE_ACCOUNT_RESP, tx->pkts);
+	added(qp, skb, p, bytes, pkt->psn, 1, account, ask);
+	return true;
+}
+
+/* ---- runs ---- */
+
+u32 prxe_make_run_room(const struct prxe_maker *m, const struct prxe_pkt *pkt,
+		       enum prxe_account account, u32 max)
+{
+	u32 bytes = pkt_bytes(pkt->opcode, pkt->payload_len), total = 0;
+	const struct sk_buff *skb = m->train;
+
+	if (skb) {
+		if (!prxe_make_fits(m, pkt, account, max) || PRXE_TX(skb)->size != bytes)
+			return 0;
+		max -= PRXE_TX(skb)->pkts;
+		total = PRXE_TX(skb)->total;
+	}
+	return min_t(u32, max, (TRAIN_BYTES - total) / bytes);
+}
+
+u32 prxe_make_run_begin(u8 opcode, u32 bits, u32 want, struct prxe_parts *parts,
+			struct prxe_cut *c)
+{
+	u32 bytes = pkt_bytes(opcode, 1U << bits);
+
+	if (!cut(bytes, want * bytes, c))
+		return 0;
+	*parts = (struct prxe_parts){
+		.at = cut_at(c) + PRXE_BTH_BYTES, .step = bytes, .bits = bits,
+	};
+	return c->bytes / bytes;
+}
+
+bool prxe_make_run_end(struct prxe_qp *qp, struct prxe_maker *m, struct prxe_pkt *pkt, u32 num,
+		       struct prxe_cut *c, enum prxe_account account, bool ask)
+{
+	u32 bytes = pkt_bytes(pkt->opcode, pkt->payload_len), i;
+	u8 *first = cut_at(c), *p = first;
+
+	if (num && !m->train)
+		m->train = new_train(0);
+	if (!num || unlikely(!m->train)) {
+		put_page(c->page);
+		return !num;
+	}
+	prxe_pkt_build(pkt, first);
+	for (i = 0; i < num; i++) {
+		p = first + i * bytes;
+		if (i) {
+			memcpy(p, first, PRXE_BTH_BYTES);
+			put_unaligned_be32(prxe_psn_add(pkt->psn, i), p + 8);
+		}
+		memset(p + bytes - PRXE_ICRC_BYTES, 0, PRXE_ICRC_BYTES);
+	}
+	c->bytes = num * bytes;
+	hang(m->train, c);
+	added(qp, m->train, p, bytes, pkt->psn, num, account, ask);
 	return true;
 }

@@ -9,7 +9,7 @@
  * whoever cuts a train counts the ID up.
  *
  * Each side of a QP has a maker. All functions: by the side's owner (the owner of the send side,
- * or under resp.lock), in any context but hardirq.
+ * or under resp.lock), with BH off, in any context but hardirq, unless a comment says otherwise.
  */
 #ifndef PRXE_WIRE_MAKE_H
 #define PRXE_WIRE_MAKE_H
@@ -19,6 +19,7 @@
 #include "base/packet.h"
 
 struct page;
+struct prxe_parts;
 struct prxe_qp;
 
 #define PRXE_TRAIN_MAX	64U	/* packets; the destructor's argument counts that far */
@@ -36,8 +37,6 @@ struct prxe_cut {
 
 struct prxe_maker {
 	struct sk_buff *train;	/* what was made and has not left */
-	struct page *block;	/* packets are cut from it; NULL: none. A reference */
-	u32 block_used, block_size;
 	/* The packet that is being made: */
 	struct prxe_cut own;	/* its memory, if its payload is not small */
 	u8 *at;			/* where its payload is written; NULL: nothing is begun, or no payload */
@@ -64,7 +63,7 @@ struct prxe_tx {
  * @payload_len bytes. Packets without payload need not be begun. False: no memory.
  */
 bool prxe_make_begin(struct prxe_maker *m, u8 opcode, u32 payload_len);
-/* Drop the packet that was begun. */
+/* Drop the packet that was begun. Any context but hardirq. */
 void prxe_make_forget(struct prxe_maker *m);
 /* May this packet be the next one of the train, if that has @max packets at most? */
 bool prxe_make_fits(const struct prxe_maker *m, const struct prxe_pkt *pkt,
@@ -76,6 +75,25 @@ bool prxe_make_fits(const struct prxe_maker *m, const struct prxe_pkt *pkt,
  */
 bool prxe_make_add(struct prxe_qp *qp, struct prxe_maker *m, struct prxe_pkt *pkt,
 		   enum prxe_account account, bool ask);
+
+/*
+ * Runs: full packets with nothing but a BTH, the middle of a message, are made together.
+ *
+ * prxe_make_run_room(): how many packets like @pkt the train takes, all of the same length as those
+ * that it has; of a new train, if there is none.
+ * prxe_make_run_begin(): memory for up to @want of them, with payloads of 2^@bits bytes. Returns
+ * for how many, 0: no memory; says in *@parts where the payloads go, and keeps the memory in *@cut.
+ * prxe_make_run_end(): the payloads of the first @num are complete: adds so many packets to the
+ * train, which has room for them. @pkt is the first; the PSNs of the others follow. With @num 0 it
+ * gives the memory back. False: no memory, nothing has changed, and the memory is given back.
+ */
+u32 prxe_make_run_room(const struct prxe_maker *m, const struct prxe_pkt *pkt,
+		       enum prxe_account account, u32 max);
+u32 prxe_make_run_begin(u8 opcode, u32 bits, u32 want, struct prxe_parts *parts,
+			struct prxe_cut *cut);
+bool prxe_make_run_end(struct prxe_qp *qp, struct prxe_maker *m, struct prxe_pkt *pkt, u32 num,
+		       struct prxe_cut *cut, enum prxe_account account, bool ask);
+
 /* Take the train; NULL if there is none. */
 static inline struct sk_buff *prxe_make_take(struct prxe_maker *m)
 {
@@ -85,9 +103,10 @@ static inline struct sk_buff *prxe_make_take(struct prxe_maker *m)
 	return skb;
 }
 
-/* Nothing more is made for now: give back memory that was not used. Keeps a packet that is begun. */
-void prxe_make_rest(struct prxe_maker *m);
-/* Forget everything. */
+/* Forget everything. Any context but hardirq. */
 void prxe_make_drop(struct prxe_maker *m);
+
+/* At module unload, when the network has no packet any more: free the blocks. */
+void prxe_make_exit(void);
 
 #endif

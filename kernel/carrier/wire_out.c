@@ -205,16 +205,16 @@ static void skb_gone(struct sk_buff *skb)
 	this_cpu_dec(skbs_out);
 }
 
-void prxe_wire_count(struct prxe_qp *qp, struct sk_buff *skb, bool resp, u32 pkts)
+void prxe_wire_count(struct prxe_qp *qp, struct sk_buff *skb, bool resp, u32 pkts, u32 more)
 {
 	unsigned long low = (unsigned long)(pkts - 1) << ARG_PKTS_SHIFT | (resp ? ARG_RESP : 0);
 
-	if (pkts == 1) {
+	if (pkts == more) {	/* the first */
 		refcount_inc(&qp->ref);
 		this_cpu_inc(skbs_out);
 		skb->destructor = skb_gone;
 	}
-	atomic_inc(&side_skbs(qp, resp)->out);
+	atomic_add(more, &side_skbs(qp, resp)->out);
 	skb_shinfo(skb)->destructor_arg = (void *)((unsigned long)qp | low);
 }
 

@@ -15,10 +15,10 @@ struct prxe_qp;
 #define PRXE_HEADROOM	(ALIGN(LL_MAX_HEADER, 16) + 48)
 
 /*
- * The train @skb has got its packet number @pkts (from 1): the packet counts for one side of the
- * QP, until the network frees the train. Any context but hardirq; the caller keeps the QP alive.
+ * The train @skb has @pkts packets now, @more of them new: they count for one side of the QP, until
+ * the network frees the train. Any context but hardirq; the caller keeps the QP alive.
  */
-void prxe_wire_count(struct prxe_qp *qp, struct sk_buff *skb, bool resp, u32 pkts);
+void prxe_wire_count(struct prxe_qp *qp, struct sk_buff *skb, bool resp, u32 pkts, u32 more);
 /*
  * Write the IP and UDP headers and the ICRCs of a train (wire_make.h), and send it; consumes the
  * skb. @route: a cache; the caller has it for itself (by lock or ownership). Returns 0, or a

@@ -191,7 +191,56 @@ static u8 read_opcode(bool first, bool last)
 	return last ? PRXE_READ_LAST : PRXE_READ_MIDDLE;
 }
 
-bool prxe_read_respond(struct prxe_qp *qp)
+/* @num responses with @len bytes in all were queued. */
+static void responded(struct prxe_wire_resp *w, u32 len, u32 num)
+{
+	w->read_va += len;
+	w->read_left -= len;
+	w->read_psn = prxe_psn_add(w->read_psn, num);
+}
+
+/*
+ * Make responses of the middle of a READ, of which @pkt is the first, with one copy. Returns how
+ * many, perhaps none: then the next one is made alone, and can wait for its memory, or fail.
+ */
+static u32 respond_run(struct prxe_qp *qp, struct prxe_pkt *pkt)
+{
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+	u32 num = (w->read_last - w->read_psn) & PRXE_PSN_MASK; /* the last one has an AETH */
+	struct prxe_miss miss = {};
+	struct prxe_parts parts;
+	struct prxe_cursor cur;
+	struct prxe_cut cut;
+	ssize_t n = -EACCES;
+	u32 len;
+
+	if (num < 2 || w->read_done || w->make.at || w->read_psn == w->no_run)
+		return 0;
+	num = min3(num, prxe_resp_run_room(qp, pkt, PRXE_ACCOUNT_RESP), PRXE_MEM_CHUNK >> qp->mtu_shift);
+	if (num < 2)
+		return 0;
+	num = prxe_make_run_begin(pkt->opcode, qp->mtu_shift, num, &parts, &cut);
+	if (!num)
+		return 0;
+	len = num << qp->mtu_shift;
+	prxe_mem_begin();
+	if (prxe_resp_allows(qp, IB_ACCESS_REMOTE_READ))
+		n = prxe_gate(&qp->who, w->read_rkey, true, w->read_va, len, IB_ACCESS_REMOTE_READ,
+			      &cur);
+	if (!n)
+		n = prxe_copy_out_parts(&parts, 0, &cur, len, w->read_left - len, &miss);
+	prxe_mem_end();
+	prxe_miss_drop(&miss);
+	num = n > 0 ? n >> qp->mtu_shift : 0;
+	if (!num)
+		w->no_run = w->read_psn;
+	if (!prxe_make_run_end(qp, &w->make, pkt, num, &cut, PRXE_ACCOUNT_RESP, false) || !num)
+		return 0;
+	responded(w, num << qp->mtu_shift, num);
+	return num;
+}
+
+u32 prxe_read_respond(struct prxe_qp *qp)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_resp *r = &qp->resp;
@@ -206,12 +255,17 @@ bool prxe_read_respond(struct prxe_qp *qp)
 		.payload_len = len,
 	};
 
+	u32 num;
+
 	lockdep_assert_held(&qp->resp.lock);
 	if (prxe_wire_skb_limit(&w->skbs))
-		return false;
+		return 0;
+	num = first ? 0 : respond_run(qp, &pkt);
+	if (num)
+		return num;
 	if (!prxe_make_begin(&w->make, pkt.opcode, len)) {
 		prxe_resp_timer_start(qp);
-		return false;
+		return 0;
 	}
 	while (w->read_done < len) {
 		struct prxe_miss miss = {};
@@ -230,26 +284,24 @@ bool prxe_read_respond(struct prxe_qp *qp)
 		if (n > 0)
 			w->read_done += n;
 		if (miss.mirror && !prxe_resp_fault(qp, &miss, w->read_psn))
-			return false;
+			return 0;
 		if (n <= 0) {
 			u32 psn = w->read_psn;
 
 			prxe_read_forget(qp);
 			refuse_memory(qp, psn, n);
-			return true;
+			return 1;
 		}
 	}
 	if (!prxe_resp_out(qp, &pkt, PRXE_ACCOUNT_RESP)) {
 		prxe_resp_timer_start(qp);
-		return false;
+		return 0;
 	}
 	w->read_done = 0;
-	w->read_va += len;
-	w->read_left -= len;
-	w->read_psn = prxe_psn_add(w->read_psn, 1);
+	responded(w, len, 1);
 	if (last)
 		w->reading = false;
-	return true;
+	return 1;
 }
 
 /* ---- atomics and FLUSH ---- */

@@ -22,10 +22,10 @@ enum prxe_exec prxe_atomic_exec(struct prxe_qp *qp, const struct sk_buff *skb,
 				const struct prxe_pkt *pkt);
 enum prxe_exec prxe_flush_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt);
 /*
- * Send one response of the READ that is being answered. Returns true if it was queued, or the READ
- * has failed and is over; false: not now, somebody will call again.
+ * Send the next responses of the READ that is being answered. Returns how many packets were queued
+ * (1 also when the READ has failed and is over); 0: not now, somebody will call again.
  */
-bool prxe_read_respond(struct prxe_qp *qp);
+u32 prxe_read_respond(struct prxe_qp *qp);
 /* Stop answering the current READ. */
 void prxe_read_forget(struct prxe_qp *qp);
 /*

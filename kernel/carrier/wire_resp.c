@@ -151,6 +151,7 @@ static bool run(struct prxe_qp *qp, unsigned int budget)
 	while (prxe_resp_may_run(qp)) {
 		struct prxe_pkt pkt;
 		struct sk_buff *skb;
+		u32 sent;
 
 		if (!w->reading && skb_queue_empty(&w->dups) &&
 		    (w->faulting || skb_queue_empty(&w->parked)))
@@ -159,12 +160,14 @@ static bool run(struct prxe_qp *qp, unsigned int budget)
 			more = true;
 			break;
 		}
-		budget -= min(budget, 1U << qp->mtu_shift);
 		if (w->reading) {
-			if (!prxe_read_respond(qp))
+			sent = prxe_read_respond(qp);
+			if (!sent)
 				break;
+			budget -= min(budget, sent << qp->mtu_shift);
 			continue;
 		}
+		budget -= min(budget, 1U << qp->mtu_shift);
 		skb = __skb_dequeue(&w->dups);
 		if (skb) {
 			if (!prxe_pkt_parse(&pkt, skb->data, skb_headlen(skb), skb->len))
@@ -297,11 +300,39 @@ static bool rcv_one(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_p
 	return waits(w);
 }
 
+/*
+ * The middle of a WRITE or SEND comes in many packets of a train: execute those that follow each
+ * other together. Returns how many were dealt with; 0: look at the first one alone.
+ */
+static u32 rcv_run(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkts, u32 num)
+{
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+	u32 n = 1, done;
+
+	if (qp->type != IB_QPT_RC || pkts->psn != qp->resp.psn || waits(w))
+		return 0;
+	while (n < num && prxe_data_follows(qp, &pkts[0], &pkts[n], n))
+		n++;
+	if (n < 2)
+		return 0;
+	memset(PRXE_RX(skb), 0, sizeof(struct prxe_rx));
+	w->nak_sent = false;
+	w->gap = false;
+	prxe_qp_established(qp);
+	done = n;
+	if (prxe_data_run(qp, skb, pkts, &done) == PRXE_EXEC_WAIT) {
+		w->recv_psn = qp->resp.psn;
+		park(qp, skb, &pkts[done++]);
+	}
+	return done;
+}
+
 void prxe_wire_resp_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkts,
 			unsigned int num)
 {
 	bool more = false;
 	unsigned int i;
+	u32 done;
 
 	spin_lock_bh(&qp->resp.lock);
 	if (!prxe_resp_may_run(qp))
@@ -310,9 +341,14 @@ void prxe_wire_resp_rcv(struct prxe_qp *qp, struct sk_buff *skb, const struct pr
 	 * A READ is answered before the next request is looked at, or that request would be parked;
 	 * but when the budget of a pass is used up, it is.
 	 */
-	for (i = 0; i < num && prxe_resp_may_run(qp); i++)
+	for (i = 0; i < num && prxe_resp_may_run(qp); i += done) {
+		done = rcv_run(qp, skb, &pkts[i], num - i);
+		if (done)
+			continue;
+		done = 1;
 		if (rcv_one(qp, skb, &pkts[i]) && i + 1 < num && !more)
 			more = run(qp, PRXE_PASS_BYTES);
+	}
 	if (!more)
 		more = run(qp, PRXE_PASS_BYTES);
 out:

@@ -10,6 +10,7 @@
 #include "carrier/wire_pos.h"
 #include "carrier/wire_send.h"
 #include "carrier/wire_state.h"
+#include "mem/copy.h"
 #include "mem/gate.h"
 #include "mem/sgl.h"
 #include "transport/gather.h"
@@ -22,7 +23,8 @@
  */
 #define READ_BYTES	(64U << 10)
 #define ACK_EVERY	32U	/* ask for an ACK after this many packets at the latest */
-#define BATCH_BYTES	(64U << 10)	/* sent at a time with BH off */
+/* Sent at a time with BH off: as many packets of 4096 bytes as a train has room for. */
+#define BATCH_BYTES	(60U << 10)
 #define PKT_COST	4096U	/* each packet costs at least this much of the caller's budget */
 #define ALLOC_RETRY_NS	NSEC_PER_MSEC
 
@@ -91,14 +93,14 @@ static enum send_result gather(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pos
 			       struct prxe_miss *miss)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
-	u8 *at = w->make.at;
+	struct prxe_parts one = { .at = w->make.at, .bits = PRXE_ONE_PART };
 
 	while (w->pend_done < len) {
 		u32 done = w->pend_done;
 		ssize_t n;
 
 		prxe_mem_begin();
-		n = prxe_wqe_gather(qp, wqe, pos + done, at + done, len - done, miss);
+		n = prxe_wqe_gather(qp, wqe, pos + done, &one, done, len - done, miss);
 		prxe_mem_end();
 		if (n > 0)
 			w->pend_done += n;
@@ -177,19 +179,84 @@ static void flush_held(struct prxe_qp *qp, bool ask)
 	prxe_wire_xmit(qp, &qp->av, skb, &w->route);
 }
 
+static u32 train_max(const struct prxe_wire_req *w)
+{
+	return w->single ? 1 : READ_ONCE(prxe_train_pkts);
+}
+
 /* The payload of the next packet is complete: put it into the train. False: no memory. */
 static bool hold(struct prxe_qp *qp, struct prxe_pkt *pkt, bool ask)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
-	u32 max = w->single ? 1 : READ_ONCE(prxe_train_pkts);
 
-	if (!prxe_make_fits(&w->make, pkt, PRXE_ACCOUNT_REQ, max))
+	if (!prxe_make_fits(&w->make, pkt, PRXE_ACCOUNT_REQ, train_max(w)))
 		flush_held(qp, false);
 	if (!prxe_make_add(qp, &w->make, pkt, PRXE_ACCOUNT_REQ, ask))
 		return false;
 	if (w->single)
 		w->single--;
 	return true;
+}
+
+/*
+ * How many packets, from the next one on, are full and have nothing but a BTH, and may be made
+ * together? 0: make the next one alone.
+ */
+static u32 run_length(struct prxe_qp *qp, const struct prxe_wqe *wqe, const struct prxe_pkt *pkt)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	u32 n = (wqe->last_psn - pkt->psn) & PRXE_PSN_MASK;	/* the last one is not */
+	u32 room;
+
+	if (pkt->psn == wqe->first_psn || pkt->psn == w->no_run || w->pend_done || w->make.at ||
+	    wqe->flags & IB_SEND_INLINE)
+		return 0;
+	if (qp->type == IB_QPT_RC) {
+		/* The one that asks for an ACK is made alone. */
+		n = min(n, ACK_EVERY - 1 - w->unasked);
+		n = min(n, WINDOW - ((pkt->psn - w->una) & PRXE_PSN_MASK));
+	}
+	if (n < 2)
+		return 0;
+	room = prxe_make_run_room(&w->make, pkt, PRXE_ACCOUNT_REQ, train_max(w));
+	if (room < 2 && w->make.train) {
+		flush_held(qp, false);
+		room = prxe_make_run_room(&w->make, pkt, PRXE_ACCOUNT_REQ, train_max(w));
+	}
+	n = min(n, room);
+	return n < 2 ? 0 : n;
+}
+
+/*
+ * Make up to @want packets, of which @pkt is the first, with one copy. Returns how many, perhaps
+ * none: memory is missing, or a page, and the packet at which it is missing is made alone, which
+ * can wait for it.
+ */
+static u32 send_run(struct prxe_qp *qp, struct prxe_wqe *wqe, struct prxe_pkt *pkt, u32 want)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	u32 pos = ((pkt->psn - wqe->first_psn) & PRXE_PSN_MASK) << qp->mtu_shift;
+	struct prxe_miss miss = {};
+	struct prxe_parts parts;
+	struct prxe_cut cut;
+	ssize_t n;
+	u32 num;
+
+	num = prxe_make_run_begin(pkt->opcode, qp->mtu_shift, want, &parts, &cut);
+	if (!num)
+		return 0;
+	prxe_mem_begin();
+	n = prxe_wqe_gather(qp, wqe, pos, &parts, 0, num << qp->mtu_shift, &miss);
+	prxe_mem_end();
+	prxe_miss_drop(&miss);
+	num = n > 0 ? n >> qp->mtu_shift : 0;
+	if (!num)
+		w->no_run = pkt->psn;
+	if (!prxe_make_run_end(qp, &w->make, pkt, num, &cut, PRXE_ACCOUNT_REQ, true) || !num)
+		return 0;
+	w->unasked += num;
+	sent(qp, wqe, num);
+	return num;
 }
 
 static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, struct prxe_miss *miss,
@@ -213,8 +280,16 @@ static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 		.payload_len = len,
 	};
 	enum send_result r;
+	u32 run;
 
 	pend_is_for(qp, w->send, qp->req.psn);
+	run = run_length(qp, wqe, &pkt);
+	if (run) {
+		run = send_run(qp, wqe, &pkt, run);
+		*bytes = run << qp->mtu_shift;
+		if (run)
+			return SEND_OK;
+	}
 	if (!prxe_make_begin(&w->make, pkt.opcode, len))
 		return SEND_NOMEM;
 	r = gather(qp, wqe, pos, len, miss);
@@ -407,7 +482,6 @@ enum prxe_step prxe_wire_send_batch(struct prxe_qp *qp, unsigned int *budget)
 			*budget -= min(*budget, max(bytes, PKT_COST));
 	} while (r == SEND_OK && *budget && total < BATCH_BYTES && !prxe_qp_send_over(qp));
 	flush_held(qp, true);
-	prxe_make_rest(&w->make);
 	prxe_wire_arm_timer(qp);
 	local_bh_enable();
 
@@ -471,6 +545,7 @@ enum prxe_step prxe_wire_ud_send(struct prxe_qp *qp, struct prxe_wqe *wqe)
 	};
 	struct prxe_miss miss = {};
 	enum send_result r;
+	bool made;
 	int error;
 
 	prxe_req_assert_owner(qp);
@@ -482,25 +557,29 @@ enum prxe_step prxe_wire_ud_send(struct prxe_qp *qp, struct prxe_wqe *wqe)
 		return PRXE_STEP_BLOCKED;
 	pend_is_for(qp, qp->req.sq->index, qp->req.psn);
 	wqe->state = PRXE_WQE_STARTED;
-	if (!prxe_make_begin(&w->make, pkt.opcode, wqe->length))
+	local_bh_disable();
+	made = prxe_make_begin(&w->make, pkt.opcode, wqe->length);
+	local_bh_enable();
+	if (!made)
 		goto no_memory;
 	r = gather(qp, wqe, 0, wqe->length, &miss);
 	if (r == SEND_MISS)
 		return send_park(qp, qp->req.sq->index, &miss);
 	if (r == SEND_FAILED)
 		return ud_failed(qp, wqe);
-	if (!prxe_make_add(qp, &w->make, &pkt, PRXE_ACCOUNT_REQ, false))
-		goto no_memory;
-	w->pend_done = 0;
-	qp->req.psn = prxe_psn_add(qp->req.psn, 1);
 	/*
 	 * The cache holds the route to the last destination. If sending fails, the datagram is
 	 * lost: UD promises nothing.
 	 */
 	local_bh_disable();
-	prxe_wire_xmit(qp, &wqe->ud.av, prxe_make_take(&w->make), &w->route);
+	made = prxe_make_add(qp, &w->make, &pkt, PRXE_ACCOUNT_REQ, false);
+	if (made)
+		prxe_wire_xmit(qp, &wqe->ud.av, prxe_make_take(&w->make), &w->route);
 	local_bh_enable();
-	prxe_make_rest(&w->make);
+	if (!made)
+		goto no_memory;
+	w->pend_done = 0;
+	qp->req.psn = prxe_psn_add(qp->req.psn, 1);
 	prxe_count(qp->dev, wire_messages);
 	wqe->done = wqe->length;
 	prxe_wire_finish(qp, wqe, IB_WC_SUCCESS);

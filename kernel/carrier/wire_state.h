@@ -45,6 +45,7 @@ struct prxe_wire_req {
 	struct prxe_maker make;	/* packets of the current batch, and the one that is incomplete */
 	u32 pend_index, pend_psn; /* the WQE and the PSN that pend_done and the incomplete one have */
 	u32 pend_done;		/* bytes ready of the next payload, or of a READ's destination */
+	u32 no_run;		/* the packet with this PSN is not made in a run: a page was missing */
 	u32 single;		/* so many packets go one by one; wire_pos.c */
 	bool land_lost;		/* a response was dropped while one waits to land; any context */
 	u32 land_psn, land_done; /* the response that waits to land; its bytes that have landed */
@@ -92,6 +93,7 @@ struct prxe_wire_resp {
 	u64 read_va;
 	u32 read_rkey, read_left, read_psn, read_first, read_last;
 	u32 read_done;		/* bytes ready of the next response's payload */
+	u32 no_run;		/* as in prxe_wire_req, for responses of a READ */
 	bool single;		/* answers go one by one: the requester asks again for them */
 	struct prxe_maker make;	/* answers that were not queued yet, and an incomplete response */
 	struct sk_buff_head parked; /* requests that wait for their turn, up to recv_psn - 1 */

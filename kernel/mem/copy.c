@@ -371,24 +371,69 @@ ssize_t prxe_copy_out(void *dst, struct prxe_cursor *src, size_t len, u64 ahead,
 	return move(NULL, src, len, ahead, miss, move_out, dst);
 }
 
-struct skb_source {
-	const struct sk_buff *skb;
-	int off;
+struct in_parts {
+	const struct prxe_parts *parts;
+	u32 pos;
 };
 
-static __always_inline int move_skb(void *d, const void *s, size_t n, size_t done, const void *arg)
+/* Where byte @pos is, in which part, and how many bytes of the part follow, up to @n of them. */
+static __always_inline u32 part_of(const struct prxe_parts *p, u32 pos, u32 *n)
 {
-	const struct skb_source *from = arg;
+	u32 in = pos & ((1U << p->bits) - 1);
 
-	return skb_copy_bits(from->skb, from->off + done, d, n);
+	*n = min(*n, (1U << p->bits) - in);
+	return (pos >> p->bits) * p->step + in;
 }
 
-ssize_t prxe_copy_skb(struct prxe_cursor *dst, const struct sk_buff *skb, int off, size_t len,
-		      u64 ahead, struct prxe_miss *miss)
+static __always_inline int move_out_parts(void *d, const void *s, size_t n, size_t done,
+					  const void *arg)
 {
-	struct skb_source from = { .skb = skb, .off = off };
+	const struct in_parts *to = arg;
+	int err = 0;
+	u32 k;
 
-	return move(dst, NULL, len, ahead, miss, move_skb, &from);
+	for (; n && !err; n -= k, s += k, done += k) {
+		u32 at;
+
+		k = n;
+		at = part_of(to->parts, to->pos + done, &k);
+		err = copy_from_page(to->parts->at + at, s, k);
+	}
+	return err;
+}
+
+ssize_t prxe_copy_out_parts(const struct prxe_parts *dst, u32 pos, struct prxe_cursor *src,
+			    size_t len, u64 ahead, struct prxe_miss *miss)
+{
+	struct in_parts to = { .parts = dst, .pos = pos };
+
+	return move(NULL, src, len, ahead, miss, move_out_parts, &to);
+}
+
+static __always_inline int move_in_parts(void *d, const void *s, size_t n, size_t done,
+					 const void *arg)
+{
+	const struct in_parts *from = arg;
+	const struct prxe_parts *parts = from->parts;
+	int err = 0;
+	u32 k;
+
+	for (; n && !err; n -= k, d += k, done += k) {
+		u32 at;
+
+		k = n;
+		at = part_of(parts, from->pos + done, &k);
+		err = skb_copy_bits(parts->skb, parts->off + at, d, k);
+	}
+	return err;
+}
+
+ssize_t prxe_copy_in_parts(struct prxe_cursor *dst, const struct prxe_parts *src, u32 pos,
+			   size_t len, u64 ahead, struct prxe_miss *miss)
+{
+	struct in_parts from = { .parts = src, .pos = pos };
+
+	return move(dst, NULL, len, ahead, miss, move_in_parts, &from);
 }
 
 struct atomic_op {

@@ -34,9 +34,26 @@ ssize_t prxe_copy_in(struct prxe_cursor *dst, const void *src, size_t len, u64 a
 		     struct prxe_miss *miss);
 ssize_t prxe_copy_out(void *dst, struct prxe_cursor *src, size_t len, u64 ahead,
 		      struct prxe_miss *miss);
-/* The source is a received packet, from byte @off of its data on; the skb may have fragments. */
-ssize_t prxe_copy_skb(struct prxe_cursor *dst, const struct sk_buff *skb, int off, size_t len,
-		      u64 ahead, struct prxe_miss *miss);
+
+/*
+ * Bytes that lie in equal parts, a payload each of a run of packets: 2^bits bytes each, and the next
+ * begins step bytes behind the beginning of the one before.
+ */
+struct prxe_parts {
+	u8 *at;				/* the first: in kernel memory */
+	const struct sk_buff *skb;	/* or: at byte off of a received skb, which may have fragments */
+	u32 off;
+	u32 step;
+	u8 bits;
+};
+
+#define PRXE_ONE_PART	31		/* bits, of bytes that lie in one piece */
+
+/* As prxe_copy_out() and prxe_copy_in(); @pos: how many bytes of all parts to leave out. */
+ssize_t prxe_copy_out_parts(const struct prxe_parts *dst, u32 pos, struct prxe_cursor *src,
+			    size_t len, u64 ahead, struct prxe_miss *miss);
+ssize_t prxe_copy_in_parts(struct prxe_cursor *dst, const struct prxe_parts *src, u32 pos,
+			   size_t len, u64 ahead, struct prxe_miss *miss);
 
 enum prxe_atomic_op { PRXE_ATOMIC_CMP_SWP, PRXE_ATOMIC_FETCH_ADD, PRXE_ATOMIC_WRITE };
 /*

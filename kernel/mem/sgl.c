@@ -20,26 +20,27 @@ ssize_t prxe_sgl_scatter(const struct prxe_who *who, struct prxe_sgl sgl, u64 po
 			     miss);
 }
 
-struct scatter_skb {
-	const struct sk_buff *skb;
-	int off;
+struct scatter_parts {
+	const struct prxe_parts *src;
+	u32 at;
 };
 
-static ssize_t from_skb(struct prxe_cursor *cur, u32 done, u32 len, u64 ahead, void *arg,
-			struct prxe_miss *miss)
+static ssize_t from_parts(struct prxe_cursor *cur, u32 done, u32 len, u64 ahead, void *arg,
+			  struct prxe_miss *miss)
 {
-	struct scatter_skb *s = arg;
+	struct scatter_parts *s = arg;
 
-	return prxe_copy_skb(cur, s->skb, s->off + done, len, ahead, miss);
+	return prxe_copy_in_parts(cur, s->src, s->at + done, len, ahead, miss);
 }
 
-ssize_t prxe_sgl_scatter_skb(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos,
-			     const struct sk_buff *skb, int off, u32 len, u64 ahead,
-			     struct prxe_miss *miss)
+ssize_t prxe_sgl_scatter_parts(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos,
+			       const struct prxe_parts *src, u32 at, u32 len, u64 ahead,
+			       struct prxe_miss *miss)
 {
-	struct scatter_skb s = { .skb = skb, .off = off };
+	struct scatter_parts s = { .src = src, .at = at };
 
-	return prxe_sgl_walk(who, sgl, pos, len, ahead, IB_ACCESS_LOCAL_WRITE, from_skb, &s, miss);
+	return prxe_sgl_walk(who, sgl, pos, len, ahead, IB_ACCESS_LOCAL_WRITE, from_parts, &s,
+			     miss);
 }
 
 static ssize_t from_mr(struct prxe_cursor *cur, u32 done, u32 len, u64 ahead, void *arg,

@@ -16,8 +16,8 @@
 
 struct prxe_cursor;
 struct prxe_miss;
+struct prxe_parts;
 struct prxe_who;
-struct sk_buff;
 
 struct prxe_sgl {
 	const struct ib_sge *sge;
@@ -76,13 +76,14 @@ prxe_sgl_walk(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, u32 len,
 
 /*
  * Write @len bytes into an SGE list (of a receive WQE, or of the WQE of a READ), from kernel
- * memory; from @off in a packet; or from an MR, whose cursor @src advances.
+ * memory; from received packets, beginning with byte @at of their payloads; or from an MR, whose
+ * cursor @src advances.
  */
 ssize_t prxe_sgl_scatter(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos, const void *src,
 			 u32 len, struct prxe_miss *miss);
-ssize_t prxe_sgl_scatter_skb(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos,
-			     const struct sk_buff *skb, int off, u32 len, u64 ahead,
-			     struct prxe_miss *miss);
+ssize_t prxe_sgl_scatter_parts(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos,
+			       const struct prxe_parts *src, u32 at, u32 len, u64 ahead,
+			       struct prxe_miss *miss);
 ssize_t prxe_sgl_scatter_from(const struct prxe_who *who, struct prxe_sgl sgl, u64 pos,
 			      struct prxe_cursor *src, u32 len, struct prxe_miss *miss);
 /*

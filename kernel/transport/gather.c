@@ -24,23 +24,33 @@ static bool inline_ok(const struct prxe_wqe *wqe, u32 pos, u32 len)
 	return !WARN_ON_ONCE(pos > wqe->length || len > wqe->length - pos);
 }
 
-static ssize_t to_kernel(struct prxe_cursor *cur, u32 done, u32 len, u64 ahead, void *arg,
-			 struct prxe_miss *miss)
-{
-	return prxe_copy_out((u8 *)arg + done, cur, len, ahead, miss);
-}
+struct gather_parts {
+	const struct prxe_parts *dst;
+	u32 at;
+};
 
-ssize_t prxe_wqe_gather(struct prxe_qp *qp, const struct prxe_wqe *wqe, u32 pos, void *dst, u32 len,
+static ssize_t to_parts(struct prxe_cursor *cur, u32 done, u32 len, u64 ahead, void *arg,
 			struct prxe_miss *miss)
 {
+	const struct gather_parts *g = arg;
+
+	return prxe_copy_out_parts(g->dst, g->at + done, cur, len, ahead, miss);
+}
+
+ssize_t prxe_wqe_gather(struct prxe_qp *qp, const struct prxe_wqe *wqe, u32 pos,
+			const struct prxe_parts *dst, u32 at, u32 len, struct prxe_miss *miss)
+{
+	struct gather_parts g = { .dst = dst, .at = at };
+
 	if (wqe->flags & IB_SEND_INLINE) {
-		if (!inline_ok(wqe, pos, len))
+		/* Inline data are short: one packet. */
+		if (!inline_ok(wqe, pos, len) || WARN_ON_ONCE(at + len > 1U << dst->bits))
 			return -EINVAL;
-		memcpy(dst, wqe->inline_data + pos, len);
+		memcpy(dst->at + at, wqe->inline_data + pos, len);
 		return len;
 	}
 	return prxe_sgl_walk(&qp->who, wqe_sgl(wqe), pos, len, wqe->length - pos - len, 0,
-			     to_kernel, dst, miss);
+			     to_parts, &g, miss);
 }
 
 static ssize_t to_mr(struct prxe_cursor *cur, u32 done, u32 len, u64 ahead, void *arg,

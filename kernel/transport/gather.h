@@ -13,9 +13,9 @@
 struct prxe_qp;
 struct prxe_wqe;
 
-/* Copy message bytes [pos, pos + len) to kernel memory at @dst. */
-ssize_t prxe_wqe_gather(struct prxe_qp *qp, const struct prxe_wqe *wqe, u32 pos, void *dst, u32 len,
-			struct prxe_miss *miss);
+/* Copy message bytes [pos, pos + len) to kernel memory: to byte @at and so on of all parts. */
+ssize_t prxe_wqe_gather(struct prxe_qp *qp, const struct prxe_wqe *wqe, u32 pos,
+			const struct prxe_parts *dst, u32 at, u32 len, struct prxe_miss *miss);
 /*
  * Copy message bytes into an MR, of this or another QP. If a page is missing, miss->write is set
  * when it is the destination's, and clear when it is the source's.
