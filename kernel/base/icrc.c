@@ -250,46 +250,52 @@ static u32 crc_skb(u32 crc, const struct sk_buff *skb, u32 off, u32 len)
 	return crc;
 }
 
-bool prxe_icrc_good(const struct sk_buff *skb, bool v6, u32 off, u32 bytes)
+static u16 id_by(enum prxe_id_rule rule, u16 first, u32 no, u32 psn)
+{
+	switch (rule) {
+	case PRXE_ID_COUNTED:
+		return first + no;
+	case PRXE_ID_SAME:
+		return first;
+	default:
+		return psn;
+	}
+}
+
+bool prxe_icrc_good(const struct sk_buff *skb, bool v6, u32 off, u32 bytes,
+		    enum prxe_id_rule *rule)
 {
 	u8 ip[sizeof(struct ipv6hdr) + sizeof(struct udphdr)], bth_copy[PRXE_BTH_BYTES];
 	unsigned int ip_len = v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
-	u32 icrc_at = off + bytes - PRXE_ICRC_BYTES, left = bytes - PRXE_BTH_BYTES - PRXE_ICRC_BYTES;
+	u32 left = bytes - PRXE_BTH_BYTES - PRXE_ICRC_BYTES, psn, crc;
+	enum prxe_id_rule try = *rule ?: PRXE_ID_PSN, end = *rule ?: PRXE_ID_SAME;
 	u8 wire[PRXE_ICRC_BYTES];
-	u16 ids[3], first;
-	int i, num = 1;
 	const u8 *bth;
+	u16 first;
 
 	bth = skb_header_pointer(skb, off, PRXE_BTH_BYTES, bth_copy);
-	if (!bth || skb_copy_bits(skb, icrc_at, wire, sizeof(wire)))
+	if (!bth || skb_copy_bits(skb, off + bytes - PRXE_ICRC_BYTES, wire, sizeof(wire)))
 		return false;
 	memcpy(ip, skb_network_header(skb), ip_len + sizeof(struct udphdr));
-	if (bytes != skb->len) {
+	if (bytes != skb->len)
 		prxe_icrc_set_len(ip, v6, bytes);
-		/*
-		 * The ID that the packet had, or will have when the train is cut. A train that this
-		 * driver made: the low half of the PSN, also where several trains were joined on
-		 * the way. Others: counted up, or all the same.
-		 */
-		if (!v6) {
-			first = ntohs(((struct iphdr *)ip)->id);
-			ids[0] = get_unaligned_be32(bth + 8);
-			ids[1] = first + off / skb_shinfo(skb)->gso_size;
-			ids[2] = first;
-			num = 3;
-		}
-	}
-	for (i = 0; i < num; i++) {
-		u32 crc;
-
-		if (num > 1) {
-			if (i && (ids[i] == ids[0] || (i == 2 && ids[2] == ids[1])))
-				continue;
-			((struct iphdr *)ip)->id = htons(ids[i]);
-		}
+	if (!off || v6) {
+		/* It has the header that is there, or one that differs in nothing but the lengths. */
 		crc = crc_skb(icrc_headers(ip, v6, bth), skb, off + PRXE_BTH_BYTES, left);
-		if (~crc == get_unaligned_le32(wire))
-			return true;
+		return ~crc == get_unaligned_le32(wire);
 	}
+	first = ntohs(((struct iphdr *)ip)->id);
+	psn = get_unaligned_be32(bth + 8);
+	for (; try <= end; try++) {
+		u16 id = id_by(try, first, off / skb_shinfo(skb)->gso_size, psn);
+
+		((struct iphdr *)ip)->id = htons(id);
+		crc = crc_skb(icrc_headers(ip, v6, bth), skb, off + PRXE_BTH_BYTES, left);
+		if (~crc == get_unaligned_le32(wire)) {
+			*rule = try;
+			return true;
+		}
+	}
+	*rule = *rule ?: PRXE_ID_PSN;	/* do not try all of them for each bad packet */
 	return false;
 }

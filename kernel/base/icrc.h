@@ -34,11 +34,20 @@ void prxe_icrc_set_len(void *ip, bool v6, u32 bytes);
  */
 u32 prxe_icrc(const void *ip, bool v6, const void *bth, size_t bytes);
 /*
+ * Which IPv4 ID had, or would have, a packet of a train behind the first one, whose header is the
+ * only one there is? The low half of its PSN: this driver's trains, even where several were joined
+ * on the way. Or, of other senders: counted up, or all the same. The first ICRC that is right says
+ * it for all of the skb.
+ */
+enum prxe_id_rule { PRXE_ID_UNKNOWN, PRXE_ID_PSN, PRXE_ID_COUNTED, PRXE_ID_SAME };
+/*
  * Is the ICRC of a received packet right? The packet is the @bytes bytes at @off of the skb's data,
  * from the BTH to the ICRC, and a part of a train if it is not all of the data; the skb's network
  * header is the IP header, and a UDP header follows that. The skb may have fragments and a list of
- * them. Any context.
+ * them. *@rule: PRXE_ID_UNKNOWN for the first packet of an skb, and then what this function left
+ * there. Any context.
  */
-bool prxe_icrc_good(const struct sk_buff *skb, bool v6, u32 off, u32 bytes);
+bool prxe_icrc_good(const struct sk_buff *skb, bool v6, u32 off, u32 bytes,
+		    enum prxe_id_rule *rule);
 
 #endif

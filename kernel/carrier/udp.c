@@ -88,12 +88,10 @@ static const struct nf_hook_ops hooks[] = {
 #endif
 };
 
-static int hook(struct prxe_net *pnet)
+/* If it fails, trains are cut. */
+static void hook(struct prxe_net *pnet)
 {
-	int err = nf_register_net_hooks(pnet->net, hooks, ARRAY_SIZE(hooks));
-
-	pnet->hooked = !err;
-	return err;
+	pnet->hooked = !nf_register_net_hooks(pnet->net, hooks, ARRAY_SIZE(hooks));
 }
 
 static void unhook(struct prxe_net *pnet)
@@ -103,9 +101,8 @@ static void unhook(struct prxe_net *pnet)
 	pnet->hooked = false;
 }
 #else
-static int hook(struct prxe_net *pnet)
+static void hook(struct prxe_net *pnet)
 {
-	return 0;
 }
 
 static void unhook(struct prxe_net *pnet)
@@ -166,10 +163,10 @@ static int open_sockets(struct prxe_net *pnet)
 	/* A kernel without IPv6 still has IPv4. */
 	if (err == -EAFNOSUPPORT || err == -EPFNOSUPPORT)
 		err = 0;
-	if (!err)
-		err = hook(pnet);
 	if (err)
 		close_sockets(pnet);
+	else
+		hook(pnet);
 	return err;
 }
 

@@ -12,7 +12,7 @@
 #include "carrier/wire_state.h"
 #include "transport/responder.h"
 
-#define OUT_MAX		128U		/* trains that wait to be sent; further answers are lost */
+#define OUT_MAX		512U	/* trains that wait to be sent; further answers are lost */
 #define OUT_ROUNDS	8
 
 bool prxe_resp_send_aeth(struct prxe_qp *qp, u8 opcode, u8 syndrome, u32 psn, u64 orig)
@@ -57,11 +57,11 @@ u32 prxe_resp_run_room(struct prxe_qp *qp, const struct prxe_pkt *pkt, enum prxe
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	u32 max = out_max(qp), room;
 
-	room = prxe_make_run_room(&w->make, pkt, account, max);
+	room = prxe_make_run_room(w->make.train, pkt, account, max);
 	if (room >= 2 || !w->make.train)
 		return room;
 	end_train(qp);
-	return prxe_make_run_room(&w->make, pkt, account, max);
+	return prxe_make_run_room(NULL, pkt, account, max);
 }
 
 bool prxe_resp_out(struct prxe_qp *qp, struct prxe_pkt *pkt, enum prxe_account account)
@@ -69,7 +69,7 @@ bool prxe_resp_out(struct prxe_qp *qp, struct prxe_pkt *pkt, enum prxe_account a
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 
 	lockdep_assert_held(&qp->resp.lock);
-	if (!prxe_make_fits(&w->make, pkt, account, out_max(qp)))
+	if (!prxe_make_fits(w->make.train, pkt, account, out_max(qp)))
 		end_train(qp);
 	return prxe_make_add(qp, &w->make, pkt, account, false);
 }

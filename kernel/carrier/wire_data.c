@@ -143,6 +143,12 @@ static enum prxe_exec landing_failed(struct prxe_qp *qp, u32 kind, int err)
 				err == -EACCES ? IB_WC_LOC_PROT_ERR : IB_WC_LOC_QP_OP_ERR, -1);
 }
 
+/* A packet of a run, from the BTH to the ICRC. */
+static u32 run_step(const struct prxe_qp *qp)
+{
+	return PRXE_BTH_BYTES + (1U << qp->mtu_shift) + PRXE_ICRC_BYTES;
+}
+
 bool prxe_data_follows(const struct prxe_qp *qp, const struct prxe_pkt *first,
 		       const struct prxe_pkt *pkt, u32 num)
 {
@@ -151,7 +157,8 @@ bool prxe_data_follows(const struct prxe_qp *qp, const struct prxe_pkt *first,
 	if (first->opcode != PRXE_SEND_MIDDLE && first->opcode != PRXE_WRITE_MIDDLE)
 		return false;
 	return pkt->opcode == first->opcode && pkt->psn == prxe_psn_add(first->psn, num) &&
-	       first->payload_len == mtu && pkt->payload_len == mtu;
+	       first->payload_len == mtu && pkt->payload_len == mtu &&
+	       pkt->payload_off == first->payload_off + num * run_step(qp);
 }
 
 enum prxe_exec prxe_data_run(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkts,
@@ -159,7 +166,6 @@ enum prxe_exec prxe_data_run(struct prxe_qp *qp, struct sk_buff *skb, const stru
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	u32 kind = pkts->flags & (PRXE_OPF_SEND | PRXE_OPF_WRITE);
-	u32 step = pkts[1].payload_off - pkts[0].payload_off;
 	struct prxe_rx *rx = PRXE_RX(skb);
 	struct prxe_resp *r = &qp->resp;
 	struct prxe_pkt run = *pkts;
@@ -168,7 +174,7 @@ enum prxe_exec prxe_data_run(struct prxe_qp *qp, struct sk_buff *skb, const stru
 
 	lockdep_assert_held(&r->lock);
 	*num = 0;
-	/* Whatever is not as it should be, prxe_data_exec() finds in the packet that is executed alone. */
+	/* What is not as it should be, prxe_data_exec() finds when it executes the packet alone. */
 	if (r->msg != kind)
 		return PRXE_EXEC_DONE;
 	if (kind == PRXE_OPF_WRITE) {
@@ -181,7 +187,7 @@ enum prxe_exec prxe_data_run(struct prxe_qp *qp, struct sk_buff *skb, const stru
 	if (n < 2)
 		return PRXE_EXEC_DONE;
 	run.payload_len = n << qp->mtu_shift;
-	err = land(qp, skb, &run, step);
+	err = land(qp, skb, &run, run_step(qp));
 
 	n = rx->done >> qp->mtu_shift;
 	rx->done &= (1U << qp->mtu_shift) - 1;

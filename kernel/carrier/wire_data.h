@@ -14,13 +14,14 @@ struct sk_buff;
 
 /* Execute one packet of a SEND or RDMA WRITE. */
 enum prxe_exec prxe_data_exec(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt);
-/* Is @pkt, @num packets behind @first in a train, of the same run: all alike, one after the other? */
+/* Is @pkt, @num packets behind @first in a train, of its run: alike, and one after the other? */
 bool prxe_data_follows(const struct prxe_qp *qp, const struct prxe_pkt *first,
 		       const struct prxe_pkt *pkt, u32 num);
 /*
  * Execute *@num packets of the middle of a message, a run, of which the first is at resp.psn.
- * *@num becomes how many were executed. PRXE_EXEC_WAIT: the next one waits for memory. Otherwise, if
- * it is less than asked for, or nothing, the next one is to be executed alone, or has failed.
+ * *@num becomes how many were dealt with. PRXE_EXEC_WAIT: the next one waits for memory. Otherwise,
+ * if that is fewer than asked for, the next one is to be executed alone; if one has failed, it counts
+ * as the last one dealt with.
  */
 enum prxe_exec prxe_data_run(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkts,
 			     u32 *num);

@@ -31,7 +31,7 @@ struct prxe_rx {
  * in one piece or not. pkt->payload_off then counts from the beginning of the skb's data.
  */
 int prxe_rx_parse(const struct sk_buff *skb, u32 off, u32 len, struct prxe_pkt *pkt);
-/* A copy of that packet, with the headers that it had, or would have had, by itself; NULL: no memory. */
+/* A copy of that packet, with the headers that it has, or would have, alone; NULL: no memory. */
 struct sk_buff *prxe_rx_copy(const struct sk_buff *skb, u32 off, u32 len, gfp_t gfp);
 
 /*

@@ -5,8 +5,9 @@
  *
  * A train (wire_make.h) arrives whole if nobody on the way has cut it, or if the network has joined
  * its packets again (GRO). It is walked in place. Its packets may be for several QPs, and of both
- * directions: GRO joins what has the same addresses and ports. Packets for the same half of a QP are
- * handed over together. Carrier, wire: calls both halves of the wire, and multicast.
+ * directions: GRO joins what has the same addresses and ports. Packets side by side for the same
+ * half of a QP are handed over together. Carrier, wire: calls both halves of the wire, and
+ * multicast.
  */
 #include <linux/if_vlan.h>
 #include <linux/inetdevice.h>
@@ -24,6 +25,7 @@
 #include "carrier/wire_hold.h"
 #include "carrier/wire_in.h"
 #include "carrier/wire_resp.h"
+#include "mem/gate.h"
 #include "obj/vlan.h"
 #include "transport/qp.h"
 
@@ -110,8 +112,8 @@ static bool qp_accepts(struct prxe_qp *qp, const struct prxe_pkt *pkt, const str
 
 /*
  * Keep the VLAN of a datagram, which came by @ndev, on the skb as a tag, for its completion, because
- * skb->dev is cleared. A datagram over the loopback device came by no VLAN; it gets the one of its destination
- * address.
+ * skb->dev is cleared. A datagram over the loopback device came by no VLAN; it gets the one of its
+ * destination address.
  */
 static void keep_vlan(const struct prxe_dev *dev, const struct net_device *ndev,
 		      struct sk_buff *skb, bool v6)
@@ -130,16 +132,19 @@ static void keep_vlan(const struct prxe_dev *dev, const struct net_device *ndev,
 		__vlan_hwaccel_put_tag(skb, htons(ETH_P_8021Q), tci);
 }
 
-/* An skb from the network, and the group of packets that was found in it last. */
+static_assert(GROUP_MAX * 4096U <= PRXE_MEM_CHUNK);	/* a run is landed at once; wire_data.c */
+
+/* An skb from the network, and the group of packets, side by side, that was found in it last. */
 struct arrival {
 	struct prxe_dev *dev;
 	struct net_device *ndev; /* by which it came */
 	struct sk_buff *skb;	/* its data begin at the first BTH */
 	bool v6;
 	u32 size;		/* of each packet, but the last may be shorter */
+	enum prxe_id_rule rule;	/* what the ICRCs of this skb have said of IPv4 IDs */
 	struct prxe_qp *qp;	/* all packets of the group are for it; a reference. NULL: empty */
-	bool req;		/* they are requests: the group is pkts[0 .. num) */
-	u32 from, to;		/* they are responses: the group is the bytes [from, to) of the skb */
+	bool req;		/* they are requests, pkts[0 .. num) */
+	u32 from, to;		/* the group is the bytes [from, to) of the skb */
 	unsigned int num;
 	struct prxe_pkt pkts[GROUP_MAX];
 };
@@ -208,7 +213,7 @@ static struct prxe_qp *judge(struct arrival *a, const struct prxe_pkt *pkt, u32 
 		prxe_count(a->dev, rcvd_malformed);
 		return NULL;
 	}
-	if (likely(READ_ONCE(prxe_icrc_on)) && !prxe_icrc_good(a->skb, a->v6, off, len)) {
+	if (likely(READ_ONCE(prxe_icrc_on)) && !prxe_icrc_good(a->skb, a->v6, off, len, &a->rule)) {
 		prxe_count(a->dev, rcvd_bad_icrc);
 		goto out;
 	}
@@ -232,7 +237,7 @@ static void join(struct arrival *a, struct prxe_qp *qp, const struct prxe_pkt *p
 {
 	bool req = pkt->flags & PRXE_OPF_REQ;
 
-	if (a->qp && (a->qp != qp || a->req != req || (req ? a->num == GROUP_MAX : a->to != off))) {
+	if (a->qp && (a->qp != qp || a->req != req || a->to != off || (req && a->num == GROUP_MAX))) {
 		if (qp == a->qp)
 			refcount_inc(&qp->ref);	/* the group's reference goes with the group */
 		hand_over(a);
@@ -275,7 +280,7 @@ static void datagram(struct arrival *a, struct prxe_qp *qp, const struct prxe_pk
 		skb_gids(skb, a->v6, &src, &dst);
 		prxe_mcast_rcv(a->dev, &dst, skb, &own);
 	}
-	kfree_skb(copy);
+	consume_skb(copy);
 }
 
 static void walk(struct arrival *a)
@@ -304,7 +309,7 @@ static void walk(struct arrival *a)
 		}
 	}
 	hand_over(a);
-	kfree_skb(a->skb);
+	consume_skb(a->skb);
 }
 
 /* Softirq, inside RCU; @skb starts at the UDP header. Consumes it. */
@@ -312,9 +317,14 @@ int prxe_wire_rcv(struct sock *sk, struct sk_buff *skb)
 {
 	struct prxe_net *pnet = rcu_dereference_sk_user_data(sk);
 	bool v6 = sk->sk_family == AF_INET6;
-	struct arrival a = { .v6 = v6 };
+	struct arrival a;
 	u32 len;
 
+	/* Not the whole struct, which is large. */
+	a.v6 = v6;
+	a.rule = PRXE_ID_UNKNOWN;
+	a.qp = NULL;
+	a.num = 0;
 	if (!pnet)
 		goto drop;
 	/* Find the device first: it has the counters for bad packets. */
@@ -336,8 +346,11 @@ int prxe_wire_rcv(struct sock *sk, struct sk_buff *skb)
 		goto malformed;
 	__skb_pull(skb, sizeof(struct udphdr));
 	a.size = skb->len;
-	if (skb_is_gso(skb) && skb_shinfo(skb)->gso_size < skb->len) {
+	if (skb_is_gso(skb) && skb_shinfo(skb)->gso_type & SKB_GSO_UDP_L4 &&
+	    skb_shinfo(skb)->gso_size < skb->len) {
 		a.size = skb_shinfo(skb)->gso_size;
+		if (a.size < PRXE_BTH_BYTES + PRXE_ICRC_BYTES)
+			goto malformed;
 		prxe_count(a.dev, rcvd_trains);
 	}
 

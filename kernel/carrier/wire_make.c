@@ -55,40 +55,54 @@ static DEFINE_PER_CPU(struct blocks, blocks) = {
 	.lock = INIT_LOCAL_LOCK(lock),
 };
 
-static struct page *new_block(u32 bytes, u32 *size)
-{
-	gfp_t gfp = __GFP_NOWARN | __GFP_COMP | __GFP_NOMEMALLOC;
-	unsigned int order = max_t(int, BLOCK_ORDER + 12 - PAGE_SHIFT, get_order(bytes));
-	struct page *page = alloc_pages(GFP_NOWAIT | gfp, order);
+#define FULL_SIZE	(PAGE_SIZE << FULL_ORDER)
+#define FULL_ORDER	max_t(int, BLOCK_ORDER + 12 - PAGE_SHIFT, 0)
 
-	if (unlikely(!page)) {
-		order = get_order(bytes);
-		page = alloc_pages(GFP_ATOMIC | gfp, order);
-	}
-	*size = PAGE_SIZE << order;
-	return page;
+static struct page *get_pages(gfp_t gfp, unsigned int order)
+{
+	return alloc_pages(gfp | __GFP_NOWARN | __GFP_COMP | __GFP_NOMEMALLOC, order);
 }
 
 /* Go to the next block, and make it one with room for @bytes that nobody else uses. */
 static bool next_block(struct blocks *b, u32 bytes)
 {
-	struct page **page;
+	struct page *page, *old;
+	u32 size;
 
 	b->now = (b->now + 1) % BLOCKS;
 	b->used = 0;
-	page = &b->block[b->now].page;
-	if (*page && page_ref_count(*page) == 1 && b->block[b->now].size >= bytes) {
+	old = b->block[b->now].page;
+	size = b->block[b->now].size;
+	if (old && page_ref_count(old) == 1) {
 		/* Pairs with the barrier of put_page(): what readers read, they have read. */
 		smp_acquire__after_ctrl_dep();
-		return true;
+		if (size >= FULL_SIZE)
+			return true;
+	} else if (old) {
+		put_page(old);
+		old = NULL;
 	}
-	if (*page)
-		put_page(*page);
-	*page = new_block(bytes, &b->block[b->now].size);
-	return *page;
+	/* There is none, or a small one, from a time when there was no memory. */
+	page = get_pages(GFP_NOWAIT, FULL_ORDER);
+	if (page) {
+		size = FULL_SIZE;
+	} else if (old && size >= bytes) {
+		return true;
+	} else {
+		page = get_pages(GFP_ATOMIC, get_order(bytes));
+		size = PAGE_SIZE << get_order(bytes);
+	}
+	if (old)
+		put_page(old);
+	b->block[b->now].page = page;
+	b->block[b->now].size = size;
+	return page;
 }
 
-/* Cut @bytes, or if that is more than what is left, at least @least of them, a multiple of it. */
+/*
+ * Cut @bytes, or if that is more than what is left, at least @least of them, a multiple of it.
+ * @least: one packet, at most a block (4096 bytes of payload).
+ */
 static bool cut(u32 least, u32 bytes, struct prxe_cut *c)
 {
 	struct blocks *b;
@@ -115,6 +129,19 @@ static bool cut(u32 least, u32 bytes, struct prxe_cut *c)
 	return ok;
 }
 
+/* The cut was longer than needed: it ends after @bytes. Only if nobody has cut since. */
+static void cut_back(struct prxe_cut *c, u32 bytes)
+{
+	struct blocks *b;
+
+	local_lock(&blocks.lock);
+	b = this_cpu_ptr(&blocks);
+	if (b->block[b->now].page == c->page && b->used == c->off + c->bytes)
+		b->used = c->off + bytes;
+	local_unlock(&blocks.lock);
+	c->bytes = bytes;
+}
+
 void prxe_make_exit(void)
 {
 	int cpu;
@@ -132,6 +159,24 @@ void prxe_make_exit(void)
 static u8 *cut_at(const struct prxe_cut *c)
 {
 	return page_address(c->page) + c->off;
+}
+
+void prxe_make_wait(struct prxe_maker *m, u8 opcode, u32 done)
+{
+	u32 hdr_len = prxe_op_hdr_len(opcode);
+	struct prxe_cut c = { .bytes = m->own.bytes };
+	u8 *at;
+
+	if (!m->own.page || page_size(m->own.page) < FULL_SIZE)
+		return;
+	c.page = get_pages(GFP_NOWAIT, get_order(c.bytes));
+	if (!c.page)
+		return;
+	at = cut_at(&c) + hdr_len;
+	memcpy(at, m->at, done);
+	put_page(m->own.page);
+	m->own = c;
+	m->at = at;
 }
 
 void prxe_make_forget(struct prxe_maker *m)
@@ -192,10 +237,9 @@ static struct sk_buff *new_train(u32 room)
 	return skb;
 }
 
-bool prxe_make_fits(const struct prxe_maker *m, const struct prxe_pkt *pkt,
+bool prxe_make_fits(const struct sk_buff *skb, const struct prxe_pkt *pkt,
 		    enum prxe_account account, u32 max)
 {
-	const struct sk_buff *skb = m->train;
 	u32 bytes = pkt_bytes(pkt->opcode, pkt->payload_len);
 	const struct prxe_tx *tx = PRXE_TX(skb);
 
@@ -207,6 +251,13 @@ bool prxe_make_fits(const struct prxe_maker *m, const struct prxe_pkt *pkt,
 	if (skb_is_nonlinear(skb))
 		return skb_shinfo(skb)->nr_frags < MAX_SKB_FRAGS;
 	return skb_tailroom(skb) >= bytes;
+}
+
+bool prxe_make_full(const struct prxe_maker *m)
+{
+	const struct prxe_tx *tx = PRXE_TX(m->train);
+
+	return m->train && tx->total + tx->size > TRAIN_BYTES;
 }
 
 /* Hang memory that was cut from a block on the train, as its end; the reference goes along. */
@@ -284,14 +335,13 @@ bool prxe_make_add(struct prxe_qp *qp, struct prxe_maker *m, struct prxe_pkt *pk
 
 /* ---- runs ---- */
 
-u32 prxe_make_run_room(const struct prxe_maker *m, const struct prxe_pkt *pkt,
+u32 prxe_make_run_room(const struct sk_buff *skb, const struct prxe_pkt *pkt,
 		       enum prxe_account account, u32 max)
 {
 	u32 bytes = pkt_bytes(pkt->opcode, pkt->payload_len), total = 0;
-	const struct sk_buff *skb = m->train;
 
 	if (skb) {
-		if (!prxe_make_fits(m, pkt, account, max) || PRXE_TX(skb)->size != bytes)
+		if (!prxe_make_fits(skb, pkt, account, max) || PRXE_TX(skb)->size != bytes)
 			return 0;
 		max -= PRXE_TX(skb)->pkts;
 		total = PRXE_TX(skb)->total;
@@ -321,6 +371,7 @@ bool prxe_make_run_end(struct prxe_qp *qp, struct prxe_maker *m, struct prxe_pkt
 	if (num && !m->train)
 		m->train = new_train(0);
 	if (!num || unlikely(!m->train)) {
+		cut_back(c, 0);
 		put_page(c->page);
 		return !num;
 	}
@@ -333,7 +384,7 @@ bool prxe_make_run_end(struct prxe_qp *qp, struct prxe_maker *m, struct prxe_pkt
 		}
 		memset(p + bytes - PRXE_ICRC_BYTES, 0, PRXE_ICRC_BYTES);
 	}
-	c->bytes = num * bytes;
+	cut_back(c, num * bytes);
 	hang(m->train, c);
 	added(qp, m->train, p, bytes, pkt->psn, num, account, ask);
 	return true;

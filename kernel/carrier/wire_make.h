@@ -63,10 +63,15 @@ struct prxe_tx {
  * @payload_len bytes. Packets without payload need not be begun. False: no memory.
  */
 bool prxe_make_begin(struct prxe_maker *m, u8 opcode, u32 payload_len);
+/*
+ * The packet that is begun has to wait, with @done bytes of its payload: give back the block that it
+ * was cut from, which is much larger, if there is memory to move it to.
+ */
+void prxe_make_wait(struct prxe_maker *m, u8 opcode, u32 done);
 /* Drop the packet that was begun. Any context but hardirq. */
 void prxe_make_forget(struct prxe_maker *m);
-/* May this packet be the next one of the train, if that has @max packets at most? */
-bool prxe_make_fits(const struct prxe_maker *m, const struct prxe_pkt *pkt,
+/* May this packet be the next one of the train @skb (NULL: a new one), if that has @max at most? */
+bool prxe_make_fits(const struct sk_buff *skb, const struct prxe_pkt *pkt,
 		    enum prxe_account account, u32 max);
 /*
  * The payload is complete: write the headers that @pkt says, and add the packet to the train, which
@@ -80,20 +85,22 @@ bool prxe_make_add(struct prxe_qp *qp, struct prxe_maker *m, struct prxe_pkt *pk
  * Runs: full packets with nothing but a BTH, the middle of a message, are made together.
  *
  * prxe_make_run_room(): how many packets like @pkt the train takes, all of the same length as those
- * that it has; of a new train, if there is none.
+ * that it has. @skb: the train; NULL: a new one.
  * prxe_make_run_begin(): memory for up to @want of them, with payloads of 2^@bits bytes. Returns
  * for how many, 0: no memory; says in *@parts where the payloads go, and keeps the memory in *@cut.
  * prxe_make_run_end(): the payloads of the first @num are complete: adds so many packets to the
  * train, which has room for them. @pkt is the first; the PSNs of the others follow. With @num 0 it
  * gives the memory back. False: no memory, nothing has changed, and the memory is given back.
  */
-u32 prxe_make_run_room(const struct prxe_maker *m, const struct prxe_pkt *pkt,
+u32 prxe_make_run_room(const struct sk_buff *skb, const struct prxe_pkt *pkt,
 		       enum prxe_account account, u32 max);
 u32 prxe_make_run_begin(u8 opcode, u32 bits, u32 want, struct prxe_parts *parts,
 			struct prxe_cut *cut);
 bool prxe_make_run_end(struct prxe_qp *qp, struct prxe_maker *m, struct prxe_pkt *pkt, u32 num,
 		       struct prxe_cut *cut, enum prxe_account account, bool ask);
 
+/* Is there a train that takes no packet more of the length of those that it has? */
+bool prxe_make_full(const struct prxe_maker *m);
 /* Take the train; NULL if there is none. */
 static inline struct sk_buff *prxe_make_take(struct prxe_maker *m)
 {

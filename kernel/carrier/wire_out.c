@@ -14,6 +14,7 @@
 #include <linux/slab.h>
 #include <linux/udp.h>
 #include <net/addrconf.h>
+#include <net/ip6_checksum.h>
 #include <net/ip6_fib.h>
 #include <net/ip6_route.h>
 #include <net/ipv6.h>
@@ -270,10 +271,11 @@ static void *put_headers(struct sk_buff *skb, const struct prxe_av *av, u32 tota
 }
 
 /*
- * A train of more than one packet: tell the network where to cut it. Who cuts it, or the network
- * card, makes UDP checksums from the sum of the pseudo header.
+ * Whoever cuts the train, or the network card, makes UDP checksums from the sum of the pseudo
+ * header. A packet that leaves alone has one, too: GRO joins only packets with a checksum, and one
+ * without would overtake those that it is joining.
  */
-static void make_gso(struct sk_buff *skb, const struct prxe_av *av, const struct prxe_tx *tx)
+static void put_checksum(struct sk_buff *skb, const struct prxe_av *av, const struct prxe_tx *tx)
 {
 	struct udphdr *udp = udp_hdr(skb);
 	u32 len = sizeof(*udp) + tx->total;
@@ -289,6 +291,11 @@ static void make_gso(struct sk_buff *skb, const struct prxe_av *av, const struct
 	skb->ip_summed = CHECKSUM_PARTIAL;
 	skb->csum_start = skb_transport_header(skb) - skb->head;
 	skb->csum_offset = offsetof(struct udphdr, check);
+}
+
+/* A train of more than one packet: tell the network where to cut it. */
+static void make_gso(struct sk_buff *skb, const struct prxe_tx *tx)
+{
 	skb_shinfo(skb)->gso_size = tx->size;
 	skb_shinfo(skb)->gso_segs = tx->pkts;
 	skb_shinfo(skb)->gso_type = SKB_GSO_UDP_L4;
@@ -349,9 +356,9 @@ int prxe_wire_xmit(struct prxe_qp *qp, const struct prxe_av *av, struct sk_buff 
 	put_headers(skb, av, tx.total, prxe_psn_add(tx.next_psn, -tx.pkts));
 	if (likely(READ_ONCE(prxe_icrc_on)))
 		add_icrcs(skb, v6, &tx);
-	skb->ip_summed = CHECKSUM_NONE;
+	put_checksum(skb, av, &tx);
 	if (tx.pkts > 1)
-		make_gso(skb, av, &tx);
+		make_gso(skb, &tx);
 	/*
 	 * The cache holds a reference to the route, and RCU keeps the route until the packet is
 	 * queued, which takes a reference of its own where necessary.

@@ -34,8 +34,8 @@ void prxe_route_drop(struct prxe_route *route);
  * context.
  */
 void prxe_wire_linger(struct prxe_qp *qp);
-#define PRXE_OUT_HIGH	128	/* packets in flight for each side of a QP: stop sending */
-#define PRXE_OUT_LOW	64	/* and go on when fewer are left */
+#define PRXE_OUT_HIGH	192	/* packets in flight for each side of a QP: stop sending */
+#define PRXE_OUT_LOW	128	/* and go on when fewer are left */
 /*
  * Does the network have too many packets of one side of a QP? If so, the destructor that brings the
  * count below PRXE_OUT_LOW schedules the QP.

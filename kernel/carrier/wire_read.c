@@ -216,7 +216,8 @@ static u32 respond_run(struct prxe_qp *qp, struct prxe_pkt *pkt)
 
 	if (num < 2 || w->read_done || w->make.at || w->read_psn == w->no_run)
 		return 0;
-	num = min3(num, prxe_resp_run_room(qp, pkt, PRXE_ACCOUNT_RESP), PRXE_MEM_CHUNK >> qp->mtu_shift);
+	num = min3(num, prxe_resp_run_room(qp, pkt, PRXE_ACCOUNT_RESP),
+		   PRXE_MEM_CHUNK >> qp->mtu_shift);
 	if (num < 2)
 		return 0;
 	num = prxe_make_run_begin(pkt->opcode, qp->mtu_shift, num, &parts, &cut);
@@ -283,8 +284,10 @@ u32 prxe_read_respond(struct prxe_qp *qp)
 		prxe_mem_end();
 		if (n > 0)
 			w->read_done += n;
-		if (miss.mirror && !prxe_resp_fault(qp, &miss, w->read_psn))
+		if (miss.mirror && !prxe_resp_fault(qp, &miss, w->read_psn)) {
+			prxe_make_wait(&w->make, pkt.opcode, w->read_done);
 			return 0;
+		}
 		if (n <= 0) {
 			u32 psn = w->read_psn;
 

@@ -23,8 +23,11 @@
  */
 #define READ_BYTES	(64U << 10)
 #define ACK_EVERY	32U	/* ask for an ACK after this many packets at the latest */
-/* Sent at a time with BH off: as many packets of 4096 bytes as a train has room for. */
-#define BATCH_BYTES	(60U << 10)
+/*
+ * Sent at a time with BH off. The batch also ends when it has half of that and the train is full, so
+ * that a long message is sent in full trains.
+ */
+#define BATCH_BYTES	(64U << 10)
 #define PKT_COST	4096U	/* each packet costs at least this much of the caller's budget */
 #define ALLOC_RETRY_NS	NSEC_PER_MSEC
 
@@ -184,28 +187,50 @@ static u32 train_max(const struct prxe_wire_req *w)
 	return w->single ? 1 : READ_ONCE(prxe_train_pkts);
 }
 
+/*
+ * What follows does not fit the train that was held (@old, taken from the maker), so that leaves
+ * now. But if there was no memory to begin the next one (!@ok), it is kept: the last packet of the
+ * batch has to ask for the ACK.
+ */
+static void replace_held(struct prxe_qp *qp, struct sk_buff *old, bool ok)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+
+	if (!old)
+		return;
+	if (ok)
+		prxe_wire_xmit(qp, &qp->av, old, &w->route);
+	else
+		w->make.train = old;
+}
+
 /* The payload of the next packet is complete: put it into the train. False: no memory. */
 static bool hold(struct prxe_qp *qp, struct prxe_pkt *pkt, bool ask)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
+	struct sk_buff *old = NULL;
+	bool ok;
 
-	if (!prxe_make_fits(&w->make, pkt, PRXE_ACCOUNT_REQ, train_max(w)))
-		flush_held(qp, false);
-	if (!prxe_make_add(qp, &w->make, pkt, PRXE_ACCOUNT_REQ, ask))
-		return false;
-	if (w->single)
+	if (!prxe_make_fits(w->make.train, pkt, PRXE_ACCOUNT_REQ, train_max(w)))
+		old = prxe_make_take(&w->make);
+	ok = prxe_make_add(qp, &w->make, pkt, PRXE_ACCOUNT_REQ, ask);
+	replace_held(qp, old, ok);
+	if (ok && w->single)
 		w->single--;
-	return true;
+	return ok;
 }
 
 /*
  * How many packets, from the next one on, are full and have nothing but a BTH, and may be made
- * together? 0: make the next one alone.
+ * together? 0: make the next one alone. *fits: the train that is held takes them.
  */
-static u32 run_length(struct prxe_qp *qp, const struct prxe_wqe *wqe, const struct prxe_pkt *pkt)
+static u32 run_length(struct prxe_qp *qp, const struct prxe_wqe *wqe, const struct prxe_pkt *pkt,
+		      bool *fits)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
+	const struct prxe_park *park = &qp->req.park[PRXE_PARK_SEND];
 	u32 n = (wqe->last_psn - pkt->psn) & PRXE_PSN_MASK;	/* the last one is not */
+	s32 to_park = prxe_psn_cmp(park->psn, pkt->psn);
 	u32 room;
 
 	if (pkt->psn == wqe->first_psn || pkt->psn == w->no_run || w->pend_done || w->make.at ||
@@ -216,33 +241,38 @@ static u32 run_length(struct prxe_qp *qp, const struct prxe_wqe *wqe, const stru
 		n = min(n, ACK_EVERY - 1 - w->unasked);
 		n = min(n, WINDOW - ((pkt->psn - w->una) & PRXE_PSN_MASK));
 	}
+	/* Do not step over a packet that waits for its memory. */
+	if (park->parked && park->index == w->send && to_park > 0)
+		n = min_t(u32, n, to_park);
 	if (n < 2)
 		return 0;
-	room = prxe_make_run_room(&w->make, pkt, PRXE_ACCOUNT_REQ, train_max(w));
-	if (room < 2 && w->make.train) {
-		flush_held(qp, false);
-		room = prxe_make_run_room(&w->make, pkt, PRXE_ACCOUNT_REQ, train_max(w));
-	}
+	room = prxe_make_run_room(w->make.train, pkt, PRXE_ACCOUNT_REQ, train_max(w));
+	*fits = room >= 2;
+	if (!*fits)
+		room = prxe_make_run_room(NULL, pkt, PRXE_ACCOUNT_REQ, train_max(w));
 	n = min(n, room);
 	return n < 2 ? 0 : n;
 }
 
 /*
- * Make up to @want packets, of which @pkt is the first, with one copy. Returns how many, perhaps
- * none: memory is missing, or a page, and the packet at which it is missing is made alone, which
- * can wait for it.
+ * Make packets, of which @pkt is the first, with one copy. Returns how many, perhaps none: memory is
+ * missing, or a page, and the packet at which it is missing is made alone, which can wait for it.
  */
-static u32 send_run(struct prxe_qp *qp, struct prxe_wqe *wqe, struct prxe_pkt *pkt, u32 want)
+static u32 send_run(struct prxe_qp *qp, struct prxe_wqe *wqe, struct prxe_pkt *pkt)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 	u32 pos = ((pkt->psn - wqe->first_psn) & PRXE_PSN_MASK) << qp->mtu_shift;
+	struct sk_buff *old = NULL;
 	struct prxe_miss miss = {};
 	struct prxe_parts parts;
 	struct prxe_cut cut;
+	bool fits, ok;
 	ssize_t n;
 	u32 num;
 
-	num = prxe_make_run_begin(pkt->opcode, qp->mtu_shift, want, &parts, &cut);
+	num = run_length(qp, wqe, pkt, &fits);
+	if (num)
+		num = prxe_make_run_begin(pkt->opcode, qp->mtu_shift, num, &parts, &cut);
 	if (!num)
 		return 0;
 	prxe_mem_begin();
@@ -252,7 +282,11 @@ static u32 send_run(struct prxe_qp *qp, struct prxe_wqe *wqe, struct prxe_pkt *p
 	num = n > 0 ? n >> qp->mtu_shift : 0;
 	if (!num)
 		w->no_run = pkt->psn;
-	if (!prxe_make_run_end(qp, &w->make, pkt, num, &cut, PRXE_ACCOUNT_REQ, true) || !num)
+	else if (!fits)
+		old = prxe_make_take(&w->make);
+	ok = prxe_make_run_end(qp, &w->make, pkt, num, &cut, PRXE_ACCOUNT_REQ, true);
+	replace_held(qp, old, ok);
+	if (!num || !ok)
 		return 0;
 	w->unasked += num;
 	sent(qp, wqe, num);
@@ -283,20 +317,20 @@ static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 	u32 run;
 
 	pend_is_for(qp, w->send, qp->req.psn);
-	run = run_length(qp, wqe, &pkt);
+	run = send_run(qp, wqe, &pkt);
 	if (run) {
-		run = send_run(qp, wqe, &pkt, run);
-		*bytes = run << qp->mtu_shift;
-		if (run)
-			return SEND_OK;
+		*bytes = max(run << qp->mtu_shift, run * PKT_COST / 4);
+		return SEND_OK;
 	}
 	if (!prxe_make_begin(&w->make, pkt.opcode, len))
 		return SEND_NOMEM;
 	r = gather(qp, wqe, pos, len, miss);
 	if (r == SEND_FAILED)
 		return send_failed(qp, wqe, IB_WC_LOC_PROT_ERR);
-	if (r != SEND_OK)
+	if (r != SEND_OK) {
+		prxe_make_wait(&w->make, pkt.opcode, w->pend_done);
 		return r;
+	}
 	pkt.ackreq = qp->type == IB_QPT_RC && w->unasked + 1 >= ACK_EVERY;
 	if (!hold(qp, &pkt, true))
 		return SEND_NOMEM;
@@ -480,7 +514,8 @@ enum prxe_step prxe_wire_send_batch(struct prxe_qp *qp, unsigned int *budget)
 		total += max(bytes, PKT_COST / 4);
 		if (r == SEND_OK)
 			*budget -= min(*budget, max(bytes, PKT_COST));
-	} while (r == SEND_OK && *budget && total < BATCH_BYTES && !prxe_qp_send_over(qp));
+	} while (r == SEND_OK && *budget && total < BATCH_BYTES && !prxe_qp_send_over(qp) &&
+		 !(total >= BATCH_BYTES / 2 && prxe_make_full(&w->make)));
 	flush_held(qp, true);
 	prxe_wire_arm_timer(qp);
 	local_bh_enable();
@@ -563,8 +598,10 @@ enum prxe_step prxe_wire_ud_send(struct prxe_qp *qp, struct prxe_wqe *wqe)
 	if (!made)
 		goto no_memory;
 	r = gather(qp, wqe, 0, wqe->length, &miss);
-	if (r == SEND_MISS)
+	if (r == SEND_MISS) {
+		prxe_make_wait(&w->make, pkt.opcode, w->pend_done);
 		return send_park(qp, qp->req.sq->index, &miss);
+	}
 	if (r == SEND_FAILED)
 		return ud_failed(qp, wqe);
 	/*
