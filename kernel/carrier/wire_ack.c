@@ -17,9 +17,6 @@
 #include "mem/sgl.h"
 #include "transport/carrier.h"
 
-#define MAX_ACKS	512U	/* packets queued; twice the window */
-#define FEW_ACKS	256U	/* beyond that, they are held: the owner is behind */
-
 /* If an ACK arrives during a retransmission, skip the packets that it covers. */
 static void resync(struct prxe_qp *qp)
 {
@@ -342,6 +339,76 @@ static enum resp_result take_response(struct prxe_qp *qp, struct sk_buff *skb,
 	return take_data(qp, skb, &pkt, miss);
 }
 
+/*
+ * The middle of a READ comes in many packets of a train: how many, from the one whose turn it is on,
+ * are for the oldest request, and next in its order? *@first is the first of them.
+ */
+static u32 run_length(struct prxe_qp *qp, const struct sk_buff *skb, struct prxe_pkt *first)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	u32 off = PRXE_RX(skb)->off, size = PRXE_RX(skb)->size, mtu = 1U << qp->mtu_shift, n, max;
+	struct prxe_wqe *wqe = prxe_wire_oldest(qp);
+	struct prxe_pkt pkt;
+
+	if (!wqe || wqe->opcode != IB_WR_RDMA_READ || wqe->state == PRXE_WQE_FETCHED ||
+	    skb->len - off < 2 * size || prxe_rx_parse(skb, off, size, first) ||
+	    first->opcode != PRXE_READ_MIDDLE || first->payload_len != mtu ||
+	    first->psn != w->una || (w->land_done && w->land_psn == first->psn) ||
+	    prxe_psn_cmp(first->psn, wqe->first_psn) <= 0)
+		return 0;
+	/* The last packet of the WQE, and one that was not sent, have rules of their own. */
+	max = min((wqe->last_psn - first->psn) & PRXE_PSN_MASK,
+		  (w->sent_high - first->psn) & PRXE_PSN_MASK);
+	max = min3(max, (skb->len - off) / size, PRXE_MEM_CHUNK >> qp->mtu_shift);
+	for (n = 1; n < max; n++)
+		if (prxe_rx_parse(skb, off + n * size, size, &pkt) ||
+		    pkt.opcode != PRXE_READ_MIDDLE || pkt.payload_len != mtu ||
+		    pkt.psn != prxe_psn_add(first->psn, n))
+			break;
+	return n < 2 ? 0 : n;
+}
+
+/*
+ * Write the data of such packets to where the WQE says, with one copy. Returns how many are over;
+ * what the next one has already written counts for it (land()). 0: take the first one alone.
+ */
+static u32 land_run(struct prxe_qp *qp, struct sk_buff *skb)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	struct prxe_miss miss = {};
+	struct prxe_parts parts;
+	struct prxe_wqe *wqe;
+	struct prxe_sgl sgl;
+	struct prxe_pkt pkt;
+	u32 num, len, pos;
+	ssize_t n;
+
+	num = run_length(qp, skb, &pkt);
+	if (!num)
+		return 0;
+	wqe = prxe_wire_oldest(qp);
+	sgl = (struct prxe_sgl){ .sge = wqe->sge, .num = wqe->num_sge };
+	pos = response_pos(qp, wqe, pkt.psn);
+	len = num << qp->mtu_shift;
+	parts = (struct prxe_parts){
+		.skb = skb, .off = pkt.payload_off, .step = PRXE_RX(skb)->size,
+		.bits = qp->mtu_shift,
+	};
+	prxe_mem_begin();
+	n = prxe_sgl_scatter_parts(&qp->who, sgl, pos, &parts, 0, len, wqe->length - pos - len,
+				   &miss);
+	prxe_mem_end();
+	prxe_miss_drop(&miss);
+	if (n <= 0)
+		return 0;
+	num = n >> qp->mtu_shift;
+	w->land_psn = prxe_psn_add(pkt.psn, num);
+	w->land_done = n & ((1U << qp->mtu_shift) - 1);
+	if (num)
+		prxe_wire_progress(qp, w->land_psn);
+	return num;
+}
+
 /* How many packets of a queued skb have not had their turn. */
 static u32 pkts_left(const struct sk_buff *skb)
 {
@@ -441,8 +508,12 @@ static enum prxe_step take_responses(struct prxe_qp *qp)
 	while ((skb = next_response(qp))) {
 		for (; PRXE_RX(skb)->off < skb->len; PRXE_RX(skb)->off += turn_len(skb)) {
 			struct prxe_miss miss = {};
+			u32 run = land_run(qp, skb);
 
-			if (take_response(qp, skb, &miss) == RESP_MISS) {
+			if (run) {
+				/* The last one's length is added by the loop. */
+				PRXE_RX(skb)->off += (run - 1) * PRXE_RX(skb)->size;
+			} else if (take_response(qp, skb, &miss) == RESP_MISS) {
 				back_to_queue(qp, skb);
 				if (prxe_req_park(qp, PRXE_PARK_LAND, qp->req.sq->index, w->una,
 						  &miss, false))
@@ -566,16 +637,17 @@ static bool queue_responses(struct prxe_qp *qp, struct sk_buff_head *list, u32 p
 void prxe_wire_req_rcv(struct prxe_qp *qp, struct sk_buff *skb, u32 pkts)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
-	u32 queued = READ_ONCE(w->acks_pkts);
+	u32 queued = READ_ONCE(w->acks_pkts), window = prxe_wire_window(qp);
 	struct sk_buff_head list;
 
 	__skb_queue_head_init(&list);
-	if (queued + pkts > MAX_ACKS) {
+	if (queued + pkts > 2 * window) {
 		prxe_count_add(qp->dev, dropped, pkts);
 		kfree_skb(skb);
 		return;
 	}
-	if (queued + pkts > FEW_ACKS || READ_ONCE(qp->req.park[PRXE_PARK_LAND].parked)) {
+	/* More than a window: the owner of the send side is behind. */
+	if (queued + pkts > window || READ_ONCE(qp->req.park[PRXE_PARK_LAND].parked)) {
 		if (!hold_packets(qp, skb, &list))
 			prxe_count_add(qp->dev, dropped, pkts - skb_queue_len(&list));
 		kfree_skb(skb);

@@ -17,12 +17,6 @@
  */
 #define MIN_TIMEOUT_NS	(4 * NSEC_PER_MSEC)
 
-/*
- * Packets that are sent one by one after an ACK timeout: as many as a window has. A network card
- * may cut trains in a way that the ICRC does not know; so what is sent again goes without them.
- */
-#define SINGLE_PKTS	256U
-
 void prxe_wire_forget_pend(struct prxe_qp *qp)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
@@ -60,11 +54,13 @@ bool prxe_wire_take_retry(struct prxe_qp *qp)
 	return false;
 }
 
+/* It is doubled for each retry, to four times what was asked for, which IBTA 9.7.6.1.3 allows. */
 static u64 ack_timeout(const struct prxe_qp *qp)
 {
 	u64 ns = prxe_timeout_ns(READ_ONCE(qp->attr.timeout) & 31);
+	u32 retries = qp->attr.retry_cnt - min_t(u32, qp->req.retry, qp->attr.retry_cnt);
 
-	return ns ? max_t(u64, ns, MIN_TIMEOUT_NS) : 0;
+	return ns ? max_t(u64, ns, MIN_TIMEOUT_NS) << min(retries, 2U) : 0;
 }
 
 bool prxe_wire_look_at_clock(struct prxe_qp *qp)
@@ -95,7 +91,11 @@ bool prxe_wire_look_at_clock(struct prxe_qp *qp)
 	if (!prxe_wire_take_retry(qp))
 		return false;
 	prxe_wire_rewind(qp);
-	w->single = SINGLE_PKTS;
+	/*
+	 * A network card may cut trains in a way that the ICRC does not know. So a window's packets
+	 * go one by one now.
+	 */
+	w->single = prxe_wire_window(qp);
 	return true;
 }
 

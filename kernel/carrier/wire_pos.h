@@ -22,6 +22,15 @@ static inline bool prxe_wire_is_rd(const struct prxe_wqe *wqe)
 	return wqe->kind & PRXE_WR_RESPONSE;
 }
 
+/*
+ * The window: packets that a requester has under way at most. 1 MiB of them, but neither so few that
+ * trains do not pay nor so many that their bookkeeping costs more memory than their payload.
+ */
+static inline u32 prxe_wire_window(const struct prxe_qp *qp)
+{
+	return clamp_t(u32, (1U << 20) >> qp->mtu_shift, 256, 1024);
+}
+
 /* The oldest fetched WQE that is not over; NULL if there is none. */
 static inline struct prxe_wqe *prxe_wire_oldest(struct prxe_qp *qp)
 {

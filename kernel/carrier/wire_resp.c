@@ -21,13 +21,12 @@
 #include "carrier/wire_hold.h"
 #include "carrier/wire_out.h"
 #include "carrier/wire_park.h"
+#include "carrier/wire_pos.h"
 #include "carrier/wire_read.h"
 #include "carrier/wire_resp.h"
 #include "carrier/wire_state.h"
 #include "transport/responder.h"
 
-#define PARK_PKTS	256U		/* our requester has no more under way */
-#define QUEUE_PKTS	512U		/* while a READ is answered */
 #define WORK_PASSES	4		/* of the worker; it drops the lock between them */
 #define AHEAD_MAX	4096		/* PSNs; our requester is never further ahead */
 
@@ -248,9 +247,11 @@ static void no_room(struct prxe_qp *qp)
 static void park(struct prxe_qp *qp, const struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
-	u32 max = qp->type == IB_QPT_RC && (w->reading || !w->faulting) ? QUEUE_PKTS : PARK_PKTS;
+	u32 max = prxe_wire_window(qp);	/* our requester has no more under way */
 	struct sk_buff *held = NULL;
 
+	if (qp->type == IB_QPT_RC && (w->reading || !w->faulting))
+		max *= 2;
 	/* A packet that is too long would be refused in its turn anyway, so do not keep it. */
 	if (skb_queue_len(&w->parked) < max && pkt->payload_len <= 1U << qp->mtu_shift)
 		held = prxe_wire_hold(qp, skb, pkt);

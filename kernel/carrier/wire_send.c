@@ -16,7 +16,6 @@
 #include "transport/gather.h"
 #include "transport/qp.h"
 
-#define WINDOW		256U	/* PSNs outstanding at most */
 /*
  * Bytes that one READ request asks for. The responder sends them all at once, in softirq; a longer
  * READ becomes several requests.
@@ -239,7 +238,7 @@ static u32 run_length(struct prxe_qp *qp, const struct prxe_wqe *wqe, const stru
 	if (qp->type == IB_QPT_RC) {
 		/* The one that asks for an ACK is made alone. */
 		n = min(n, ACK_EVERY - 1 - w->unasked);
-		n = min(n, WINDOW - ((pkt->psn - w->una) & PRXE_PSN_MASK));
+		n = min(n, prxe_wire_window(qp) - ((pkt->psn - w->una) & PRXE_PSN_MASK));
 	}
 	/* Do not step over a packet that waits for its memory. */
 	if (park->parked && park->index == w->send && to_park > 0)
@@ -368,7 +367,8 @@ static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 	};
 	enum send_result r;
 
-	if (prxe_wire_outstanding(qp) && ((qp->req.psn - w->una) & PRXE_PSN_MASK) + pkts > WINDOW)
+	if (prxe_wire_outstanding(qp) && ((qp->req.psn - w->una) & PRXE_PSN_MASK) + pkts >
+						  prxe_wire_window(qp))
 		return SEND_BLOCKED;
 	pend_is_for(qp, w->send, qp->req.psn);
 	if (!w->rd_last) {
@@ -481,7 +481,8 @@ static enum send_result send_next(struct prxe_qp *qp, struct prxe_miss *miss, u3
 			return SEND_BLOCKED;
 		return send_read(qp, wqe, miss, bytes);
 	}
-	if (qp->type == IB_QPT_RC && ((qp->req.psn - w->una) & PRXE_PSN_MASK) >= WINDOW)
+	if (qp->type == IB_QPT_RC &&
+	    ((qp->req.psn - w->una) & PRXE_PSN_MASK) >= prxe_wire_window(qp))
 		return SEND_BLOCKED;
 	return send_data(qp, wqe, miss, bytes);
 }
