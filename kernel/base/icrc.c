@@ -280,7 +280,7 @@ bool prxe_icrc_good(const struct sk_buff *skb, bool v6, u32 off, u32 bytes,
 	if (bytes != skb->len)
 		prxe_icrc_set_len(ip, v6, bytes);
 	if (!off || v6) {
-		/* It has the header that is there, or one that differs in nothing but the lengths. */
+		/* It has the header that is there, but for the lengths. */
 		crc = crc_skb(icrc_headers(ip, v6, bth), skb, off + PRXE_BTH_BYTES, left);
 		return ~crc == get_unaligned_le32(wire);
 	}

@@ -340,8 +340,8 @@ static enum resp_result take_response(struct prxe_qp *qp, struct sk_buff *skb,
 }
 
 /*
- * The middle of a READ comes in many packets of a train: how many, from the one whose turn it is on,
- * are for the oldest request, and next in its order? *@first is the first of them.
+ * The middle of a READ comes in many packets of a train: how many, beginning with the one whose
+ * turn it is, are for the oldest request, and next in its order? *@first is the first of them.
  */
 static u32 run_length(struct prxe_qp *qp, const struct sk_buff *skb, struct prxe_pkt *first)
 {

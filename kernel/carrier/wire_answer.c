@@ -7,6 +7,7 @@
  */
 #include <linux/lockdep.h>
 #include "base/packet.h"
+#include "carrier/wire_make.h"
 #include "carrier/wire_answer.h"
 #include "carrier/wire_out.h"
 #include "carrier/wire_state.h"

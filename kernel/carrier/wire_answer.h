@@ -9,7 +9,7 @@
 #include <linux/types.h>
 #include <rdma/ib_verbs.h>
 #include "base/packet.h"
-#include "carrier/wire_make.h"
+#include "carrier/wire_out.h"
 #include "transport/qp.h"
 
 enum prxe_exec {

@@ -20,8 +20,8 @@ bool prxe_data_follows(const struct prxe_qp *qp, const struct prxe_pkt *first,
 /*
  * Execute *@num packets of the middle of a message, a run, of which the first is at resp.psn.
  * *@num becomes how many were dealt with. PRXE_EXEC_WAIT: the next one waits for memory. Otherwise,
- * if that is fewer than asked for, the next one is to be executed alone; if one has failed, it counts
- * as the last one dealt with.
+ * if that is fewer than asked for, the next one is to be executed alone. One that has failed counts
+ * as dealt with.
  */
 enum prxe_exec prxe_data_run(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkts,
 			     u32 *num);

@@ -111,7 +111,7 @@ static bool qp_accepts(struct prxe_qp *qp, const struct prxe_pkt *pkt, const str
 }
 
 /*
- * Keep the VLAN of a datagram, which came by @ndev, on the skb as a tag, for its completion, because
+ * Keep the VLAN of a datagram, which came by @ndev, on the skb as a tag, for its completion:
  * skb->dev is cleared. A datagram over the loopback device came by no VLAN; it gets the one of its
  * destination address.
  */
@@ -237,7 +237,8 @@ static void join(struct arrival *a, struct prxe_qp *qp, const struct prxe_pkt *p
 {
 	bool req = pkt->flags & PRXE_OPF_REQ;
 
-	if (a->qp && (a->qp != qp || a->req != req || a->to != off || (req && a->num == GROUP_MAX))) {
+	if (a->qp && (a->qp != qp || a->req != req || a->to != off ||
+		      (req && a->num == GROUP_MAX))) {
 		if (qp == a->qp)
 			refcount_inc(&qp->ref);	/* the group's reference goes with the group */
 		hand_over(a);

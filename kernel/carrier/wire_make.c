@@ -3,9 +3,9 @@
  * Packets in the making, and trains.
  *
  * The payload is copied from user memory, so no user page is ever attached to a packet. A long
- * payload goes straight into the memory that the network will have, a page fragment behind the skb's
- * head; a short one first into the maker, because a page that is missing may interrupt the copy, and
- * then into the head. Packets that lie side by side in one block become one fragment.
+ * payload goes straight into the memory that the network will have, a page fragment behind the head
+ * of the skb; a short one first into the maker, because a page that is missing may interrupt the
+ * copy, and then into the head. Packets that lie side by side in one block become one fragment.
  *
  * Carrier, wire: knows packets; calls wire_out.c only to count.
  */
@@ -17,13 +17,12 @@
 #include <net/ipv6.h>
 #include "base/prxe.h"
 #include "carrier/wire_make.h"
-#include "carrier/wire_out.h"
 #include "mem/copy.h"
 
 #define BLOCK_ORDER	3
 /* A datagram has at most 65535 bytes, with IPv4 and UDP headers. */
 #define TRAIN_BYTES	(65535U - sizeof(struct iphdr) - sizeof(struct udphdr))
-/* Room for packets in the head of a train: of many small requests or READ responses, of some ACKs. */
+/* Room for packets in the head of a train: many small requests or READ responses, or some ACKs. */
 #define HEAD_MANY	1536U
 #define HEAD_FEW	256U
 
@@ -200,7 +199,7 @@ bool prxe_make_begin(struct prxe_maker *m, u8 opcode, u32 payload_len)
 	if (m->at) {
 		if (likely(m->payload_len == payload_len))
 			return true;
-		/* Another packet was begun and not forgotten: a bug, but not one to write outside. */
+		/* A bug: another packet was begun and not forgotten. Do not write outside of it. */
 		WARN_ON_ONCE(1);
 		prxe_make_forget(m);
 		return false;

@@ -3,8 +3,8 @@
  * Packets in the making, and trains: packets that leave as one skb.
  *
  * A train is a UDP datagram that is longer than a packet, with the length of its packets on it
- * ("GSO", gso_size). The network carries it whole as far as it can, and cuts it where it cannot. All
- * its packets have the same length, but the last one may be shorter, and their PSNs follow each
+ * ("GSO", gso_size). The network carries it whole as far as it can, and cuts it where it cannot.
+ * All its packets have the same length, but the last one may be shorter, and their PSNs follow each
  * other, because the ICRC covers the IPv4 ID: each packet's ID is the low half of its PSN, and
  * whoever cuts a train counts the ID up.
  *
@@ -14,49 +14,10 @@
 #ifndef PRXE_WIRE_MAKE_H
 #define PRXE_WIRE_MAKE_H
 
-#include <linux/skbuff.h>
-#include <linux/types.h>
 #include "base/packet.h"
+#include "carrier/wire_out.h"
 
-struct page;
 struct prxe_parts;
-struct prxe_qp;
-
-#define PRXE_TRAIN_MAX	64U	/* packets; the destructor's argument counts that far */
-/* A payload of so many bytes lies in the head of its skb, and is copied there; a longer one does not. */
-#define PRXE_SMALL	256U
-
-/* Which side of the QP an skb counts for, until the network frees it. */
-enum prxe_account { PRXE_ACCOUNT_NONE, PRXE_ACCOUNT_REQ, PRXE_ACCOUNT_RESP };
-
-/* Memory of a packet, cut from a block. */
-struct prxe_cut {
-	struct page *page;	/* a reference; NULL: none */
-	u32 off, bytes;
-};
-
-struct prxe_maker {
-	struct sk_buff *train;	/* what was made and has not left */
-	/* The packet that is being made: */
-	struct prxe_cut own;	/* its memory, if its payload is not small */
-	u8 *at;			/* where its payload is written; NULL: nothing is begun, or no payload */
-	u32 payload_len;	/* how much is written there */
-	u8 small[PRXE_SMALL];
-};
-
-/* What is known of a train, in skb->cb until it leaves. */
-struct prxe_tx {
-	u8 *last;		/* BTH of the last packet */
-	u32 next_psn;
-	u32 total;		/* bytes of all packets, from the BTH to the ICRC */
-	u16 size;		/* of each packet but the last */
-	u8 pkts;
-	u8 account;		/* enum prxe_account */
-	bool closed;		/* its last packet is shorter: no other may follow */
-	bool ask;		/* the last packet may ask for an ACK */
-};
-
-#define PRXE_TX(skb)	((struct prxe_tx *)(skb)->cb)
 
 /*
  * Begin a packet, unless it is begun already: m->at is where the caller writes its payload, of
@@ -64,8 +25,8 @@ struct prxe_tx {
  */
 bool prxe_make_begin(struct prxe_maker *m, u8 opcode, u32 payload_len);
 /*
- * The packet that is begun has to wait, with @done bytes of its payload: give back the block that it
- * was cut from, which is much larger, if there is memory to move it to.
+ * The packet that is begun has to wait, with @done bytes of its payload: give back the block that
+ * it was cut from, which is much larger, if there is memory to move it to. Any context but hardirq.
  */
 void prxe_make_wait(struct prxe_maker *m, u8 opcode, u32 done);
 /* Drop the packet that was begun. Any context but hardirq. */

@@ -22,7 +22,6 @@
 #include <rdma/ib_verbs.h>
 #include "base/icrc.h"
 #include "base/packet.h"
-#include "carrier/wire_make.h"
 #include "carrier/wire_out.h"
 #include "transport/qp.h"
 

@@ -11,6 +11,25 @@
 struct prxe_av;
 struct prxe_qp;
 
+#define PRXE_TRAIN_MAX	64U	/* packets; the destructor's argument counts that far */
+
+/* Which side of the QP an skb counts for, until the network frees it. */
+enum prxe_account { PRXE_ACCOUNT_NONE, PRXE_ACCOUNT_REQ, PRXE_ACCOUNT_RESP };
+
+/* What is known of a train, in skb->cb until it leaves. */
+struct prxe_tx {
+	u8 *last;		/* BTH of the last packet */
+	u32 next_psn;
+	u32 total;		/* bytes of all packets, from the BTH to the ICRC */
+	u16 size;		/* of each packet but the last */
+	u8 pkts;
+	u8 account;		/* enum prxe_account */
+	bool closed;		/* its last packet is shorter: no other may follow */
+	bool ask;		/* the last packet may ask for an ACK */
+};
+
+#define PRXE_TX(skb)	((struct prxe_tx *)(skb)->cb)
+
 /* Room for the header of the link layer, those that tunnels add, and ours in front of the BTH. */
 #define PRXE_HEADROOM	(ALIGN(LL_MAX_HEADER, 16) + 48)
 

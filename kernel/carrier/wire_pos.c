@@ -9,6 +9,7 @@
  * requester's half.
  */
 #include "base/packet.h"
+#include "carrier/wire_make.h"
 #include "carrier/wire_pos.h"
 
 /*

@@ -23,12 +23,13 @@ static inline bool prxe_wire_is_rd(const struct prxe_wqe *wqe)
 }
 
 /*
- * The window: packets that a requester has under way at most. 1 MiB of them, but neither so few that
- * trains do not pay nor so many that their bookkeeping costs more memory than their payload.
+ * The window: packets that a requester has under way at most. 1 MiB of them; but never so few that
+ * trains do not pay, nor so many that one QP alone overflows a receiver whose network queues single
+ * packets (net.core.netdev_max_backlog is 1000).
  */
 static inline u32 prxe_wire_window(const struct prxe_qp *qp)
 {
-	return clamp_t(u32, (1U << 20) >> qp->mtu_shift, 256, 1024);
+	return clamp_t(u32, (1U << 20) >> qp->mtu_shift, 256, 512);
 }
 
 /* The oldest fetched WQE that is not over; NULL if there is none. */

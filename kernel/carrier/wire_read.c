@@ -12,6 +12,7 @@
 #include <linux/lockdep.h>
 #include <linux/slab.h>
 #include "base/packet.h"
+#include "carrier/wire_make.h"
 #include "carrier/wire_hold.h"
 #include "carrier/wire_out.h"
 #include "carrier/wire_park.h"

@@ -6,6 +6,7 @@
  * (wire_send.c).
  */
 #include <linux/slab.h>
+#include "carrier/wire_make.h"
 #include "carrier/wire_ack.h"
 #include "carrier/wire_out.h"
 #include "carrier/wire_pos.h"

@@ -18,6 +18,7 @@
 #include <linux/slab.h>
 #include "base/packet.h"
 #include "carrier/wire_data.h"
+#include "carrier/wire_make.h"
 #include "carrier/wire_hold.h"
 #include "carrier/wire_out.h"
 #include "carrier/wire_park.h"

@@ -6,6 +6,7 @@
  */
 #include <linux/slab.h>
 #include "base/packet.h"
+#include "carrier/wire_make.h"
 #include "carrier/wire_out.h"
 #include "carrier/wire_pos.h"
 #include "carrier/wire_send.h"
@@ -23,8 +24,8 @@
 #define READ_BYTES	(64U << 10)
 #define ACK_EVERY	32U	/* ask for an ACK after this many packets at the latest */
 /*
- * Sent at a time with BH off. The batch also ends when it has half of that and the train is full, so
- * that a long message is sent in full trains.
+ * Sent at a time with BH off. The batch also ends when it has half of that and the train is full:
+ * so a long message is sent in full trains.
  */
 #define BATCH_BYTES	(64U << 10)
 #define PKT_COST	4096U	/* each packet costs at least this much of the caller's budget */
@@ -254,8 +255,8 @@ static u32 run_length(struct prxe_qp *qp, const struct prxe_wqe *wqe, const stru
 }
 
 /*
- * Make packets, of which @pkt is the first, with one copy. Returns how many, perhaps none: memory is
- * missing, or a page, and the packet at which it is missing is made alone, which can wait for it.
+ * Make packets, of which @pkt is the first, with one copy. Returns how many, perhaps none: there is
+ * no memory, or a page is missing. Then the packet is made alone, and can wait for it.
  */
 static u32 send_run(struct prxe_qp *qp, struct prxe_wqe *wqe, struct prxe_pkt *pkt)
 {

@@ -11,10 +11,10 @@
 #include <linux/list.h>
 #include <linux/skbuff.h>
 #include <linux/types.h>
-#include "carrier/wire_make.h"
 #include "transport/qp.h"
 
 struct dst_entry;
+struct page;
 
 /* A cached route, protected by the lock or the ownership of its user. */
 struct prxe_route {
@@ -27,6 +27,27 @@ struct prxe_route {
 struct prxe_wire_skbs {
 	atomic_t out;
 	bool need;		/* schedule the QP when few are left */
+};
+
+/*
+ * A payload of so many bytes is copied into the head of its skb; a longer one is written where the
+ * network will read it.
+ */
+#define PRXE_SMALL	256U
+
+/* Memory of a packet, cut from a block. */
+struct prxe_cut {
+	struct page *page;	/* a reference; NULL: none */
+	u32 off, bytes;
+};
+
+struct prxe_maker {
+	struct sk_buff *train;	/* what was made and has not left */
+	/* The packet that is being made: */
+	struct prxe_cut own;	/* its memory, if its payload is not small */
+	u8 *at;			/* where its payload is written; NULL: none is begun */
+	u32 payload_len;	/* how much is written there */
+	u8 small[PRXE_SMALL];
 };
 
 /* Send side. Only the owner touches it, unless a comment says otherwise. */
@@ -43,9 +64,9 @@ struct prxe_wire_req {
 	u8 late_syndrome;
 	u32 late_psn;
 	struct prxe_maker make;	/* packets of the current batch, and the one that is incomplete */
-	u32 pend_index, pend_psn; /* the WQE and the PSN that pend_done and the incomplete one have */
+	u32 pend_index, pend_psn; /* the WQE and the PSN of pend_done and the incomplete one */
 	u32 pend_done;		/* bytes ready of the next payload, or of a READ's destination */
-	u32 no_run;		/* the packet with this PSN is not made in a run: a page was missing */
+	u32 no_run;		/* PSN of a packet that is not made in a run: a page was missing */
 	u32 single;		/* so many packets go one by one; wire_pos.c */
 	bool land_lost;		/* a response was dropped while one waits to land; any context */
 	u32 land_psn, land_done; /* the response that waits to land; its bytes that have landed */

@@ -36,12 +36,12 @@ ssize_t prxe_copy_out(void *dst, struct prxe_cursor *src, size_t len, u64 ahead,
 		      struct prxe_miss *miss);
 
 /*
- * Bytes that lie in equal parts, a payload each of a run of packets: 2^bits bytes each, and the next
+ * Bytes that lie in equal parts, a payload each of a run of packets: 2^bits bytes each, and each
  * begins step bytes behind the beginning of the one before.
  */
 struct prxe_parts {
 	u8 *at;				/* the first: in kernel memory */
-	const struct sk_buff *skb;	/* or: at byte off of a received skb, which may have fragments */
+	const struct sk_buff *skb;	/* or: at byte off of a received skb of any shape */
 	u32 off;
 	u32 step;
 	u8 bits;
