@@ -153,6 +153,8 @@ void shim_fail(const char *what, const char *file, int line) __attribute__((nore
 #define __GFP_ZERO	8U
 #define __GFP_NOWARN	16U
 #define __GFP_ACCOUNT	0U
+#define __GFP_COMP	0U
+#define __GFP_NOMEMALLOC 0U
 #define gfpflags_allow_blocking(gfp) (!!((gfp) & GFP_KERNEL))
 
 /* The n-th allocation from now fails when set to n; 0: none. */
@@ -188,6 +190,8 @@ static inline void *kmemdup(const void *p, size_t n, gfp_t gfp)
 #define be32_to_cpu(x)	__be32_to_cpu(x)
 #define be64_to_cpu(x)	__be64_to_cpu(x)
 #define cpu_to_le32(x)	__cpu_to_le32(x)
+#define htons(x)	__cpu_to_be16(x)
+#define ntohs(x)	__be16_to_cpu(x)
 static inline u8 get_random_u8(void) { return rand(); }
 static inline u32 get_unaligned_le32(const void *p)
 {
@@ -202,6 +206,19 @@ static inline u64 get_unaligned_le64(const void *p)
 
 	memcpy(&v, p, sizeof(v));
 	return __le64_to_cpu(v);
+}
+static inline u32 get_unaligned_be32(const void *p)
+{
+	__be32 v;
+
+	memcpy(&v, p, sizeof(v));
+	return __be32_to_cpu(v);
+}
+static inline void put_unaligned_be32(u32 v, void *p)
+{
+	__be32 be = __cpu_to_be32(v);
+
+	memcpy(p, &be, sizeof(be));
 }
 static inline void put_unaligned_le32(u32 v, void *p)
 {

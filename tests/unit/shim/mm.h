@@ -13,6 +13,8 @@ struct page {
 	unsigned long tag;	/* the test's own */
 	struct page *head;	/* of a large folio; NULL: a folio of its own */
 	bool has_poison;	/* the head: one of its pages is poisoned */
+	int refs;		/* of those that alloc_pages() has made, the first one only */
+	unsigned int order;
 };
 struct folio { struct page page; };
 #define page_folio(p)		((struct folio *)((p)->head ? (p)->head : (p)))
@@ -21,6 +23,13 @@ struct folio { struct page page; };
 #define folio_test_has_hwpoisoned(f) ((f)->page.has_poison)
 #define SHIM_PAGES	8192
 extern struct page shim_pages[SHIM_PAGES];	/* by page frame number; 0 is the zero page */
+struct page *alloc_pages(gfp_t gfp, unsigned int order);
+extern int shim_pages_out;	/* that alloc_pages() has made and that were not freed */
+void put_page(struct page *page);
+void get_page(struct page *page);
+#define page_ref_count(p)	__atomic_load_n(&(p)->refs, __ATOMIC_RELAXED)
+#define page_size(p)		(PAGE_SIZE << (p)->order)
+#define get_order(size)		order_base_2(DIV_ROUND_UP(size, PAGE_SIZE))
 #define page_address(p)		((p)->vaddr)
 #define kmap_local_page(p)	((p)->vaddr)
 #define kunmap_local(a)		((void)(a))

@@ -17,12 +17,21 @@ struct dst_entry;
 
 #define MAX_SKB_FRAGS	17
 typedef struct { struct page *page; u32 off, size; } skb_frag_t;
-struct skb_shared_info { u8 nr_frags; skb_frag_t frags[MAX_SKB_FRAGS]; };
+struct skb_shared_info {
+	u8 nr_frags;
+	u16 gso_size;
+	void *destructor_arg;
+	struct sk_buff *frag_list;
+	skb_frag_t frags[MAX_SKB_FRAGS];
+};
 struct sk_buff {
 	struct sk_buff *next;
-	u8 *data, *network, *transport;
-	unsigned int len, data_len;
-	struct skb_shared_info shared;
+	u8 *head, *data, *network, *transport;
+	unsigned int len, data_len, truesize;
+	unsigned int room, size;	/* behind head: to write to; all of it */
+	void (*destructor)(struct sk_buff *skb);
+	char cb[48] __attribute__((aligned(8)));
+	struct skb_shared_info shared;	/* the kernel has it behind the room */
 };
 struct sk_buff_head { struct sk_buff *first; spinlock_t lock; u32 qlen; };
 #define skb_queue_head_init(q)	do { \
@@ -39,14 +48,31 @@ struct sk_buff_head { struct sk_buff *first; spinlock_t lock; u32 qlen; };
 #define skb_frag_page(f)	((f)->page)
 #define skb_frag_off(f)		((f)->off)
 #define skb_frag_size(f)	((f)->size)
-#define skb_frag_foreach_page(f, f_off, f_len, p, p_off, p_len, copied) \
-	for ((p) = skb_frag_page(f) + ((f_off) >> PAGE_SHIFT), \
-	     (p_off) = (f_off) & (PAGE_SIZE - 1), (copied) = 0, \
-	     (p_len) = min_t(u32, f_len, PAGE_SIZE - (p_off)); \
-	     (copied) < (f_len); \
-	     (copied) += (p_len), (p)++, (p_off) = 0, \
-	     (p_len) = min_t(u32, (f_len) - (copied), PAGE_SIZE))
+#define skb_frag_address(f)	((void *)((u8 *)page_address(skb_frag_page(f)) + (f)->off))
+#define skb_frag_size_add(f, n)	((void)((f)->size += (n)))
+#define skb_walk_frags(s, l)	for ((l) = skb_shinfo(s)->frag_list; (l); (l) = (l)->next)
+#define skb_is_nonlinear(s)	((s)->data_len != 0)
 int skb_copy_bits(const struct sk_buff *skb, int off, void *to, int len);
+static inline void *skb_header_pointer(const struct sk_buff *skb, int off, int len, void *buf)
+{
+	if (off >= 0 && len <= (int)skb_headlen(skb) - off)
+		return skb->data + off;
+	return skb_copy_bits(skb, off, buf, len) ? NULL : buf;
+}
+
+/* ---- packets in the making ---- */
+#define LL_MAX_HEADER		128
+#define SKB_DATA_ALIGN(x)	ALIGN(x, 64)
+void *netdev_alloc_frag(unsigned int size);
+#define skb_free_frag(p)	free(p)
+struct sk_buff *build_skb(void *data, unsigned int size);
+/* NULL, too; nobody has written behind the room. */
+void kfree_skb(struct sk_buff *skb);
+void skb_reserve(struct sk_buff *skb, int len);
+int skb_tailroom(const struct sk_buff *skb);
+void *skb_put(struct sk_buff *skb, unsigned int len);
+bool skb_can_coalesce(struct sk_buff *skb, int i, const struct page *page, int off);
+void skb_fill_page_desc(struct sk_buff *skb, int i, struct page *page, int off, int size);
 
 /* ---- CRC-32: what the kernel's library and the crypto API have ---- */
 u32 crc32_le(u32 crc, const u8 *p, size_t len);

@@ -459,6 +459,39 @@ atomic_t shim_module_refs;
 /* ---- pages and address spaces ---- */
 struct page shim_pages[SHIM_PAGES];
 
+int shim_pages_out;
+
+struct page *alloc_pages(gfp_t gfp, unsigned int order)
+{
+	struct page *page;
+
+	if (!shim_has_memory(gfp))
+		return NULL;
+	page = calloc(1, sizeof(*page));
+	page->vaddr = aligned_alloc(PAGE_SIZE, PAGE_SIZE << order);
+	page->order = order;
+	page->refs = 1;
+	__atomic_add_fetch(&shim_pages_out, 1, __ATOMIC_RELAXED);
+	return page;
+}
+
+void get_page(struct page *page)
+{
+	SHIM_ASSERT(__atomic_fetch_add(&page->refs, 1, __ATOMIC_RELAXED) > 0);
+}
+
+void put_page(struct page *page)
+{
+	int left = __atomic_sub_fetch(&page->refs, 1, __ATOMIC_SEQ_CST);
+
+	SHIM_ASSERT(left >= 0);
+	if (!left) {
+		__atomic_sub_fetch(&shim_pages_out, 1, __ATOMIC_RELAXED);
+		free(page->vaddr);
+		free(page);
+	}
+}
+
 void (*shim_on_dirty)(struct page *page);
 
 bool set_page_dirty(struct page *page)
@@ -716,24 +749,123 @@ void shim_mm_exit(struct mm_struct *mm)
 /* ---- packets ---- */
 int skb_copy_bits(const struct sk_buff *skb, int off, void *to, int len)
 {
-	unsigned int i, pos = skb_headlen(skb);
+	unsigned int i, n, pos = skb_headlen(skb);
+	const struct sk_buff *list;
 	u8 *p = to;
 
 	if (off < 0 || len < 0 || (unsigned int)off + len > skb->len)
 		return -EFAULT;
-	for (; len && off < (int)pos; off++, len--)
-		*p++ = skb->data[off];
+	if (off < (int)pos) {
+		n = min_t(u32, len, pos - off);
+		memcpy(p, skb->data + off, n);
+		off += n;
+		len -= n;
+		p += n;
+	}
 	for (i = 0; len && i < skb->shared.nr_frags; i++) {
 		const skb_frag_t *f = &skb->shared.frags[i];
 
-		for (; len && off < (int)(pos + f->size); off++, len--) {
-			u32 at = f->off + (off - pos);
-
-			*p++ = ((u8 *)f->page[at / PAGE_SIZE].vaddr)[at % PAGE_SIZE];
+		if (off < (int)(pos + f->size)) {
+			n = min_t(u32, len, pos + f->size - off);
+			memcpy(p, (u8 *)skb_frag_address(f) + (off - pos), n);
+			off += n;
+		len -= n;
+		p += n;
 		}
 		pos += f->size;
 	}
+	for (list = skb->shared.frag_list; len && list; list = list->next) {
+		if (off < (int)(pos + list->len)) {
+			n = min_t(u32, len, pos + list->len - off);
+			if (skb_copy_bits(list, off - pos, p, n))
+				return -EFAULT;
+			off += n;
+		len -= n;
+		p += n;
+		}
+		pos += list->len;
+	}
 	return len ? -EFAULT : 0;
+}
+
+/* What shared info is in the kernel: must not be written to as if it were room. */
+#define SHARED_BYTES	SKB_DATA_ALIGN(sizeof(struct skb_shared_info))
+#define UNTOUCHED	0xee
+
+void *netdev_alloc_frag(unsigned int size)
+{
+	void *p = shim_alloc(size, GFP_ATOMIC);
+
+	if (p)
+		memset(p, UNTOUCHED, size);
+	return p;
+}
+
+struct sk_buff *build_skb(void *data, unsigned int size)
+{
+	struct sk_buff *skb = kzalloc(sizeof(*skb), GFP_ATOMIC);
+
+	if (!skb)
+		return NULL;
+	memset(skb->cb, UNTOUCHED, sizeof(skb->cb));
+	skb->head = data;
+	skb->data = data;
+	skb->size = size;
+	skb->room = size - SHARED_BYTES;
+	skb->truesize = sizeof(*skb) + size;
+	return skb;
+}
+
+void kfree_skb(struct sk_buff *skb)
+{
+	unsigned int i;
+
+	if (!skb)
+		return;
+	SHIM_ASSERT(!skb->next && !skb->shared.frag_list);
+	if (skb->destructor)
+		skb->destructor(skb);
+	for (i = skb->room; i < skb->size; i++)
+		SHIM_ASSERT(skb->head[i] == UNTOUCHED);
+	for (i = 0; i < skb->shared.nr_frags; i++)
+		put_page(skb->shared.frags[i].page);
+	free(skb->head);
+	free(skb);
+}
+
+void skb_reserve(struct sk_buff *skb, int len)
+{
+	SHIM_ASSERT(!skb->len && len <= skb_tailroom(skb));
+	skb->data += len;
+}
+
+int skb_tailroom(const struct sk_buff *skb)
+{
+	return skb->data_len ? 0 : skb->head + skb->room - (skb->data + skb->len);
+}
+
+void *skb_put(struct sk_buff *skb, unsigned int len)
+{
+	u8 *p = skb->data + skb->len;
+
+	SHIM_ASSERT(!skb->data_len && (int)len <= skb_tailroom(skb));
+	skb->len += len;
+	return p;
+}
+
+bool skb_can_coalesce(struct sk_buff *skb, int i, const struct page *page, int off)
+{
+	const skb_frag_t *f = skb->shared.frags + i - 1;
+
+	return i && f->page == page && f->off + f->size == (u32)off;
+}
+
+void skb_fill_page_desc(struct sk_buff *skb, int i, struct page *page, int off, int size)
+{
+	SHIM_ASSERT(i == skb->shared.nr_frags && i < MAX_SKB_FRAGS && size > 0);
+	SHIM_ASSERT(off >= 0 && (size_t)off + size <= page_size(page));
+	skb->shared.frags[i] = (skb_frag_t){ page, off, size };
+	skb->shared.nr_frags = i + 1;
 }
 
 u32 crc32_le(u32 crc, const u8 *p, size_t len)

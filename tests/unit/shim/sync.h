@@ -43,6 +43,7 @@ extern int shim_barrier_word;
 #else
 #define smp_store_release(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
 #endif
+#define smp_acquire__after_ctrl_dep() shim_barrier()
 #define smp_store_mb(x, v) do { WRITE_ONCE(x, v); smp_mb(); } while (0)
 #define cpu_relax()	sched_yield()
 #define cond_resched()	might_sleep()
@@ -188,6 +189,18 @@ static inline void spin_unlock(spinlock_t *l)
 #define lockdep_assert_in_softirq() ((void)0)
 #define lockdep_assert(cond)	((void)(cond))
 #define lockdep_assert_held(l)	((void)(l))
+
+/* Of this CPU's own data; on PREEMPT_RT a lock, else preemption is off. */
+typedef struct { int held; } local_lock_t;
+#define INIT_LOCAL_LOCK(l)	{ 0 }
+#define local_lock(l)		do { \
+		preempt_disable(); \
+		SHIM_ASSERT(!this_cpu_ptr(l)->held++); \
+	} while (0)
+#define local_unlock(l)		do { \
+		SHIM_ASSERT(!--this_cpu_ptr(l)->held); \
+		preempt_enable(); \
+	} while (0)
 
 struct mutex { pthread_mutex_t m; };
 #define DEFINE_MUTEX(x)		struct mutex x = { PTHREAD_MUTEX_INITIALIZER }
