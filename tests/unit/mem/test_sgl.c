@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * kernel/mem/sgl.c and kernel/transport/gather.c over a gate and copy functions that are models:
- * random SGE lists, positions and lengths; memory that is missing, poisoned or taken away in the
- * middle. What arrived is compared with a copy made byte by byte, all other bytes with what was
- * there.
+ * random SGE lists, positions and lengths; kernel memory in parts; memory that is missing, poisoned
+ * or taken away in the middle. What arrived is compared with a copy made byte by byte, all other
+ * bytes with what was there.
  */
-#include "common.h"
+#include "packets.h"
 #include "mem/copy.h"
 #include "mem/gate.h"
 #include "transport/wqe.h"
@@ -36,6 +36,7 @@ static struct {
 	int access;		/* what the gate must be asked for */
 	u64 max_ahead;
 	u32 gated;
+	struct prxe_parts parts;
 } t;
 
 static int mirror_stub;
@@ -121,23 +122,34 @@ ssize_t prxe_copy_in(struct prxe_cursor *dst, const void *src, size_t len, u64 a
 	return n;
 }
 
-ssize_t prxe_copy_out(void *dst, struct prxe_cursor *src, size_t len, u64 ahead,
-		      struct prxe_miss *miss)
+/* Byte @pos of all parts: how far it is behind the beginning of the first. */
+static u32 part_byte(const struct prxe_parts *p, u32 pos)
+{
+	u32 part = 1U << p->bits;
+
+	return pos / part * p->step + pos % part;
+}
+
+ssize_t prxe_copy_out_parts(const struct prxe_parts *dst, u32 pos, struct prxe_cursor *src,
+			    size_t len, u64 ahead, struct prxe_miss *miss)
 {
 	ssize_t n = moves(len, ahead, miss, false);
 
-	if (n > 0)
-		memcpy(dst, at(src, n), n);
+	assert_ptr_equal(dst, &t.parts);
+	for (ssize_t i = 0; i < n; i++)
+		dst->at[part_byte(dst, pos + i)] = *at(src, 1);
 	return n;
 }
 
-ssize_t prxe_copy_skb(struct prxe_cursor *dst, const struct sk_buff *skb, int off, size_t len,
-		      u64 ahead, struct prxe_miss *miss)
+ssize_t prxe_copy_in_parts(struct prxe_cursor *dst, const struct prxe_parts *src, u32 pos,
+			   size_t len, u64 ahead, struct prxe_miss *miss)
 {
 	ssize_t n = moves(len, ahead, miss, true);
 
-	if (n > 0)
-		assert_int_equal(skb_copy_bits(skb, off, at(dst, n), n), 0);
+	assert_ptr_equal(src, &t.parts);
+	for (ssize_t i = 0; i < n; i++)
+		assert_int_equal(skb_copy_bits(src->skb, src->off + part_byte(src, pos + i),
+					       at(dst, 1), 1), 0);
 	return n;
 }
 
@@ -233,7 +245,7 @@ static u32 granted(const struct side *s, u64 pos, u32 len, bool write)
 
 enum op {
 	GATHER, GATHER_INLINE, GATHER_TO, GATHER_TO_INLINE, GATHER_SGL, GATHER_SGL_INLINE,
-	SCATTER, SCATTER_SKB, SCATTER_FROM, PROBE, OPS,
+	SCATTER, SCATTER_PARTS, SCATTER_FROM, PROBE, OPS,
 };
 
 static void one_case(enum op op)
@@ -246,7 +258,7 @@ static void one_case(enum op op)
 	struct prxe_cursor cursor;
 	struct prxe_wqe *wqe;
 	u8 *kernel = NULL, *want, *before, *model = malloc(sizeof(right->mem));
-	u32 len, shift = 0, ok, i, cap;
+	u32 len, shift = 0, ok, i, cap, begin = 0, bytes;
 	u64 pos, dst_pos;
 	ssize_t n;
 
@@ -299,10 +311,26 @@ static void one_case(enum op op)
 			want[i] = in ? wqe->inline_data[pos + i] : pattern(9, pos + i);
 	}
 	memcpy(model, right->mem, sizeof(right->mem));
-	before = malloc(len + 1);
-	kernel = malloc(len + 1);
+	/* Kernel memory in parts, or in one piece; from byte @begin of all parts on. */
+	t.parts = (struct prxe_parts){ .bits = PRXE_ONE_PART };
+	if (op == GATHER || op == GATHER_INLINE || op == SCATTER_PARTS) {
+		t.parts.off = op == SCATTER_PARTS ? rnd_below(&t.r, 50) : 0;
+		t.parts.bits = rnd_below(&t.r, 8) ? rnd_below(&t.r, 9) : PRXE_ONE_PART;
+		begin = rnd_below(&t.r, 2) ? rnd_below(&t.r, 600) : 0;
+		if (op == GATHER_INLINE && begin + len > 1U << t.parts.bits)
+			t.parts.bits = 10;	/* one packet */
+		t.parts.step = (1U << t.parts.bits) + rnd_below(&t.r, 30);
+	}
+	bytes = len ? t.parts.off + part_byte(&t.parts, begin + len - 1) + 1 : 0;
+	before = malloc(bytes);
+	kernel = malloc(bytes);
+	rnd_fill(&t.r, before, bytes);
 	for (i = 0; i < len; i++)
-		kernel[i] = before[i] = from_wqe ? (u8)~want[i] : want[i];
+		before[t.parts.off + part_byte(&t.parts, begin + i)] =
+			from_wqe ? ~want[i] : want[i];
+	if (bytes)
+		memcpy(kernel, before, bytes);
+	t.parts.at = kernel;
 
 	t.moved = 0;
 	t.gated = 0;
@@ -317,7 +345,7 @@ static void one_case(enum op op)
 	switch (op) {
 	case GATHER:
 	case GATHER_INLINE:
-		n = prxe_wqe_gather(&left->qp, wqe, pos, kernel, len, &miss);
+		n = prxe_wqe_gather(&left->qp, wqe, pos, &t.parts, begin, len, &miss);
 		break;
 	case GATHER_TO:
 	case GATHER_TO_INLINE:
@@ -330,11 +358,13 @@ static void one_case(enum op op)
 	case SCATTER:
 		n = prxe_sgl_scatter(&right->qp.who, sgl, pos, kernel, len, &miss);
 		break;
-	case SCATTER_SKB: {
-		struct sk_buff skb = { .data = kernel, .len = len };
+	case SCATTER_PARTS: {
+		struct sk_buff *skb = some_skb(&t.r, kernel, bytes, -1, 1);
 
-		n = prxe_sgl_scatter_skb(&right->qp.who, sgl, pos, &skb, 0, len,
-					 rnd_below(&t.r, 1000), &miss);
+		t.parts.skb = skb;
+		n = prxe_sgl_scatter_parts(&right->qp.who, sgl, pos, &t.parts, begin, len,
+					   rnd_below(&t.r, 1000), &miss);
+		some_skb_free(skb);
 		break;
 	}
 	case SCATTER_FROM:
@@ -407,13 +437,14 @@ static void one_case(enum op op)
 	if (n < 0)
 		n = 0;
 	if (op == GATHER || op == GATHER_INLINE) {
-		assert_memory_equal(kernel, want, n);
-		assert_memory_equal(kernel + n, before + n, len - n);
+		for (i = 0; i < n; i++)
+			before[part_byte(&t.parts, begin + i)] = want[i];
 	} else if (op != PROBE) {
 		for (i = 0; i < n; i++)
 			model[dst_list ? byte_at(right, dst_pos + i, true) : i] = want[i];
 	}
 	assert_memory_equal(right->mem, model, sizeof(right->mem));
+	assert_memory_equal(kernel, before, bytes);	/* between the parts, too */
 	free(model);
 	free(want);
 	free(before);
