@@ -521,11 +521,11 @@ static void poisoned(void **state)
 	struct region *g;
 
 	r = rnd_start(126);
-	do {
+	g = region_new(PRXE_MR_PINNED, 1);
+	while (g->bytes < 64) {
+		region_free(g);
 		g = region_new(PRXE_MR_PINNED, 1);
-		if (g->bytes < 64)
-			region_free(g);
-	} while (g->bytes < 64);
+	}
 	g->mr.pd = &pds[0];
 	qp[0] = (struct prxe_qp){ .dev = &dev, .pd = &pds[0] };
 	put(g);
