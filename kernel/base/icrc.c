@@ -15,6 +15,7 @@
 #include <net/ipv6.h>
 #include "base/icrc.h"
 #include "base/packet.h"
+#include "base/piece.h"
 
 #define POLY	0xedb88320
 
@@ -273,9 +274,15 @@ bool prxe_icrc_good(const struct sk_buff *skb, bool v6, u32 off, u32 bytes,
 	const u8 *bth;
 	u16 first;
 
-	bth = skb_header_pointer(skb, off, PRXE_BTH_BYTES, bth_copy);
-	if (!bth || skb_copy_bits(skb, off + bytes - PRXE_ICRC_BYTES, wire, sizeof(wire)))
-		return false;
+	bth = prxe_skb_piece(skb, off, bytes);
+	if (likely(bth)) {
+		memcpy(wire, bth + bytes - PRXE_ICRC_BYTES, sizeof(wire));
+	} else {
+		bth = bth_copy;
+		if (skb_copy_bits(skb, off, bth_copy, sizeof(bth_copy)) ||
+		    skb_copy_bits(skb, off + bytes - PRXE_ICRC_BYTES, wire, sizeof(wire)))
+			return false;
+	}
 	memcpy(ip, skb_network_header(skb), ip_len + sizeof(struct udphdr));
 	if (bytes != skb->len)
 		prxe_icrc_set_len(ip, v6, bytes);

@@ -17,6 +17,7 @@
 #include <net/ip.h>
 #include "base/icrc.h"
 #include "base/packet.h"
+#include "base/piece.h"
 #include "carrier/wire_hold.h"
 #include "carrier/wire_state.h"
 #include "transport/qp.h"
@@ -81,12 +82,16 @@ bool prxe_wire_is_held(const struct sk_buff *skb)
 int prxe_rx_parse(const struct sk_buff *skb, u32 off, u32 len, struct prxe_pkt *pkt)
 {
 	u8 buf[PRXE_MAX_HDR_BYTES];
-	u32 avail = min_t(u32, len, sizeof(buf));
-	const u8 *hdr = skb_header_pointer(skb, off, avail, buf);
+	const u8 *hdr = prxe_skb_piece(skb, off, len);
+	u32 avail = len;
 	int err;
 
-	if (!hdr)
-		return -EINVAL;
+	if (unlikely(!hdr)) {
+		avail = min_t(u32, len, sizeof(buf));
+		if (skb_copy_bits(skb, off, buf, avail))
+			return -EINVAL;
+		hdr = buf;
+	}
 	err = prxe_pkt_parse(pkt, hdr, avail, len);
 	if (!err)
 		pkt->payload_off += off;

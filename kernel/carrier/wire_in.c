@@ -76,9 +76,12 @@ static void skb_gids(const struct sk_buff *skb, bool v6, union ib_gid *src, unio
 	}
 }
 
-/* Do the headers of this packet allow @qp to take it (IBTA 9.6)? */
+/*
+ * Do the headers of this packet allow @qp to take it (IBTA 9.6)? @same: it has accepted a packet of
+ * the same skb, so the addresses are right.
+ */
 static bool qp_accepts(struct prxe_qp *qp, const struct prxe_pkt *pkt, const struct sk_buff *skb,
-		       bool v6)
+		       bool v6, bool same)
 {
 	enum ib_qp_state state = READ_ONCE(qp->state);
 	union ib_gid src, dst;
@@ -106,6 +109,8 @@ static bool qp_accepts(struct prxe_qp *qp, const struct prxe_pkt *pkt, const str
 	if (transport == PRXE_UD)
 		return pkt->qkey == (qp->type == IB_QPT_GSI ? IB_QP1_QKEY :
 							      READ_ONCE(qp->attr.qkey));
+	if (same)
+		return true;
 	skb_gids(skb, v6, &src, &dst);
 	return !memcmp(&src, &qp->av.dgid, sizeof(src)) && !memcmp(&dst, &qp->av.sgid, sizeof(dst));
 }
@@ -207,7 +212,7 @@ static struct prxe_qp *judge(struct arrival *a, const struct prxe_pkt *pkt, u32 
 			prxe_count(a->dev, rcvd_no_qp);
 			goto drop;
 		}
-		if (!qp_accepts(qp, pkt, a->skb, a->v6))
+		if (!qp_accepts(qp, pkt, a->skb, a->v6, qp == a->qp))
 			goto drop;
 	} else if (PRXE_TRANSPORT(pkt->opcode) != PRXE_UD) {
 		prxe_count(a->dev, rcvd_malformed);

@@ -6,6 +6,7 @@
 #include <linux/sizes.h>
 #include <linux/skbuff.h>
 #include <linux/uaccess.h>
+#include "base/piece.h"
 #include "base/prxe.h"
 #include "mem/copy.h"
 #include "mem/gate.h"
@@ -415,6 +416,7 @@ static __always_inline int move_in_parts(void *d, const void *s, size_t n, size_
 {
 	const struct in_parts *from = arg;
 	const struct prxe_parts *parts = from->parts;
+	const void *piece;
 	int err = 0;
 	u32 k;
 
@@ -422,8 +424,12 @@ static __always_inline int move_in_parts(void *d, const void *s, size_t n, size_
 		u32 at;
 
 		k = n;
-		at = part_of(parts, from->pos + done, &k);
-		err = skb_copy_bits(parts->skb, parts->off + at, d, k);
+		at = parts->off + part_of(parts, from->pos + done, &k);
+		piece = prxe_skb_piece(parts->skb, at, k);
+		if (likely(piece))
+			memcpy(d, piece, k);
+		else
+			err = skb_copy_bits(parts->skb, at, d, k);
 	}
 	return err;
 }
