@@ -10,6 +10,7 @@
 #include "base/packet.h"
 #include "carrier/wire_ack.h"
 #include "carrier/wire_hold.h"
+#include "carrier/wire_out.h"
 #include "carrier/wire_pos.h"
 #include "carrier/wire_state.h"
 #include "mem/copy.h"
@@ -68,6 +69,12 @@ static void rewind_on_nak(struct prxe_qp *qp)
 		return;
 	if (!prxe_wire_take_retry(qp))
 		return;
+	/*
+	 * The next packets behind those that were sent again are missing, too: perhaps only the
+	 * first of each train arrives well (wire_pos.c).
+	 */
+	if (((w->una - w->rewound) & PRXE_PSN_MASK) < PRXE_TRAIN_MAX)
+		w->single = prxe_wire_window(qp);
 	w->rewound = w->una;
 	w->rewound_set = true;
 	prxe_wire_rewind(qp);

@@ -70,6 +70,9 @@ static int land(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *
 		prxe_mem_end();
 		if (n > 0)
 			rx->done += n;
+		/* A packet of the run was executed: an old error was not about the next one. */
+		if (step && rx->done >> qp->mtu_shift)
+			w->fault_error = 0;
 		if (miss.mirror) {
 			int err = prxe_resp_fault(qp, &miss, fault_key(qp, pkt, rx->done));
 
@@ -170,6 +173,7 @@ enum prxe_exec prxe_data_run(struct prxe_qp *qp, struct sk_buff *skb, const stru
 	struct prxe_resp *r = &qp->resp;
 	struct prxe_pkt run = *pkts;
 	u32 n = *num, i;
+	bool timing;
 	int err;
 
 	lockdep_assert_held(&r->lock);
@@ -187,6 +191,7 @@ enum prxe_exec prxe_data_run(struct prxe_qp *qp, struct sk_buff *skb, const stru
 	if (n < 2)
 		return PRXE_EXEC_DONE;
 	run.payload_len = n << qp->mtu_shift;
+	timing = w->park_timing;
 	err = land(qp, skb, &run, run_step(qp));
 
 	n = rx->done >> qp->mtu_shift;
@@ -195,8 +200,6 @@ enum prxe_exec prxe_data_run(struct prxe_qp *qp, struct sk_buff *skb, const stru
 	if (n) {
 		u32 bytes = n << qp->mtu_shift;
 
-		if (!err)
-			w->fault_error = 0;
 		w->done += bytes;
 		if (kind == PRXE_OPF_WRITE) {
 			w->va += bytes;
@@ -206,8 +209,12 @@ enum prxe_exec prxe_data_run(struct prxe_qp *qp, struct sk_buff *skb, const stru
 		for (i = 0; i < n; i++)
 			w->ack_due |= pkts[i].ackreq;
 	}
-	if (err > 0)
+	if (err > 0) {
+		/* The timer that land() started waits for the packet that is next now. */
+		if (!timing)
+			w->park_psn = r->psn;
 		return PRXE_EXEC_WAIT;
+	}
 	if (err < 0) {
 		landing_failed(qp, kind, err);
 		(*num)++;

@@ -166,7 +166,8 @@ void prxe_make_wait(struct prxe_maker *m, u8 opcode, u32 done)
 	struct prxe_cut c = { .bytes = m->own.bytes };
 	u8 *at;
 
-	if (!m->own.page || page_size(m->own.page) < FULL_SIZE)
+	if (!m->own.page || page_size(m->own.page) < FULL_SIZE ||
+	    get_order(c.bytes) >= FULL_ORDER)
 		return;
 	c.page = get_pages(GFP_NOWAIT, get_order(c.bytes));
 	if (!c.page)
@@ -240,10 +241,11 @@ bool prxe_make_fits(const struct sk_buff *skb, const struct prxe_pkt *pkt,
 		    enum prxe_account account, u32 max)
 {
 	u32 bytes = pkt_bytes(pkt->opcode, pkt->payload_len);
-	const struct prxe_tx *tx = PRXE_TX(skb);
+	const struct prxe_tx *tx;
 
 	if (!skb)
 		return true;
+	tx = PRXE_TX(skb);
 	if (tx->closed || tx->pkts >= max || bytes > tx->size || tx->account != account ||
 	    tx->next_psn != pkt->psn || tx->total + bytes > TRAIN_BYTES)
 		return false;
@@ -254,9 +256,9 @@ bool prxe_make_fits(const struct sk_buff *skb, const struct prxe_pkt *pkt,
 
 bool prxe_make_full(const struct prxe_maker *m)
 {
-	const struct prxe_tx *tx = PRXE_TX(m->train);
+	const struct sk_buff *skb = m->train;
 
-	return m->train && tx->total + tx->size > TRAIN_BYTES;
+	return skb && PRXE_TX(skb)->total + PRXE_TX(skb)->size > TRAIN_BYTES;
 }
 
 /* Hang memory that was cut from a block on the train, as its end; the reference goes along. */
@@ -305,7 +307,8 @@ bool prxe_make_add(struct prxe_qp *qp, struct prxe_maker *m, struct prxe_pkt *pk
 	u8 *p;
 
 	if (fresh) {
-		u32 room = !small ? 0 : account == PRXE_ACCOUNT_NONE ? HEAD_FEW : HEAD_MANY;
+		bool few = account == PRXE_ACCOUNT_NONE && !pkt->payload_len;
+		u32 room = !small ? 0 : few ? HEAD_FEW : HEAD_MANY;
 
 		m->train = new_train(room);
 		if (unlikely(!m->train))

@@ -50,8 +50,9 @@ bool prxe_make_add(struct prxe_qp *qp, struct prxe_maker *m, struct prxe_pkt *pk
  * prxe_make_run_begin(): memory for up to @want of them, with payloads of 2^@bits bytes. Returns
  * for how many, 0: no memory; says in *@parts where the payloads go, and keeps the memory in *@cut.
  * prxe_make_run_end(): the payloads of the first @num are complete: adds so many packets to the
- * train, which has room for them. @pkt is the first; the PSNs of the others follow. With @num 0 it
- * gives the memory back. False: no memory, nothing has changed, and the memory is given back.
+ * train, which has room for them. @pkt is the first, and asks for no ACK; the PSNs of the others
+ * follow. With @num 0 it gives the memory back. False: no memory, nothing has changed, and the
+ * memory is given back.
  */
 u32 prxe_make_run_room(const struct sk_buff *skb, const struct prxe_pkt *pkt,
 		       enum prxe_account account, u32 max);

@@ -55,13 +55,14 @@ bool prxe_wire_take_retry(struct prxe_qp *qp)
 	return false;
 }
 
-/* It is doubled for each retry, to four times what was asked for, which IBTA 9.7.6.1.3 allows. */
+/* It doubles with each timeout, to four times what was asked for, which IBTA 9.7.6.1.3 allows. */
+#define BACKOFF_MAX	2U
+
 static u64 ack_timeout(const struct prxe_qp *qp)
 {
 	u64 ns = prxe_timeout_ns(READ_ONCE(qp->attr.timeout) & 31);
-	u32 retries = qp->attr.retry_cnt - min_t(u32, qp->req.retry, qp->attr.retry_cnt);
 
-	return ns ? max_t(u64, ns, MIN_TIMEOUT_NS) << min(retries, 2U) : 0;
+	return ns ? max_t(u64, ns, MIN_TIMEOUT_NS) << prxe_wire_req(qp)->backoff : 0;
 }
 
 bool prxe_wire_look_at_clock(struct prxe_qp *qp)
@@ -92,6 +93,7 @@ bool prxe_wire_look_at_clock(struct prxe_qp *qp)
 	if (!prxe_wire_take_retry(qp))
 		return false;
 	prxe_wire_rewind(qp);
+	w->backoff = min(w->backoff + 1U, BACKOFF_MAX);
 	/*
 	 * A network card may cut trains in a way that the ICRC does not know. So a window's packets
 	 * go one by one now.

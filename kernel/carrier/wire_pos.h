@@ -64,6 +64,7 @@ static inline void prxe_wire_progress(struct prxe_qp *qp, u32 una)
 
 	WRITE_ONCE(w->una, una);
 	w->rewound_set = false;
+	w->backoff = 0;
 	qp->req.retry = qp->attr.retry_cnt;
 	qp->req.rnr_retry = qp->attr.rnr_retry;
 	w->rnr_wait = false;

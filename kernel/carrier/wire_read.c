@@ -234,8 +234,8 @@ static u32 respond_run(struct prxe_qp *qp, struct prxe_pkt *pkt)
 	prxe_mem_end();
 	prxe_miss_drop(&miss);
 	num = n > 0 ? n >> qp->mtu_shift : 0;
-	if (!num)
-		w->no_run = w->read_psn;
+	if (n < (ssize_t)len)
+		w->no_run = prxe_psn_add(w->read_psn, num);
 	if (!prxe_make_run_end(qp, &w->make, pkt, num, &cut, PRXE_ACCOUNT_RESP, false) || !num)
 		return 0;
 	responded(w, num << qp->mtu_shift, num);

@@ -66,6 +66,8 @@ void prxe_wire_req_reset(struct prxe_qp *qp)
 	w->rd_tail = 0;
 	w->unasked = 0;
 	w->single = 0;
+	w->no_run = U32_MAX;
+	w->backoff = 0;
 	w->rewound_set = false;
 	w->timer_on = false;
 	qp->req.timer_fired = false;

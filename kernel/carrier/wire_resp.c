@@ -417,6 +417,8 @@ void prxe_wire_resp_reset(struct prxe_qp *qp)
 	w->drop_msg = false;
 	w->preparing = false;
 	w->nak_sent = false;
+	w->single = false;
+	w->no_run = U32_MAX;
 	w->skbs.need = false;
 	prxe_route_drop(&w->route);
 	kfree(w->res);

@@ -266,7 +266,7 @@ static u32 send_run(struct prxe_qp *qp, struct prxe_wqe *wqe, struct prxe_pkt *p
 	struct prxe_miss miss = {};
 	struct prxe_parts parts;
 	struct prxe_cut cut;
-	bool fits, ok;
+	bool fits, ok, missed;
 	ssize_t n;
 	u32 num;
 
@@ -278,11 +278,12 @@ static u32 send_run(struct prxe_qp *qp, struct prxe_wqe *wqe, struct prxe_pkt *p
 	prxe_mem_begin();
 	n = prxe_wqe_gather(qp, wqe, pos, &parts, 0, num << qp->mtu_shift, &miss);
 	prxe_mem_end();
+	missed = n < (ssize_t)num << qp->mtu_shift;
 	prxe_miss_drop(&miss);
 	num = n > 0 ? n >> qp->mtu_shift : 0;
-	if (!num)
-		w->no_run = pkt->psn;
-	else if (!fits)
+	if (missed)
+		w->no_run = prxe_psn_add(pkt->psn, num);
+	if (num && !fits)
 		old = prxe_make_take(&w->make);
 	ok = prxe_make_run_end(qp, &w->make, pkt, num, &cut, PRXE_ACCOUNT_REQ, true);
 	replace_held(qp, old, ok);

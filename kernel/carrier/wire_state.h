@@ -70,6 +70,7 @@ struct prxe_wire_req {
 	u32 single;		/* so many packets go one by one; wire_pos.c */
 	bool land_lost;		/* a response was dropped while one waits to land; any context */
 	u32 land_psn, land_done; /* the response that waits to land; its bytes that have landed */
+	u8 backoff;		/* ACK timeouts since the last progress */
 	bool timer_on;		/* req.timer runs as the ACK or RNR timer */
 	bool rnr_wait;		/* nothing is sent before rnr_until */
 	ktime_t rnr_until;
