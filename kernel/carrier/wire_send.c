@@ -497,6 +497,22 @@ static enum prxe_step send_park(struct prxe_qp *qp, u32 index, struct prxe_miss 
 	return go_on ? PRXE_STEP_MORE : PRXE_STEP_BLOCKED;
 }
 
+/* Is the batch long enough? (Not if only the last packet of a message is left.) */
+static bool batch_ends(struct prxe_qp *qp, u32 total)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	const struct prxe_wqe *wqe;
+
+	if (total >= BATCH_BYTES)
+		return true;
+	if (total < BATCH_BYTES / 2 || !prxe_make_full(&w->make))
+		return false;
+	if (w->send == qp->req.fetch)
+		return true;
+	wqe = prxe_req_wqe(qp, w->send);
+	return wqe->state != PRXE_WQE_STARTED || qp->req.psn != wqe->last_psn;
+}
+
 /*
  * BH are off for a batch, so that the softirq of a receiver on this host runs once for the whole
  * batch; after that the network stack gets its turn.
@@ -517,8 +533,7 @@ enum prxe_step prxe_wire_send_batch(struct prxe_qp *qp, unsigned int *budget)
 		total += max(bytes, PKT_COST / 4);
 		if (r == SEND_OK)
 			*budget -= min(*budget, max(bytes, PKT_COST));
-	} while (r == SEND_OK && *budget && total < BATCH_BYTES && !prxe_qp_send_over(qp) &&
-		 !(total >= BATCH_BYTES / 2 && prxe_make_full(&w->make)));
+	} while (r == SEND_OK && *budget && !batch_ends(qp, total) && !prxe_qp_send_over(qp));
 	flush_held(qp, true);
 	prxe_wire_arm_timer(qp);
 	local_bh_enable();
