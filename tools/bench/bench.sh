@@ -115,8 +115,15 @@ peers() {
 	goal "latency of an 8 B WRITE, same host" write_lat 8 prxe rdma_rxe us '<=' 0.3333
 	goal "8 B WRITEs, same host" write_rate 8 prxe rdma_rxe /s '>=' 5
 	for t in write read send; do
-		goal "${t^^} of 64 KiB over veth" wire_${t}_bw 65536 prxe rdma_rxe MiB/s '>=' 1
+		goal "${t^^} of 64 KiB over veth" wire_${t}_bw 65536 prxe rdma_rxe MiB/s '>=' 2.2
+		[ -n "$(rp_median wire_${t}_bw 65536 no_icrc)" ] || continue
+		goal "the same with icrc=0" wire_${t}_bw 65536 no_icrc rdma_rxe MiB/s '>=' 5
+		goal "the same, against TCP" wire_${t}_bw 65536 no_icrc tcp MiB/s '>=' 0.6
 	done
+	[ -z "$(rp_median wire_write_bw 65536 udp)" ] ||
+		versus "WRITE over veth with icrc=0, against UDP datagrams of a packet" \
+			wire_write_bw 65536 no_icrc udp MiB/s
+	versus "latency of an 8 B WRITE, over veth" wire_write_lat 8 prxe rdma_rxe
 }
 
 versus() { # TITLE METRIC SIZE VARIANT TO [UNIT]: a figure without a goal; UNIT's default is us
@@ -342,7 +349,7 @@ tables=(peers odp counted counted-wire paging copies registration touch data-tab
 	echo '<div class="plots">'
 	for t in write read send; do
 		bars "${t^^} same host" ${t}_bw 65536 prxe rdma_rxe
-		bars "${t^^} over veth" wire_${t}_bw 65536 prxe rdma_rxe
+		bars "${t^^} over veth" wire_${t}_bw 65536 prxe no-ICRC=no_icrc rdma_rxe TCP=tcp
 	done | rp_bars "Bandwidth, 64 KiB" MiB/s higher
 	{
 		bars "same host" write_lat 8 prxe rdma_rxe

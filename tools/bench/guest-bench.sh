@@ -90,6 +90,10 @@ if has wire; then
 	wire_lines() {
 		printf 'prxe prxe0v prxe1v\n'
 		[ $peer = 0 ] || printf 'rdma_rxe rxe0v rxe1v\n'
+		[ "$1" = bw ] || return
+		[ "$type" != prxe ] || printf 'no_icrc prxe0v prxe1v icrc=0\n'
+		printf 'tcp tcp:ns-prxe0v tcp:ns-prxe1v 10.104.0.1\n'
+		[ "$2" != write ] || printf 'udp udp:ns-prxe0v udp:ns-prxe1v 10.104.0.1\n'
 	}
 	peer=1
 	(bench_dev_veth rxe rxe0v rxe1v 10.103.0) || {
@@ -100,9 +104,9 @@ if has wire; then
 	if (bench_dev_veth "$type" prxe0v prxe1v 10.104.0); then
 		for t in write read send; do
 			try series wire_${t}_bw ib_${t}_bw 65536 "$pairs" "$seconds" '' \
-				< <(wire_lines)
+				< <(wire_lines bw $t)
 		done
-		try series wire_write_lat ib_write_lat 8 "$pairs" "$seconds" '' < <(wire_lines)
+		try series wire_write_lat ib_write_lat 8 "$pairs" "$seconds" '' < <(wire_lines lat)
 	else
 		note "  no $type devices over veth"
 		failed=1

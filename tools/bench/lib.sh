@@ -148,10 +148,56 @@ perf_fail() { # WHAT
 	return 1
 }
 
-# Run one pair. The timeouts end both processes. Server and client may use the same device.
-perf() { # TOOL DEV0 DEV1 OPTION...
+# What the network itself does: one stream of iperf3 from namespace NS1 to ADDR in NS0. Datagrams
+# have the size of a packet of 4096 bytes.
+stream() { # tcp|udp NS0 NS1 ADDR
+	local pid i opts=()
+	[ "$1" = tcp ] || opts=(-u -b 0 -l 4112)
+	PORT=$((PORT + 1))
+	BW='' RATE='' LAT=''
+	in_ns "$2" timeout -k 2 "$PERF_TIMEOUT" iperf3 -s -1 -p "$PORT" >"$LOGS/server" 2>&1 &
+	pid=$!
+	for ((i = 0; i < 100; i++)); do
+		in_ns "$2" grep -qs ":$(printf '%04X' "$PORT") .* 0A " /proc/net/tcp /proc/net/tcp6 &&
+			break
+		sleep 0.02
+	done
+	opts+=(-t "${PRXE_BENCH_SECONDS:-1}" -f M)
+	remember "iperf3 -c $4 ${opts[*]}"
+	in_ns "$3" timeout -k 2 "$PERF_TIMEOUT" iperf3 -c "$4" -p "$PORT" "${opts[@]}" \
+		>"$LOGS/client" 2>&1 || {
+		kill $pid 2>/dev/null
+		wait $pid
+		perf_fail "iperf3 $1: exit status $?"
+		return 1
+	}
+	wait $pid
+	# What arrived: [  5]   0.00-1.00   sec   400 MBytes   400 MBytes/sec ... receiver
+	BW=$(awk '/ receiver$/ { for (i = 2; i <= NF; i++) if ($i == "MBytes/sec") print $(i - 1) }' \
+		"$LOGS/client")
+	[ -n "$BW" ] || perf_fail "iperf3 $1: no line of results"
+}
+
+# Run one pair. The timeouts end both processes. Server and client may use the same device. Instead
+# of devices: tcp:NS or udp:NS, and the address of the first as the last option. Option icrc=0 is
+# that of the module.
+perf() { # TOOL DEV0 DEV1 -s SIZE -n COUNT [OPTION...]
 	local tool=$1 d0=$2 d1=$3 i rc pid line
 	shift 3
+	case $d0 in
+	tcp:* | udp:*)
+		stream "${d0%%:*}" "${d0#*:}" "${d1#*:}" "${!#}"
+		return
+		;;
+	esac
+	if [ "${!#}" = icrc=0 ]; then
+		set -- "${@:1:$#-1}"
+		echo 0 >/sys/module/prxe/parameters/icrc || return 1
+		perf "$tool" "$d0" "$d1" "$@"
+		rc=$?
+		echo 1 >/sys/module/prxe/parameters/icrc
+		return $rc
+	fi
 	PORT=$((PORT + 1))
 	BW='' RATE='' LAT=''
 	timeout -k 2 "$PERF_TIMEOUT" "$tool" -d "$d0" -x "$GID" -F -p "$PORT" "$@" \
