@@ -270,6 +270,48 @@ static void gaps(unsigned linear)
 	mem_close(&m);
 }
 
+/*
+ * A SEND whose packets do not lie side by side: between them is one of the same length that is not
+ * for it. Each byte must be that of its own packet.
+ */
+static void between(int what)
+{
+	static const char *const name[] = { "a wrong ICRC", "another QP", "an old READ response" };
+	enum { N = 8, AT = 3 };
+	struct mem m = mem_open(what & 1 ? IBV_ACCESS_ON_DEMAND : 0);
+	struct sp_hdr junk = { .op = SP_SEND_MIDDLE, .psn = FAKE_PSN + AT };
+	struct t_ep rc, to;
+	struct ibv_wc wc;
+
+	t_context("a super-packet of a SEND, and in it %s", name[what]);
+	fake_open(&rc, &(struct t_opt){ .mtu = IBV_MTU_1024 });
+	t_recv_one(&rc, m.va, SLOT, m.mr->lkey, 7);
+	to = rc;
+	if (what == 1)
+		to.me.qpn ^= 0x155500;
+	if (what == 2)
+		junk = (struct sp_hdr){ .op = SP_READ_MIDDLE, .psn = FAKE_PSN - 100 };
+	begin();
+	for (unsigned i = 0; i < N; i++) {
+		if (i == AT)
+			add(&to, junk, 790, MTU, what ? 0 : SP_BAD_ICRC);
+		add(&rc, (struct sp_hdr){ .op = i == 0	   ? SP_SEND_FIRST :
+						i == N - 1 ? SP_SEND_LAST :
+							     SP_SEND_MIDDLE,
+					  .psn = FAKE_PSN + i },
+		    700 + i, MTU, 0);
+	}
+	go(NULL);
+	if (t_expect("the SEND", rc.rcq, IBV_WC_SUCCESS, &wc) &&
+	    (wc.wr_id != 7 || wc.byte_len != N * MTU))
+		t_fail("wr_id %llu byte_len %u", (unsigned long long)wc.wr_id, wc.byte_len);
+	for (unsigned i = 0; i < N; i++)
+		t_pat_check("a packet of the SEND", m.va + i * MTU, MTU, 700 + i, 0);
+	t_pat_check("behind the SEND", m.va + N * MTU, ROOM - N * MTU, GUARD, N * MTU);
+	t_ep_close(&rc);
+	mem_close(&m);
+}
+
 /* Pieces of a wrong size: none of them is a packet, but for the first. */
 static void shifted(unsigned size)
 {
@@ -311,6 +353,8 @@ void super_tests(void)
 	writes(19);
 	gaps(0);
 	gaps(1 << 16);
+	for (int what = 0; what < 3; what++)
+		between(what);
 	for (unsigned i = 0; i < ARRAY_LEN(sizes); i++)
 		shifted(sizes[i]);
 	t_context("%s", "");
