@@ -151,15 +151,15 @@ perf_fail() { # WHAT
 # What the network itself does: one stream of iperf3 from namespace NS1 to ADDR in NS0. Datagrams
 # have the size of a packet of 4096 bytes.
 stream() { # tcp|udp NS0 NS1 ADDR
-	local pid i opts=()
+	local pid i rate opts=()
 	[ "$1" = tcp ] || opts=(-u -b 0 -l 4112)
 	PORT=$((PORT + 1))
 	BW='' RATE='' LAT=''
 	in_ns "$2" timeout -k 2 "$PERF_TIMEOUT" iperf3 -s -1 -p "$PORT" >"$LOGS/server" 2>&1 &
 	pid=$!
 	for ((i = 0; i < 100; i++)); do
-		in_ns "$2" grep -qs ":$(printf '%04X' "$PORT") .* 0A " /proc/net/tcp /proc/net/tcp6 &&
-			break
+		in_ns "$2" grep -qs ":$(printf '%04X' "$PORT") .* 0A " \
+			/proc/net/tcp /proc/net/tcp6 && break
 		sleep 0.02
 	done
 	opts+=(-t "${PRXE_BENCH_SECONDS:-1}" -f M)
@@ -173,8 +173,8 @@ stream() { # tcp|udp NS0 NS1 ADDR
 	}
 	wait $pid
 	# What arrived: [  5]   0.00-1.00   sec   400 MBytes   400 MBytes/sec ... receiver
-	BW=$(awk '/ receiver$/ { for (i = 2; i <= NF; i++) if ($i == "MBytes/sec") print $(i - 1) }' \
-		"$LOGS/client")
+	rate='/ receiver$/ { for (i = 2; i <= NF; i++) if ($i == "MBytes/sec") print $(i - 1) }'
+	BW=$(awk "$rate" "$LOGS/client")
 	[ -n "$BW" ] || perf_fail "iperf3 $1: no line of results"
 }
 
