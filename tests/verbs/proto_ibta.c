@@ -583,9 +583,12 @@ static void ah_quota(struct t_dev *d)
 		       strerror(errno));
 	t_dev_close(other);
 	inet_ntop(AF_INET, d->gid.raw + 12, ip, sizeof(ip));
+	/* The client is rejected until the server listens. */
 	snprintf(cmd, sizeof(cmd),
-		 "timeout 20 rping -s -a %s -p 7471 -C 3 -V >/dev/null & sleep 0.5;"
-		 "timeout 20 rping -c -a %s -p 7471 -C 3 -V >/dev/null && wait $!",
+		 "timeout 40 rping -s -a %s -p 7471 -C 3 -V >/dev/null & "
+		 "for i in $(seq 30); do "
+		 "timeout 20 rping -c -a %s -p 7471 -C 3 -V >/dev/null 2>&1 && wait $! && exit 0; "
+		 "kill -0 $! 2>/dev/null || exit 1; sleep 0.5; done; exit 1",
 		 ip, ip);
 	if (system(cmd))
 		t_fail("beside %u AHs of one context, the connection manager does not work", n);
