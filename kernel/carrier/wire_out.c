@@ -130,8 +130,8 @@ static struct dst_entry *route_get(struct prxe_qp *qp, const struct prxe_av *av,
 /* ---- out ---- */
 
 /*
- * Packets of the module that the network has not freed yet, summed over CPUs. The module must not
- * be unloaded before them, because freeing them calls skb_gone().
+ * Trains of the module that the network has not freed yet, summed over CPUs. The module must not be
+ * unloaded before them, because freeing them calls skb_gone().
  */
 static DEFINE_PER_CPU(long, skbs_out);
 
