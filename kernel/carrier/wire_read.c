@@ -256,7 +256,6 @@ u32 prxe_read_respond(struct prxe_qp *qp)
 		.msn = r->msn,
 		.payload_len = len,
 	};
-
 	u32 num;
 
 	lockdep_assert_held(&qp->resp.lock);

@@ -290,8 +290,8 @@ static bool rcv_one(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_p
 		w->gap = false;
 	} else if (pkt->payload_len > 1U << qp->mtu_shift) {
 		/*
-		 * A UD message or a UC packet is never longer than the MTU. This one arrived in IP
-		 * fragments.
+		 * A UD message or a UC packet is never longer than the MTU. This one came in IP
+		 * fragments, or over a link with a larger MTU.
 		 */
 		prxe_count(qp->dev, rcvd_malformed);
 		return false;
