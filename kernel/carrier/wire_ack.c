@@ -9,6 +9,8 @@
 #include <linux/slab.h>
 #include "base/packet.h"
 #include "carrier/wire_ack.h"
+#include "carrier/wire_again.h"
+#include "carrier/wire_early.h"
 #include "carrier/wire_hold.h"
 #include "carrier/wire_out.h"
 #include "carrier/wire_pos.h"
@@ -18,11 +20,15 @@
 #include "mem/sgl.h"
 #include "transport/carrier.h"
 
+#define ASK_MAX		4U	/* times that a response is asked for, before the ACK timer */
+#define TRIAL_NS	(2 * NSEC_PER_MSEC)	/* at least, until a silent peer gets everything */
+
 /* If an ACK arrives during a retransmission, skip the packets that it covers. */
 static void resync(struct prxe_qp *qp)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 
+	prxe_wire_again_heard(qp);
 	if (prxe_psn_cmp(qp->req.psn, w->una) < 0) {
 		qp->req.psn = w->una;
 		w->send = qp->req.sq->index;
@@ -55,35 +61,22 @@ static bool ack_to(struct prxe_qp *qp, u32 psn)
 	return true;
 }
 
-/*
- * A sequence NAK asks for a retransmission; so does an answer that arrives before the response to
- * an earlier request. This uses up a retry, as a retransmission by the ACK timer does (IBTA
- * 9.7.5.1.3). At most one such rewind for each una: if the same packet is lost again, the ACK timer
- * recovers it.
- */
-static void rewind_on_nak(struct prxe_qp *qp)
-{
-	struct prxe_wire_req *w = prxe_wire_req(qp);
-
-	if (w->rewound_set && w->rewound == w->una)
-		return;
-	if (!prxe_wire_take_retry(qp))
-		return;
-	/*
-	 * The next packets behind those that were sent again are missing, too: perhaps only the
-	 * first of each train arrives well (wire_pos.c).
-	 */
-	if (((w->una - w->rewound) & PRXE_PSN_MASK) < PRXE_TRAIN_MAX)
-		w->single = prxe_wire_window(qp);
-	w->rewound = w->una;
-	w->rewound_set = true;
-	prxe_wire_rewind(qp);
-}
-
 enum resp_result {
 	RESP_TAKEN,
 	RESP_MISS,	/* the memory for its data is missing: keep the response, park */
 };
+
+/*
+ * The response to an earlier request is missing. Perhaps this one has overtaken it, so keep it and
+ * wait for a moment.
+ */
+static void came_early(struct prxe_qp *qp, const struct sk_buff *skb, const struct prxe_pkt *pkt)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+
+	if (!prxe_early_keep(qp, &w->early, skb, pkt))
+		w->early_full = true;
+}
 
 static void landing_failed(struct prxe_qp *qp, struct prxe_wqe *wqe)
 {
@@ -194,7 +187,7 @@ static enum resp_result take_data(struct prxe_qp *qp, struct sk_buff *skb, struc
 		}
 	}
 	if (!ack_to(qp, prxe_psn_add(pkt->psn, -1))) {
-		rewind_on_nak(qp);
+		came_early(qp, skb, pkt);
 		return RESP_TAKEN;
 	}
 	wqe = prxe_wire_oldest(qp);
@@ -242,7 +235,7 @@ static void take_nak(struct prxe_qp *qp, struct prxe_pkt *pkt)
 	switch (PRXE_AETH_VALUE(pkt->syndrome)) {
 	case PRXE_NAK_PSN_SEQ:
 		prxe_count(qp->dev, rcvd_seq_err);
-		rewind_on_nak(qp);
+		prxe_wire_again_nak(qp);
 		break;
 	case PRXE_NAK_INV_REQ:
 		prxe_wire_finish(qp, wqe, IB_WC_REM_INV_REQ_ERR);
@@ -259,7 +252,7 @@ static void take_nak(struct prxe_qp *qp, struct prxe_pkt *pkt)
 	}
 }
 
-static void take_ack(struct prxe_qp *qp, struct prxe_pkt *pkt)
+static void take_ack(struct prxe_qp *qp, const struct sk_buff *skb, struct prxe_pkt *pkt)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 	struct prxe_wqe *wqe;
@@ -267,7 +260,7 @@ static void take_ack(struct prxe_qp *qp, struct prxe_pkt *pkt)
 	switch (PRXE_AETH_TYPE(pkt->syndrome)) {
 	case PRXE_AETH_ACK:
 		if (!ack_to(qp, pkt->psn))
-			rewind_on_nak(qp);
+			came_early(qp, skb, pkt);
 		return;
 	case PRXE_AETH_RNR:
 	case PRXE_AETH_NAK:
@@ -288,7 +281,7 @@ static void take_ack(struct prxe_qp *qp, struct prxe_pkt *pkt)
 			w->late_psn = pkt->psn;
 			return;
 		}
-		rewind_on_nak(qp);
+		came_early(qp, skb, pkt);
 		return;
 	}
 	wqe = prxe_wire_oldest(qp);
@@ -314,7 +307,7 @@ static void take_late_nak(struct prxe_qp *qp)
 		return;
 	w->late_nak = false;
 	if (nak.psn == w->una)
-		take_ack(qp, &nak);
+		take_ack(qp, NULL, &nak);	/* its turn: it is not kept */
 }
 
 /* The packet of a queued skb whose turn it is: its length. */
@@ -340,7 +333,7 @@ static enum resp_result take_response(struct prxe_qp *qp, struct sk_buff *skb,
 	if (prxe_psn_cmp(pkt.psn, w->una) < 0)
 		return RESP_TAKEN;
 	if (pkt.flags & PRXE_OPF_ACK) {
-		take_ack(qp, &pkt);
+		take_ack(qp, skb, &pkt);
 		return RESP_TAKEN;
 	}
 	return take_data(qp, skb, &pkt, miss);
@@ -503,6 +496,122 @@ static void back_to_queue(struct prxe_qp *qp, struct sk_buff *skb)
 }
 
 /*
+ * Something new was acknowledged. Only that shows that the peer is alive: anybody could repeat old
+ * responses.
+ */
+static void heard(struct prxe_qp *qp)
+{
+	u64 timeout = prxe_timeout_ns(READ_ONCE(qp->attr.timeout) & 31);
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	s64 rtt;
+
+	w->last_heard = ktime_get();
+	if (!w->rtt_on || prxe_psn_cmp(w->una, w->rtt_psn) <= 0)
+		return;
+	w->rtt_on = false;
+	rtt = ktime_to_ns(ktime_sub(w->last_heard, w->rtt_at));
+	w->rtt = w->rtt ? w->rtt + (rtt - w->rtt) / 8 : rtt;
+	/* A fault at the peer may be in it. Twice of it must be less than the ACK timeout. */
+	if (timeout)
+		w->rtt = min_t(u64, w->rtt, timeout / 8);
+}
+
+/*
+ * Is it the turn of this response, which came early? Not while a response before it is missing. (A
+ * NAK for una is about a request that has none.)
+ */
+static bool is_due(struct prxe_qp *qp, const struct sk_buff *skb)
+{
+	const struct prxe_wqe *wqe = prxe_wire_oldest(qp);
+	struct prxe_pkt pkt;
+
+	if (!wqe || !prxe_wire_is_rd(wqe))
+		return true;
+	if (PRXE_RX(skb)->psn != prxe_wire_req(qp)->una)
+		return false;
+	return !PRXE_RX(skb)->ack || prxe_rx_parse(skb, 0, skb->len, &pkt) ||
+	       PRXE_AETH_TYPE(pkt.syndrome) != PRXE_AETH_ACK;
+}
+
+/* The response that came early and is due now, if there is one, is the next in the queue. */
+static void take_early(struct prxe_qp *qp)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	struct sk_buff *skb;
+
+	if (likely(!prxe_early_any(&w->early)))
+		return;
+	skb = prxe_early_first(&w->early, w->una);
+	if (!skb || !is_due(qp, skb))
+		return;
+	prxe_early_take(&w->early, skb);
+	back_to_queue(qp, skb);
+}
+
+/* The PSN behind the responses that are missing before @first, which came early. */
+static u32 gap_end(const struct sk_buff *first)
+{
+	struct prxe_pkt pkt;
+
+	/* An ACK says that the response of its own PSN has left, too. */
+	if (PRXE_RX(first)->ack && !prxe_rx_parse(first, 0, first->len, &pkt) &&
+	    PRXE_AETH_TYPE(pkt.syndrome) == PRXE_AETH_ACK)
+		return prxe_psn_add(PRXE_RX(first)->psn, 1);
+	return PRXE_RX(first)->psn;
+}
+
+/* Responses are missing before some that are kept. @late: the timer has ended. */
+static void look_for_gap(struct prxe_qp *qp, bool late)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	struct prxe_early *early = &w->early;
+	struct prxe_wqe *wqe = prxe_wire_oldest(qp);
+	struct sk_buff *first;
+
+	first = prxe_early_first(early, w->una);
+	if (!first) {
+		/* Behind those that were kept, and have landed, others had no room. */
+		if (w->early_full && wqe && prxe_wire_is_rd(wqe))
+			prxe_wire_again_ask(qp, prxe_psn_add(wqe->last_psn, 1));
+		w->early_full = false;
+		return;
+	}
+	if (early->psn == w->una && early->asked >= ASK_MAX)
+		return;
+	late = (late && prxe_early_late(early, w->una)) || (w->early_full && !early->asked);
+	if (prxe_early_ask(early, w->una, late))
+		prxe_wire_again_ask(qp, gap_end(first));
+}
+
+/* Is something missing that may still come? If a timer has ended, ask for it, or send it. */
+static void look_at_early(struct prxe_qp *qp)
+{
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+	bool late = READ_ONCE(w->early_late);
+	struct prxe_early *early = &w->early;
+
+	if (likely(!late && !prxe_early_any(early) && !w->early_full && !w->trial))
+		return;
+	if (late) {
+		WRITE_ONCE(w->early_late, false);
+		early->timing = false;
+	}
+	look_for_gap(qp, late);
+	if (READ_ONCE(qp->state) == IB_QPS_ERR)
+		return;
+	if (late && w->trial_timed == w->una && prxe_wire_again_stands(qp))
+		prxe_wire_again_all(qp);
+	if (prxe_early_any(early) && early->asked < ASK_MAX) {
+		prxe_early_start(early, early->asked ? 2 * w->rtt : 0);
+		w->trial_timed = w->una;
+	} else if (prxe_wire_again_stands(qp) && !(early->timing && w->trial_timed == w->una)) {
+		early->timing = false;
+		prxe_early_start(early, max_t(u64, 2 * w->rtt, TRIAL_NS));
+		w->trial_timed = w->una;
+	}
+}
+
+/*
  * Handle responses in order. Returns PRXE_STEP_DONE: go on and send, even if a response waits for
  * the memory that it is written to.
  */
@@ -530,6 +639,7 @@ static enum prxe_step take_responses(struct prxe_qp *qp)
 			}
 			resync(qp);
 			take_late_nak(qp);
+			take_early(qp);
 			if (READ_ONCE(qp->state) == IB_QPS_ERR) {
 				consume_skb(skb);
 				return PRXE_STEP_MORE;
@@ -537,13 +647,12 @@ static enum prxe_step take_responses(struct prxe_qp *qp)
 		}
 		consume_skb(skb);
 	}
+	look_at_early(qp);
+	if (READ_ONCE(qp->state) == IB_QPS_ERR)
+		return PRXE_STEP_MORE;
 out:
-	/*
-	 * Only a response that acknowledges something new shows that the peer is alive: anybody
-	 * could repeat old ones.
-	 */
 	if (una != w->una)
-		w->last_heard = ktime_get();
+		heard(qp);
 	return PRXE_STEP_DONE;
 }
 
@@ -563,6 +672,7 @@ enum prxe_step prxe_wire_serve_responses(struct prxe_qp *qp)
 	}
 	if (was_parked) {
 		w->last_heard = ktime_get();
+		w->rtt_on = false;
 		if (READ_ONCE(w->land_lost)) {
 			WRITE_ONCE(w->land_lost, false);
 			prxe_wire_rewind(qp);

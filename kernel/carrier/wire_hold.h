@@ -13,6 +13,7 @@ struct prxe_qp;
 struct prxe_rx {
 	u64 fill;		/* SEND, UD: number of its message; prxe_resp_claim() */
 	u32 done;		/* payload bytes written to memory; READ: bytes made present */
+	u32 psn;		/* kept because it came early: its PSN */
 	unsigned long since;	/* jiffies when it began to wait */
 	struct prxe_qp *qp;	/* the QP that it waits for */
 	/*
@@ -21,6 +22,7 @@ struct prxe_rx {
 	 */
 	u32 off;
 	u16 size;
+	bool ack;		/* kept because it came early: it is an ACK or NAK */
 	bool overuse;		/* exceeded max_dest_rd_atomic when it began to wait */
 };
 

@@ -138,6 +138,7 @@ void prxe_resp_rnr_for_fault(struct prxe_qp *qp, u32 more)
 	w->ack_due = false;
 	w->gap = false;
 	w->nak_sent = true;
+	w->rnr_sent = true;
 	if (prxe_resp_send_rnr(qp, qp->resp.psn, code))
 		prxe_count_add(qp->dev, rnr_for_fault_pkts, pkts);
 	else

@@ -35,6 +35,9 @@ void prxe_wire_rewind(struct prxe_qp *qp)
 	qp->req.psn = w->una;
 	w->send = qp->req.sq->index;
 	w->rd_tail = w->rd_head;
+	w->again = false;
+	w->trial = false;
+	w->rtt_on = false;
 	w->unasked = 0;
 	w->last_heard = ktime_get();
 	prxe_wire_forget_pend(qp);
@@ -93,6 +96,11 @@ bool prxe_wire_look_at_clock(struct prxe_qp *qp)
 	if (!prxe_wire_take_retry(qp))
 		return false;
 	prxe_wire_rewind(qp);
+	/* A NAK that is under way is about what is sent again now. */
+	w->naks = 0;
+	w->rewound = w->una;
+	w->rewound_set = true;
+	w->rewound_at = now;
 	w->backoff = min(w->backoff + 1U, BACKOFF_MAX);
 	/*
 	 * A network card may cut trains in a way that the ICRC does not know. So a window's packets

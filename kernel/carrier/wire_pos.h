@@ -23,13 +23,21 @@ static inline bool prxe_wire_is_rd(const struct prxe_wqe *wqe)
 }
 
 /*
+ * Bytes that one READ request asks for. The responder sends them all at once, in softirq; a longer
+ * READ becomes several requests.
+ */
+#define PRXE_READ_BYTES	(64U << 10)
+
+/*
  * The window: packets that a requester has under way at most. 1 MiB of them; but never so few that
  * trains do not pay, nor so many that one QP alone overflows a receiver whose network queues single
  * packets (net.core.netdev_max_backlog is 1000).
  */
+#define PRXE_WINDOW_MAX	512U
+
 static inline u32 prxe_wire_window(const struct prxe_qp *qp)
 {
-	return clamp_t(u32, (1U << 20) >> qp->mtu_shift, 256, 512);
+	return clamp_t(u32, (1U << 20) >> qp->mtu_shift, 256, PRXE_WINDOW_MAX);
 }
 
 /* The oldest fetched WQE that is not over; NULL if there is none. */
@@ -64,6 +72,7 @@ static inline void prxe_wire_progress(struct prxe_qp *qp, u32 una)
 
 	WRITE_ONCE(w->una, una);
 	w->rewound_set = false;
+	w->retried = false;
 	w->backoff = 0;
 	qp->req.retry = qp->attr.retry_cnt;
 	qp->req.rnr_retry = qp->attr.rnr_retry;

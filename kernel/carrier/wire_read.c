@@ -485,16 +485,42 @@ void prxe_dup_exec(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 		answer(qp, res);
 }
 
-/*
- * Drop the READ that is being answered and the repetitions behind it: the requester asks for them
- * again, with @pkt of the caller or with what follows it.
- */
-static void forget_answers(struct prxe_qp *qp)
+/* The last PSN of what @pkt asks for. */
+static u32 last_psn(const struct prxe_qp *qp, const struct prxe_pkt *pkt)
+{
+	u32 len = pkt->flags & PRXE_OPF_READ ? pkt->dma_len : 0;
+
+	return prxe_psn_add(pkt->psn, prxe_pkts(len, qp->mtu_shift) - 1);
+}
+
+/* A repetition that waits to be answered asks for nothing that @pkt does not ask for: drop it. */
+static void drop_older_dups(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+	u32 last = last_psn(qp, pkt);
+	struct sk_buff *skb, *next;
 
-	prxe_read_forget(qp);
-	__skb_queue_purge(&w->dups);
+	skb_queue_walk_safe(&w->dups, skb, next) {
+		u32 psn = PRXE_RX(skb)->psn;
+
+		if (prxe_psn_cmp(psn, pkt->psn) < 0 || prxe_psn_cmp(psn, last) > 0)
+			continue;
+		__skb_unlink(skb, &w->dups);
+		kfree_skb(skb);
+	}
+}
+
+/*
+ * Is the READ that is being answered to be given up for this repetition? Yes, if that asks for what
+ * has not been sent yet: then the requester has gone back. Else it asks only for what it has lost
+ * (wire_again.c), or will ask for the rest as well.
+ */
+static bool replaces_read(const struct prxe_qp *qp, const struct prxe_pkt *pkt)
+{
+	const struct prxe_wire_resp *w = prxe_wire_resp(qp);
+
+	return w->reading && prxe_psn_cmp(pkt->psn, w->read_psn) <= 0 &&
+	       prxe_psn_cmp(last_psn(qp, pkt), w->read_psn) >= 0;
 }
 
 void prxe_dup_rcv(struct prxe_qp *qp, const struct sk_buff *skb, const struct prxe_pkt *pkt)
@@ -512,17 +538,18 @@ void prxe_dup_rcv(struct prxe_qp *qp, const struct sk_buff *skb, const struct pr
 	}
 	if (pkt->payload_len > sizeof(u64) || !dup_resource(qp, pkt))
 		return;
-	if (w->reading && prxe_psn_cmp(pkt->psn, w->read_psn) <= 0) {
+	drop_older_dups(qp, pkt);
+	if (replaces_read(qp, pkt)) {
 		/*
-		 * The requester went back to here or further, so it will ask again for all that
-		 * follows. If the reason is that we wait for memory and have sent no response of
-		 * this READ yet, tell it so by an RNR NAK. (Not in the middle of a READ: there some
-		 * requesters accept nothing but responses.)
+		 * If the reason of the repetition is that we wait for memory and have sent no
+		 * response of this READ yet, tell the requester so by an RNR NAK. (Not in the
+		 * middle of a READ: there some requesters accept nothing but responses.)
 		 */
 		bool tell = w->faulting && pkt->psn == w->read_psn && pkt->psn == w->read_first;
 
-		forget_answers(qp);
+		prxe_read_forget(qp);
 		if (tell) {
+			__skb_queue_purge(&w->dups);
 			prxe_resp_send_rnr(qp, pkt->psn, PRXE_RNR_FAULT_LAST);
 			return;
 		}
@@ -532,8 +559,10 @@ void prxe_dup_rcv(struct prxe_qp *qp, const struct sk_buff *skb, const struct pr
 		return;
 	}
 	held = skb_queue_len(&w->dups) < DUPS_MAX ? prxe_wire_hold(qp, skb, pkt) : NULL;
-	if (held)
-		__skb_queue_tail(&w->dups, held);
-	else
+	if (!held) {
 		prxe_count(qp->dev, dropped);
+		return;
+	}
+	PRXE_RX(held)->psn = pkt->psn;
+	__skb_queue_tail(&w->dups, held);
 }

@@ -8,6 +8,7 @@
 #include <linux/slab.h>
 #include "carrier/wire_make.h"
 #include "carrier/wire_ack.h"
+#include "carrier/wire_early.h"
 #include "carrier/wire_out.h"
 #include "carrier/wire_pos.h"
 #include "carrier/wire_req.h"
@@ -44,14 +45,28 @@ void prxe_wire_req_forget(struct prxe_qp *qp)
 	w->acks_pkts = 0;
 	__skb_queue_purge(&w->acks);
 	spin_unlock_bh(&w->acks.lock);
+	prxe_early_forget(&w->early);
+	w->early_full = false;
 	w->land_done = 0;
 	WRITE_ONCE(w->land_lost, false);
 	w->late_nak = false;
 }
 
+static enum hrtimer_restart early_timer(struct hrtimer *timer)
+{
+	struct prxe_wire *wire = container_of(timer, struct prxe_wire, req.early.timer);
+
+	WRITE_ONCE(wire->req.early_late, true);
+	prxe_req_kick(prxe_wire_qp(wire), true);
+	return HRTIMER_NORESTART;
+}
+
 void prxe_wire_req_init(struct prxe_qp *qp)
 {
-	skb_queue_head_init(&prxe_wire_req(qp)->acks);
+	struct prxe_wire_req *w = prxe_wire_req(qp);
+
+	skb_queue_head_init(&w->acks);
+	prxe_early_init(&w->early, early_timer);
 }
 
 void prxe_wire_req_reset(struct prxe_qp *qp)
@@ -59,6 +74,8 @@ void prxe_wire_req_reset(struct prxe_qp *qp)
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 
 	prxe_wire_req_forget(qp);
+	prxe_early_reset(&w->early);
+	WRITE_ONCE(w->early_late, false);
 	prxe_route_drop(&w->route);
 	kfree(w->rd_last);
 	w->rd_last = NULL;
@@ -69,6 +86,13 @@ void prxe_wire_req_reset(struct prxe_qp *qp)
 	w->no_run = U32_MAX;
 	w->backoff = 0;
 	w->rewound_set = false;
+	w->again = false;
+	w->trial = false;
+	w->keeps = false;
+	w->refused = 0;
+	w->retried = false;
+	w->rtt_on = false;
+	w->rtt = 0;
 	w->timer_on = false;
 	qp->req.timer_fired = false;
 	w->rnr_wait = false;
@@ -82,6 +106,7 @@ void prxe_wire_req_start(struct prxe_qp *qp)
 
 	WRITE_ONCE(w->una, qp->req.psn);
 	WRITE_ONCE(w->sent_high, qp->req.psn);
+	w->rewound = prxe_psn_add(qp->req.psn, -PRXE_TRAIN_MAX);
 	w->send = qp->req.sq->index;
 	w->last_heard = ktime_get();
 }

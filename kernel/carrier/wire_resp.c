@@ -18,6 +18,7 @@
 #include <linux/slab.h>
 #include "base/packet.h"
 #include "carrier/wire_data.h"
+#include "carrier/wire_early.h"
 #include "carrier/wire_make.h"
 #include "carrier/wire_hold.h"
 #include "carrier/wire_out.h"
@@ -38,6 +39,7 @@ static void forget_packets(struct prxe_qp *qp)
 	prxe_read_forget(qp);
 	__skb_queue_purge(&w->dups);
 	__skb_queue_purge(&w->parked);
+	prxe_early_forget(&w->early);
 	w->ack_due = false;
 	w->gap = false;
 }
@@ -137,6 +139,84 @@ static bool exec_parked(struct prxe_qp *qp, struct sk_buff *skb)
 	return true;
 }
 
+/* RC: the packet that was missing has come. */
+static void next_came(struct prxe_wire_resp *w)
+{
+	w->nak_sent = false;
+	w->rnr_sent = false;
+	w->gap = false;
+}
+
+/* The number of PSNs that a request takes. */
+static u32 request_psns(const struct prxe_qp *qp, const struct prxe_pkt *pkt)
+{
+	if (!(pkt->flags & PRXE_OPF_READ))
+		return 1;
+	return prxe_pkts(min(pkt->dma_len, PRXE_MAX_MSG), qp->mtu_shift);
+}
+
+/* The PSN of the next packet that is to be received in order. */
+static u32 next_psn(const struct prxe_qp *qp)
+{
+	const struct prxe_wire_resp *w = prxe_wire_resp(qp);
+
+	return skb_queue_empty(&w->parked) ? qp->resp.psn : w->recv_psn;
+}
+
+/* @held, a copy of @pkt, waits behind those that wait already; it is the next in order. */
+static void park_held(struct prxe_qp *qp, struct sk_buff *held, const struct prxe_pkt *pkt)
+{
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+
+	/* Packets that were given up and come again must not be counted twice. */
+	if (skb_queue_empty(&w->parked))
+		w->rd_parked = 0;
+	if (qp->type == IB_QPT_RC && pkt->flags & OP_RD)
+		count_rd(qp, held);
+	__skb_queue_tail(&w->parked, held);
+	w->recv_psn = prxe_psn_add(pkt->psn, request_psns(qp, pkt));
+}
+
+/* What came early, and is next in order now, has its turn behind those that are parked. */
+static void take_early(struct prxe_qp *qp)
+{
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+	struct sk_buff *skb;
+	struct prxe_pkt pkt;
+
+	while (prxe_early_any(&w->early)) {
+		u32 psn = next_psn(qp);
+
+		skb = prxe_early_first(&w->early, psn);
+		if (!skb || PRXE_RX(skb)->psn != psn)
+			break;
+		prxe_early_take(&w->early, skb);
+		if (prxe_pkt_parse(&pkt, skb->data, skb_headlen(skb), skb->len)) {
+			kfree_skb(skb);		/* cannot be: it was parsed when it came */
+			break;
+		}
+		next_came(w);
+		prxe_early_closed(&w->early, psn);
+		if (w->faulting)
+			prxe_resp_timer_start(qp);
+		park_held(qp, skb, &pkt);
+	}
+}
+
+/* Packets are kept that came early: is it time to ask for what is missing before them? */
+static void look_for_gap(struct prxe_qp *qp)
+{
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+
+	if (w->rnr_sent)
+		prxe_early_forget(&w->early);	/* the requester sends them again */
+	if (!prxe_early_any(&w->early))
+		return;
+	if (prxe_early_ask(&w->early, next_psn(qp), false))
+		w->gap = true;
+	prxe_early_start(&w->early, 0);
+}
+
 /*
  * Execute what can be executed now, about @budget bytes of it. Returns true if there is more to do
  * at once.
@@ -153,6 +233,7 @@ static bool run(struct prxe_qp *qp, unsigned int budget)
 		struct sk_buff *skb;
 		u32 sent;
 
+		take_early(qp);
 		if (!w->reading && skb_queue_empty(&w->dups) &&
 		    (w->faulting || skb_queue_empty(&w->parked)))
 			break;
@@ -185,9 +266,10 @@ static bool run(struct prxe_qp *qp, unsigned int budget)
 		 * An RNR NAK was sent: the requester resends everything from this packet on, so
 		 * drop the rest.
 		 */
-		if (qp->type == IB_QPT_RC && w->nak_sent && !skb_queue_empty(&w->parked))
+		if (qp->type == IB_QPT_RC && w->rnr_sent && !skb_queue_empty(&w->parked))
 			__skb_queue_purge(&w->parked);
 	}
+	look_for_gap(qp);
 	if (!prxe_resp_may_run(qp))
 		forget_packets(qp);
 	else if (qp->type == IB_QPT_RC)
@@ -197,12 +279,22 @@ static bool run(struct prxe_qp *qp, unsigned int budget)
 	return more;
 }
 
-/* The number of PSNs that a request takes. */
-static u32 request_psns(const struct prxe_qp *qp, const struct prxe_pkt *pkt)
+/*
+ * RC: packets before this one are missing. Keep it, or ask for them at once. (But after an RNR NAK
+ * the requester sends this one again in any case.)
+ */
+static void came_early(struct prxe_qp *qp, const struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
-	if (!(pkt->flags & PRXE_OPF_READ))
-		return 1;
-	return prxe_pkts(min(pkt->dma_len, PRXE_MAX_MSG), qp->mtu_shift);
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+	u32 ahead = (pkt->psn - w->recv_psn) & PRXE_PSN_MASK;
+
+	if (w->rnr_sent)
+		return;
+	if (ahead < prxe_wire_window(qp) && pkt->payload_len <= 1U << qp->mtu_shift &&
+	    prxe_early_keep(qp, &w->early, skb, pkt))
+		return;
+	if (!w->nak_sent)
+		w->gap = true;
 }
 
 /* RC: is it the next packet? If not, it was handled here. */
@@ -214,6 +306,7 @@ static bool rcv_in_order(struct prxe_qp *qp, const struct sk_buff *skb, const st
 
 	if (skb_queue_empty(&w->parked))
 		w->recv_psn = r->psn;
+	prxe_early_learn(&w->early, pkt->psn);
 	if (pkt->psn == w->recv_psn)
 		return true;
 	if (diff < 0) {
@@ -223,8 +316,8 @@ static bool rcv_in_order(struct prxe_qp *qp, const struct sk_buff *skb, const st
 	/* It is parked already, or ahead of the expected PSN. */
 	if (diff > AHEAD_MAX)
 		prxe_count(qp->dev, dropped);
-	else if (prxe_psn_cmp(pkt->psn, w->recv_psn) > 0 && !w->nak_sent)
-		w->gap = true;
+	else if (prxe_psn_cmp(pkt->psn, w->recv_psn) > 0)
+		came_early(qp, skb, pkt);
 	return false;
 }
 
@@ -262,13 +355,7 @@ static void park(struct prxe_qp *qp, const struct sk_buff *skb, const struct prx
 	}
 	if (w->faulting)
 		prxe_resp_timer_start(qp);
-	/* Packets that were given up and come again must not be counted twice. */
-	if (skb_queue_empty(&w->parked))
-		w->rd_parked = 0;
-	if (qp->type == IB_QPT_RC && pkt->flags & OP_RD)
-		count_rd(qp, held);
-	__skb_queue_tail(&w->parked, held);
-	w->recv_psn = prxe_psn_add(pkt->psn, request_psns(qp, pkt));
+	park_held(qp, held, pkt);
 }
 
 static bool waits(const struct prxe_wire_resp *w)
@@ -286,8 +373,7 @@ static bool rcv_one(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_p
 	if (qp->type == IB_QPT_RC) {
 		if (!rcv_in_order(qp, skb, pkt))
 			return w->gap || waits(w);
-		w->nak_sent = false;
-		w->gap = false;
+		next_came(w);
 	} else if (pkt->payload_len > 1U << qp->mtu_shift) {
 		/*
 		 * A UD message or a UC packet is never longer than the MTU. This one came in IP
@@ -299,7 +385,7 @@ static bool rcv_one(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_p
 	prxe_qp_established(qp);
 	if (waits(w) || exec(qp, skb, pkt) != PRXE_EXEC_DONE)
 		park(qp, skb, pkt);
-	return waits(w);
+	return waits(w) || prxe_early_any(&w->early);
 }
 
 /*
@@ -318,8 +404,7 @@ static u32 rcv_run(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pk
 	if (n < 2)
 		return 0;
 	memset(PRXE_RX(skb), 0, sizeof(struct prxe_rx));
-	w->nak_sent = false;
-	w->gap = false;
+	next_came(w);
 	prxe_qp_established(qp);
 	done = n;
 	if (prxe_data_run(qp, skb, pkts, &done) == PRXE_EXEC_WAIT) {
@@ -373,6 +458,57 @@ bool prxe_wire_resp_work(struct prxe_qp *qp)
 	return more;
 }
 
+/*
+ * How often one packet is asked for. A requester that goes back expects one NAK for each gap; each
+ * may use up one of its retries. One that sends only what is missing is like ours (wire_again.c).
+ */
+#define ASK_MAX		1U
+#define ASK_MAX_ALONE	8U
+/*
+ * After so many waits (about 200 ms) what came early is dropped. The requester is gone, or its ACK
+ * timer is to find out.
+ */
+#define WAIT_TIMES	9U
+
+/* What was missing when the timer was started may have been lost. */
+static void early_time_is_up(struct prxe_qp *qp)
+{
+	struct prxe_wire_resp *w = prxe_wire_resp(qp);
+	struct prxe_early *early = &w->early;
+
+	if (!prxe_resp_may_run(qp))
+		return;
+	if (run(qp, PRXE_PASS_BYTES))
+		prxe_qp_schedule(qp);
+	if (!prxe_resp_may_run(qp) || !prxe_early_any(early))
+		return;
+	/* A NAK can leave only if nothing waits to be executed before the gap. */
+	if (prxe_early_late(early, next_psn(qp)) && !waits(w)) {
+		prxe_early_ask(early, early->psn, true);
+		if (early->asked > WAIT_TIMES) {
+			prxe_early_forget(early);
+			return;
+		}
+		if (early->asked <= (early->alone ? ASK_MAX_ALONE : ASK_MAX)) {
+			w->gap = true;
+			prxe_resp_acknowledge(qp);
+		}
+	}
+	prxe_early_start(early, 0);
+}
+
+static enum hrtimer_restart early_timer(struct hrtimer *timer)
+{
+	struct prxe_wire *wire = container_of(timer, struct prxe_wire, resp.early.timer);
+	struct prxe_qp *qp = prxe_wire_qp(wire);
+
+	spin_lock_bh(&qp->resp.lock);
+	wire->resp.early.timing = false;
+	early_time_is_up(qp);
+	prxe_resp_unlock(qp);
+	return HRTIMER_NORESTART;
+}
+
 /* ---- life ---- */
 
 void prxe_wire_resp_init(struct prxe_qp *qp)
@@ -383,6 +519,7 @@ void prxe_wire_resp_init(struct prxe_qp *qp)
 	__skb_queue_head_init(&w->dups);
 	__skb_queue_head_init(&w->out);
 	prxe_resp_park_init(qp, run);
+	prxe_early_init(&w->early, early_timer);
 }
 
 /*
@@ -417,6 +554,7 @@ void prxe_wire_resp_reset(struct prxe_qp *qp)
 	w->drop_msg = false;
 	w->preparing = false;
 	w->nak_sent = false;
+	w->rnr_sent = false;
 	w->single = false;
 	w->no_run = U32_MAX;
 	w->skbs.need = false;
@@ -424,6 +562,7 @@ void prxe_wire_resp_reset(struct prxe_qp *qp)
 	kfree(w->res);
 	w->res = NULL;
 	spin_unlock_bh(&r->lock);
+	prxe_early_reset(&w->early);
 	hrtimer_cancel(&w->park_timer);
 	w->park_timing = false;	/* nothing is received any more, so nobody starts it again */
 }

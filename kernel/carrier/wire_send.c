@@ -6,6 +6,7 @@
  */
 #include <linux/slab.h>
 #include "base/packet.h"
+#include "carrier/wire_again.h"
 #include "carrier/wire_make.h"
 #include "carrier/wire_out.h"
 #include "carrier/wire_pos.h"
@@ -17,11 +18,6 @@
 #include "transport/gather.h"
 #include "transport/qp.h"
 
-/*
- * Bytes that one READ request asks for. The responder sends them all at once, in softirq; a longer
- * READ becomes several requests.
- */
-#define READ_BYTES	(64U << 10)
 #define ACK_EVERY	32U	/* ask for an ACK after this many packets at the latest */
 /*
  * Sent at a time with BH off. The batch also ends when it has half of that and the train is full:
@@ -162,6 +158,15 @@ static void sent(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pkts)
 	}
 }
 
+/* A train leaves. */
+static void leave(struct prxe_qp *qp, struct sk_buff *skb)
+{
+	const struct prxe_tx *tx = PRXE_TX(skb);
+
+	prxe_wire_again_train(qp, prxe_psn_add(tx->next_psn, -tx->pkts), tx->pkts);
+	prxe_wire_xmit(qp, &qp->av, skb, &prxe_wire_req(qp)->route);
+}
+
 /*
  * Send the train that was held back. A train is held until a packet comes that does not fit it, or
  * the batch ends. At the end of the batch its last packet is known to be the last one for now: then
@@ -179,7 +184,7 @@ static void flush_held(struct prxe_qp *qp, bool ask)
 		PRXE_TX(skb)->last[8] |= 0x80;	/* AckReq */
 		w->unasked = 0;
 	}
-	prxe_wire_xmit(qp, &qp->av, skb, &w->route);
+	leave(qp, skb);
 }
 
 static u32 train_max(const struct prxe_wire_req *w)
@@ -199,7 +204,7 @@ static void replace_held(struct prxe_qp *qp, struct sk_buff *old, bool ok)
 	if (!old)
 		return;
 	if (ok)
-		prxe_wire_xmit(qp, &qp->av, old, &w->route);
+		leave(qp, old);
 	else
 		w->make.train = old;
 }
@@ -239,6 +244,7 @@ static u32 run_length(struct prxe_qp *qp, const struct prxe_wqe *wqe, const stru
 	if (qp->type == IB_QPT_RC) {
 		/* The one that asks for an ACK is made alone. */
 		n = min(n, ACK_EVERY - 1 - w->unasked);
+		n = min(n, prxe_wire_again_left(qp) - 1);
 		n = min(n, prxe_wire_window(qp) - ((pkt->psn - w->una) & PRXE_PSN_MASK));
 	}
 	/* Do not step over a packet that waits for its memory. */
@@ -332,7 +338,8 @@ static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 		prxe_make_wait(&w->make, pkt.opcode, w->pend_done);
 		return r;
 	}
-	pkt.ackreq = qp->type == IB_QPT_RC && w->unasked + 1 >= ACK_EVERY;
+	pkt.ackreq = qp->type == IB_QPT_RC &&
+		     (w->unasked + 1 >= ACK_EVERY || prxe_wire_again_left(qp) == 1);
 	if (!hold(qp, &pkt, true))
 		return SEND_NOMEM;
 	w->unasked = pkt.ackreq ? 0 : w->unasked + 1;
@@ -348,16 +355,26 @@ static enum send_result send_data(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 	return SEND_OK;
 }
 
+/* How much of a READ, from byte @pos on, the next request asks for. */
+static u32 read_len(const struct prxe_qp *qp, const struct prxe_wqe *wqe, u32 pos)
+{
+	u64 again = (u64)prxe_wire_again_left(qp) << qp->mtu_shift;
+	/*
+	 * A READ request that is sent again must not go beyond the original 64 KiB boundary: the
+	 * responder matches a duplicate against one remembered request and ignores one that spans
+	 * two.
+	 */
+	u32 len = min(wqe->length - pos, PRXE_READ_BYTES - pos % PRXE_READ_BYTES);
+
+	return min_t(u64, len, again);
+}
+
 static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, struct prxe_miss *miss,
 				  u32 *bytes)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 	u32 pos = ((qp->req.psn - wqe->first_psn) & PRXE_PSN_MASK) << qp->mtu_shift;
-	/*
-	 * A retransmitted READ request must end on the original 64 KiB boundary: the responder
-	 * matches a duplicate against one remembered request and ignores one that spans two.
-	 */
-	u32 len = min(wqe->length - pos, READ_BYTES - pos % READ_BYTES);
+	u32 len = read_len(qp, wqe, pos);
 	u32 pkts = prxe_pkts(len, qp->mtu_shift);
 	struct prxe_pkt pkt = {
 		.opcode = PRXE_READ_REQUEST,
@@ -407,7 +424,8 @@ static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 	if (!hold(qp, &pkt, false))
 		return SEND_NOMEM;
 	sent(qp, wqe, pkts);
-	w->rd_last[w->rd_head++ % PRXE_MAX_RD_ATOM] = prxe_psn_add(qp->req.psn, -1);
+	if (!w->again)	/* else it is there already */
+		w->rd_last[w->rd_head++ % PRXE_MAX_RD_ATOM] = prxe_psn_add(qp->req.psn, -1);
 	*bytes = 0;
 	if (wqe->state == PRXE_WQE_SENT)
 		prxe_count(qp->dev, wire_messages);
@@ -430,6 +448,8 @@ static enum send_result send_next(struct prxe_qp *qp, struct prxe_miss *miss, u3
 	struct prxe_wqe *wqe;
 
 	*bytes = 0;
+	if (prxe_wire_again_done(qp))
+		prxe_wire_again_end(qp);
 	if (w->rnr_wait || send_waits(qp) ||
 	    prxe_wire_skb_limit(&w->skbs))
 		return SEND_BLOCKED;
@@ -479,7 +499,7 @@ static enum send_result send_next(struct prxe_qp *qp, struct prxe_miss *miss, u3
 		return SEND_BLOCKED;
 	}
 	if (prxe_wire_is_rd(wqe)) {
-		if (prxe_wire_rd_count(qp) >= rd_limit(qp))
+		if (!w->again && prxe_wire_rd_count(qp) >= rd_limit(qp))
 			return SEND_BLOCKED;
 		return send_read(qp, wqe, miss, bytes);
 	}
@@ -519,10 +539,11 @@ static bool batch_ends(struct prxe_qp *qp, u32 total)
  */
 enum prxe_step prxe_wire_send_batch(struct prxe_qp *qp, unsigned int *budget)
 {
+	bool idle = !prxe_wire_outstanding(qp);
 	struct prxe_wire_req *w = prxe_wire_req(qp);
+	u32 high = w->sent_high, total = 0;
 	struct prxe_miss miss = {};
 	enum send_result r;
-	u32 total = 0;
 
 	prxe_req_assert_owner(qp);
 	local_bh_disable();
@@ -535,6 +556,11 @@ enum prxe_step prxe_wire_send_batch(struct prxe_qp *qp, unsigned int *budget)
 			*budget -= min(*budget, max(bytes, PKT_COST));
 	} while (r == SEND_OK && *budget && !batch_ends(qp, total) && !prxe_qp_send_over(qp));
 	flush_held(qp, true);
+	if (w->sent_high != high && !w->rtt_on) {
+		w->rtt_on = true;
+		w->rtt_psn = prxe_psn_add(w->sent_high, -1);
+		w->rtt_at = idle ? w->last_heard : ktime_get();
+	}
 	prxe_wire_arm_timer(qp);
 	local_bh_enable();
 

@@ -6,6 +6,7 @@
 #ifndef PRXE_WIRE_STATE_H
 #define PRXE_WIRE_STATE_H
 
+#include <linux/bitmap.h>
 #include <linux/hrtimer.h>
 #include <linux/ktime.h>
 #include <linux/list.h>
@@ -50,6 +51,25 @@ struct prxe_maker {
 	u8 small[PRXE_SMALL];
 };
 
+/* At least as many PSNs as a window has; a power of two. */
+#define PRXE_STARTS	512U
+
+/* Packets that came before their turn; wire_early.h. */
+struct prxe_early {
+	struct sk_buff_head pkts; /* held, by PSN, none twice */
+	bool gap;		/* [psn, hole) is missing in front of them: */
+	u32 psn, hole;
+	u32 asked;		/* how often it was asked for */
+	u32 end;		/* one past the last kept packet when something was asked for */
+	bool whole;		/* who is asked sends everything from there on (go-back-N) */
+	bool alone;		/* no: has been seen to send only what is missing */
+	bool closed;		/* all before behind has come, as asked: see what follows it */
+	u32 behind;
+	struct hrtimer timer;	/* ends the wait for what is missing */
+	bool timing;		/* it runs, and was started for this PSN: */
+	u32 timed;
+};
+
 /* Send side. Only the owner touches it, unless a comment says otherwise. */
 struct prxe_wire_req {
 	u32 send;		/* index of the WQE that is sent next; in [sq->index, fetch] */
@@ -58,8 +78,27 @@ struct prxe_wire_req {
 	u32 unasked;		/* packets sent since the last AckReq */
 	u32 *rd_last;		/* last PSNs of outstanding READ requests and atomics, a ring */
 	u32 rd_head, rd_tail;
-	u32 rewound;		/* una at the last rewind that a NAK caused */
-	bool rewound_set;	/* rewound is valid */
+	/* What is sent again; wire_again.c. */
+	bool again;		/* [psn, again_end); then sending goes on at then_psn, then_send */
+	u32 again_end, then_psn, then_send;
+	bool trial;		/* packets behind trial_end were not sent again: a trial */
+	u32 trial_end;
+	bool keeps;		/* the peer has shown that it keeps packets that come early */
+	u8 refused;		/* trials in a row that say that it does not */
+	bool retried;		/* a retry was used up for the packet at una */
+	u8 naks;		/* sequence NAKs that were answered since una moved last */
+	bool rewound_set;	/* una has not moved since a sequence NAK was answered: */
+	u32 rewound;		/* una when one was answered last, and when that was */
+	ktime_t rewound_at;
+	DECLARE_BITMAP(starts, PRXE_STARTS); /* packets that were the first of their skb; by PSN */
+	s64 rtt;		/* ns from a packet to its acknowledgment, smoothed; 0: unknown */
+	bool rtt_on;		/* rtt_psn was sent at rtt_at, and is not acknowledged */
+	u32 rtt_psn;
+	ktime_t rtt_at;
+	struct prxe_early early; /* responses that came before those of earlier requests */
+	bool early_full;	/* there was no room for one of them */
+	u32 trial_timed;	/* una when that timer was started */
+	bool early_late;	/* its timer has ended; any context */
 	bool late_nak;		/* a fatal NAK came before the responses to earlier requests: */
 	u8 late_syndrome;
 	u32 late_psn;
@@ -103,6 +142,7 @@ struct prxe_wire_resp {
 	bool preparing;
 	u32 prepared;
 	bool nak_sent;		/* for this gap: send no other until the expected PSN comes */
+	bool rnr_sent;		/* the same, and that was an RNR NAK: what follows comes again */
 	bool gap;		/* packets are missing; NAK it when all before it are executed */
 	bool ack_due;
 	u64 va;			/* the rest of the current RDMA WRITE */
@@ -121,6 +161,7 @@ struct prxe_wire_resp {
 	struct sk_buff_head parked; /* requests that wait for their turn, up to recv_psn - 1 */
 	struct sk_buff_head dups; /* repeated READs and atomics that wait for their turn */
 	u32 recv_psn;
+	struct prxe_early early; /* requests ahead of recv_psn; RC */
 	struct sk_buff_head out; /* answers, in order, sent when the lock is dropped */
 	bool sending;		/* a CPU sends them, and those queued meanwhile, unlocked */
 	struct hrtimer park_timer; /* bounds how long parked requests wait for a fault */
