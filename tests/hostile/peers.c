@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * prxe-peers: a QP whose peer is this program, on a link that loses and reorders packets as each
+ * test says.
+ *
+ * The requester must get along with a peer that keeps packets behind a gap, and with one that drops
+ * them and speaks of the first only (go-back-N), without the help of its ACK timer, which takes
+ * seconds here. The responder must keep what comes early, and ask for what is missing, once.
+ */
+#define _GNU_SOURCE
+#include "two.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#define MTU 1024U
+#define PKTS 20U
+#define BYTES (PKTS * MTU)
+#define GUARD 0xbbbb
+/* An ACK timeout of 4 s, and what must be over long before. */
+#define OPT { .mtu = IBV_MTU_1024, .timeout = 20, .retry_cnt = 7 }
+#define SOON 1.5
+
+static uint8_t payload[SP_MAX];
+
+struct mem {
+	uint8_t *va;
+	struct ibv_mr *mr;
+};
+
+static struct mem mem_open(uint64_t seq)
+{
+	struct mem m = { .va = t_map_between(BYTES + T_PAGE) };
+
+	m.mr = t_reg(two.a->pd, m.va, BYTES + T_PAGE, T_ALL_ACCESS);
+	t_pat_fill(m.va, BYTES + T_PAGE, seq, 0);
+	return m;
+}
+
+static void mem_close(struct mem *m)
+{
+	ibv_dereg_mr(m->mr);
+	munmap(m->va - T_PAGE, BYTES + 3 * T_PAGE);
+}
+
+static void forget_arrived(void)
+{
+	struct sp_hdr h;
+
+	while (sp_next(&two.to_a, FAKE_QPN, &h, NULL, NULL, 0.02))
+		;
+}
+
+/* ---- the QP sends ---- */
+
+/* A responder, and which packets the network loses on their first way to it. */
+struct peer {
+	bool keeps;
+	uint32_t lost; /* a bit for each */
+	bool has[PKTS];
+	unsigned next, packets;
+	bool asked; /* for the packet at next */
+};
+
+static void arrives(struct t_ep *e, struct peer *p, const struct sp_hdr *h, size_t len)
+{
+	unsigned i = (h->psn - e->o.psn) & SP_MASK;
+
+	if (i >= PKTS) {
+		t_fail("PSN %#x was sent", h->psn);
+		return;
+	}
+	p->packets++;
+	t_pat_check("a packet", payload, len, 7, (uint64_t)i * MTU);
+	if (p->lost >> i & 1) {
+		p->lost &= ~(1U << i);
+		return;
+	}
+	if (i > p->next) {
+		if (p->keeps)
+			p->has[i] = true;
+		if (!p->asked)
+			fake_ack(e, e->o.psn + p->next, SP_SYN_NAK);
+		p->asked = true;
+		return;
+	}
+	if (i == p->next) {
+		p->asked = false;
+		p->has[i] = true;
+		while (p->next < PKTS && p->has[p->next])
+			p->next++;
+	}
+	if (h->ackreq)
+		fake_ack(e, e->o.psn + p->next - 1, SP_SYN_ACK);
+	/* The next gap was seen already. */
+	for (i = p->next + 1; p->keeps && !p->asked && i < PKTS; i++)
+		if (p->has[i]) {
+			fake_ack(e, e->o.psn + p->next, SP_SYN_NAK);
+			p->asked = true;
+		}
+}
+
+/* One WRITE, and nothing behind it. @most: packets that it may take. */
+static void message(struct t_ep *e, struct mem *m, bool keeps, uint32_t lost, unsigned most)
+{
+	struct peer p = { .keeps = keeps, .lost = lost };
+	double end = t_now() + t_slow(SOON);
+	struct ibv_wc wc;
+	struct sp_hdr h;
+	size_t len;
+	bool over;
+
+	t_context("a peer that keeps %s, lost %#x", keeps ? "packets" : "nothing", lost);
+	if (t_post_one(e, IBV_WR_RDMA_WRITE, m->va, BYTES, m->mr->lkey, 0x1000, 0x100, lost))
+		t_die("ibv_post_send");
+	while (!(over = t_wait(e->scq, &wc, 0)) && t_now() < end)
+		if (sp_next(&two.to_a, FAKE_QPN, &h, payload, &len, 0.005))
+			arrives(e, &p, &h, len);
+	if (!over)
+		t_fail("it does not complete; the peer has %u packets, and has got %u", p.next,
+		       p.packets);
+	else if (wc.status || wc.wr_id != lost)
+		t_fail("WR %llu: '%s'", (unsigned long long)wc.wr_id, ibv_wc_status_str(wc.status));
+	if (p.packets > most)
+		t_fail("%u packets were sent, at most %u expected", p.packets, most);
+	e->o.psn = (e->o.psn + PKTS) & SP_MASK; /* of the next message */
+	forget_arrived();
+	t_context("%s", "");
+}
+
+static void sends(void)
+{
+	static const uint32_t lost[] = { 1U << 10, 1U << 0, 1U << 18, 1U << 3 | 1U << 12,
+					 1U << 5 | 1U << 6, 0x7c0, 1U << 7, 1U << 2 };
+	static const struct t_opt o = OPT;
+	struct mem m = mem_open(7);
+	struct t_ep e;
+
+	for (int keeps = 0; keeps < 2; keeps++) {
+		fake_open(&e, &o);
+		for (size_t i = 0; i < ARRAY_LEN(lost); i++) {
+			unsigned n = (unsigned)__builtin_popcount(lost[i]);
+
+			/*
+			 * Go-back-N: everything once more for each, and the trials. Else what was
+			 * lost; but two packets side by side take more than one try.
+			 */
+			message(&e, &m, keeps, lost[i],
+				keeps ? PKTS + n + (n > 1 ? PKTS : PKTS / 2) : PKTS * (n + 3));
+		}
+		t_ep_close(&e);
+		forget_arrived();
+	}
+	mem_close(&m);
+}
+
+/* ---- the QP is sent to ---- */
+
+static void send_part(struct t_ep *e, struct mem *m, unsigned i, uint64_t seq, bool ask)
+{
+	t_pat_fill(payload, MTU, seq, (uint64_t)i * MTU);
+	fake_send(e, (struct sp_hdr){ .op = i == 0	   ? SP_WRITE_FIRST :
+					    i == PKTS - 1 ? SP_WRITE_LAST : SP_WRITE_MIDDLE,
+				      .psn = FAKE_PSN + i, .va = (uintptr_t)m->va,
+				      .rkey = m->mr->rkey, .dma_len = BYTES, .ackreq = ask },
+		  payload, MTU);
+}
+
+/* Take answers until an ACK of that packet comes; returns how many NAKs came before. */
+static unsigned acknowledged(const char *what, unsigned psn)
+{
+	double end = t_now() + t_slow(SOON);
+	unsigned naks = 0;
+	struct sp_hdr h;
+
+	while (t_now() < end) {
+		if (!sp_next(&two.to_a, FAKE_QPN, &h, NULL, NULL, 0.01) ||
+		    (h.op & 0x1f) != SP_ACK)
+			continue;
+		naks += h.syndrome == SP_SYN_NAK;
+		if (h.syndrome == SP_SYN_ACK && h.psn == ((FAKE_PSN + psn) & SP_MASK))
+			return naks;
+	}
+	t_fail("%s: no ACK", what);
+	return naks;
+}
+
+static void receives_reordered(void)
+{
+	static const struct t_opt o = OPT;
+	struct mem m = mem_open(GUARD);
+	struct t_ep e;
+
+	/* From the last to the first: each but the last one to arrive is early. */
+	fake_open(&e, &o);
+	for (unsigned i = PKTS; i--;)
+		send_part(&e, &m, i, 11, i == PKTS - 1);
+	acknowledged("packets from the last to the first", PKTS - 1);
+	t_pat_check("the WRITE", m.va, BYTES, 11, 0);
+	t_pat_check("behind it", m.va + BYTES, T_PAGE, GUARD, BYTES);
+	t_ep_close(&e);
+	mem_close(&m);
+	forget_arrived();
+}
+
+static void receives_with_gap(void)
+{
+	static const struct t_opt o = OPT;
+	struct mem m = mem_open(GUARD);
+	struct sp_hdr h;
+	struct t_ep e;
+
+	fake_open(&e, &o);
+	for (unsigned i = 0; i < PKTS; i++)
+		if (i != 4 && i != 9)
+			send_part(&e, &m, i, 12, i == PKTS - 1);
+	if (fake_next("what is missing is asked for", &h, NULL, NULL) &&
+	    (h.syndrome != SP_SYN_NAK || h.psn != FAKE_PSN + 4))
+		t_fail("syndrome %#x, PSN %#x instead of a sequence NAK for %#x", h.syndrome, h.psn,
+		       FAKE_PSN + 4);
+	t_pat_check("behind the gap", m.va + 4 * MTU, BYTES + T_PAGE - 4 * MTU, GUARD, 4 * MTU);
+	/* A second NAK for this gap would use up a retry of a peer that goes back. */
+	if (sp_next(&two.to_a, FAKE_QPN, &h, NULL, NULL, 0.1))
+		t_fail("syndrome %#x, PSN %#x: it was asked for already", h.syndrome, h.psn);
+	send_part(&e, &m, 4, 12, false);
+	if (fake_next("the next gap is asked for", &h, NULL, NULL) &&
+	    (h.syndrome != SP_SYN_NAK || h.psn != FAKE_PSN + 9))
+		t_fail("syndrome %#x, PSN %#x instead of a sequence NAK for %#x", h.syndrome, h.psn,
+		       FAKE_PSN + 9);
+	send_part(&e, &m, 9, 12, false);
+	acknowledged("after both", PKTS - 1);
+	t_pat_check("the WRITE", m.va, BYTES, 12, 0);
+	t_pat_check("behind it", m.va + BYTES, T_PAGE, GUARD, BYTES);
+	t_ep_close(&e);
+	mem_close(&m);
+	forget_arrived();
+}
+
+static void response(struct t_ep *e, uint32_t psn, unsigned i, uint64_t seq)
+{
+	uint8_t op = i == 0 ? SP_READ_FIRST : i == PKTS - 1 ? SP_READ_LAST : SP_READ_MIDDLE;
+
+	t_pat_fill(payload, MTU, seq, (uint64_t)i * MTU);
+	fake_send(e, (struct sp_hdr){ .op = op, .psn = psn + i, .syndrome = SP_SYN_ACK }, payload,
+		  MTU);
+}
+
+/* Responses of a READ from the last to the first; then some only, and the others when asked. */
+static void reads(void)
+{
+	static const struct t_opt o = OPT;
+	struct mem m = mem_open(GUARD);
+	struct sp_hdr h;
+	struct t_ep e;
+
+	fake_open(&e, &o);
+	for (int lost = 0; lost < 2; lost++) {
+		uint32_t psn = (e.o.psn + (unsigned)lost * PKTS) & SP_MASK;
+		uint64_t seq = 21 + (unsigned)lost;
+
+		t_context("%s", lost ? "responses 3 to 5 are lost" : "the last one comes first");
+		if (t_post_one(&e, IBV_WR_RDMA_READ, m.va, BYTES, m.mr->lkey, 0x1000, 0x100, seq))
+			t_die("ibv_post_send");
+		if (!fake_next("a READ", &h, NULL, NULL))
+			break;
+		if (h.op != SP_READ_REQ || h.psn != psn || h.dma_len != BYTES)
+			t_fail("operation %#x, PSN %#x, %u bytes", h.op, h.psn, h.dma_len);
+		for (unsigned i = 0; i < PKTS; i++)
+			if (!lost)
+				response(&e, psn, PKTS - 1 - i, seq);
+			else if (i < 3 || i > 5)
+				response(&e, psn, i, seq);
+		if (lost && fake_next("what is missing is asked for", &h, NULL, NULL)) {
+			if (h.op != SP_READ_REQ || h.psn != ((psn + 3) & SP_MASK) ||
+			    h.va != 0x1000 + 3 * MTU || h.dma_len != 3 * MTU)
+				t_fail("operation %#x, PSN %#x, address %#llx, %u bytes", h.op,
+				       h.psn, (unsigned long long)h.va, h.dma_len);
+			for (unsigned i = 3; i < 6; i++) {
+				t_pat_fill(payload, MTU, seq, (uint64_t)i * MTU);
+				fake_send(&e, (struct sp_hdr){
+					.op = i == 3 ? SP_READ_FIRST : i == 5 ? SP_READ_LAST :
+						       SP_READ_MIDDLE,
+					.psn = psn + i, .syndrome = SP_SYN_ACK }, payload, MTU);
+			}
+		}
+		t_expect("the READ", e.scq, IBV_WC_SUCCESS, NULL);
+		t_pat_check("the READ", m.va, BYTES, seq, 0);
+		t_pat_check("behind it", m.va + BYTES, T_PAGE, GUARD, BYTES);
+		/* If sending them took more than a millisecond, they were asked for. */
+		forget_arrived();
+	}
+	t_ep_close(&e);
+	mem_close(&m);
+}
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} tests[] = {
+	{ "sends", sends },
+	{ "receives_reordered", receives_reordered },
+	{ "receives_with_gap", receives_with_gap },
+	{ "reads", reads },
+};
+
+int main(int argc, char **argv)
+{
+	t_init();
+	t_watchdog(100);
+	two_open(argc, argv, true);
+	for (size_t i = 0; i < ARRAY_LEN(tests); i++) {
+		struct t_mark m = t_begin(tests[i].name);
+
+		tests[i].run();
+		t_end(&m);
+	}
+	two_close();
+	return t_done("peers");
+}
