@@ -83,10 +83,10 @@ static bool next_block(struct blocks *b, u32 bytes)
 	}
 	/* There is none, or a small one, from a time when there was no memory. */
 	page = get_pages(GFP_NOWAIT, FULL_ORDER);
+	if (!page && old && size >= bytes)
+		return true;
 	if (page) {
 		size = FULL_SIZE;
-	} else if (old && size >= bytes) {
-		return true;
 	} else {
 		page = get_pages(GFP_ATOMIC, get_order(bytes));
 		size = PAGE_SIZE << get_order(bytes);

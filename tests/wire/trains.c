@@ -23,12 +23,12 @@
 #define ROOM (2304U << 10)	/* of one list at one end: sources, or targets */
 #define WARM_WORD 0x0123456789abcdefULL
 
-enum what { WRITE, WRITE_IMM, SEND, SEND_IMM, READ, FAA, CAS, WHATS };
-static const enum ibv_wr_opcode wr_op[WHATS] = {
+enum what { WRITE, WRITE_IMM, SEND, SEND_IMM, READ, FAA, CAS, WHAT_NUM };
+static const enum ibv_wr_opcode wr_op[WHAT_NUM] = {
 	IBV_WR_RDMA_WRITE, IBV_WR_RDMA_WRITE_WITH_IMM, IBV_WR_SEND, IBV_WR_SEND_WITH_IMM,
 	IBV_WR_RDMA_READ, IBV_WR_ATOMIC_FETCH_AND_ADD, IBV_WR_ATOMIC_CMP_AND_SWP,
 };
-static const char *const what_name[WHATS] = {
+static const char *const what_name[WHAT_NUM] = {
 	"WRITE", "WRITE_IMM", "SEND", "SEND_IMM", "READ", "FETCH_ADD", "CMP_SWAP",
 };
 

@@ -173,6 +173,7 @@ stream() { # tcp|udp NS0 NS1 ADDR
 	}
 	wait $pid
 	# What arrived: [  5]   0.00-1.00   sec   400 MBytes   400 MBytes/sec ... receiver
+	# shellcheck disable=SC2016 # awk expands it
 	rate='/ receiver$/ { for (i = 2; i <= NF; i++) if ($i == "MBytes/sec") print $(i - 1) }'
 	BW=$(awk "$rate" "$LOGS/client")
 	[ -n "$BW" ] || perf_fail "iperf3 $1: no line of results"
