@@ -62,6 +62,7 @@ extern __thread bool shim_rt;
 #define HZ		100
 
 #define BIT(n)		(1UL << (n))
+#define DECLARE_BITMAP(name, bits) unsigned long name[((bits) + 63) / 64]
 #define BIT_ULL(n)	(1ULL << (n))
 #define GENMASK(h, l)	(((~0UL) << (l)) & (~0UL >> (63 - (h))))
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
