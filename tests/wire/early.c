@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 #include "t.h"
 
 #define DEPTH 16 /* messages under way: at path MTU 4096, as many packets as the window has */
@@ -71,19 +72,37 @@ static bool end(const struct room r[2], enum ibv_wr_opcode op, uint64_t i)
 	return t_pat_check("what arrived", at, len, i, 0);
 }
 
+/* How many packets came early, at both ends. A driver that does not count them: -1. */
+static int64_t came_early(void)
+{
+	int64_t n = 0;
+
+	for (int i = 0; i < 2; i++) {
+		char path[160];
+
+		snprintf(path, sizeof(path), "/sys/class/infiniband/%s/ports/1/hw_counters/%s",
+			 dev[i]->name, "rcvd_early");
+		if (access(path, R_OK))
+			return -1;
+		n += (int64_t)t_counter(dev[i]->name, "rcvd_early");
+	}
+	return n;
+}
+
 /* @num messages; at most @more percent of their packets may be sent more often than once. */
 static void run(int o, uint64_t num, double more)
 {
 	enum ibv_wr_opcode op = ops[o].op;
 	const char *sender = dev[op == IBV_WR_RDMA_READ]->name;
-	uint64_t need = num * ((len + mtu_bytes - 1) / mtu_bytes), sent, early, again;
+	uint64_t need = num * ((len + mtu_bytes - 1) / mtu_bytes), sent, again;
+	int64_t early;
 	struct room r[2] = { room_of(dev[0]), room_of(dev[1]) };
 	double from;
 
 	t_context("%s", ops[o].name);
 	sent = t_counter(sender, "sent_pkts");
 	again = t_counter(dev[0]->name, "retransmits");
-	early = t_counter(dev[0]->name, "rcvd_early") + t_counter(dev[1]->name, "rcvd_early");
+	early = came_early();
 	from = t_now();
 	for (uint64_t i = 0; i < num + DEPTH; i++) {
 		if (i >= DEPTH && !end(r, op, i - DEPTH))
@@ -94,18 +113,17 @@ static void run(int o, uint64_t num, double more)
 	from = t_now() - from;
 	sent = t_counter(sender, "sent_pkts") - sent;
 	again = t_counter(dev[0]->name, "retransmits") - again;
-	early = t_counter(dev[0]->name, "rcvd_early") + t_counter(dev[1]->name, "rcvd_early") -
-		early;
+	early = came_early() - early;
 	t_note("%-5s %llu messages of %u bytes, %.2f s: %llu packets for %llu (+%.1f %%), went back"
-	       " %llu times, %llu came early", ops[o].name, (unsigned long long)num, len, from,
+	       " %llu times, %lld came early", ops[o].name, (unsigned long long)num, len, from,
 	       (unsigned long long)sent, (unsigned long long)need,
 	       100.0 * ((double)sent - (double)need) / (double)need, (unsigned long long)again,
-	       (unsigned long long)early);
+	       (long long)early);
 	if (sent < need)
 		t_fail("%llu packets cannot carry that", (unsigned long long)sent);
 	if ((double)sent > (double)need * (1 + more / 100))
 		t_fail("more than %.1f %% of the packets were sent again", more);
-	if (!early)
+	if (!early && came_early() >= 0)
 		t_fail("no packet came early: nothing was tested");
 	for (int i = 0; i < 2; i++) {
 		ibv_dereg_mr(r[i].mr);
