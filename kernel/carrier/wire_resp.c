@@ -139,6 +139,12 @@ static bool exec_parked(struct prxe_qp *qp, struct sk_buff *skb)
 	return true;
 }
 
+static bool waits(const struct prxe_wire_resp *w)
+{
+	return w->reading || w->faulting || !skb_queue_empty(&w->parked) ||
+	       !skb_queue_empty(&w->dups);
+}
+
 /* RC: the packet that was missing has come. */
 static void next_came(struct prxe_wire_resp *w)
 {
@@ -214,7 +220,9 @@ static void look_for_gap(struct prxe_qp *qp)
 		return;
 	if (prxe_early_ask(&w->early, next_psn(qp), false))
 		w->gap = true;
-	prxe_early_start(&w->early, 0);
+	/* A NAK can leave only if nothing waits to be executed. The end of that calls run(). */
+	if (!waits(w))
+		prxe_early_start(&w->early, 0);
 }
 
 /*
@@ -358,12 +366,6 @@ static void park(struct prxe_qp *qp, const struct sk_buff *skb, const struct prx
 	park_held(qp, held, pkt);
 }
 
-static bool waits(const struct prxe_wire_resp *w)
-{
-	return w->reading || w->faulting || !skb_queue_empty(&w->parked) ||
-	       !skb_queue_empty(&w->dups);
-}
-
 /* Returns true if run() has something to do that cannot wait for the next packet of the train. */
 static bool rcv_one(struct prxe_qp *qp, struct sk_buff *skb, const struct prxe_pkt *pkt)
 {
@@ -482,8 +484,9 @@ static void early_time_is_up(struct prxe_qp *qp)
 		prxe_qp_schedule(qp);
 	if (!prxe_resp_may_run(qp) || !prxe_early_any(early))
 		return;
-	/* A NAK can leave only if nothing waits to be executed before the gap. */
-	if (prxe_early_late(early, next_psn(qp)) && !waits(w)) {
+	if (waits(w))
+		return;
+	if (prxe_early_late(early, next_psn(qp))) {
 		prxe_early_ask(early, early->psn, true);
 		if (early->asked > WAIT_TIMES) {
 			prxe_early_forget(early);
