@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * prxe-blind: what single packets can do to a QP. Packets with the wrong PSN, key, length or
- * syndrome must change nothing; packets that wait for memory must wait for a bounded time and use
- * bounded memory; the peer's ACKs must be processed whatever the QP waits for.
+ * syndrome must change nothing; packets that wait for memory must wait for a bounded time (and use
+ * bounded memory: flood.c); the peer's ACKs must be processed whatever the QP waits for.
  */
 #define _GNU_SOURCE
 #include "lib/gap.h"
@@ -12,53 +12,10 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#define GRH 40
-#define GUARD 0xbbbb
-#define EVIL 0xeeee
-#define BIG_BYTES 60000
 
 static uint8_t scratch[SP_MAX];
-
-static void must_stay(const char *what, struct t_ep *e, enum ibv_qp_state want)
-{
-	enum ibv_qp_state is = t_ep_query_state(e);
-
-	if (is != want)
-		t_fail("%s: QP state %d, expected %d", what, is, want);
-}
-
-/* Drop what the device has sent meanwhile, so that the next test does not read it. */
-static void forget_arrived(void)
-{
-	struct sp_hdr h;
-
-	while (sp_next(&two.to_a, FAKE_QPN, &h, NULL, NULL, 0))
-		;
-}
-
-struct mem {
-	uint8_t *va;
-	size_t size;
-	struct ibv_mr *mr;
-};
-
-static struct mem mem_open(struct t_dev *d, size_t size, uint64_t seq)
-{
-	struct mem m = { .va = t_map_between(size), .size = size };
-
-	m.mr = t_reg(d->pd, m.va, size, T_ALL_ACCESS);
-	t_pat_fill(m.va, size, seq, 0);
-	return m;
-}
-
-static void mem_close(struct mem *m)
-{
-	ibv_dereg_mr(m->mr);
-	munmap(m->va - T_PAGE, m->size + 2 * T_PAGE);
-}
 
 /* ---- stale responses ---- */
 
@@ -103,7 +60,7 @@ static bool ghost(struct t_ep *e, int kind, uint32_t una, unsigned n)
 static double ghosts_until(int kind, double limit)
 {
 	const struct t_opt o = GHOST_OPT;
-	struct mem m = mem_open(two.a, T_PAGE, 1);
+	struct two_mem m = two_mem_open(two.a, T_PAGE, 1);
 	double from, took;
 	struct ibv_wc wc;
 	struct t_ep e;
@@ -121,8 +78,8 @@ static double ghosts_until(int kind, double limit)
 		t_fail("'%s', expected '%s'", ibv_wc_status_str(wc.status),
 		       ibv_wc_status_str(IBV_WC_RETRY_EXC_ERR));
 	t_ep_close(&e);
-	mem_close(&m);
-	forget_arrived();
+	two_mem_close(&m);
+	fake_forget();
 	return got ? took : -1;
 }
 
@@ -148,7 +105,7 @@ static void ghosts(void)
 static void one_syndrome(bool atomic, uint8_t syndrome)
 {
 	const struct t_opt o = { .timeout = 18 };
-	struct mem land = mem_open(two.a, T_PAGE, GUARD);
+	struct two_mem land = two_mem_open(two.a, T_PAGE, GUARD);
 	struct sp_hdr req, resp = { .syndrome = syndrome, .orig = 0x1111111111111111 };
 	const uint32_t len = atomic ? 8 : 100;
 	uint64_t orig = 0x0807060504030201;
@@ -188,8 +145,8 @@ static void one_syndrome(bool atomic, uint8_t syndrome)
 	t_pat_check("behind it", land.va + len, T_PAGE - len, GUARD, len);
 out:
 	t_ep_close(&e);
-	mem_close(&land);
-	forget_arrived();
+	two_mem_close(&land);
+	fake_forget();
 }
 
 static void syndromes(void)
@@ -219,7 +176,8 @@ static void no_answers(void)
 		{ SP_READ_ONLY, 1, 1 }, { SP_READ_ONLY, 1, 0 }, { SP_ATOMIC_ACK, 1, 0 },
 		{ SP_READ_ONLY, 2, 99 }, { SP_READ_MIDDLE, 2, 256 }, { SP_ATOMIC_ACK, 2, 0 },
 	};
-	struct mem m = mem_open(two.a, T_PAGE, 3), land = mem_open(two.a, T_PAGE, GUARD);
+	struct two_mem land = two_mem_open(two.a, T_PAGE, GUARD);
+	struct two_mem m = two_mem_open(two.a, T_PAGE, 3);
 	struct ibv_wc wc;
 	struct sp_hdr h;
 	struct t_ep e;
@@ -251,9 +209,9 @@ static void no_answers(void)
 	t_pat_check("the READ's landing", land.va, 100, 5, 0);
 	t_pat_check("behind it", land.va + 100, T_PAGE - 100, GUARD, 100);
 	t_ep_close(&e);
-	mem_close(&m);
-	mem_close(&land);
-	forget_arrived();
+	two_mem_close(&m);
+	two_mem_close(&land);
+	fake_forget();
 }
 
 /* ---- a peer that asks for a retransmission again and again ---- */
@@ -261,7 +219,7 @@ static void no_answers(void)
 static void nak_storm(void)
 {
 	const struct t_opt o = GHOST_OPT;
-	struct mem m = mem_open(two.a, 8 * T_PAGE, 1);
+	struct two_mem m = two_mem_open(two.a, 8 * T_PAGE, 1);
 
 	for (int unasked = 0; unasked < 2; unasked++) {
 		double from, limit = t_slow(2);
@@ -293,9 +251,9 @@ static void nak_storm(void)
 		if (packets > 100)
 			t_fail("%u packets were sent", packets);
 		t_ep_close(&e);
-		forget_arrived();
+		fake_forget();
 	}
-	mem_close(&m);
+	two_mem_close(&m);
 }
 
 /* ---- malformed packets ---- */
@@ -389,7 +347,7 @@ static unsigned responses(const struct t_ep *e, uint32_t first, uint32_t mtu, bo
 	return n;
 }
 
-static void one_stale(const struct stale *s, struct mem *other)
+static void one_stale(const struct stale *s, struct two_mem *other)
 {
 	const struct t_opt o = { .mtu = IBV_MTU_1024, .timeout = 18 };
 	const unsigned mtu = 1024, all = (unsigned)(READ_PAGES * T_PAGE / mtu);
@@ -434,10 +392,10 @@ static void one_stale(const struct stale *s, struct mem *other)
 	n = responses(&e, first, mtu, seen, t_slow(2));
 	if (n != all)
 		t_fail("%u of %u responses came", n, all);
-	must_stay("the responder", &e, IBV_QPS_RTS);
+	two_must_stay("the responder", &e, IBV_QPS_RTS);
 	t_ep_close(&e);
 	t_gap_close(&g);
-	forget_arrived();
+	fake_forget();
 }
 
 static void stale_requests(void)
@@ -455,11 +413,11 @@ static void stale_requests(void)
 		{ "a FLUSH at this PSN", SP_FLUSH, 0 },
 		{ "a FETCH_ADD in the middle", SP_FETCH_ADD, 30 },
 	};
-	struct mem other = mem_open(two.a, T_PAGE, GUARD);
+	struct two_mem other = two_mem_open(two.a, T_PAGE, GUARD);
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i += t_debug ? 2 : 1)
 		one_stale(&all[i], &other);
-	mem_close(&other);
+	two_mem_close(&other);
 }
 
 /* ---- datagrams above the path MTU ---- */
@@ -472,8 +430,8 @@ static uint64_t refused(void)
 static void ud_mtu(void)
 {
 	const uint32_t mtu = 128U << two.a->port.active_mtu;
-	const uint32_t len[] = { mtu + 1, mtu + 4, 2 * mtu, BIG_BYTES };
-	struct mem land = mem_open(two.a, BIG_BYTES + T_PAGE, GUARD);
+	const uint32_t len[] = { mtu + 1, mtu + 4, 2 * mtu, TWO_BIG };
+	struct two_mem land = two_mem_open(two.a, TWO_BIG + T_PAGE, GUARD);
 	struct sp_hdr h = { .op = SP_UD | SP_SEND_ONLY, .qkey = T_QKEY, .src_qp = 5 };
 	struct t_addr peer = { .qpn = 5, .gid = two.b->gid };
 	uint64_t before = refused();
@@ -501,21 +459,21 @@ static void ud_mtu(void)
 		t_fail("byte_len %u, src_qp %u", wc.byte_len, wc.src_qp);
 	t_pat_check("one of the path MTU", land.va + GRH, mtu, 9, 0);
 out:
-	must_stay("the receiver", &e, IBV_QPS_RTS);
+	two_must_stay("the receiver", &e, IBV_QPS_RTS);
 	t_ep_close(&e);
-	mem_close(&land);
+	two_mem_close(&land);
 }
 
 /* ---- ACKs are processed, and silence is noticed, while the send side waits for memory ---- */
 
 /* Post two WRITEs: one whose source is there, and one whose source page nobody has yet. */
-static void two_writes(struct t_ep *e, struct t_gap *g, struct mem *m, const struct t_opt *o)
+static void two_writes(struct t_ep *e, struct t_gap *g, struct two_mem *m, const struct t_opt *o)
 {
 	struct ibv_sge sg[2];
 	struct ibv_send_wr wr[2] = { 0 }, *bad;
 
 	t_gap_open(g, two.a->pd, 1);
-	*m = mem_open(two.a, T_PAGE, 3);
+	*m = two_mem_open(two.a, T_PAGE, 3);
 	fake_open(e, o);
 	sg[0] = t_sge(m->va, 700, m->mr->lkey);
 	sg[1] = t_sge(g->va, 900, g->mr->lkey);
@@ -553,7 +511,7 @@ static void lost_meanwhile(void)
 	struct sp_hdr h;
 	struct t_gap g;
 	struct t_ep e;
-	struct mem m;
+	struct two_mem m;
 	size_t len;
 
 	two_writes(&e, &g, &m, &o);
@@ -569,7 +527,7 @@ static void lost_meanwhile(void)
 		t_fail("what was acknowledged does not complete");
 	else if (wc.status || wc.wr_id != 1)
 		t_fail("WR %llu: '%s'", (unsigned long long)wc.wr_id, ibv_wc_status_str(wc.status));
-	forget_arrived();
+	fake_forget();
 	t_gap_serve(&g, 0, 4);
 	if (fake_next("the second WRITE", &h, scratch, &len))
 		is_write("the second WRITE", &h, len, e.o.psn + 1, 900, 4);
@@ -577,8 +535,8 @@ static void lost_meanwhile(void)
 	t_expect("the second WRITE", e.scq, IBV_WC_SUCCESS, NULL);
 	t_ep_close(&e);
 	t_gap_close(&g);
-	mem_close(&m);
-	forget_arrived();
+	two_mem_close(&m);
+	fake_forget();
 }
 
 /* A peer that does not answer any more is noticed although the next WR waits for memory. */
@@ -588,7 +546,7 @@ static void silence_meanwhile(void)
 	struct ibv_wc wc;
 	struct t_gap g;
 	struct t_ep e;
-	struct mem m;
+	struct two_mem m;
 
 	two_writes(&e, &g, &m, &o);
 	if (!t_wait(e.scq, &wc, t_slow(2)))
@@ -601,8 +559,8 @@ static void silence_meanwhile(void)
 	fake_again(&e);
 	t_ep_close(&e);
 	t_gap_close(&g);
-	mem_close(&m);
-	forget_arrived();
+	two_mem_close(&m);
+	fake_forget();
 }
 
 /*
@@ -613,7 +571,7 @@ static void silence_meanwhile(void)
 static void landing_meanwhile(void)
 {
 	const struct t_opt o = { .timeout = 14, .retry_cnt = 6 };
-	struct mem m = mem_open(two.a, T_PAGE, 3);
+	struct two_mem m = two_mem_open(two.a, T_PAGE, 3);
 	struct ibv_wc wc;
 	struct sp_hdr h;
 	struct t_gap g;
@@ -644,239 +602,8 @@ static void landing_meanwhile(void)
 	t_pat_check("behind it", g.va + 800, T_PAGE - 800, GUARD, 800);
 	t_ep_close(&e);
 	t_gap_close(&g);
-	mem_close(&m);
-	forget_arrived();
-}
-
-/* ---- memory that strangers can fill ---- */
-
-static long meminfo(const char *key)
-{
-	char line[128];
-	long kb = -1;
-	FILE *f = fopen("/proc/meminfo", "re");
-
-	while (f && fgets(line, sizeof(line), f))
-		if (!strncmp(line, key, strlen(key)))
-			kb = atol(line + strlen(key) + 1);
-	if (kb < 0)
-		t_die("/proc/meminfo has no %s", key);
-	fclose(f);
-	return kb;
-}
-
-/*
- * What waits in the network's queues is not held by the device. It is there when softirqs are a
- * thread's work, which was so before Linux 6.4 whenever that thread was running.
- */
-static void all_received(void)
-{
-	uint64_t was, now = t_counter(two.a->name, "rcvd_pkts");
-
-	do {
-		was = now;
-		now = t_counter(two.a->name, "rcvd_pkts");
-	} while (now != was);
-}
-
-/* How many KiB less are available than @before. With @before 0: minus what is available. */
-static long held(long before)
-{
-	all_received();
-	return before - meminfo("MemAvailable");
-}
-
-static void held_less(const char *what, long before, long limit_mb)
-{
-	long kb = held(before);
-
-	t_note("%s: %ld KiB of memory", what, kb);
-	if (kb > limit_mb << 10)
-		t_fail("%s: %ld MiB of memory are held, at most %ld are right", what, kb >> 10,
-		       limit_mb);
-}
-
-/* KiB charged to this process's memory cgroup; the script gives it a cgroup of its own. */
-static long charged(void)
-{
-	char line[512] = "", path[600];
-	long long bytes = -1;
-	FILE *f = fopen("/proc/self/cgroup", "re");
-
-	while (f && fgets(line, sizeof(line), f) && strncmp(line, "0::", 3))
-		;
-	if (!f || strncmp(line, "0::", 3))
-		t_die("this process has no cgroup");
-	fclose(f);
-	line[strcspn(line, "\n")] = 0;
-	snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.current", line + 3);
-	f = fopen(path, "re");
-	if (!f || fscanf(f, "%lld", &bytes) != 1)
-		t_die("%s: %s", path, strerror(errno));
-	fclose(f);
-	return (long)(bytes >> 10);
-}
-
-/* Send @n packets to @qpn that differ only in their PSNs, or not at all if @psn_step is 0. */
-static void flood(struct sp_hdr h, uint32_t qpn, size_t len, unsigned n, uint32_t psn_step)
-{
-	const unsigned frag = two.to_a.frag;
-
-	h.qpn = qpn;
-	t_pat_fill(scratch, len, EVIL, 0);
-	two.to_a.frag = 9000;
-	for (unsigned i = 0; i < n; i++) {
-		if (!i || psn_step)
-			sp_send(&two.to_a, two.ipb, two.ipa, &h, scratch, len);
-		else
-			sp_again(&two.to_a);
-		h.psn += psn_step;
-	}
-	two.to_a.frag = frag;
-}
-
-/* Responses to a requester that waits for its own memory. */
-static void flood_responses(void)
-{
-	const struct t_opt o = { .timeout = 20 };
-	struct t_gap g;
-	struct t_ep e;
-	struct mem m;
-	long before;
-
-	two_writes(&e, &g, &m, &o);
-	before = meminfo("MemAvailable");
-	flood((struct sp_hdr){ .op = SP_READ_MIDDLE, .psn = e.o.psn + 7 }, e.me.qpn, BIG_BYTES, 50,
-	      7919);
-	for (unsigned i = 0; i < 4; i++)
-		flood((struct sp_hdr){ .op = SP_READ_MIDDLE, .psn = e.o.psn + 3 * i }, e.me.qpn,
-		      BIG_BYTES, 200, 0);
-	held_less("one RC requester", before, 8);
-	/* The requester must work as if nothing had come. */
-	fake_ack(&e, e.o.psn, SP_SYN_ACK);
-	t_expect("the first WRITE", e.scq, IBV_WC_SUCCESS, NULL);
-	t_gap_serve(&g, 0, 4);
-	usleep(20000);
-	fake_ack(&e, e.o.psn + 1, SP_SYN_ACK);
-	t_expect("the second WRITE", e.scq, IBV_WC_SUCCESS, NULL);
-	t_ep_close(&e);
-	t_gap_close(&g);
-	mem_close(&m);
-	forget_arrived();
-}
-
-/* Requests to a responder that waits for its receive buffer: with the next PSNs, and stale ones. */
-static void flood_requests(void)
-{
-	const struct t_opt o = { .timeout = 20 };
-	struct t_gap g;
-	struct t_ep e;
-	long before;
-
-	t_gap_open(&g, two.a->pd, 2);
-	fake_open(&e, &o);
-	t_recv_one(&e, g.va, T_PAGE, g.mr->lkey, 1);
-	fake_send(&e, (struct sp_hdr){ .op = SP_SEND_ONLY, .psn = FAKE_PSN, .ackreq = true },
-		  scratch, 100);
-	if (!t_gap_asked(&g, t_limit))
-		t_fail("the receive buffer was not asked for");
-	before = meminfo("MemAvailable");
-	flood((struct sp_hdr){ .op = SP_SEND_MIDDLE, .psn = FAKE_PSN + 1 }, e.me.qpn, BIG_BYTES,
-	      300, 1);
-	flood((struct sp_hdr){ .op = SP_SEND_MIDDLE, .psn = FAKE_PSN + 7 }, e.me.qpn, BIG_BYTES,
-	      150, 7919);
-	flood((struct sp_hdr){ .op = SP_READ_REQ, .psn = FAKE_PSN - 200 }, e.me.qpn, 0, 300, 1);
-	held_less("one RC responder", before, 8);
-	t_gap_serve(&g, 0, GUARD);
-	t_ep_close(&e);
-	t_gap_close(&g);
-	forget_arrived();
-}
-
-#define FLOODED 24	/* UD QPs */
-
-/* Datagrams for buffers that nobody serves: after about a second they are dropped, and counted. */
-static void flood_datagrams(void)
-{
-	const uint32_t mtu = 128U << two.a->port.active_mtu;
-	const struct sp_hdr h = { .op = SP_UD | SP_SEND_ONLY, .qkey = T_QKEY, .src_qp = 5 };
-	const unsigned small = 150, big = 40;
-	struct t_addr peer = { .qpn = 5, .gid = two.b->gid };
-	const struct t_opt o = { .type = IBV_QPT_UD, .depth = 4 };
-	uint64_t lost = t_counter(two.a->name, "dropped_fault");
-	struct mem land = mem_open(two.a, 2 * T_PAGE, GUARD);
-	struct t_ep e[FLOODED];
-	long before, paid, slab, kb, max_kb = 0, owed, max_owed = 0, max_paid = 0;
-	struct t_gap g;
-	struct ibv_wc wc;
-	double end;
-
-	t_gap_open(&g, two.a->pd, 2 * FLOODED);
-	for (unsigned i = 0; i < FLOODED; i++) {
-		t_ep_open(&e[i], two.a, &o);
-		t_ep_connect(&e[i], &peer);
-		t_recv_one(&e[i], g.va + 2 * i * T_PAGE, 2 * T_PAGE, g.mr->lkey, 1);
-		t_recv_one(&e[i], land.va, 2 * T_PAGE, land.mr->lkey, 2);
-	}
-	before = meminfo("MemAvailable");
-	slab = meminfo("SUnreclaim");
-	paid = charged();
-	for (unsigned i = 0; i < FLOODED; i++) {
-		flood(h, e[i].me.qpn, mtu, small, 0);
-		flood(h, e[i].me.qpn, BIG_BYTES, big, 0);
-		kb = held(before);
-		if (kb > max_kb)
-			max_kb = kb;
-		/*
-		 * Held packets are in slabs. MemAvailable misses some MiB more than is held: the
-		 * free pages that the allocator keeps for each CPU.
-		 */
-		owed = meminfo("SUnreclaim") - slab;
-		if (owed > max_owed) {
-			max_owed = owed;
-			max_paid = charged() - paid;
-		}
-	}
-	t_note("UD receivers: %ld KiB of memory, %ld KiB of it in slabs; the owner is charged "
-	       "%ld KiB", max_kb, max_owed, max_paid);
-	if (max_kb > 64 << 10)
-		t_fail("UD receivers: %ld MiB of memory are held", max_kb >> 10);
-	/* 1 MiB: counters of the kernel that are summed up late. */
-	if (max_paid < max_owed / 2 - 1024)
-		t_fail("the owner is charged %ld KiB of %ld", max_paid, max_owed);
-	/* At least one datagram of each QP has waited, and is dropped. */
-	for (end = t_now() + t_slow(3); t_now() < end; usleep(50000))
-		if (t_counter(two.a->name, "dropped_fault") >= lost + FLOODED &&
-		    held(before) < 8192)
-			break;
-	if (t_counter(two.a->name, "dropped_fault") < lost + FLOODED)
-		t_fail("%llu datagrams were given up and counted, %u wait at least",
-		       (unsigned long long)(t_counter(two.a->name, "dropped_fault") - lost),
-		       FLOODED);
-	held_less("UD receivers, later", before, 8);
-	for (unsigned i = 0; i < 2 * FLOODED; i++)
-		t_gap_serve(&g, i, GUARD);
-	/* Datagrams that were not dropped may be received now. A QP without any must still work. */
-	usleep(100000);
-	for (unsigned i = 0; i < FLOODED; i++) {
-		struct sp_hdr good = h;
-		const uint8_t *at;
-
-		if (t_drain(e[i].rcq))
-			continue;
-		good.qpn = e[i].me.qpn;
-		t_pat_fill(scratch, 500, 20 + i, 0);
-		sp_send(&two.to_a, two.ipb, two.ipa, &good, scratch, 500);
-		if (!t_expect("a datagram after it", e[i].rcq, IBV_WC_SUCCESS, &wc))
-			break;
-		at = wc.wr_id == 1 ? g.va + 2 * i * T_PAGE : land.va;
-		t_pat_check("a datagram after it", at + GRH, 500, 20 + i, 0);
-		must_stay("a UD receiver", &e[i], IBV_QPS_RTS);
-	}
-	for (unsigned i = 0; i < FLOODED; i++)
-		t_ep_close(&e[i]);
-	t_gap_close(&g);
-	mem_close(&land);
+	two_mem_close(&m);
+	fake_forget();
 }
 
 /* A UC message whose receive buffer nobody serves is dropped too, and the next one arrives. */
@@ -931,9 +658,6 @@ static const struct {
 	{ "silence_meanwhile", silence_meanwhile },
 	{ "landing_meanwhile", landing_meanwhile },
 	{ "uc_given_up", uc_given_up },
-	{ "flood_responses", flood_responses },
-	{ "flood_requests", flood_requests },
-	{ "flood_datagrams", flood_datagrams },
 };
 
 int main(int argc, char **argv)

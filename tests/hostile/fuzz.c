@@ -22,8 +22,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define GRH 40
-#define GUARD 0xbbbb
 #define MTU 1024U
 #define GSI_QKEY 0x80010000U
 #define ROOM (64 * T_PAGE)

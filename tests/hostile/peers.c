@@ -8,39 +8,23 @@
  * seconds here. The responder must keep what comes early, and ask for what is missing, once.
  */
 #define _GNU_SOURCE
+#include "lib/gap.h"
 #include "two.h"
 
 #include <string.h>
-#include <sys/mman.h>
 
 #define MTU 1024U
 #define PKTS 20U
 #define BYTES (PKTS * MTU)
-#define GUARD 0xbbbb
 /* An ACK timeout of 4 s, and what must be over long before. */
 #define OPT { .mtu = IBV_MTU_1024, .timeout = 20, .retry_cnt = 7 }
 #define SOON 1.5
 
 static uint8_t payload[SP_MAX];
 
-struct mem {
-	uint8_t *va;
-	struct ibv_mr *mr;
-};
-
-static struct mem mem_open(uint64_t seq)
+static struct two_mem room(uint64_t seq)
 {
-	struct mem m = { .va = t_map_between(BYTES + T_PAGE) };
-
-	m.mr = t_reg(two.a->pd, m.va, BYTES + T_PAGE, T_ALL_ACCESS);
-	t_pat_fill(m.va, BYTES + T_PAGE, seq, 0);
-	return m;
-}
-
-static void mem_close(struct mem *m)
-{
-	ibv_dereg_mr(m->mr);
-	munmap(m->va - T_PAGE, BYTES + 3 * T_PAGE);
+	return two_mem_open(two.a, BYTES + T_PAGE, seq);
 }
 
 static void forget_arrived(void)
@@ -101,7 +85,7 @@ static void arrives(struct t_ep *e, struct peer *p, const struct sp_hdr *h, size
 }
 
 /* One WRITE, and nothing behind it. @most: packets that it may take. */
-static void message(struct t_ep *e, struct mem *m, bool keeps, uint32_t lost, unsigned most)
+static void message(struct t_ep *e, struct two_mem *m, bool keeps, uint32_t lost, unsigned most)
 {
 	struct peer p = { .keeps = keeps, .lost = lost };
 	double end = t_now() + t_slow(SOON);
@@ -133,7 +117,7 @@ static void sends(void)
 	static const uint32_t lost[] = { 1U << 10, 1U << 0, 1U << 18, 1U << 3 | 1U << 12,
 					 1U << 5 | 1U << 6, 0x7c0, 1U << 7, 1U << 2 };
 	static const struct t_opt o = OPT;
-	struct mem m = mem_open(7);
+	struct two_mem m = room(7);
 	struct t_ep e;
 
 	for (int keeps = 0; keeps < 2; keeps++) {
@@ -151,12 +135,12 @@ static void sends(void)
 		t_ep_close(&e);
 		forget_arrived();
 	}
-	mem_close(&m);
+	two_mem_close(&m);
 }
 
 /* ---- the QP is sent to ---- */
 
-static void send_part(struct t_ep *e, struct mem *m, unsigned i, uint64_t seq, bool ask)
+static void send_part(struct t_ep *e, struct two_mem *m, unsigned i, uint64_t seq, bool ask)
 {
 	t_pat_fill(payload, MTU, seq, (uint64_t)i * MTU);
 	fake_send(e, (struct sp_hdr){ .op = i == 0	   ? SP_WRITE_FIRST :
@@ -188,7 +172,7 @@ static unsigned acknowledged(const char *what, unsigned psn)
 static void receives_reordered(void)
 {
 	static const struct t_opt o = OPT;
-	struct mem m = mem_open(GUARD);
+	struct two_mem m = room(GUARD);
 	struct t_ep e;
 
 	/* From the last to the first: each but the last one to arrive is early. */
@@ -199,40 +183,139 @@ static void receives_reordered(void)
 	t_pat_check("the WRITE", m.va, BYTES, 11, 0);
 	t_pat_check("behind it", m.va + BYTES, T_PAGE, GUARD, BYTES);
 	t_ep_close(&e);
-	mem_close(&m);
+	two_mem_close(&m);
+	forget_arrived();
+}
+
+/* Those in [from, to). */
+static void send_parts(struct t_ep *e, struct two_mem *m, unsigned from, unsigned to, uint64_t seq)
+{
+	for (unsigned i = from; i < to; i++)
+		send_part(e, m, i, seq, i == PKTS - 1);
+}
+
+static void is_asked_for(const char *what, unsigned i)
+{
+	struct sp_hdr h;
+
+	if (fake_next(what, &h, NULL, NULL) &&
+	    (h.op != SP_ACK || h.syndrome != SP_SYN_NAK || h.psn != FAKE_PSN + i))
+		t_fail("%s: syndrome %#x, PSN %#x instead of a sequence NAK for %#x", what,
+		       h.syndrome, h.psn, FAKE_PSN + i);
+}
+
+static void nothing_is_said(const char *what, double seconds)
+{
+	struct sp_hdr h;
+
+	if (sp_next(&two.to_a, FAKE_QPN, &h, NULL, NULL, seconds))
+		t_fail("%s: syndrome %#x, PSN %#x", what, h.syndrome, h.psn);
+}
+
+/* All has come: it is acknowledged, and has the right bytes. */
+static void all_came(struct t_ep *e, struct two_mem *m, uint64_t seq)
+{
+	acknowledged("all has come", PKTS - 1);
+	t_pat_check("the WRITE", m->va, BYTES, seq, 0);
+	t_pat_check("behind it", m->va + BYTES, T_PAGE, GUARD, BYTES);
+	t_ep_close(e);
+	two_mem_close(m);
 	forget_arrived();
 }
 
 static void receives_with_gap(void)
 {
 	static const struct t_opt o = OPT;
-	struct mem m = mem_open(GUARD);
-	struct sp_hdr h;
+	struct two_mem m = room(GUARD);
 	struct t_ep e;
 
 	fake_open(&e, &o);
-	for (unsigned i = 0; i < PKTS; i++)
-		if (i != 4 && i != 9)
-			send_part(&e, &m, i, 12, i == PKTS - 1);
-	if (fake_next("what is missing is asked for", &h, NULL, NULL) &&
-	    (h.syndrome != SP_SYN_NAK || h.psn != FAKE_PSN + 4))
-		t_fail("syndrome %#x, PSN %#x instead of a sequence NAK for %#x", h.syndrome, h.psn,
-		       FAKE_PSN + 4);
+	send_parts(&e, &m, 0, 4, 12);
+	send_parts(&e, &m, 5, 9, 12);
+	send_parts(&e, &m, 10, PKTS, 12);
+	is_asked_for("what is missing", 4);
 	t_pat_check("behind the gap", m.va + 4 * MTU, BYTES + T_PAGE - 4 * MTU, GUARD, 4 * MTU);
 	/* A second NAK for this gap would use up a retry of a peer that goes back. */
-	if (sp_next(&two.to_a, FAKE_QPN, &h, NULL, NULL, 0.1))
-		t_fail("syndrome %#x, PSN %#x: it was asked for already", h.syndrome, h.psn);
-	send_part(&e, &m, 4, 12, false);
-	if (fake_next("the next gap is asked for", &h, NULL, NULL) &&
-	    (h.syndrome != SP_SYN_NAK || h.psn != FAKE_PSN + 9))
-		t_fail("syndrome %#x, PSN %#x instead of a sequence NAK for %#x", h.syndrome, h.psn,
-		       FAKE_PSN + 9);
-	send_part(&e, &m, 9, 12, false);
-	acknowledged("after both", PKTS - 1);
-	t_pat_check("the WRITE", m.va, BYTES, 12, 0);
-	t_pat_check("behind it", m.va + BYTES, T_PAGE, GUARD, BYTES);
+	nothing_is_said("it was asked for already", 0.1);
+	send_parts(&e, &m, 4, 5, 12);
+	is_asked_for("the next gap", 9);
+	send_parts(&e, &m, 9, 10, 12);
+	all_came(&e, &m, 12);
+}
+
+/* What is sent again to fill a gap is lost in part, too. */
+static void receives_gap_in_gap(void)
+{
+	static const struct t_opt o = OPT;
+	struct two_mem m = room(GUARD);
+	struct t_ep e;
+
+	fake_open(&e, &o);
+	send_parts(&e, &m, 0, 5, 13);
+	send_parts(&e, &m, 10, PKTS, 13);
+	is_asked_for("what is missing", 5);
+	send_parts(&e, &m, 5, 7, 13);
+	send_parts(&e, &m, 8, 10, 13);
+	is_asked_for("what is missing still", 7);
+	send_parts(&e, &m, 7, 8, 13);
+	all_came(&e, &m, 13);
+}
+
+/*
+ * A peer that goes back has sent some more packets when the NAK reaches it. It must not be taken
+ * for one that sends only what is missing, which may be asked for the same packet more than once.
+ */
+static void receives_from_go_back(void)
+{
+	static const struct t_opt o = OPT;
+	struct two_mem m = room(GUARD);
+	struct t_ep e;
+
+	fake_open(&e, &o);
+	send_parts(&e, &m, 0, 5, 14);
+	send_parts(&e, &m, 6, 10, 14);
+	is_asked_for("what is missing", 5);
+	send_parts(&e, &m, 10, 13, 14);
+	send_parts(&e, &m, 5, 15, 14);
+	send_parts(&e, &m, 16, PKTS, 14);
+	is_asked_for("what is missing the next time", 15);
+	nothing_is_said("it was asked for already", 0.3);
+	send_parts(&e, &m, 15, PKTS, 14);
+	all_came(&e, &m, 14);
+}
+
+/*
+ * The second message has no receive. After the RNR NAK for it all comes again, so what is missing
+ * behind it, which was seen while the first one waited for memory, is not asked for.
+ */
+static void receives_not_ready(void)
+{
+	static const struct t_opt o = OPT;
+	bool rnr = false;
+	struct sp_hdr h;
+	struct t_gap g;
+	struct t_ep e;
+
+	t_gap_open(&g, two.a->pd, 1);
+	fake_open(&e, &o);
+	t_recv_one(&e, g.va, T_PAGE, g.mr->lkey, 1);
+	t_pat_fill(payload, 100, 15, 0);
+	for (unsigned i = 0; i < 3; i++)
+		fake_send(&e, (struct sp_hdr){ .op = SP_SEND_ONLY, .ackreq = true,
+					       .psn = FAKE_PSN + (i < 2 ? i : 1000) }, payload,
+			  100);
+	if (!t_gap_asked(&g, t_limit))
+		t_fail("the receive buffer was not asked for");
+	t_gap_serve(&g, 0, GUARD);
+	while (sp_next(&two.to_a, FAKE_QPN, &h, NULL, NULL, t_slow(0.1))) {
+		rnr |= (h.syndrome & 0xe0) == SP_SYN_RNR;
+		if (h.syndrome == SP_SYN_NAK)
+			t_fail("PSN %#x is asked for, but all comes again", h.psn);
+	}
+	if (!rnr)
+		t_fail("no RNR NAK");
 	t_ep_close(&e);
-	mem_close(&m);
+	t_gap_close(&g);
 	forget_arrived();
 }
 
@@ -249,7 +332,7 @@ static void response(struct t_ep *e, uint32_t psn, unsigned i, uint64_t seq)
 static void reads(void)
 {
 	static const struct t_opt o = OPT;
-	struct mem m = mem_open(GUARD);
+	struct two_mem m = room(GUARD);
 	struct sp_hdr h;
 	struct t_ep e;
 
@@ -290,7 +373,7 @@ static void reads(void)
 		forget_arrived();
 	}
 	t_ep_close(&e);
-	mem_close(&m);
+	two_mem_close(&m);
 }
 
 static const struct {
@@ -300,6 +383,9 @@ static const struct {
 	{ "sends", sends },
 	{ "receives_reordered", receives_reordered },
 	{ "receives_with_gap", receives_with_gap },
+	{ "receives_gap_in_gap", receives_gap_in_gap },
+	{ "receives_from_go_back", receives_from_go_back },
+	{ "receives_not_ready", receives_not_ready },
 	{ "reads", reads },
 };
 

@@ -13,8 +13,6 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#define GRH 40
-#define GUARD 0xbbbb
 #define SLOT (4 * T_PAGE)
 #define SLOTS 16
 #define ROOM (SLOTS * SLOT)

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 struct two two = { .time = 8, .seed = 1 };
 
@@ -80,6 +81,29 @@ void two_close(void)
 	t_dev_close(two.b);
 }
 
+struct two_mem two_mem_open(struct t_dev *d, size_t size, uint64_t seq)
+{
+	struct two_mem m = { .va = t_map_between(size), .size = size };
+
+	m.mr = t_reg(d->pd, m.va, size, T_ALL_ACCESS);
+	t_pat_fill(m.va, size, seq, 0);
+	return m;
+}
+
+void two_mem_close(struct two_mem *m)
+{
+	ibv_dereg_mr(m->mr);
+	munmap(m->va - T_PAGE, m->size + 2 * T_PAGE);
+}
+
+void two_must_stay(const char *what, struct t_ep *e, enum ibv_qp_state want)
+{
+	enum ibv_qp_state is = t_ep_query_state(e);
+
+	if (is != want)
+		t_fail("%s: QP state %d, expected %d", what, is, want);
+}
+
 static const struct t_addr *fake_addr(void)
 {
 	static struct t_addr addr;
@@ -120,4 +144,12 @@ bool fake_next(const char *what, struct sp_hdr *h, uint8_t *payload, size_t *len
 void fake_ack(struct t_ep *e, uint32_t psn, uint8_t syndrome)
 {
 	fake_send(e, (struct sp_hdr){ .op = SP_ACK, .psn = psn, .syndrome = syndrome }, NULL, 0);
+}
+
+void fake_forget(void)
+{
+	struct sp_hdr h;
+
+	while (sp_next(&two.to_a, FAKE_QPN, &h, NULL, NULL, 0))
+		;
 }

@@ -9,6 +9,11 @@
 #include "lib/t.h"
 #include "spoof.h"
 
+#define GRH 40
+#define GUARD 0xbbbb		/* pattern of memory that nobody may write */
+#define EVIL 0xeeee		/* pattern of payloads that nobody may take */
+#define TWO_BIG 60000		/* a packet's payload that is longer than every path MTU */
+
 struct two {
 	struct t_dev *a, *b;
 	uint32_t ipa, ipb;	/* network order */
@@ -27,6 +32,19 @@ extern struct two two;
 void two_open(int argc, char **argv, bool sniff);
 void two_close(void);
 
+/* Registered memory of @d with the pattern @seq. */
+struct two_mem {
+	uint8_t *va;
+	size_t size;
+	struct ibv_mr *mr;
+};
+
+struct two_mem two_mem_open(struct t_dev *d, size_t size, uint64_t seq);
+void two_mem_close(struct two_mem *m);
+
+/* Fails, with @what, if the QP is in another state. */
+void two_must_stay(const char *what, struct t_ep *e, enum ibv_qp_state want);
+
 /*
  * An RC or UC QP of device A whose peer is this program, which uses B's address and a QP number
  * that B does not have. fake_send() sends packets of the peer; packets of the QP come to sp_next().
@@ -39,5 +57,7 @@ void fake_send(struct t_ep *e, struct sp_hdr h, const void *payload, size_t len)
 /* The next packet that the QP sends. Fails (with @what) if there is none. */
 bool fake_next(const char *what, struct sp_hdr *h, uint8_t *payload, size_t *len);
 void fake_ack(struct t_ep *e, uint32_t psn, uint8_t syndrome);
+/* Drop what the device has sent meanwhile, so that the next test does not read it. */
+void fake_forget(void);
 
 #endif
