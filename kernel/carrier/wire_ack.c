@@ -578,7 +578,8 @@ static void look_for_gap(struct prxe_qp *qp, bool late)
 	}
 	if (early->psn == w->una && early->asked >= ASK_MAX)
 		return;
-	late = (late && prxe_early_late(early, w->una)) || (w->early_full && !early->asked);
+	late = late && prxe_early_late(early, early->timed, w->una);
+	late |= w->early_full && !early->asked;
 	if (prxe_early_ask(early, w->una, late))
 		prxe_wire_again_ask(qp, gap_end(first));
 }

@@ -238,8 +238,9 @@ void prxe_wire_again_all(struct prxe_qp *qp)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 
-	w->refused++;
-	w->keeps = false;
+	/* One that keeps packets is only slow: it waits for memory, say. */
+	if (!w->keeps)
+		w->refused++;
 	prxe_wire_rewind(qp);
 }
 

@@ -127,6 +127,7 @@ static enum prxe_exec no_receive(struct prxe_qp *qp)
 
 	if (qp->type == IB_QPT_RC) {
 		w->ack_due = false;
+		w->gap = false;
 		w->nak_sent = true;
 		w->rnr_sent = true;
 		prxe_resp_send_rnr(qp, qp->resp.psn, qp->attr.min_rnr_timer & 31);

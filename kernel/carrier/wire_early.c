@@ -74,6 +74,13 @@ void prxe_early_take(struct prxe_early *early, struct sk_buff *skb)
 		early->gap = false;
 }
 
+bool prxe_early_before(const struct prxe_early *early, u32 psn)
+{
+	const struct sk_buff *skb = skb_peek(&early->pkts);
+
+	return skb && prxe_psn_cmp(skb_psn(skb), psn) < 0;
+}
+
 struct sk_buff *prxe_early_first(struct prxe_early *early, u32 psn)
 {
 	struct sk_buff *skb;
@@ -81,8 +88,6 @@ struct sk_buff *prxe_early_first(struct prxe_early *early, u32 psn)
 	while ((skb = skb_peek(&early->pkts))) {
 		if (prxe_psn_cmp(skb_psn(skb), psn) >= 0)
 			return skb;
-		/* It came twice: the sender sends everything again, not only what is missing. */
-		early->whole = true;
 		prxe_early_take(early, skb);
 		kfree_skb(skb);
 	}

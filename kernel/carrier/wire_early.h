@@ -27,6 +27,8 @@ void prxe_early_init(struct prxe_early *early, enum hrtimer_restart (*fn)(struct
  */
 bool prxe_early_keep(struct prxe_qp *qp, struct prxe_early *early, const struct sk_buff *skb,
 		     const struct prxe_pkt *pkt);
+/* Are any kept that are before @psn? */
+bool prxe_early_before(const struct prxe_early *early, u32 psn);
 /* The first one that is not before @psn; it stays in the queue. Those before are dropped. */
 struct sk_buff *prxe_early_first(struct prxe_early *early, u32 psn);
 /* Take that one, which has its turn now. */
@@ -44,10 +46,13 @@ void prxe_early_reset(struct prxe_early *early);
  * unless who was asked then sends this one as well. Told once for each gap, unless @late.
  */
 bool prxe_early_ask(struct prxe_early *early, u32 psn, bool late);
-/* The timer has ended: was it started for the packet at @psn, which is missing? */
-static inline bool prxe_early_late(const struct prxe_early *early, u32 psn)
+/*
+ * The timer has ended, which was started for the packet at @timed: is that the one at @psn, which
+ * is missing?
+ */
+static inline bool prxe_early_late(const struct prxe_early *early, u32 timed, u32 psn)
 {
-	return early->gap && early->psn == psn && early->timed == psn;
+	return early->gap && early->psn == psn && timed == psn;
 }
 
 /*
@@ -66,7 +71,8 @@ static inline void prxe_early_learn(struct prxe_early *early, u32 psn)
 	if (likely(!early->closed) || prxe_psn_cmp(psn, early->behind) < 0)
 		return;
 	early->closed = false;
-	early->whole = prxe_psn_cmp(psn, early->end) < 0;
+	/* Was it kept, or when the gap was asked for? Then nobody has asked for this one. */
+	early->whole = psn == early->behind || prxe_psn_cmp(psn, early->end) < 0;
 	early->alone = !early->whole;
 }
 

@@ -493,7 +493,7 @@ static u32 last_psn(const struct prxe_qp *qp, const struct prxe_pkt *pkt)
 	return prxe_psn_add(pkt->psn, prxe_pkts(len, qp->mtu_shift) - 1);
 }
 
-/* A repetition that waits to be answered asks for nothing that @pkt does not ask for: drop it. */
+/* Drop repetitions that wait to be answered and ask for nothing that @pkt does not ask for. */
 static void drop_older_dups(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
@@ -501,9 +501,11 @@ static void drop_older_dups(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 	struct sk_buff *skb, *next;
 
 	skb_queue_walk_safe(&w->dups, skb, next) {
-		u32 psn = PRXE_RX(skb)->psn;
+		struct prxe_pkt older;
 
-		if (prxe_psn_cmp(psn, pkt->psn) < 0 || prxe_psn_cmp(psn, last) > 0)
+		if (!prxe_rx_parse(skb, 0, skb->len, &older) &&
+		    (prxe_psn_cmp(older.psn, pkt->psn) < 0 ||
+		     prxe_psn_cmp(last_psn(qp, &older), last) > 0))
 			continue;
 		__skb_unlink(skb, &w->dups);
 		kfree_skb(skb);
@@ -563,6 +565,5 @@ void prxe_dup_rcv(struct prxe_qp *qp, const struct sk_buff *skb, const struct pr
 		prxe_count(qp->dev, dropped);
 		return;
 	}
-	PRXE_RX(held)->psn = pkt->psn;
 	__skb_queue_tail(&w->dups, held);
 }

@@ -193,6 +193,9 @@ static void take_early(struct prxe_qp *qp)
 	while (prxe_early_any(&w->early)) {
 		u32 psn = next_psn(qp);
 
+		/* Some came again, and were executed: the requester sends everything again. */
+		if (prxe_early_before(&w->early, psn))
+			w->early.whole = true;
 		skb = prxe_early_first(&w->early, psn);
 		if (!skb || PRXE_RX(skb)->psn != psn)
 			break;
@@ -461,10 +464,10 @@ bool prxe_wire_resp_work(struct prxe_qp *qp)
 }
 
 /*
- * How often one packet is asked for. A requester that goes back expects one NAK for each gap; each
- * may use up one of its retries. One that sends only what is missing is like ours (wire_again.c).
+ * A requester that goes back expects one NAK for each packet that is missing; each may use up one
+ * of its retries. One that sends only what is missing is like ours (wire_again.c), and may be asked
+ * for one packet so often.
  */
-#define ASK_MAX		1U
 #define ASK_MAX_ALONE	8U
 /*
  * After so many waits (about 200 ms) what came early is dropped. The requester is gone, or its ACK
@@ -477,6 +480,7 @@ static void early_time_is_up(struct prxe_qp *qp)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
 	struct prxe_early *early = &w->early;
+	u32 timed = early->timed;	/* run() may start it again */
 
 	if (!prxe_resp_may_run(qp))
 		return;
@@ -484,19 +488,18 @@ static void early_time_is_up(struct prxe_qp *qp)
 		prxe_qp_schedule(qp);
 	if (!prxe_resp_may_run(qp) || !prxe_early_any(early))
 		return;
-	if (waits(w))
+	if (waits(w) || !prxe_early_late(early, timed, next_psn(qp)))
 		return;
-	if (prxe_early_late(early, next_psn(qp))) {
-		prxe_early_ask(early, early->psn, true);
-		if (early->asked > WAIT_TIMES) {
-			prxe_early_forget(early);
-			return;
-		}
-		if (early->asked <= (early->alone ? ASK_MAX_ALONE : ASK_MAX)) {
-			w->gap = true;
-			prxe_resp_acknowledge(qp);
-		}
+	prxe_early_ask(early, early->psn, true);
+	if (early->asked > WAIT_TIMES) {
+		prxe_early_forget(early);
+		return;
 	}
+	if (!w->nak_sent || (early->alone && early->asked <= ASK_MAX_ALONE)) {
+		w->gap = true;
+		prxe_resp_acknowledge(qp);
+	}
+	early->timing = false;
 	prxe_early_start(early, 0);
 }
 
