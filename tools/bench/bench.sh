@@ -4,7 +4,7 @@
 # the terminal, and written to build/report.
 #
 #   bench.sh [--kernel K] [--pairs N] [--seconds S] [--no-build]
-#            [--parts "local wire odp reg copy paging data count"]
+#            [--parts "local wire loss odp reg copy paging data count"]
 #   bench.sh --upstream [--kernel K]     what the kernel's own rdma_rxe delivers through ODP memory,
 #                                        and prxe beside it
 set -u -o pipefail
@@ -131,6 +131,37 @@ versus() { # TITLE METRIC SIZE VARIANT TO [UNIT]: a figure without a goal; UNIT'
 		"$(show "$(rp_median "$2" "$3" "$4")" "${6:-us}")" \
 		"$(show "$(rp_median "$2" "$3" "$5")" "${6:-us}")" \
 		"$(rp_num "$(rp_ratio "$2" "$3" "$4" "$5")")" "$(rp_pairs "$2" "$3" "$4" "$5")"
+}
+
+lossy_row() { # TITLE METRIC
+	local v m
+	[ -n "$(rp_median "$2" 65536 no_icrc)" ] || return
+	printf '%s' "$1"
+	for v in no_icrc tcp rdma_rxe; do
+		m=$(rp_median "$2" 65536 $v)
+		printf '\t%s' "$([ -n "$m" ] && show "$m" MiB/s || echo -)"
+	done
+	printf '\t%s\t%s\n' "$(rp_num "$(rp_ratio "$2" 65536 no_icrc tcp)")" \
+		"$(rp_num "$(rp_ratio "$2" 65536 no_icrc rdma_rxe)")"
+}
+
+lossy() {
+	local c t
+	[ -n "$(rp_median loss_write_none 65536 no_icrc)" ] || return
+	printf 'netem at both ends of a veth pair, 64 KiB, icrc=0\tprxe\tTCP\trdma_rxe'
+	printf '\tagainst TCP\tagainst rdma_rxe\n'
+	while IFS='|' read -r c t; do
+		lossy_row "WRITE, $t" "loss_write_$c"
+		lossy_row "READ, $t" "loss_read_$c"
+	done <<-'EOF'
+		none|nothing
+		loss0.1|loss of 0.1 %
+		loss1|loss of 1 %
+		loss5|loss of 5 %
+		delay1|1 ms late
+		delay20|20 ms late
+		reorder1|0.2 ms late, but 1 % at once
+	EOF
 }
 
 ops="WRITE:8 READ:8 SEND:8 WRITE:4096 WRITE:65536 WRITE:1048576 READ:65536 SEND:65536"
@@ -300,6 +331,7 @@ data() {
 }
 
 peers >"$raw/peers.tsv"
+lossy >"$raw/lossy.tsv"
 odp >"$raw/odp.tsv"
 flat_row "registration with ODP, slowest of 4 KiB to 1 TiB against fastest" reg \
 	>>"$raw/odp.tsv"
@@ -320,7 +352,7 @@ bars() { # GROUP METRIC SIZE SERIES...
 	done
 }
 
-tables=(peers odp counted counted-wire paging copies registration touch data-table)
+tables=(peers lossy odp counted counted-wire paging copies registration touch data-table)
 {
 	echo
 	for t in "${tables[@]}"; do
@@ -356,6 +388,7 @@ tables=(peers odp counted counted-wire paging copies registration touch data-tab
 		bars "over veth" wire_write_lat 8 prxe rdma_rxe
 	} | rp_bars "Latency of an 8 B WRITE" us lower
 	echo '</div>'
+	[ ! -s "$raw/lossy.tsv" ] || rp_table <"$raw/lossy.tsv"
 	rp_table <"$raw/odp.tsv"
 	for s in 4096 65536 1048576; do
 		bars "WRITE of $(rp_size $s)" odp_write_bw $s pinned ODP=odp

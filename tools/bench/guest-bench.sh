@@ -7,7 +7,7 @@
 #   PRXE_BENCH_SECONDS (1)   length of each run
 #   PRXE_BENCH_DEV (prxe)    link type that is measured against rdma_rxe; "rxe" compares rdma_rxe
 #                            with itself
-#   PRXE_BENCH_PARTS         local wire odp reg copy paging data
+#   PRXE_BENCH_PARTS         local wire loss odp reg copy paging data
 set -u -o pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tools/bench/lib.sh
@@ -16,7 +16,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 pairs=${PRXE_BENCH_PAIRS:-5}
 seconds=${PRXE_BENCH_SECONDS:-1}
 type=${PRXE_BENCH_DEV:-prxe}
-parts=${PRXE_BENCH_PARTS:-local wire odp reg copy paging data}
+parts=${PRXE_BENCH_PARTS:-local wire loss odp reg copy paging data}
 failed=0
 
 has() { case " $parts " in *" $1 "*) ;; *) return 1 ;; esac; }
@@ -85,8 +85,25 @@ if has odp; then
 		failed=1
 	fi
 fi
-if has wire; then
+# Two devices of each type over a veth pair; sets peer to 0 if there are none of rdma_rxe.
+veths() {
+	peer=1
+	(bench_dev_veth rxe rxe0v rxe1v 10.103.0) || {
+		peer=0
+		note "  rdma_rxe of this kernel cannot have two devices in two network" \
+			"namespaces: prxe alone is measured"
+	}
+	(bench_dev_veth "$type" prxe0v prxe1v 10.104.0) && return
+	note "  no $type devices over veth"
+	failed=1
+	return 1
+}
+
+if has wire || has loss; then
 	note "over veth ..."
+	veths || parts=''
+fi
+if has wire; then
 	wire_lines() {
 		printf 'prxe prxe0v prxe1v\n'
 		[ $peer = 0 ] || printf 'rdma_rxe rxe0v rxe1v\n'
@@ -95,22 +112,28 @@ if has wire; then
 		printf 'tcp tcp:ns-prxe0v tcp:ns-prxe1v 10.104.0.1\n'
 		[ "$2" != write ] || printf 'udp udp:ns-prxe0v udp:ns-prxe1v 10.104.0.1\n'
 	}
-	peer=1
-	(bench_dev_veth rxe rxe0v rxe1v 10.103.0) || {
-		peer=0
-		note "  rdma_rxe of this kernel cannot have two devices in two network" \
-			"namespaces: prxe alone is measured"
+	for t in write read send; do
+		try series wire_${t}_bw ib_${t}_bw 65536 "$pairs" "$seconds" '' \
+			< <(wire_lines bw $t)
+	done
+	try series wire_write_lat ib_write_lat 8 "$pairs" "$seconds" '' < <(wire_lines lat)
+fi
+if has loss; then
+	note "over veth, with packets that are lost, late or in another order ..."
+	loss_lines() {
+		[ "$type" != prxe ] || printf 'no_icrc prxe0v prxe1v icrc=0\n'
+		[ $peer = 0 ] || printf 'rdma_rxe rxe0v rxe1v\n'
+		[ "$1" != write ] || printf 'tcp tcp:ns-prxe0v tcp:ns-prxe1v 10.104.0.1\n'
 	}
-	if (bench_dev_veth "$type" prxe0v prxe1v 10.104.0); then
-		for t in write read send; do
-			try series wire_${t}_bw ib_${t}_bw 65536 "$pairs" "$seconds" '' \
-				< <(wire_lines bw $t)
+	for n in none loss0.1 loss1 loss5 delay1 delay20 reorder1; do
+		bench_netem "$n" prxe0v prxe1v || failed=1
+		[ $peer = 0 ] || bench_netem "$n" rxe0v rxe1v || failed=1
+		for t in write read; do
+			try timed "loss_${t}_$n" ib_${t}_bw 65536 3 3 < <(loss_lines $t)
 		done
-		try series wire_write_lat ib_write_lat 8 "$pairs" "$seconds" '' < <(wire_lines lat)
-	else
-		note "  no $type devices over veth"
-		failed=1
-	fi
+	done
+	bench_netem none prxe0v prxe1v
+	[ $peer = 0 ] || bench_netem none rxe0v rxe1v
 fi
 if has copy; then
 	note "memcpy and process_vm_writev ..."

@@ -11,6 +11,10 @@
 #                                                     (messages/s), LAT (us)
 #   count_for SECONDS TOOL DEV0 DEV1 SIZE OPTION...   sets COUNT: so many messages take SECONDS
 #   series METRIC TOOL SIZE PAIRS SECONDS OPTIONS     interleaved pairs of variants
+#   timed METRIC TOOL SIZE PAIRS SECONDS              the same, but each run takes that long; what
+#                                                     fails is left out
+#   bench_netem CASE NAME0 NAME1                      what happens to packets of bench_dev_veth's
+#                                                     devices: none, loss, delay, reordering
 #   sample METRIC SIZE VARIANT PAIR UNIT VALUE        a line of samples.tsv
 #
 # samples.tsv: metric, size, variant, pair, unit, value; tab separated.
@@ -310,4 +314,39 @@ series() {
 		done
 	done
 	return $failed
+}
+
+# Bandwidth on a link that loses packets: nobody knows how many messages take a second. Standard
+# input has the variants, as for series. One that cannot do it has no sample.
+timed() { # METRIC TOOL SIZE PAIRS SECONDS <<VARIANTS
+	local metric=$1 tool=$2 size=$3 pairs=$4 seconds=$5 p n d0 d1 opts lines
+	lines=$(cat)
+	for ((p = 1; p <= pairs; p++)); do
+		while read -r n d0 d1 opts; do
+			# shellcheck disable=SC2086
+			PRXE_BENCH_SECONDS=$seconds perf "$tool" "$d0" "$d1" -s "$size" \
+				-D "$seconds" $opts </dev/null &&
+				sample "$metric" "$size" "$n" "$p" MiB/s "$BW"
+		done <<<"$lines"
+	done
+}
+
+# Netem counts what leaves the stack: a train, or a super-packet of TCP, is lost or late as a whole.
+# It is at both ends, so a round trip has twice the delay.
+bench_netem() { # none|lossPERCENT|delayMS|reorderPERCENT NAME0 NAME1
+	local n args=()
+	case $1 in
+	none) ;;
+	loss*) args=(loss "${1#loss}%") ;;
+	delay*) args=(delay "${1#delay}ms") ;;
+	reorder*) args=(delay 0.2ms reorder "${1#reorder}%") ;;
+	*) bench_die "netem: $1" ;;
+	esac
+	modprobe -q sch_netem
+	for n in "$2" "$3"; do
+		tc -n "ns-$n" qdisc del dev "v-$n" root 2>/dev/null
+		[ ${#args[@]} = 0 ] ||
+			tc -n "ns-$n" qdisc add dev "v-$n" root netem limit 10000 "${args[@]}" ||
+			return 1
+	done
 }
