@@ -23,9 +23,9 @@
 #define F_RETH	PRXE_OPF_RETH
 #define F_AETH	PRXE_OPF_AETH
 #define F_DETH	PRXE_OPF_DETH
-/* There are extended headers. */
+/* There are extended headers. (The 16 bytes of a CNP, which say nothing, count as one.) */
 #define F_EXTENDED \
-	(F_DETH | PRXE_OPF_FLUSH | F_RETH | PRXE_OPF_ATOMIC | F_AETH | F_IMM | F_INV)
+	(F_DETH | PRXE_OPF_FLUSH | PRXE_OPF_CNP | F_RETH | PRXE_OPF_ATOMIC | F_AETH | F_IMM | F_INV)
 
 static const u32 op_flags[256] = {
 #define CONNECTED(t) \
@@ -58,6 +58,7 @@ static const u32 op_flags[256] = {
 	[PRXE_FLUSH]			= F_REQ | F_ONLY | PRXE_OPF_FLUSH | F_RETH,
 	[PRXE_ATOMIC_WRITE_OP]		= F_REQ | F_ONLY | PRXE_OPF_ATOMIC_WRITE |
 					  PRXE_OPF_PAYLOAD | F_RETH,
+	[PRXE_CNP]			= F_KNOWN | F_ONLY | PRXE_OPF_CNP,
 	[PRXE_UD | PRXE_SEND_ONLY]	= F_SEND | F_ONLY | F_DETH,
 	[PRXE_UD | PRXE_SEND_ONLY_IMM]	= F_SEND | F_ONLY | F_DETH | F_IMM,
 };
@@ -87,7 +88,7 @@ unsigned int prxe_op_hdr_len(u8 opcode)
 	if (!f)
 		return 0;
 	return PRXE_BTH_BYTES + (f & F_DETH ? 8 : 0) + (f & PRXE_OPF_FLUSH ? 4 : 0) +
-	       (f & F_RETH ? 16 : 0) +
+	       (f & (F_RETH | PRXE_OPF_CNP) ? 16 : 0) +
 	       (is_atomic_req(f) ? 28 : 0) + (f & F_AETH ? 4 : 0) + (is_atomic_ack(f) ? 8 : 0) +
 	       (f & (F_IMM | F_INV) ? 4 : 0);
 }
@@ -211,6 +212,10 @@ unsigned int prxe_pkt_build(struct prxe_pkt *pkt, u8 *hdr)
 		p = put32(put32(p, pkt->qkey), pkt->src_qp & 0xffffff);
 	if (f & PRXE_OPF_FLUSH)
 		p = put32(p, pkt->feth);
+	if (f & PRXE_OPF_CNP) {
+		hdr[4] |= 0x40;	/* BECN */
+		p = put64(put64(p, 0), 0);
+	}
 	if (f & F_RETH)
 		p = put32(put32(put64(p, pkt->va), pkt->rkey), pkt->dma_len);
 	if (is_atomic_req(f))

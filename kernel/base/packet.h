@@ -31,6 +31,7 @@ enum prxe_op_flags {
 	PRXE_OPF_DETH	= 1 << 14,
 	PRXE_OPF_ATOMIC_WRITE = 1 << 15,
 	PRXE_OPF_FLUSH	= 1 << 16,
+	PRXE_OPF_CNP	= 1 << 17,
 };
 
 /*
@@ -47,6 +48,12 @@ enum prxe_opcode {
 	PRXE_SEND_LAST_INV = 0x16, PRXE_SEND_ONLY_INV = 0x17,
 	PRXE_FLUSH = 0x1c, PRXE_ATOMIC_WRITE_OP = 0x1d,
 };
+
+/*
+ * A congestion notification packet (IBTA A17.9.3), which belongs to no transport: for the peer of
+ * an RC or UC QP.
+ */
+#define PRXE_CNP	0x81
 
 #define PRXE_RC	0x00
 #define PRXE_UC	0x20

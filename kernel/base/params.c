@@ -39,6 +39,10 @@ module_param_named(icrc, prxe_icrc_on, bool, 0644);
 MODULE_PARM_DESC(icrc,
 		 "make and check ICRCs; off, not RoCEv2: for a virtual link between two prxe");
 
+bool prxe_ecn_on = true;
+module_param_named(ecn, prxe_ecn_on, bool, 0644);
+MODULE_PARM_DESC(ecn, "the network may mark RC packets (ECN), and marks slow their sender down");
+
 static int set_train_pkts(const char *val, const struct kernel_param *kp)
 {
 	return param_set_uint_minmax(val, kp, 1, 64);

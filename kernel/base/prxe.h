@@ -91,6 +91,7 @@ extern bool prxe_rxe_compat;
 extern bool prxe_ageing;		/* the MM is told which pages transfers have used */
 extern unsigned int prxe_park_ms;	/* how long a wire request waits for a fault */
 extern bool prxe_icrc_on;		/* ICRCs are made and checked */
+extern bool prxe_ecn_on;		/* congestion marks are asked for, and heeded */
 extern unsigned int prxe_train_pkts;	/* packets that leave as one skb at most */
 extern bool prxe_force_fault;		/* tests: every access to ODP memory faults first */
 

@@ -17,7 +17,8 @@
 	X(wire_messages) X(rnr_for_fault_pkts) X(lost_to_fault) X(page_faults) \
 	X(page_faults_handled) X(page_invalidations) X(page_invalidations_handled) \
 	X(page_prefetch) X(link_downed) X(sent_bytes) X(rcvd_bytes) \
-	X(sent_trains) X(rcvd_trains) X(rcvd_early)
+	X(sent_trains) X(rcvd_trains) X(rcvd_early) X(np_ecn_marked_roce_packets) \
+	X(np_cnp_sent) X(rp_cnp_handled) X(rp_cnp_ignored)
 
 enum prxe_stat {
 #define X(name) PRXE_STAT_##name,

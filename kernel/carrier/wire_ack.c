@@ -11,6 +11,7 @@
 #include "carrier/wire_ack.h"
 #include "carrier/wire_again.h"
 #include "carrier/wire_early.h"
+#include "carrier/wire_ecn.h"
 #include "carrier/wire_hold.h"
 #include "carrier/wire_out.h"
 #include "carrier/wire_pos.h"
@@ -496,16 +497,17 @@ static void back_to_queue(struct prxe_qp *qp, struct sk_buff *skb)
 }
 
 /*
- * Something new was acknowledged. Only that shows that the peer is alive: anybody could repeat old
- * responses.
+ * @pkts packets more were acknowledged. Only that shows that the peer is alive: anybody could
+ * repeat old responses.
  */
-static void heard(struct prxe_qp *qp)
+static void heard(struct prxe_qp *qp, u32 pkts)
 {
 	u64 timeout = prxe_timeout_ns(READ_ONCE(qp->attr.timeout) & 31);
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 	s64 rtt;
 
 	w->last_heard = ktime_get();
+	prxe_ecn_acknowledged(qp, pkts);
 	if (!w->rtt_on || prxe_psn_cmp(w->una, w->rtt_psn) <= 0)
 		return;
 	w->rtt_on = false;
@@ -622,6 +624,8 @@ static enum prxe_step take_responses(struct prxe_qp *qp)
 	u32 una = w->una;
 	struct sk_buff *skb;
 
+	if (unlikely(READ_ONCE(w->congested)))
+		prxe_ecn_slow_down(qp);
 	while ((skb = next_response(qp))) {
 		for (; PRXE_RX(skb)->off < skb->len; PRXE_RX(skb)->off += turn_len(skb)) {
 			struct prxe_miss miss = {};
@@ -653,7 +657,7 @@ static enum prxe_step take_responses(struct prxe_qp *qp)
 		return PRXE_STEP_MORE;
 out:
 	if (una != w->una)
-		heard(qp);
+		heard(qp, (w->una - una) & PRXE_PSN_MASK);
 	return PRXE_STEP_DONE;
 }
 

@@ -13,6 +13,8 @@
 #include <linux/inetdevice.h>
 #include <linux/udp.h>
 #include <net/addrconf.h>
+#include <net/dsfield.h>
+#include <net/inet_ecn.h>
 #include <net/ipv6.h>
 #include <net/udp.h>
 #include <rdma/ib_mad.h>
@@ -22,6 +24,7 @@
 #include "base/registry.h"
 #include "carrier/mcast.h"
 #include "carrier/wire_ack.h"
+#include "carrier/wire_ecn.h"
 #include "carrier/wire_hold.h"
 #include "carrier/wire_in.h"
 #include "carrier/wire_resp.h"
@@ -98,7 +101,8 @@ static bool qp_accepts(struct prxe_qp *qp, const struct prxe_pkt *pkt, const str
 		transport = PRXE_UD;
 		break;
 	}
-	if (PRXE_TRANSPORT(pkt->opcode) != transport)
+	if (pkt->flags & PRXE_OPF_CNP ? transport == PRXE_UD :
+					PRXE_TRANSPORT(pkt->opcode) != transport)
 		return false;
 	if (pkt->flags & PRXE_OPF_REQ) {
 		if (!prxe_qp_receives(qp))
@@ -145,6 +149,7 @@ struct arrival {
 	struct net_device *ndev; /* by which it came */
 	struct sk_buff *skb;	/* its data begin at the first BTH */
 	bool v6;
+	bool marked;		/* the network says that it is congested */
 	u32 size;		/* of each packet, but the last may be shorter */
 	enum prxe_id_rule rule;	/* what the ICRCs of this skb have said of IPv4 IDs */
 	struct prxe_qp *qp;	/* all packets of the group are for it; a reference. NULL: empty */
@@ -188,6 +193,8 @@ static void hand_over(struct arrival *a)
 		prxe_wire_resp_rcv(a->qp, a->skb, a->pkts, a->num);
 	else
 		hand_over_responses(a);
+	if (unlikely(a->marked))
+		prxe_ecn_marked(a->qp, a->num, !a->req);
 	prxe_qp_put(a->qp);
 	a->qp = NULL;
 	a->num = 0;
@@ -224,7 +231,7 @@ static struct prxe_qp *judge(struct arrival *a, const struct prxe_pkt *pkt, u32 
 	}
 	prxe_count(a->dev, rcvd_pkts);
 	prxe_count_add(a->dev, rcvd_bytes, len);	/* from the BTH to the ICRC */
-	if (qp && !(pkt->flags & PRXE_OPF_REQ) && !prxe_wire_req_wants(qp, pkt))
+	if (qp && !(pkt->flags & (PRXE_OPF_REQ | PRXE_OPF_CNP)) && !prxe_wire_req_wants(qp, pkt))
 		goto out;
 	*mcast = !qp;
 	return qp;
@@ -304,7 +311,12 @@ static void walk(struct arrival *a)
 			continue;
 		}
 		qp = judge(a, &pkt, off, len, &mcast);
-		if (PRXE_TRANSPORT(pkt.opcode) != PRXE_UD) {
+		if (unlikely(pkt.flags & PRXE_OPF_CNP)) {
+			if (qp)
+				prxe_ecn_notified(qp);
+			if (qp && qp != a->qp)
+				prxe_qp_put(qp);
+		} else if (PRXE_TRANSPORT(pkt.opcode) != PRXE_UD) {
 			if (qp)
 				join(a, qp, &pkt, off, len);
 		} else if (qp || mcast) {
@@ -329,6 +341,7 @@ int prxe_wire_rcv(struct sock *sk, struct sk_buff *skb)
 	/* Not the whole struct, which is large. */
 	a.v6 = v6;
 	a.rule = PRXE_ID_UNKNOWN;
+	a.marked = false;
 	a.qp = NULL;
 	a.num = 0;
 	if (!pnet)
@@ -360,6 +373,9 @@ int prxe_wire_rcv(struct sock *sk, struct sk_buff *skb)
 		prxe_count(a.dev, rcvd_trains);
 	}
 
+	if (READ_ONCE(prxe_ecn_on))
+		a.marked = INET_ECN_is_ce(v6 ? ipv6_get_dsfield(ipv6_hdr(skb)) :
+					       ipv4_get_dsfield(ip_hdr(skb)));
 	/* The packet may wait for long. Drop the references that the network must get back soon. */
 	skb->protocol = v6 ? htons(ETH_P_IPV6) : htons(ETH_P_IP);
 	skb_orphan(skb);

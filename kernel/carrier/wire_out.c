@@ -14,6 +14,7 @@
 #include <linux/slab.h>
 #include <linux/udp.h>
 #include <net/addrconf.h>
+#include <net/inet_ecn.h>
 #include <net/ip6_checksum.h>
 #include <net/ip6_fib.h>
 #include <net/ip6_route.h>
@@ -224,8 +225,22 @@ static u16 pkt_id(u32 psn)
 	return psn & 0xffff;
 }
 
+/*
+ * The traffic class on the wire. Only what an RC requester can slow down may be marked: requests
+ * and the responses to them, but neither datagrams nor ACKs.
+ */
+static u8 traffic_class(const struct prxe_qp *qp, const struct prxe_av *av,
+			const struct prxe_tx *tx)
+{
+	if (!READ_ONCE(prxe_ecn_on) || qp->type != IB_QPT_RC)
+		return av->tclass;
+	return (av->tclass & ~INET_ECN_MASK) |
+	       (tx->account == PRXE_ACCOUNT_NONE ? INET_ECN_NOT_ECT : INET_ECN_ECT_0);
+}
+
 /* Write the headers in front of the first BTH. Returns where they are. */
-static void *put_headers(struct sk_buff *skb, const struct prxe_av *av, u32 total, u32 psn)
+static void *put_headers(struct sk_buff *skb, const struct prxe_av *av, u8 tclass, u32 total,
+			 u32 psn)
 {
 	bool v6 = av->family == AF_INET6;
 	unsigned int ip_len = v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
@@ -240,7 +255,7 @@ static void *put_headers(struct sk_buff *skb, const struct prxe_av *av, u32 tota
 		struct ipv6hdr *ip = (struct ipv6hdr *)p;
 
 		skb->protocol = htons(ETH_P_IPV6);
-		ip6_flow_hdr(ip, av->tclass, htonl(av->flow_label & 0xfffff));
+		ip6_flow_hdr(ip, tclass, htonl(av->flow_label & 0xfffff));
 		ip->payload_len = htons(udp_len);
 		ip->nexthdr = IPPROTO_UDP;
 		ip->hop_limit = av->hop_limit ?: DEFAULT_TTL;
@@ -252,7 +267,7 @@ static void *put_headers(struct sk_buff *skb, const struct prxe_av *av, u32 tota
 		skb->protocol = htons(ETH_P_IP);
 		ip->version = 4;
 		ip->ihl = 5;
-		ip->tos = av->tclass;
+		ip->tos = tclass;
 		ip->tot_len = htons(ip_len + udp_len);
 		ip->id = htons(pkt_id(psn));	/* ip_local_out() does not change it */
 		ip->frag_off = htons(IP_DF);
@@ -352,7 +367,8 @@ int prxe_wire_xmit(struct prxe_qp *qp, const struct prxe_av *av, struct sk_buff 
 		prxe_count(qp->dev, send_err);
 		return PTR_ERR(dst);
 	}
-	put_headers(skb, av, tx.total, prxe_psn_add(tx.next_psn, -tx.pkts));
+	put_headers(skb, av, traffic_class(qp, av, &tx), tx.total,
+		    prxe_psn_add(tx.next_psn, -tx.pkts));
 	if (likely(READ_ONCE(prxe_icrc_on)))
 		add_icrcs(skb, v6, &tx);
 	put_checksum(skb, av, &tx);

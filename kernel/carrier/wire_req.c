@@ -85,6 +85,9 @@ void prxe_wire_req_reset(struct prxe_qp *qp)
 	w->single = 0;
 	w->no_run = U32_MAX;
 	w->backoff = 0;
+	w->cwnd = 0;
+	w->slowed = false;
+	WRITE_ONCE(w->congested, false);
 	w->rewound_set = false;
 	w->again = false;
 	w->trial = false;

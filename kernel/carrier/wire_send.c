@@ -7,6 +7,7 @@
 #include <linux/slab.h>
 #include "base/packet.h"
 #include "carrier/wire_again.h"
+#include "carrier/wire_ecn.h"
 #include "carrier/wire_make.h"
 #include "carrier/wire_out.h"
 #include "carrier/wire_pos.h"
@@ -245,7 +246,7 @@ static u32 run_length(struct prxe_qp *qp, const struct prxe_wqe *wqe, const stru
 		/* The one that asks for an ACK is made alone. */
 		n = min(n, ACK_EVERY - 1 - w->unasked);
 		n = min(n, prxe_wire_again_left(qp) - 1);
-		n = min(n, prxe_wire_window(qp) - ((pkt->psn - w->una) & PRXE_PSN_MASK));
+		n = min(n, prxe_ecn_window(qp) - ((pkt->psn - w->una) & PRXE_PSN_MASK));
 	}
 	/* Do not step over a packet that waits for its memory. */
 	if (park->parked && park->index == w->send && to_park > 0)
@@ -387,7 +388,7 @@ static enum send_result send_read(struct prxe_qp *qp, struct prxe_wqe *wqe, stru
 	enum send_result r;
 
 	if (prxe_wire_outstanding(qp) && ((qp->req.psn - w->una) & PRXE_PSN_MASK) + pkts >
-						  prxe_wire_window(qp))
+						  prxe_ecn_window(qp))
 		return SEND_BLOCKED;
 	pend_is_for(qp, w->send, qp->req.psn);
 	if (!w->rd_last) {
@@ -504,7 +505,7 @@ static enum send_result send_next(struct prxe_qp *qp, struct prxe_miss *miss, u3
 		return send_read(qp, wqe, miss, bytes);
 	}
 	if (qp->type == IB_QPT_RC &&
-	    ((qp->req.psn - w->una) & PRXE_PSN_MASK) >= prxe_wire_window(qp))
+	    ((qp->req.psn - w->una) & PRXE_PSN_MASK) >= prxe_ecn_window(qp))
 		return SEND_BLOCKED;
 	return send_data(qp, wqe, miss, bytes);
 }

@@ -109,6 +109,12 @@ struct prxe_wire_req {
 	u32 single;		/* so many packets go one by one; wire_pos.c */
 	bool land_lost;		/* a response was dropped while one waits to land; any context */
 	u32 land_psn, land_done; /* the response that waits to land; its bytes that have landed */
+	/* Congestion; wire_ecn.c. */
+	bool congested;		/* there was a mark or a CNP; any context */
+	bool slowed;		/* the window was halved, and not all before slowed_psn is acked */
+	u32 slowed_psn;
+	u32 cwnd;		/* packets that may be under way; 0: the whole window */
+	u32 cwnd_acked;		/* acknowledged since it has changed */
 	u8 backoff;		/* ACK timeouts since the last progress */
 	bool timer_on;		/* req.timer runs as the ACK or RNR timer */
 	bool rnr_wait;		/* nothing is sent before rnr_until */
@@ -143,6 +149,7 @@ struct prxe_wire_resp {
 	u32 prepared;
 	bool nak_sent;		/* for this gap: send no other until the expected PSN comes */
 	bool rnr_sent;		/* the same, and that was an RNR NAK: what follows comes again */
+	atomic64_t cnp_at;	/* ns: when the last CNP was sent; any context */
 	bool gap;		/* packets are missing; NAK it when all before it are executed */
 	bool ack_due;
 	u64 va;			/* the rest of the current RDMA WRITE */

@@ -524,6 +524,12 @@ static void one_packet(uint64_t rnd)
 	s->frag = r >> 42 & 1 ? 1500 : 600;
 	if (len > s->frag && !(r >> 43 & 7))
 		how |= r >> 46 & 31 ? SP_SWAPPED : SP_HALF;
+	s->tos = r >> 50 & 3;
+	/* It has no PSN to miss, and may reach the lane: that gets slower. */
+	if (kind <= V_UC && !(r >> 52 & 31)) {
+		h.op = SP_CNP;
+		len = 16;
+	}
 	n = sp_build(bth, &h, body, len);
 	for (int k = 0; k < 1 + again; k++) {
 		sp_send_raw(s, src, dst, bth, n, how);

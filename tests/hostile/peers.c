@@ -3,6 +3,8 @@
  * prxe-peers: a QP whose peer is this program, on a link that loses and reorders packets as each
  * test says.
  *
+ * Congestion is reported by either side, and heeded.
+ *
  * The requester must get along with a peer that keeps packets behind a gap, and with one that drops
  * them and speaks of the first only (go-back-N), without the help of its ACK timer, which takes
  * seconds here. The responder must keep what comes early, and ask for what is missing, once.
@@ -376,6 +378,96 @@ static void reads(void)
 	two_mem_close(&m);
 }
 
+/* ---- congestion ---- */
+
+/*
+ * Each notification halves the requester's window, and acknowledgments bring it back. Of a message
+ * that nobody acknowledges, a window is sent.
+ */
+static void slows_down(void)
+{
+	static const struct t_opt o = OPT;
+	uint64_t before = t_counter(two.a->name, "rp_cnp_handled");
+	struct two_mem m = room(7);
+	unsigned rounds, pkts = 0;
+	struct sp_hdr h;
+	struct t_ep e;
+	size_t len;
+
+	fake_open(&e, &o);
+	/* 512 packets, 256, .. 2: messages of one packet do not bring it back meanwhile. */
+	for (rounds = 0; rounds < 8; rounds++) {
+		if (t_post_one(&e, IBV_WR_RDMA_WRITE, m.va, 64, m.mr->lkey, 0x1000, 0x100, 1))
+			t_die("ibv_post_send");
+		if (!fake_next("a WRITE", &h, NULL, NULL))
+			break;
+		fake_send(&e, (struct sp_hdr){ .op = SP_CNP, .becn = true }, payload, 16);
+		fake_ack(&e, h.psn, SP_SYN_ACK);
+		t_expect("a WRITE", e.scq, IBV_WC_SUCCESS, NULL);
+	}
+	if (t_counter(two.a->name, "rp_cnp_handled") != before + rounds)
+		t_fail("%u notifications were sent, %llu handled", rounds,
+		       (unsigned long long)(t_counter(two.a->name, "rp_cnp_handled") - before));
+	e.o.psn = (e.o.psn + rounds) & SP_MASK;
+	if (t_post_one(&e, IBV_WR_RDMA_WRITE, m.va, BYTES, m.mr->lkey, 0x1000, 0x100, 2))
+		t_die("ibv_post_send");
+	while (sp_next(&two.to_a, FAKE_QPN, &h, payload, &len, 0.1))
+		t_pat_check("a packet", payload, len, 7, (uint64_t)pkts++ * MTU);
+	if (pkts != 2)
+		t_fail("%u packets are under way after %u notifications", pkts, rounds);
+	/* It goes on, and in the end nothing holds it back any more. */
+	while (pkts && pkts < PKTS) {
+		fake_ack(&e, e.o.psn + pkts - 1, SP_SYN_ACK);
+		while (sp_next(&two.to_a, FAKE_QPN, &h, payload, &len, 0.02))
+			t_pat_check("a packet", payload, len, 7, (uint64_t)pkts++ * MTU);
+	}
+	fake_ack(&e, e.o.psn + PKTS - 1, SP_SYN_ACK);
+	t_expect("the WRITE", e.scq, IBV_WC_SUCCESS, NULL);
+	t_ep_close(&e);
+	two_mem_close(&m);
+	forget_arrived();
+}
+
+/* Marked requests and responses are answered by a notification, and are as good as others. */
+static void notifies(void)
+{
+	static const struct t_opt o = OPT;
+	struct two_mem m = room(GUARD);
+	unsigned cnps = 0;
+	struct sp_hdr h;
+	struct t_ep e;
+
+	fake_open(&e, &o);
+	two.to_a.tos = SP_CE;
+	send_parts(&e, &m, 0, PKTS, 16);
+	two.to_a.tos = 0;
+	while (sp_next(&two.to_a, FAKE_QPN, &h, NULL, NULL, 0.1))
+		if (h.op == SP_CNP) {
+			cnps++;
+			if (!h.becn || h.psn || h.qpn != FAKE_QPN)
+				t_fail("BECN %d, PSN %#x, QP %#x", h.becn, h.psn, h.qpn);
+		}
+	if (!cnps || cnps > PKTS)
+		t_fail("%u notifications for %u marked packets", cnps, PKTS);
+	t_pat_check("the WRITE", m.va, BYTES, 16, 0);
+	if (t_post_one(&e, IBV_WR_RDMA_READ, m.va, MTU, m.mr->lkey, 0x1000, 0x100, 1))
+		t_die("ibv_post_send");
+	if (fake_next("a READ", &h, NULL, NULL)) {
+		t_pat_fill(payload, MTU, 17, 0);
+		two.to_a.tos = SP_CE;
+		fake_send(&e, (struct sp_hdr){ .op = SP_READ_ONLY, .psn = h.psn,
+					       .syndrome = SP_SYN_ACK }, payload, MTU);
+		two.to_a.tos = 0;
+		if (fake_next("a notification", &h, NULL, NULL) && h.op != SP_CNP)
+			t_fail("operation %#x for a marked response", h.op);
+		t_expect("the READ", e.scq, IBV_WC_SUCCESS, NULL);
+		t_pat_check("the READ", m.va, MTU, 17, 0);
+	}
+	t_ep_close(&e);
+	two_mem_close(&m);
+	forget_arrived();
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -387,6 +479,8 @@ static const struct {
 	{ "receives_from_go_back", receives_from_go_back },
 	{ "receives_not_ready", receives_not_ready },
 	{ "reads", reads },
+	{ "slows_down", slows_down },
+	{ "notifies", notifies },
 };
 
 int main(int argc, char **argv)

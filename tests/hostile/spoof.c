@@ -102,7 +102,8 @@ size_t sp_build(uint8_t *at, const struct sp_hdr *h, const void *payload, size_t
 	*p++ = (uint8_t)((h->se ? 0x80 : 0) | 0x40 | ((pad + (unsigned)h->more_pad) & 3) << 4 |
 			 (h->ver & 15));
 	p = put16(p, h->pkey ? h->pkey : 0xffff);
-	p = put32(p, (h->fecn ? 0x80000000U : 0) | (h->qpn & SP_MASK));
+	p = put32(p, (h->fecn ? 0x80000000U : 0) | (h->becn ? 0x40000000U : 0) |
+			     (h->qpn & SP_MASK));
 	p = put32(p, (h->ackreq ? 0x80000000U : 0) | (h->psn & SP_MASK));
 	if (e & DETH)
 		p = put32(put32(p, h->qkey), h->src_qp);
@@ -138,6 +139,7 @@ static bool dissect(const uint8_t *b, size_t n, struct sp_hdr *h, const uint8_t 
 		return false;
 	*h = (struct sp_hdr){ .op = b[0], .se = b[1] >> 7, .ver = b[1] & 15,
 			      .pkey = (uint16_t)(b[2] << 8 | b[3]), .fecn = b[4] >> 7,
+			      .becn = b[4] >> 6 & 1,
 			      .qpn = get32(b + 4) & SP_MASK, .ackreq = b[8] >> 7,
 			      .psn = get32(b + 8) & SP_MASK };
 	pad = b[1] >> 4 & 3;
@@ -364,7 +366,9 @@ static uint8_t *udp_packet(struct sp *s, uint8_t *ip, uint32_t src, uint32_t dst
 	/* For ID 0 the kernel chooses another one, and the ICRC would not match. */
 	if (!++s->id)
 		s->id = 1;
-	return headers(ip, s->id, src, dst, payload);
+	headers(ip, s->id, src, dst, payload);
+	ip[1] = s->tos;
+	return ip + IP_BYTES + UDP_BYTES;
 }
 
 static void with_options(struct sp *s, const uint8_t *ip, size_t n)

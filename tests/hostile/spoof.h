@@ -23,6 +23,7 @@ enum {
 #define SP_RC 0x00
 #define SP_UC 0x20
 #define SP_UD 0x60
+#define SP_CNP 0x81 /* a congestion notification; its 16 bytes are its payload here */
 
 #define SP_SYN_ACK 0x1f
 #define SP_SYN_RNR 0x20
@@ -33,13 +34,15 @@ enum {
 
 struct sp_hdr {
 	uint8_t op, ver, syndrome;
-	bool se, ackreq, fecn;
+	bool se, ackreq, fecn, becn;
 	uint16_t pkey;		/* 0: the default one */
 	uint32_t qpn, psn;
 	uint64_t va, compare, swap, orig;
 	uint32_t rkey, dma_len, msn, imm, feth, qkey, src_qp;
 	int more_pad;		/* added to the pad count that the payload needs */
 };
+
+#define SP_CE 3
 
 /* How a packet is sent. */
 #define SP_BAD_ICRC	1	/* one bit of it is wrong */
@@ -54,6 +57,7 @@ struct sp {
 	int tx, rx;		/* rx: -1 without sniffing */
 	int frames;		/* super-packets are sent here */
 	unsigned frag;		/* larger IP packets are sent in fragments of this size */
+	uint8_t tos;		/* of the IP header; SP_CE: the network is congested */
 	uint16_t id;
 	uint64_t mutation;	/* of SP_FLIP and SP_CUT */
 	unsigned long long packets, bytes;
