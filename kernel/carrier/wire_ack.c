@@ -22,6 +22,7 @@
 #include "transport/carrier.h"
 
 #define ASK_MAX		4U	/* times that a response is asked for, before the ACK timer */
+#define RTT_MAX_NS	(32 * NSEC_PER_MSEC)	/* what is believed, without an ACK timeout */
 #define TRIAL_NS	(2 * NSEC_PER_MSEC)	/* at least, until a silent peer gets everything */
 
 /* If an ACK arrives during a retransmission, skip the packets that it covers. */
@@ -514,8 +515,7 @@ static void heard(struct prxe_qp *qp, u32 pkts)
 	rtt = ktime_to_ns(ktime_sub(w->last_heard, w->rtt_at));
 	w->rtt = w->rtt ? w->rtt + (rtt - w->rtt) / 8 : rtt;
 	/* A fault at the peer may be in it. Twice of it must be less than the ACK timeout. */
-	if (timeout)
-		w->rtt = min_t(u64, w->rtt, timeout / 8);
+	w->rtt = min_t(u64, w->rtt, timeout ? timeout / 8 : RTT_MAX_NS);
 }
 
 /*
@@ -580,6 +580,9 @@ static void look_for_gap(struct prxe_qp *qp, bool late)
 	}
 	if (early->psn == w->una && early->asked >= ASK_MAX)
 		return;
+	/* If a part of the gap has come, the rest is a packet of its own, and asked for as one. */
+	if (early->gap && early->psn != w->una)
+		early->asked = min(early->asked, ASK_MAX - 1);
 	late = late && prxe_early_late(early, early->timed, w->una);
 	late |= w->early_full && !early->asked;
 	if (prxe_early_ask(early, w->una, late))

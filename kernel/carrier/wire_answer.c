@@ -142,10 +142,9 @@ void prxe_resp_acknowledge(struct prxe_qp *qp)
 	if (w->gap && skb_queue_empty(&w->parked)) {
 		w->gap = false;
 		w->ack_due = false;
-		w->nak_sent = true;
 		prxe_count(qp->dev, out_of_seq_request);
 		w->aeth = PRXE_AETH_NAK | PRXE_NAK_PSN_SEQ;
-		prxe_resp_send_aeth(qp, PRXE_ACKNOWLEDGE, w->aeth, r->psn, 0);
+		w->nak_sent = prxe_resp_send_aeth(qp, PRXE_ACKNOWLEDGE, w->aeth, r->psn, 0);
 	} else if (w->ack_due) {
 		w->ack_due = false;
 		send_ack(qp);

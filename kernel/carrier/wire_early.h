@@ -70,6 +70,9 @@ static inline void prxe_early_learn(struct prxe_early *early, u32 psn)
 {
 	if (likely(!early->closed) || prxe_psn_cmp(psn, early->behind) < 0)
 		return;
+	/* The next gap was asked for at once, and this is the answer. It tells nothing. */
+	if (early->gap && early->asked && psn == early->psn)
+		return;
 	early->closed = false;
 	/* Was it kept, or when the gap was asked for? Then nobody has asked for this one. */
 	early->whole = psn == early->behind || prxe_psn_cmp(psn, early->end) < 0;

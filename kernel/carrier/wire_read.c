@@ -493,19 +493,38 @@ static u32 last_psn(const struct prxe_qp *qp, const struct prxe_pkt *pkt)
 	return prxe_psn_add(pkt->psn, prxe_pkts(len, qp->mtu_shift) - 1);
 }
 
-/* Drop repetitions that wait to be answered and ask for nothing that @pkt does not ask for. */
+/*
+ * A repetition that waits to be answered, and one that has come: does @outer ask for all that
+ * @inner asks for?
+ */
+static bool covers(const struct prxe_qp *qp, const struct prxe_pkt *outer,
+		   const struct prxe_pkt *inner)
+{
+	return dup_type(outer) == dup_type(inner) && prxe_psn_cmp(outer->psn, inner->psn) <= 0 &&
+	       prxe_psn_cmp(last_psn(qp, outer), last_psn(qp, inner)) >= 0;
+}
+
+/* Will one that waits answer @pkt as well? */
+static bool is_asked_already(struct prxe_qp *qp, const struct prxe_pkt *pkt)
+{
+	struct sk_buff *skb;
+	struct prxe_pkt old;
+
+	skb_queue_walk(&prxe_wire_resp(qp)->dups, skb)
+		if (!prxe_rx_parse(skb, 0, skb->len, &old) && covers(qp, &old, pkt))
+			return true;
+	return false;
+}
+
+/* Drop those that wait and ask for nothing that @pkt does not ask for. */
 static void drop_older_dups(struct prxe_qp *qp, const struct prxe_pkt *pkt)
 {
 	struct prxe_wire_resp *w = prxe_wire_resp(qp);
-	u32 last = last_psn(qp, pkt);
 	struct sk_buff *skb, *next;
+	struct prxe_pkt old;
 
 	skb_queue_walk_safe(&w->dups, skb, next) {
-		struct prxe_pkt older;
-
-		if (!prxe_rx_parse(skb, 0, skb->len, &older) &&
-		    (prxe_psn_cmp(older.psn, pkt->psn) < 0 ||
-		     prxe_psn_cmp(last_psn(qp, &older), last) > 0))
+		if (!prxe_rx_parse(skb, 0, skb->len, &old) && !covers(qp, pkt, &old))
 			continue;
 		__skb_unlink(skb, &w->dups);
 		kfree_skb(skb);
@@ -540,7 +559,6 @@ void prxe_dup_rcv(struct prxe_qp *qp, const struct sk_buff *skb, const struct pr
 	}
 	if (pkt->payload_len > sizeof(u64) || !dup_resource(qp, pkt))
 		return;
-	drop_older_dups(qp, pkt);
 	if (replaces_read(qp, pkt)) {
 		/*
 		 * If the reason of the repetition is that we wait for memory and have sent no
@@ -560,10 +578,13 @@ void prxe_dup_rcv(struct prxe_qp *qp, const struct sk_buff *skb, const struct pr
 		prxe_dup_exec(qp, pkt);
 		return;
 	}
+	if (is_asked_already(qp, pkt))
+		return;
 	held = skb_queue_len(&w->dups) < DUPS_MAX ? prxe_wire_hold(qp, skb, pkt) : NULL;
 	if (!held) {
 		prxe_count(qp->dev, dropped);
 		return;
 	}
+	drop_older_dups(qp, pkt);
 	__skb_queue_tail(&w->dups, held);
 }

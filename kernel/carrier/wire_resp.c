@@ -194,8 +194,10 @@ static void take_early(struct prxe_qp *qp)
 		u32 psn = next_psn(qp);
 
 		/* Some came again, and were executed: the requester sends everything again. */
-		if (prxe_early_before(&w->early, psn))
+		if (prxe_early_before(&w->early, psn)) {
 			w->early.whole = true;
+			w->early.alone = false;
+		}
 		skb = prxe_early_first(&w->early, psn);
 		if (!skb || PRXE_RX(skb)->psn != psn)
 			break;
@@ -470,7 +472,7 @@ bool prxe_wire_resp_work(struct prxe_qp *qp)
  */
 #define ASK_MAX_ALONE	8U
 /*
- * After so many waits (about 200 ms) what came early is dropped. The requester is gone, or its ACK
+ * After so many waits (about 300 ms) what came early is dropped. The requester is gone, or its ACK
  * timer is to find out.
  */
 #define WAIT_TIMES	9U
@@ -490,9 +492,13 @@ static void early_time_is_up(struct prxe_qp *qp)
 		return;
 	if (waits(w) || !prxe_early_late(early, timed, next_psn(qp)))
 		return;
+	/* Those before it in this gap may have used up the times; it is asked for all the same. */
+	if (!w->nak_sent)
+		early->asked = min(early->asked, WAIT_TIMES - 1);
 	prxe_early_ask(early, early->psn, true);
 	if (early->asked > WAIT_TIMES) {
 		prxe_early_forget(early);
+		w->nak_sent = false;	/* that may have been a stranger's gap: ask for the next */
 		return;
 	}
 	if (!w->nak_sent || (early->alone && early->asked <= ASK_MAX_ALONE)) {
@@ -509,8 +515,11 @@ static enum hrtimer_restart early_timer(struct hrtimer *timer)
 	struct prxe_qp *qp = prxe_wire_qp(wire);
 
 	spin_lock_bh(&qp->resp.lock);
-	wire->resp.early.timing = false;
-	early_time_is_up(qp);
+	/* If it was started again while this waited for the lock, it has not ended. */
+	if (!hrtimer_is_queued(timer)) {
+		wire->resp.early.timing = false;
+		early_time_is_up(qp);
+	}
 	prxe_resp_unlock(qp);
 	return HRTIMER_NORESTART;
 }

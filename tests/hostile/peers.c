@@ -263,6 +263,47 @@ static void receives_gap_in_gap(void)
 	all_came(&e, &m, 13);
 }
 
+/* A peer that sends only the packet that it was asked for: each of a long gap is asked for. */
+static void receives_one_by_one(void)
+{
+	static const struct t_opt o = OPT;
+	struct two_mem m = room(GUARD);
+	struct t_ep e;
+
+	fake_open(&e, &o);
+	send_parts(&e, &m, 0, 3, 18);
+	send_parts(&e, &m, 17, PKTS, 18);
+	for (unsigned i = 3; i < 17; i++) {
+		is_asked_for("the next packet of the gap", i);
+		send_parts(&e, &m, i, i + 1, 18);
+	}
+	all_came(&e, &m, 18);
+}
+
+/*
+ * A packet from nowhere comes early on an idle connection. What is missing before it never comes,
+ * and is not asked for for ever. A packet that gets lost later is asked for all the same.
+ */
+static void receives_after_stray(void)
+{
+	static const struct t_opt o = OPT;
+	struct two_mem m = room(GUARD);
+	unsigned naks = 0;
+	struct sp_hdr h;
+	struct t_ep e;
+
+	fake_open(&e, &o);
+	send_parts(&e, &m, 9, 10, EVIL);
+	while (sp_next(&two.to_a, FAKE_QPN, &h, NULL, NULL, t_slow(0.6)))
+		naks++;
+	if (naks != 1)
+		t_fail("%u NAKs for a packet from nowhere", naks);
+	send_parts(&e, &m, 1, PKTS, 19);
+	is_asked_for("what is lost", 0);
+	send_parts(&e, &m, 0, 1, 19);
+	all_came(&e, &m, 19);
+}
+
 /*
  * A peer that goes back has sent some more packets when the NAK reaches it. It must not be taken
  * for one that sends only what is missing, which may be asked for the same packet more than once.
@@ -378,6 +419,40 @@ static void reads(void)
 	two_mem_close(&m);
 }
 
+/* Each time that responses are asked for, only the first of them arrives. */
+static void reads_one_by_one(void)
+{
+	static const struct t_opt o = OPT;
+	struct two_mem m = room(GUARD);
+	struct sp_hdr h;
+	struct t_ep e;
+
+	fake_open(&e, &o);
+	if (t_post_one(&e, IBV_WR_RDMA_READ, m.va, BYTES, m.mr->lkey, 0x1000, 0x100, 1))
+		t_die("ibv_post_send");
+	fake_next("a READ", &h, NULL, NULL);
+	for (unsigned i = 0; i < PKTS; i++)
+		if (i < 3 || i > 11)
+			response(&e, e.o.psn, i, 23);
+	for (unsigned i = 3; i <= 11; i++) {
+		if (!fake_next("what is missing still is asked for", &h, NULL, NULL))
+			break;
+		if (h.op != SP_READ_REQ || h.psn != ((e.o.psn + i) & SP_MASK) ||
+		    h.dma_len != (12 - i) * MTU)
+			t_fail("operation %#x, PSN %#x, %u bytes", h.op, h.psn, h.dma_len);
+		t_pat_fill(payload, MTU, 23, (uint64_t)i * MTU);
+		fake_send(&e, (struct sp_hdr){ .op = i == 11 ? SP_READ_ONLY : SP_READ_FIRST,
+					       .psn = e.o.psn + i, .syndrome = SP_SYN_ACK },
+			  payload, MTU);
+	}
+	t_expect("the READ", e.scq, IBV_WC_SUCCESS, NULL);
+	t_pat_check("the READ", m.va, BYTES, 23, 0);
+	t_pat_check("behind it", m.va + BYTES, T_PAGE, GUARD, BYTES);
+	t_ep_close(&e);
+	two_mem_close(&m);
+	forget_arrived();
+}
+
 /* ---- congestion ---- */
 
 /*
@@ -476,9 +551,12 @@ static const struct {
 	{ "receives_reordered", receives_reordered },
 	{ "receives_with_gap", receives_with_gap },
 	{ "receives_gap_in_gap", receives_gap_in_gap },
+	{ "receives_one_by_one", receives_one_by_one },
+	{ "receives_after_stray", receives_after_stray },
 	{ "receives_from_go_back", receives_from_go_back },
 	{ "receives_not_ready", receives_not_ready },
 	{ "reads", reads },
+	{ "reads_one_by_one", reads_one_by_one },
 	{ "slows_down", slows_down },
 	{ "notifies", notifies },
 };
