@@ -154,6 +154,7 @@ struct arrival {
 	enum prxe_id_rule rule;	/* what the ICRCs of this skb have said of IPv4 IDs */
 	struct prxe_qp *qp;	/* all packets of the group are for it; a reference. NULL: empty */
 	bool req;		/* they are requests, pkts[0 .. num) */
+	bool data;		/* some of them are responses with data */
 	u32 from, to;		/* the group is the bytes [from, to) of the skb */
 	unsigned int num;
 	struct prxe_pkt pkts[GROUP_MAX];
@@ -189,12 +190,13 @@ static void hand_over(struct arrival *a)
 {
 	if (!a->qp)
 		return;
+	/* Before the packets are acknowledged: then who sent them slows down at once. */
+	if (unlikely(a->marked))
+		prxe_ecn_marked(a->qp, a->num, a->data);
 	if (a->req)
 		prxe_wire_resp_rcv(a->qp, a->skb, a->pkts, a->num);
 	else
 		hand_over_responses(a);
-	if (unlikely(a->marked))
-		prxe_ecn_marked(a->qp, a->num, !a->req);
 	prxe_qp_put(a->qp);
 	a->qp = NULL;
 	a->num = 0;
@@ -258,10 +260,13 @@ static void join(struct arrival *a, struct prxe_qp *qp, const struct prxe_pkt *p
 	if (!a->qp) {
 		a->qp = qp;
 		a->req = req;
+		a->data = false;
 		a->from = off;
 	}
 	if (req)
 		a->pkts[a->num] = *pkt;
+	else
+		a->data |= pkt->flags & PRXE_OPF_PAYLOAD;
 	a->num++;
 	a->to = off + len;
 }

@@ -226,16 +226,17 @@ static u16 pkt_id(u32 psn)
 }
 
 /*
- * The traffic class on the wire. Only what an RC requester can slow down may be marked: requests
- * and the responses to them, but neither datagrams nor ACKs.
+ * The traffic class on the wire. Only what a requester can slow down may be marked: requests and
+ * the responses to them, but neither datagrams nor ACKs and notifications.
  */
 static u8 traffic_class(const struct prxe_qp *qp, const struct prxe_av *av,
 			const struct prxe_tx *tx)
 {
-	if (!READ_ONCE(prxe_ecn_on) || qp->type != IB_QPT_RC)
+	bool answer = tx->account == PRXE_ACCOUNT_NONE;
+
+	if (!READ_ONCE(prxe_ecn_on) || (qp->type != IB_QPT_RC && !answer))
 		return av->tclass;
-	return (av->tclass & ~INET_ECN_MASK) |
-	       (tx->account == PRXE_ACCOUNT_NONE ? INET_ECN_NOT_ECT : INET_ECN_ECT_0);
+	return (av->tclass & ~INET_ECN_MASK) | (answer ? INET_ECN_NOT_ECT : INET_ECN_ECT_0);
 }
 
 /* Write the headers in front of the first BTH. Returns where they are. */

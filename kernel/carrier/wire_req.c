@@ -107,6 +107,7 @@ void prxe_wire_req_start(struct prxe_qp *qp)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 
+	WRITE_ONCE(w->congested, false);
 	WRITE_ONCE(w->una, qp->req.psn);
 	WRITE_ONCE(w->sent_high, qp->req.psn);
 	w->rewound = prxe_psn_add(qp->req.psn, -PRXE_TRAIN_MAX);

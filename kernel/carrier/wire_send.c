@@ -146,8 +146,12 @@ static void sent(struct prxe_qp *qp, struct prxe_wqe *wqe, u32 pkts)
 {
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 
-	if (!prxe_wire_outstanding(qp))
-		w->last_heard = ktime_get();
+	if (!prxe_wire_outstanding(qp)) {
+		ktime_t now = ktime_get();
+
+		prxe_ecn_begin(qp, now);
+		w->last_heard = now;
+	}
 	qp->req.psn = prxe_psn_add(qp->req.psn, pkts);
 	if (prxe_psn_cmp(qp->req.psn, w->sent_high) > 0)
 		/* before it leaves: may_matter() in wire_ack.c */

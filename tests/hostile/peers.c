@@ -455,49 +455,69 @@ static void reads_one_by_one(void)
 
 /* ---- congestion ---- */
 
+/* Packets of a message that arrive before one is acknowledged; @from: of the message. */
+static unsigned under_way(struct t_ep *e, unsigned from)
+{
+	unsigned n = from;
+	struct sp_hdr h;
+	size_t len;
+
+	while (sp_next(&two.to_a, FAKE_QPN, &h, payload, &len, t_slow(0.03)))
+		t_pat_check("a packet", payload, len, 7, (uint64_t)n++ * MTU);
+	if (n > from && h.psn != ((e->o.psn + n - 1) & SP_MASK))
+		t_fail("PSN %#x, expected %#x", h.psn, (e->o.psn + n - 1) & SP_MASK);
+	return n - from;
+}
+
 /*
- * Each notification halves the requester's window, and acknowledgments bring it back. Of a message
- * that nobody acknowledges, a window is sent.
+ * Each notification halves what the requester has under way, and acknowledgments without one bring
+ * it back: of the window of 512 packets, 8 for each round trip.
  */
 static void slows_down(void)
 {
-	static const struct t_opt o = OPT;
+	static const struct {
+		unsigned pkts;	/* arrive; then they are acknowledged, */
+		bool cnp;	/* and the network was congested */
+	} step[] = {
+		{ 20, true },
+		{ 10, true }, { 5, true }, { 2, true }, { 1, true }, { 1, true }, { 1, true },
+		{ 1, false }, { 9, false }, { 10, false },
+		{ 17, false }, { 3, false },
+		{ 20, false },
+	};
 	uint64_t before = t_counter(two.a->name, "rp_cnp_handled");
+	static const struct t_opt o = OPT;
 	struct two_mem m = room(7);
-	unsigned rounds, pkts = 0;
-	struct sp_hdr h;
+	unsigned at = 0, cnps = 0;
 	struct t_ep e;
-	size_t len;
 
 	fake_open(&e, &o);
-	/* 512 packets, 256, .. 2: messages of one packet do not bring it back meanwhile. */
-	for (rounds = 0; rounds < 8; rounds++) {
-		if (t_post_one(&e, IBV_WR_RDMA_WRITE, m.va, 64, m.mr->lkey, 0x1000, 0x100, 1))
+	for (size_t i = 0; i < ARRAY_LEN(step); i++) {
+		unsigned n;
+
+		if (!at && t_post_one(&e, IBV_WR_RDMA_WRITE, m.va, BYTES, m.mr->lkey, 0x1000,
+				      0x100, i))
 			t_die("ibv_post_send");
-		if (!fake_next("a WRITE", &h, NULL, NULL))
+		n = under_way(&e, at);
+		if (n != step[i].pkts) {
+			t_fail("step %zu: %u packets are under way, expected %u", i, n,
+			       step[i].pkts);
 			break;
-		fake_send(&e, (struct sp_hdr){ .op = SP_CNP, .becn = true }, payload, 16);
-		fake_ack(&e, h.psn, SP_SYN_ACK);
-		t_expect("a WRITE", e.scq, IBV_WC_SUCCESS, NULL);
+		}
+		at += n;
+		cnps += step[i].cnp;
+		if (step[i].cnp)
+			fake_send(&e, (struct sp_hdr){ .op = SP_CNP, .becn = true }, payload, 16);
+		fake_ack(&e, e.o.psn + at - 1, SP_SYN_ACK);
+		if (at == PKTS) {
+			t_expect("a WRITE", e.scq, IBV_WC_SUCCESS, NULL);
+			e.o.psn = (e.o.psn + PKTS) & SP_MASK;
+			at = 0;
+		}
 	}
-	if (t_counter(two.a->name, "rp_cnp_handled") != before + rounds)
-		t_fail("%u notifications were sent, %llu handled", rounds,
+	if (t_counter(two.a->name, "rp_cnp_handled") != before + cnps)
+		t_fail("%u notifications were sent, %llu handled", cnps,
 		       (unsigned long long)(t_counter(two.a->name, "rp_cnp_handled") - before));
-	e.o.psn = (e.o.psn + rounds) & SP_MASK;
-	if (t_post_one(&e, IBV_WR_RDMA_WRITE, m.va, BYTES, m.mr->lkey, 0x1000, 0x100, 2))
-		t_die("ibv_post_send");
-	while (sp_next(&two.to_a, FAKE_QPN, &h, payload, &len, 0.1))
-		t_pat_check("a packet", payload, len, 7, (uint64_t)pkts++ * MTU);
-	if (pkts != 2)
-		t_fail("%u packets are under way after %u notifications", pkts, rounds);
-	/* It goes on, and in the end nothing holds it back any more. */
-	while (pkts && pkts < PKTS) {
-		fake_ack(&e, e.o.psn + pkts - 1, SP_SYN_ACK);
-		while (sp_next(&two.to_a, FAKE_QPN, &h, payload, &len, 0.02))
-			t_pat_check("a packet", payload, len, 7, (uint64_t)pkts++ * MTU);
-	}
-	fake_ack(&e, e.o.psn + PKTS - 1, SP_SYN_ACK);
-	t_expect("the WRITE", e.scq, IBV_WC_SUCCESS, NULL);
 	t_ep_close(&e);
 	two_mem_close(&m);
 	forget_arrived();
