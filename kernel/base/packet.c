@@ -213,7 +213,7 @@ unsigned int prxe_pkt_build(struct prxe_pkt *pkt, u8 *hdr)
 	if (f & PRXE_OPF_FLUSH)
 		p = put32(p, pkt->feth);
 	if (f & PRXE_OPF_CNP) {
-		hdr[1] = 0;	/* no migration state */
+		hdr[1] &= ~0x40;	/* it has no migration state */
 		hdr[4] |= 0x40;	/* BECN */
 		p = put64(put64(p, 0), 0);
 	}

@@ -106,7 +106,7 @@ fi
 if has wire; then
 	wire_lines() {
 		printf 'prxe prxe0v prxe1v\n'
-		[ $peer = 0 ] || printf 'rdma_rxe rxe0v rxe1v\n'
+		[ "$peer" = 0 ] || printf 'rdma_rxe rxe0v rxe1v\n'
 		[ "$1" = bw ] || return
 		[ "$type" != prxe ] || printf 'no_icrc prxe0v prxe1v icrc=0\n'
 		printf 'tcp tcp:ns-prxe0v tcp:ns-prxe1v 10.104.0.1\n'
@@ -122,18 +122,18 @@ if has loss; then
 	note "over veth, with packets that are lost, late or in another order ..."
 	loss_lines() {
 		[ "$type" != prxe ] || printf 'no_icrc prxe0v prxe1v icrc=0\n'
-		[ $peer = 0 ] || printf 'rdma_rxe rxe0v rxe1v\n'
+		[ "$peer" = 0 ] || printf 'rdma_rxe rxe0v rxe1v\n'
 		[ "$1" != write ] || printf 'tcp tcp:ns-prxe0v tcp:ns-prxe1v 10.104.0.1\n'
 	}
 	for n in none loss0.1 loss1 loss5 delay1 delay20 reorder1; do
 		bench_netem "$n" prxe0v prxe1v || failed=1
-		[ $peer = 0 ] || bench_netem "$n" rxe0v rxe1v || failed=1
+		[ "$peer" = 0 ] || bench_netem "$n" rxe0v rxe1v || failed=1
 		for t in write read; do
-			try timed "loss_${t}_$n" ib_${t}_bw 65536 3 3 < <(loss_lines $t)
+			try timed "loss_${t}_$n" "ib_${t}_bw" 65536 3 3 < <(loss_lines $t)
 		done
 	done
 	bench_netem none prxe0v prxe1v
-	[ $peer = 0 ] || bench_netem none rxe0v rxe1v
+	[ "$peer" = 0 ] || bench_netem none rxe0v rxe1v
 fi
 if has copy; then
 	note "memcpy and process_vm_writev ..."

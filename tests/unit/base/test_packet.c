@@ -25,6 +25,7 @@ static const struct op { u8 opcode; u8 hdr; u16 has; } ops[] = {
 	{ 0x16, 16, P | IETH | REQ }, { 0x17, 16, P | IETH | REQ },
 	{ 0x1c, 32, FETH | RETH | REQ },			/* FLUSH */
 	{ 0x1d, 28, P | RETH | REQ },				/* ATOMIC WRITE */
+	{ 0x81, 28, 0 },					/* CNP: 16 reserved bytes */
 	{ 0x64, 20, P | DETH | REQ }, { 0x65, 24, P | DETH | IMM | REQ },
 };
 #define NUM (sizeof(ops) / sizeof(ops[0]))
@@ -374,6 +375,10 @@ static void golden_headers(void **state)
 		0x1d, 0x40, 0xff, 0xff, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x02,
 		0, 0, 0, 0, 0, 0, 0, 0x18, 0, 0, 0, 4,
 		0, 0, 0, 8,
+	}, 28);
+	/* CNP (IBTA A17.9.3): BECN, no migration state, 16 bytes of zeros */
+	golden((struct prxe_pkt){ .opcode = 0x81, .qpn = 0xabcdef }, (const u8[28]){
+		0x81, 0x00, 0xff, 0xff, 0x40, 0xab, 0xcd, 0xef,
 	}, 28);
 }
 
