@@ -7,6 +7,7 @@
 #   use       ibv_devinfo, perftest, data
 #   update    a newer kernel, for which DKMS builds the module; reboot, use
 #   purge     remove, purge; nothing is left
+#   readme    in the place of all these: the commands of README, and an MPI program
 #
 # Each line says what was done and how long it took. What the machine said is in
 # build/test/install/IMAGE. With PRXE_DISK=FILE the machine has a copy of that disk, for parts that
@@ -17,7 +18,7 @@ here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=tools/harness/lib.sh
 . "$here/../../tools/harness/lib.sh"
 
-[ $# -ge 1 ] || die "usage: life.sh IMAGE [install|use|update|purge]...; images: $IMAGES"
+[ $# -ge 1 ] || die "usage: life.sh IMAGE [install|use|update|purge|readme]...; images: $IMAGES"
 need_root "$0" "$@"
 image=$1
 shift
@@ -26,7 +27,7 @@ parts=("$@")
 [ $# -gt 0 ] || parts=(install use update purge)
 for part in "${parts[@]}"; do
 	case $part in
-	install | use | update | purge) ;;
+	install | use | update | purge | readme) ;;
 	*) die "life.sh: unknown part $part" ;;
 	esac
 done

@@ -32,13 +32,13 @@ begin() { # sets first, the kernel, iface, and dev, the device that prxe@iface m
 	local start
 	ensure_image "$image"
 	case " ${parts[*]} " in
-	*" install "* | *" update "*)
+	*" install "* | *" update "* | *" readme "*)
 		compile_ahead "$image" "$dir" "${files[@]}" ||
 			fail "the packages do not install in a chroot"
 		;;
 	esac
 	start=$(now_ms)
-	machine_start "$image" "$dir" "${files[@]}" ${COMPILED:+"$COMPILED"} ||
+	machine_start "$image" "$dir" "${files[@]}" "$here/ring.c" ${COMPILED:+"$COMPILED"} ||
 		fail "the machine did not come up"
 	[ "$VM_ACCEL" = kvm ] || slow=3
 	[ -z "$COMPILED" ] || step_in "take what is compiled" 60 \
@@ -69,6 +69,47 @@ part_install() {
 	reboot
 	step_in "the device is there" 60 "systemctl is-active prxe@$iface; ibv_devices |
 		grep -w $dev"
+}
+
+# README's commands, from the indented block behind the line that has START on: one in a line,
+# without comments, with this machine's device and interface in the place of eth0's.
+readme() { # START
+	awk -v start="$1" '
+		index($0, start) { on = 1 }
+		on && /^    / { seen = 1; sub(/^    /, ""); print; next }
+		on && seen && NF { exit }' "$TOP/README.md" |
+		sed -E "s/ +# .*//; s/prxe_eth0/$dev/g; s/eth0/$iface/g"
+}
+
+# What a newcomer does: the commands of README, all of them, and nothing else but an answer to apt's
+# questions. ("./run package" was done where the packages come from.) Then an MPI program, as a user
+# with the usual limit of locked memory.
+part_readme() {
+	local install use mpi start=$SECONDS
+	install=$(readme "On Debian, from packages" | sed 's,^cd .*,cd /mnt,' | grep -v '^./run ')
+	use=$(readme "Then, with \`apt install")
+	mpi=$(readme "With on-demand memory:" | sed '/[^\\]$/q' |
+		sed "s/prxe0/$dev/g; s,\./program,/var/tmp/program,")
+	[ -n "$install" ] && [ -n "$use" ] && [ -n "$mpi" ] || fail "README has changed"
+	printf '%s\n' "$install" "$use" "$mpi" >>"$log"
+	machine 60 'echo "APT::Get::Assume-Yes true;" >/etc/apt/apt.conf.d/90yes
+		useradd -m -s /bin/bash user'
+	step_in "apt update" 100 apt update
+	step_in "README: install it" 1200 "export DEBIAN_FRONTEND=noninteractive; $install"
+	step_in "README: its programs" 300 "apt install ibverbs-utils perftest"
+	step_in "README: a first look, ib_write_bw --odp" 120 "$use
+		wait"
+	step_in "an MPI, from Debian" 900 "apt install openmpi-bin libopenmpi-dev
+		mpicc -O2 /mnt/ring.c -o /var/tmp/program"
+	faults="cat /sys/class/infiniband/$dev/ports/1/hw_counters/page_faults"
+	before=$(ask "$faults")
+	step_in "README: it runs over $dev, as a user" 200 "runuser -u user -- bash -c \
+		'ulimit -l 8192; cd /var/tmp; OMPI_MCA_rmaps_base_oversubscribe=1 $mpi'"
+	grep -q ' 0 bytes wrong' "$log" || fail "the MPI program says nothing of its data"
+	say_faults=$(($(ask "$faults") - before))
+	printf '%-44s %9s\n' "page faults of the device meanwhile" "$say_faults"
+	printf '%d commands of README, %d minutes\n' "$(printf '%s\n' "$install" "$use" "$mpi" |
+		grep -c '[^\\]$')" $(((SECONDS - start + 59) / 60))
 }
 
 built_for() { # KERNEL

@@ -14,8 +14,8 @@ KEYS = ("kernels", "more", "timeout", "where", "mem", "leaks", "modargs", "disk"
 # These need not run every day; docs/testing.md says so.
 NOT_DAILY = ("lint/style", "vm/leaks", "verbs/huge", "install/upstream", "install/package",
              "install/trixie", "install/trixie-cloud", "install/trixie-rt", "install/bookworm",
-              "install/sid", "install/recipes-runner", "install/recipes-container", "mmu/preempt",
-              "wire/arm64")
+             "install/sid", "install/readme", "install/recipes-runner",
+             "install/recipes-container", "mmu/preempt", "wire/arm64")
 
 
 def head(text):
