@@ -9,7 +9,6 @@
 #include "two.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -643,10 +642,7 @@ static void uc_given_up(void)
 	t_gap_close(&g);
 }
 
-static const struct {
-	const char *name;
-	void (*run)(void);
-} tests[] = {
+static const struct two_test tests[] = {
 	{ "malformed", malformed },
 	{ "ghosts", ghosts },
 	{ "syndromes", syndromes },
@@ -662,18 +658,5 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-	t_init();
-	t_watchdog(100);
-	two_open(argc, argv, true);
-	for (size_t i = 0; i < ARRAY_LEN(tests); i++) {
-		struct t_mark m;
-
-		if (optind < argc ? !t_named(argc, argv, tests[i].name) : !t_shared((unsigned)i))
-			continue;
-		m = t_begin(tests[i].name);
-		tests[i].run();
-		t_end(&m);
-	}
-	two_close();
-	return t_done("blind");
+	return two_main(argc, argv, "blind", tests, ARRAY_LEN(tests));
 }

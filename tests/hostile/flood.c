@@ -310,10 +310,7 @@ static void flood_datagrams(void)
 	two_mem_close(&land);
 }
 
-static const struct {
-	const char *name;
-	void (*run)(void);
-} tests[] = {
+static const struct two_test tests[] = {
 	{ "flood_responses", flood_responses },
 	{ "owner_pays", owner_pays },
 	{ "flood_requests", flood_requests },
@@ -322,18 +319,5 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-	t_init();
-	t_watchdog(100);
-	two_open(argc, argv, true);
-	for (size_t i = 0; i < ARRAY_LEN(tests); i++) {
-		struct t_mark m;
-
-		if (optind < argc ? !t_named(argc, argv, tests[i].name) : !t_shared((unsigned)i))
-			continue;
-		m = t_begin(tests[i].name);
-		tests[i].run();
-		t_end(&m);
-	}
-	two_close();
-	return t_done("flood");
+	return two_main(argc, argv, "flood", tests, ARRAY_LEN(tests));
 }

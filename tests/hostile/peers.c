@@ -577,10 +577,7 @@ static void notifies(void)
 	forget_arrived();
 }
 
-static const struct {
-	const char *name;
-	void (*run)(void);
-} tests[] = {
+static const struct two_test tests[] = {
 	{ "sends", sends },
 	{ "receives_reordered", receives_reordered },
 	{ "receives_with_gap", receives_with_gap },
@@ -597,15 +594,5 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-	t_init();
-	t_watchdog(100);
-	two_open(argc, argv, true);
-	for (size_t i = 0; i < ARRAY_LEN(tests); i++) {
-		struct t_mark m = t_begin(tests[i].name);
-
-		tests[i].run();
-		t_end(&m);
-	}
-	two_close();
-	return t_done("peers");
+	return two_main(argc, argv, "peers", tests, ARRAY_LEN(tests));
 }

@@ -81,6 +81,24 @@ void two_close(void)
 	t_dev_close(two.b);
 }
 
+int two_main(int argc, char **argv, const char *program, const struct two_test *tests, size_t n)
+{
+	t_init();
+	t_watchdog(100);
+	two_open(argc, argv, true);
+	for (size_t i = 0; i < n; i++) {
+		struct t_mark m;
+
+		if (optind < argc ? !t_named(argc, argv, tests[i].name) : !t_shared((unsigned)i))
+			continue;
+		m = t_begin(tests[i].name);
+		tests[i].run();
+		t_end(&m);
+	}
+	two_close();
+	return t_done(program);
+}
+
 struct two_mem two_mem_open(struct t_dev *d, size_t size, uint64_t seq)
 {
 	struct two_mem m = { .va = t_map_between(size), .size = size };

@@ -32,6 +32,17 @@ extern struct two two;
 void two_open(int argc, char **argv, bool sniff);
 void two_close(void);
 
+struct two_test {
+	const char *name;
+	void (*run)(void);
+};
+
+/*
+ * A whole program, with sniffing: those of the @n @tests that are named behind the options, or this
+ * run's share of all. Returns the exit status.
+ */
+int two_main(int argc, char **argv, const char *program, const struct two_test *tests, size_t n);
+
 /* Registered memory of @d with the pattern @seq. */
 struct two_mem {
 	uint8_t *va;
