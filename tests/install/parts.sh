@@ -83,7 +83,7 @@ readme() { # START
 
 # What a newcomer does: the commands of README, all of them, and nothing else but an answer to apt's
 # questions. ("./run package" was done where the packages come from.) Then an MPI program, as a user
-# with the usual limit of locked memory.
+# who may lock what UCX's own buffers take.
 part_readme() {
 	local install use mpi start=$SECONDS
 	install=$(readme "On Debian, from packages" | sed 's,^cd .*,cd /mnt,' | grep -v '^./run ')
@@ -103,8 +103,9 @@ part_readme() {
 		mpicc -O2 /mnt/ring.c -o /var/tmp/program"
 	faults="cat /sys/class/infiniband/$dev/ports/1/hw_counters/page_faults"
 	before=$(ask "$faults")
-	step_in "README: it runs over $dev, as a user" 200 "runuser -u user -- bash -c \
-		'ulimit -l 8192; cd /var/tmp; OMPI_MCA_rmaps_base_oversubscribe=1 $mpi'"
+	step_in "README: it runs over $dev, as a user" 200 "ulimit -l 262144
+		runuser -u user -- bash -c \
+			'cd /var/tmp; OMPI_MCA_rmaps_base_oversubscribe=1 $mpi'"
 	grep -q ' 0 bytes wrong' "$log" || fail "the MPI program says nothing of its data"
 	say_faults=$(($(ask "$faults") - before))
 	printf '%-44s %9s\n' "page faults of the device meanwhile" "$say_faults"
