@@ -21,7 +21,6 @@
 #include "mem/sgl.h"
 #include "transport/carrier.h"
 
-#define ASK_MAX		4U	/* times that a response is asked for, before the ACK timer */
 #define RTT_MAX_NS	(32 * NSEC_PER_MSEC)	/* what is believed, without an ACK timeout */
 #define TRIAL_NS	(2 * NSEC_PER_MSEC)	/* at least, until a silent peer gets everything */
 
@@ -578,11 +577,8 @@ static void look_for_gap(struct prxe_qp *qp, bool late)
 		w->early_full = false;
 		return;
 	}
-	if (early->psn == w->una && early->asked >= ASK_MAX)
+	if (early->psn == w->una && early->asked >= early->ask_max)
 		return;
-	/* If a part of the gap has come, the rest is a packet of its own, and asked for as one. */
-	if (early->gap && early->psn != w->una)
-		early->asked = min(early->asked, ASK_MAX - 1);
 	late = late && prxe_early_late(early, early->timed, w->una);
 	late |= w->early_full && !early->asked;
 	if (prxe_early_ask(early, w->una, late))
@@ -607,7 +603,7 @@ static void look_at_early(struct prxe_qp *qp)
 		return;
 	if (late && w->trial_timed == w->una && prxe_wire_again_stands(qp))
 		prxe_wire_again_all(qp);
-	if (prxe_early_any(early) && early->asked < ASK_MAX) {
+	if (prxe_early_any(early) && early->asked < early->ask_max) {
 		prxe_early_start(early, early->asked ? 2 * w->rtt : 0);
 		w->trial_timed = w->una;
 	} else if (prxe_wire_again_stands(qp) && !(early->timing && w->trial_timed == w->una)) {

@@ -124,7 +124,12 @@ bool prxe_early_ask(struct prxe_early *early, u32 psn, bool late)
 		early->asked = 0;
 		early->hole = first;
 	}
-	/* If only a part of a gap was filled, the rest is probably under way. */
+	/*
+	 * If only a part of a gap was filled, the rest is probably under way. It is a packet of its
+	 * own: those before it may have used up the times, and it is asked for all the same.
+	 */
+	if (early->psn != psn)
+		early->asked = min(early->asked, early->ask_max - 1);
 	early->psn = psn;
 	if (!ask)
 		return false;
@@ -145,8 +150,10 @@ void prxe_early_start(struct prxe_early *early, u64 min_ns)
 	hrtimer_start(&early->timer, ns_to_ktime(max(ns, min_ns)), HRTIMER_MODE_REL_SOFT);
 }
 
-void prxe_early_init(struct prxe_early *early, enum hrtimer_restart (*fn)(struct hrtimer *timer))
+void prxe_early_init(struct prxe_early *early, u32 ask_max,
+		     enum hrtimer_restart (*fn)(struct hrtimer *timer))
 {
+	early->ask_max = ask_max;
 	__skb_queue_head_init(&early->pkts);
 	prxe_hrtimer_setup(&early->timer, fn, CLOCK_MONOTONIC, HRTIMER_MODE_REL_SOFT);
 }

@@ -19,8 +19,9 @@
 
 struct prxe_pkt;
 
-/* At creation. @fn: what the timer calls. */
-void prxe_early_init(struct prxe_early *early, enum hrtimer_restart (*fn)(struct hrtimer *timer));
+/* At creation. @ask_max: times that one packet is asked for; @fn: what the timer calls. */
+void prxe_early_init(struct prxe_early *early, u32 ask_max,
+		     enum hrtimer_restart (*fn)(struct hrtimer *timer));
 /*
  * Keep a copy of @pkt, which is in @skb, for @qp; it is counted and charged (prxe_wire_hold()).
  * True: it is kept, or one like it was already. False: there is no room.

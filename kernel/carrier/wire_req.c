@@ -15,6 +15,8 @@
 #include "carrier/wire_send.h"
 #include "carrier/wire_state.h"
 
+#define ASK_MAX	4U	/* times that a response is asked for, before the ACK timer */
+
 enum prxe_step prxe_wire_req_serve(struct prxe_qp *qp, struct prxe_budget *b)
 {
 	enum prxe_step step;
@@ -66,7 +68,7 @@ void prxe_wire_req_init(struct prxe_qp *qp)
 	struct prxe_wire_req *w = prxe_wire_req(qp);
 
 	skb_queue_head_init(&w->acks);
-	prxe_early_init(&w->early, early_timer);
+	prxe_early_init(&w->early, ASK_MAX, early_timer);
 }
 
 void prxe_wire_req_reset(struct prxe_qp *qp)
@@ -87,7 +89,6 @@ void prxe_wire_req_reset(struct prxe_qp *qp)
 	w->backoff = 0;
 	w->cwnd = 0;
 	w->slowed = false;
-	WRITE_ONCE(w->congested, false);
 	w->rewound_set = false;
 	w->again = false;
 	w->trial = false;

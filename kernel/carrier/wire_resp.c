@@ -492,9 +492,6 @@ static void early_time_is_up(struct prxe_qp *qp)
 		return;
 	if (waits(w) || !prxe_early_late(early, timed, next_psn(qp)))
 		return;
-	/* Those before it in this gap may have used up the times; it is asked for all the same. */
-	if (!w->nak_sent)
-		early->asked = min(early->asked, WAIT_TIMES - 1);
 	prxe_early_ask(early, early->psn, true);
 	if (early->asked > WAIT_TIMES) {
 		prxe_early_forget(early);
@@ -534,7 +531,7 @@ void prxe_wire_resp_init(struct prxe_qp *qp)
 	__skb_queue_head_init(&w->dups);
 	__skb_queue_head_init(&w->out);
 	prxe_resp_park_init(qp, run);
-	prxe_early_init(&w->early, early_timer);
+	prxe_early_init(&w->early, WAIT_TIMES, early_timer);
 }
 
 /*

@@ -59,7 +59,8 @@ struct prxe_early {
 	struct sk_buff_head pkts; /* held, by PSN, none twice */
 	bool gap;		/* [psn, hole) is missing in front of them: */
 	u32 psn, hole;
-	u32 asked;		/* how often it was asked for */
+	u32 asked;		/* how often it was asked for; */
+	u32 ask_max;		/* more often than that, one packet is not */
 	u32 end;		/* one past the last kept packet when something was asked for */
 	bool whole;		/* who is asked sends everything from there on (go-back-N) */
 	bool alone;		/* no: has been seen to send only what is missing */
