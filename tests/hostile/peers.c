@@ -142,58 +142,22 @@ static void sends(void)
 
 /* ---- the QP is sent to ---- */
 
-static void send_part(struct t_ep *e, struct two_mem *m, unsigned i, uint64_t seq, bool ask)
+static void send_part(struct t_ep *e, struct two_mem *m, unsigned i, uint64_t seq)
 {
 	t_pat_fill(payload, MTU, seq, (uint64_t)i * MTU);
 	fake_send(e, (struct sp_hdr){ .op = i == 0	   ? SP_WRITE_FIRST :
 					    i == PKTS - 1 ? SP_WRITE_LAST : SP_WRITE_MIDDLE,
 				      .psn = FAKE_PSN + i, .va = (uintptr_t)m->va,
-				      .rkey = m->mr->rkey, .dma_len = BYTES, .ackreq = ask },
+				      .rkey = m->mr->rkey, .dma_len = BYTES,
+				      .ackreq = i == PKTS - 1 },
 		  payload, MTU);
-}
-
-/* Take answers until an ACK of that packet comes; returns how many NAKs came before. */
-static unsigned acknowledged(const char *what, unsigned psn)
-{
-	double end = t_now() + t_slow(SOON);
-	unsigned naks = 0;
-	struct sp_hdr h;
-
-	while (t_now() < end) {
-		if (!sp_next(&two.to_a, FAKE_QPN, &h, NULL, NULL, 0.01) ||
-		    (h.op & 0x1f) != SP_ACK)
-			continue;
-		naks += h.syndrome == SP_SYN_NAK;
-		if (h.syndrome == SP_SYN_ACK && h.psn == ((FAKE_PSN + psn) & SP_MASK))
-			return naks;
-	}
-	t_fail("%s: no ACK", what);
-	return naks;
-}
-
-static void receives_reordered(void)
-{
-	static const struct t_opt o = OPT;
-	struct two_mem m = room(GUARD);
-	struct t_ep e;
-
-	/* From the last to the first: each but the last one to arrive is early. */
-	fake_open(&e, &o);
-	for (unsigned i = PKTS; i--;)
-		send_part(&e, &m, i, 11, i == PKTS - 1);
-	acknowledged("packets from the last to the first", PKTS - 1);
-	t_pat_check("the WRITE", m.va, BYTES, 11, 0);
-	t_pat_check("behind it", m.va + BYTES, T_PAGE, GUARD, BYTES);
-	t_ep_close(&e);
-	two_mem_close(&m);
-	forget_arrived();
 }
 
 /* Those in [from, to). */
 static void send_parts(struct t_ep *e, struct two_mem *m, unsigned from, unsigned to, uint64_t seq)
 {
 	for (unsigned i = from; i < to; i++)
-		send_part(e, m, i, seq, i == PKTS - 1);
+		send_part(e, m, i, seq);
 }
 
 static bool is_nak(const struct sp_hdr *h)
@@ -226,12 +190,32 @@ static void nothing_is_said(const char *what, double seconds)
 /* All has come: it is acknowledged, and has the right bytes. */
 static void all_came(struct t_ep *e, struct two_mem *m, uint64_t seq)
 {
-	acknowledged("all has come", PKTS - 1);
+	double end = t_now() + t_slow(SOON);
+	struct sp_hdr h = { .op = 0 };
+
+	while (t_now() < end && (h.op != SP_ACK || h.syndrome != SP_SYN_ACK ||
+				 h.psn != ((FAKE_PSN + PKTS - 1) & SP_MASK)))
+		sp_next(&two.to_a, FAKE_QPN, &h, NULL, NULL, 0.01);
+	if (t_now() >= end)
+		t_fail("all has come: no ACK");
 	t_pat_check("the WRITE", m->va, BYTES, seq, 0);
 	t_pat_check("behind it", m->va + BYTES, T_PAGE, GUARD, BYTES);
 	t_ep_close(e);
 	two_mem_close(m);
 	forget_arrived();
+}
+
+static void receives_reordered(void)
+{
+	static const struct t_opt o = OPT;
+	struct two_mem m = room(GUARD);
+	struct t_ep e;
+
+	/* From the last to the first: each but the last one to arrive is early. */
+	fake_open(&e, &o);
+	for (unsigned i = PKTS; i--;)
+		send_part(&e, &m, i, 11);
+	all_came(&e, &m, 11);
 }
 
 static void receives_with_gap(void)
@@ -371,9 +355,12 @@ static void receives_not_ready(void)
 	forget_arrived();
 }
 
-static void response(struct t_ep *e, uint32_t psn, unsigned i, uint64_t seq)
+/* Response @i to a READ request that asks for [first, last]. */
+static void response(struct t_ep *e, uint32_t psn, unsigned i, unsigned first, unsigned last,
+		     uint64_t seq)
 {
-	uint8_t op = i == 0 ? SP_READ_FIRST : i == PKTS - 1 ? SP_READ_LAST : SP_READ_MIDDLE;
+	uint8_t op = i > first ? (i == last ? SP_READ_LAST : SP_READ_MIDDLE) :
+				 (i == last ? SP_READ_ONLY : SP_READ_FIRST);
 
 	t_pat_fill(payload, MTU, seq, (uint64_t)i * MTU);
 	fake_send(e, (struct sp_hdr){ .op = op, .psn = psn + i, .syndrome = SP_SYN_ACK }, payload,
@@ -402,21 +389,16 @@ static void reads(void)
 			t_fail("operation %#x, PSN %#x, %u bytes", h.op, h.psn, h.dma_len);
 		for (unsigned i = 0; i < PKTS; i++)
 			if (!lost)
-				response(&e, psn, PKTS - 1 - i, seq);
+				response(&e, psn, PKTS - 1 - i, 0, PKTS - 1, seq);
 			else if (i < 3 || i > 5)
-				response(&e, psn, i, seq);
+				response(&e, psn, i, 0, PKTS - 1, seq);
 		if (lost && fake_next("what is missing is asked for", &h, NULL, NULL)) {
 			if (h.op != SP_READ_REQ || h.psn != ((psn + 3) & SP_MASK) ||
 			    h.va != 0x1000 + 3 * MTU || h.dma_len != 3 * MTU)
 				t_fail("operation %#x, PSN %#x, address %#llx, %u bytes", h.op,
 				       h.psn, (unsigned long long)h.va, h.dma_len);
-			for (unsigned i = 3; i < 6; i++) {
-				t_pat_fill(payload, MTU, seq, (uint64_t)i * MTU);
-				fake_send(&e, (struct sp_hdr){
-					.op = i == 3 ? SP_READ_FIRST : i == 5 ? SP_READ_LAST :
-						       SP_READ_MIDDLE,
-					.psn = psn + i, .syndrome = SP_SYN_ACK }, payload, MTU);
-			}
+			for (unsigned i = 3; i < 6; i++)
+				response(&e, psn, i, 3, 5, seq);
 		}
 		t_expect("the READ", e.scq, IBV_WC_SUCCESS, NULL);
 		t_pat_check("the READ", m.va, BYTES, seq, 0);
@@ -443,7 +425,7 @@ static void reads_one_by_one(void)
 	fake_next("a READ", &h, NULL, NULL);
 	for (unsigned i = 0; i < PKTS; i++)
 		if (i < 3 || i > 11)
-			response(&e, e.o.psn, i, 23);
+			response(&e, e.o.psn, i, 0, PKTS - 1, 23);
 	for (unsigned i = 3; i <= 11; i++) {
 		/* If this is slow, it was asked more than once for what it has sent by now. */
 		do
@@ -454,10 +436,7 @@ static void reads_one_by_one(void)
 		if (h.op != SP_READ_REQ || h.psn != ((e.o.psn + i) & SP_MASK) ||
 		    h.dma_len != (12 - i) * MTU)
 			t_fail("operation %#x, PSN %#x, %u bytes", h.op, h.psn, h.dma_len);
-		t_pat_fill(payload, MTU, 23, (uint64_t)i * MTU);
-		fake_send(&e, (struct sp_hdr){ .op = i == 11 ? SP_READ_ONLY : SP_READ_FIRST,
-					       .psn = e.o.psn + i, .syndrome = SP_SYN_ACK },
-			  payload, MTU);
+		response(&e, e.o.psn, i, i, 11, 23);
 	}
 	t_expect("the READ", e.scq, IBV_WC_SUCCESS, NULL);
 	t_pat_check("the READ", m.va, BYTES, 23, 0);
